@@ -1,0 +1,85 @@
+//! The only clock. Everything that decides takes a [`Time`] as an argument; only shells ask [`Clock::now`].
+
+use std::time::{Duration, Instant};
+
+/// Nanoseconds since the engine started, on the monotonic clock.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Time(u64);
+
+impl Time {
+    pub const ZERO: Time = Time(0);
+    /// Later than any instant the engine reaches: "never".
+    pub const NEVER: Time = Time(u64::MAX);
+
+    pub const fn from_nanos(nanos: u64) -> Time {
+        Time(nanos)
+    }
+
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// `self + span`, stopping at [`Time::NEVER`].
+    #[must_use]
+    pub fn after(self, span: Duration) -> Time {
+        Time(self.0.saturating_add(nanos(span)))
+    }
+
+    /// `self - span`, stopping at [`Time::ZERO`].
+    #[must_use]
+    pub fn before(self, span: Duration) -> Time {
+        Time(self.0.saturating_sub(nanos(span)))
+    }
+
+    /// How long ago `earlier` was; zero when it is not earlier.
+    pub fn since(self, earlier: Time) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Turns the operating system's clock into [`Time`]. Copies agree with each other.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    epoch: Instant,
+}
+
+impl Clock {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    pub fn start() -> Clock {
+        Clock { epoch: Instant::now() }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    pub fn now(&self) -> Time {
+        Time(nanos(self.epoch.elapsed()))
+    }
+
+    /// The instant a timer of the runtime understands. `NEVER` becomes a day from the start.
+    pub fn instant(&self, at: Time) -> Instant {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        self.epoch + Duration::from_nanos(at.0).min(Duration::from_nanos(self.now().0) + DAY)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_saturates_at_both_ends() {
+        assert_eq!(Time::NEVER.after(Duration::from_secs(1)), Time::NEVER);
+        assert_eq!(Time::ZERO.before(Duration::from_secs(1)), Time::ZERO);
+        assert_eq!(Time::ZERO.since(Time::from_nanos(5)), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_clock_never_runs_backwards() {
+        let clock = Clock::start();
+        let first = clock.now();
+        assert!(clock.now() >= first);
+    }
+}

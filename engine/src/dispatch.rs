@@ -1,0 +1,127 @@
+//! From a task to a live replica and back, on the core that owns the model.
+//!
+//! A core is one thread with one runtime. Its mailbox carries what other threads want of it: models to start,
+//! answers for connections it holds, a snapshot of its histograms. A model's dispatcher is one task on its core;
+//! connections reach it through [`handle::ModelHandle`], from any core, without a lock.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemas::lifecycle::{LaneGeometry, ModelSpec};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock::Clock;
+use crate::ids::{CoreId, Incarnation, ReplicaId, Version};
+use crate::observe::stages::{CoreRecorder, CoreSnapshot};
+use crate::query::types::TaskResult;
+
+pub mod dispatcher;
+pub mod handle;
+pub mod in_flight;
+pub mod lane;
+pub mod outbox;
+
+/// Messages waiting for a core. A full mailbox delays nothing on the request path: answers then go to their
+/// waiters one by one (see [`outbox`]).
+pub const CORE_MAILBOX_MESSAGES_MAX: usize = 1024;
+
+/// Changes waiting for a dispatcher: a few per replica and incarnation; the supervisor waits when it is full.
+pub const CONTROL_MESSAGES_MAX: usize = 64;
+
+/// Submissions in the hand-off to a dispatcher, which moves all of them into the model's queue every turn. It
+/// must exceed the connections of one core, or a burst would be refused before the queue's own bound is met.
+pub const HANDOFF_TASKS_MAX: usize = 8192;
+
+/// One answer on its way to the connection that waits for it.
+#[derive(Debug)]
+pub struct Delivery {
+    pub waiter: oneshot::Sender<TaskResult>,
+    pub result: TaskResult,
+}
+
+/// What a core is asked for by other threads.
+#[derive(Debug)]
+pub enum CoreMsg {
+    StartModel(Box<ModelSetup>),
+    Answers(Vec<Delivery>),
+    Snapshot(oneshot::Sender<CoreSnapshot>),
+}
+
+/// The mailboxes of all cores, by [`CoreId`].
+pub type CoreLinks = Arc<[mpsc::Sender<CoreMsg>]>;
+
+/// All a core needs to become the owner of one model version.
+#[derive(Debug)]
+pub struct ModelSetup {
+    pub name: Arc<str>,
+    pub version: Version,
+    pub spec: Arc<ModelSpec>,
+    pub geometry: LaneGeometry,
+    pub queue_tasks_max: usize,
+    pub queue_bytes_max: u64,
+    pub submissions: mpsc::Receiver<handle::Submission>,
+    pub control: mpsc::Receiver<ControlMsg>,
+    pub events: mpsc::Sender<FleetEvent>,
+}
+
+/// A replica that said it is ready.
+#[derive(Debug)]
+pub struct ReplicaLane {
+    pub replica: ReplicaId,
+    pub incarnation: Incarnation,
+    pub side: shm_rpc::engine_side::EngineSide,
+}
+
+/// From the supervisor to a dispatcher.
+#[derive(Debug)]
+pub enum ControlMsg {
+    ReplicaUp(ReplicaLane),
+    ReplicaDown {
+        replica: ReplicaId,
+        incarnation: Incarnation,
+        last_output: Arc<str>,
+    },
+    /// No replica is coming back soon: what waits is answered with the reason.
+    Unavailable {
+        reason: Arc<str>,
+        retry_after: Duration,
+    },
+    /// Answered once nothing is queued or in flight and the lanes are shut; the dispatcher ends then.
+    Drain(oneshot::Sender<()>),
+}
+
+/// From a dispatcher to the supervisor: end this incarnation and replace it.
+#[derive(Debug)]
+pub enum FleetEvent {
+    ReplicaFault {
+        model: Arc<str>,
+        version: Version,
+        replica: ReplicaId,
+        incarnation: Incarnation,
+        fault: String,
+    },
+}
+
+/// What every task on one core shares.
+#[derive(Clone, Debug)]
+pub struct Core {
+    pub id: CoreId,
+    pub clock: Clock,
+    pub links: CoreLinks,
+    pub recorder: Rc<CoreRecorder>,
+}
+
+/// Serves the core's mailbox until every sender is gone.
+pub async fn run_core_mailbox(core: Core, mut mailbox: mpsc::Receiver<CoreMsg>) {
+    while let Some(message) = mailbox.recv().await {
+        match message {
+            CoreMsg::StartModel(setup) => {
+                tokio::task::spawn_local(dispatcher::Dispatcher::new(&core, *setup).run());
+            }
+            CoreMsg::Answers(deliveries) => outbox::complete(deliveries),
+            // A scrape that gave up no longer listens; nothing is lost.
+            CoreMsg::Snapshot(reply) => drop(reply.send(core.recorder.snapshot())),
+        }
+    }
+}

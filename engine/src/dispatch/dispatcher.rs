@@ -1,0 +1,497 @@
+//! The owner of one model on one core: the shell around the pure [`Batcher`].
+//!
+//! Each turn takes, in this order, what was submitted, what the supervisor changed, what replicas answered and
+//! what time did; carries out the batcher's effects; hands answers over; and waits. A turn starts only after the
+//! tasks that were ready in the same turn of the event loop, so a batch holds what one turn collected and no timer
+//! is needed while a replica is idle.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use schemas::lifecycle::ModelSpec;
+use schemas::predict::{Failure, FailureKind};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Sleep;
+
+use super::handle::Submission;
+use super::in_flight::{Accepted, Departed, InFlight};
+use super::lane::shm::{ShmLane, rows_of};
+use super::lane::{Batch, LaneError, Reply, payload_bytes_max};
+use super::outbox::Outbox;
+use super::{ControlMsg, Core, FleetEvent, ModelSetup, ReplicaLane};
+use crate::batch::{Batcher, BatcherConfig, Effect, Leave, Outcome, Refusal, TaskView};
+use crate::clock::{Clock, Time};
+use crate::ids::{BatchId, Incarnation, ReplicaId, TaskId, Version};
+use crate::observe::stages::ModelRecorder;
+use crate::query::types::{Prediction, TaskError, TaskResult, Tensor, Timings};
+
+/// Submissions moved into the queue in one turn; more wait in the hand-off for the next, so that replies and
+/// connections on this core are not held up by a flood.
+const SUBMISSIONS_PER_TURN_MAX: usize = 1024;
+
+/// Why tasks leave in the event being handled, beyond what the batcher says.
+enum Cause {
+    None,
+    Answered { outputs: Vec<Tensor>, departed: Departed, replied: Time, model: Duration },
+    Failed(Arc<str>),
+    ReplicaLost(Arc<str>),
+}
+
+pub struct Dispatcher {
+    name: Arc<str>,
+    version: Version,
+    spec: Arc<ModelSpec>,
+    task_bytes_max: u64,
+    clock: Clock,
+    submissions: mpsc::Receiver<Submission>,
+    /// Received while waiting, taken in the next turn.
+    received: Option<Submission>,
+    control: mpsc::Receiver<ControlMsg>,
+    received_control: Option<ControlMsg>,
+    events: mpsc::Sender<FleetEvent>,
+    batcher: Batcher,
+    in_flight: InFlight,
+    lanes: Vec<ShmLane>,
+    outbox: Outbox,
+    recorder: Rc<ModelRecorder>,
+    timer: Pin<Box<Sleep>>,
+    timer_at: Option<Time>,
+    next_task: u64,
+    cause: Cause,
+    /// Effects to carry out once the answers of the event at hand are out.
+    actions: VecDeque<Effect>,
+    draining: Option<oneshot::Sender<()>>,
+}
+
+impl Dispatcher {
+    pub fn new(core: &Core, setup: ModelSetup) -> Dispatcher {
+        let task_bytes_max = payload_bytes_max(&setup.spec, setup.geometry.request_slot_bytes);
+        let batcher = Batcher::new(BatcherConfig {
+            queue_tasks_max: setup.queue_tasks_max,
+            queue_bytes_max: setup.queue_bytes_max,
+            batch_rows_max: setup.spec.max_batch,
+            batch_bytes_max: task_bytes_max,
+            slo: setup.spec.slo_us.map(Duration::from_micros),
+            batch_timeout: Duration::from_micros(setup.spec.batch_timeout_us),
+        });
+        Dispatcher {
+            recorder: core.recorder.model(&setup.name, setup.version),
+            name: setup.name,
+            version: setup.version,
+            spec: setup.spec,
+            task_bytes_max,
+            clock: core.clock,
+            submissions: setup.submissions,
+            received: None,
+            control: setup.control,
+            received_control: None,
+            events: setup.events,
+            batcher,
+            in_flight: InFlight::default(),
+            lanes: Vec::new(),
+            outbox: Outbox::new(core.id, core.links.clone()),
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            timer_at: None,
+            next_task: 0,
+            cause: Cause::None,
+            actions: VecDeque::new(),
+            draining: None,
+        }
+    }
+
+    /// Runs until drained, or until the supervisor is gone.
+    pub async fn run(mut self) {
+        while !self.is_drained() {
+            let now = self.clock.now();
+            self.take_submissions(now);
+            self.take_control(now);
+            self.take_replies(now);
+            self.take_time(now);
+            self.outbox.flush();
+            self.recorder.queue(self.batcher.queued(), self.batcher.queued_bytes());
+            if self.may_wait() {
+                self.wait().await;
+            } else {
+                tokio::task::yield_now().await;
+            }
+        }
+        self.close();
+    }
+
+    // ---- events in ----
+
+    fn take_submissions(&mut self, now: Time) {
+        for _ in 0..SUBMISSIONS_PER_TURN_MAX {
+            let next = self.received.take().or_else(|| self.submissions.try_recv().ok());
+            let Some(submission) = next else { break };
+            self.accept(now, submission);
+        }
+        self.carry_out(now);
+    }
+
+    fn accept(&mut self, now: Time, submission: Submission) {
+        let bytes = submission.inputs.bytes();
+        let view = TaskView {
+            id: TaskId(self.next_task),
+            rows: submission.inputs.rows,
+            bytes,
+            cost: submission.inputs.rows,
+            shape: submission.inputs.shape_key(self.spec.batched),
+            class: 0,
+            due: submission.deadline.due,
+            late_limit: submission.deadline.late_limit,
+            arrived: submission.submitted,
+        };
+        if let Err(error) = self.admit(now, view, bytes) {
+            self.outbox.put(submission.reply, Err(error));
+            return;
+        }
+        self.next_task += 1;
+        let Submission { inputs, reply, submitted, .. } = submission;
+        self.in_flight.accept(view.id, Accepted { inputs, reply, submitted });
+    }
+
+    fn admit(&mut self, now: Time, view: TaskView, bytes: u64) -> Result<(), TaskError> {
+        if bytes > self.task_bytes_max {
+            return Err(TaskError::TooLarge { bytes, limit: self.task_bytes_max });
+        }
+        let mut refusal = self.batcher.handle_arrival(now, view);
+        if matches!(refusal, Err(Refusal::QueueFull { .. })) && self.sweep_abandoned(now) {
+            refusal = self.batcher.handle_arrival(now, view);
+        }
+        refusal.map_err(|refusal| match refusal {
+            Refusal::QueueFull { retry_after } => TaskError::QueueFull { retry_after },
+            Refusal::DeadlinePassed => TaskError::DeadlinePassed,
+        })
+    }
+
+    /// Makes room by forgetting tasks whose client has gone.
+    fn sweep_abandoned(&mut self, now: Time) -> bool {
+        let abandoned = self.in_flight.abandoned();
+        for &task in &abandoned {
+            self.batcher.handle_cancel(now, task);
+        }
+        self.carry_out(now);
+        !abandoned.is_empty()
+    }
+
+    fn take_control(&mut self, now: Time) {
+        while let Some(message) = self.received_control.take().or_else(|| self.control.try_recv().ok())
+        {
+            self.handle_control(now, message);
+            self.carry_out(now);
+        }
+    }
+
+    fn handle_control(&mut self, now: Time, message: ControlMsg) {
+        match message {
+            ControlMsg::ReplicaUp(up) => self.replica_up(now, up),
+            ControlMsg::ReplicaDown { replica, incarnation, last_output } => {
+                self.take_replies(now);
+                self.lose_replica(now, replica, incarnation, last_output);
+            }
+            ControlMsg::Unavailable { reason, retry_after } => {
+                self.answer_waiting(now, &TaskError::NoReplica {
+                    model: self.name.clone(),
+                    reason,
+                    retry_after,
+                });
+            }
+            ControlMsg::Drain(done) => self.draining = Some(done),
+        }
+    }
+
+    fn replica_up(&mut self, now: Time, up: ReplicaLane) {
+        let (replica, incarnation) = (up.replica, up.incarnation);
+        match ShmLane::new(up) {
+            Ok(lane) => {
+                self.lanes.push(lane);
+                self.batcher.handle_replica_up(now, replica);
+            }
+            Err(error) => self.report_fault(replica, incarnation, error.to_string()),
+        }
+    }
+
+    /// What the replica had is run again or answered; an incarnation already gone is no news.
+    fn lose_replica(
+        &mut self,
+        now: Time,
+        replica: ReplicaId,
+        incarnation: Incarnation,
+        last_output: Arc<str>,
+    ) {
+        let known = self.lanes.iter().position(|lane| lane.incarnation == incarnation);
+        let Some(index) = known else { return };
+        self.lanes.swap_remove(index);
+        self.in_flight.forget_replica(replica);
+        self.cause = Cause::ReplicaLost(last_output);
+        self.batcher.handle_replica_down(now, replica);
+        self.carry_out(now);
+    }
+
+    fn answer_waiting(&mut self, now: Time, error: &TaskError) {
+        for id in self.in_flight.waiting() {
+            if let Some(task) = self.in_flight.leave(id) {
+                self.outbox.put(task.reply, Err(error.clone()));
+            }
+            self.batcher.handle_cancel(now, id);
+        }
+    }
+
+    fn take_replies(&mut self, now: Time) {
+        let mut index = 0;
+        while index < self.lanes.len() {
+            let lane = &mut self.lanes[index];
+            lane.awake();
+            let in_flight = &self.in_flight;
+            match lane.poll_reply(&self.spec, |batch| in_flight.rows(batch)) {
+                Ok(Some(reply)) => self.settle(now, reply),
+                Ok(None) => index += 1,
+                Err(error) => self.end_lane(now, index, &error),
+            }
+        }
+    }
+
+    fn settle(&mut self, now: Time, reply: Reply) {
+        let Some(departed) = self.in_flight.arrive(reply.batch) else { return };
+        let replica = departed.replica;
+        let service = now.since(departed.at);
+        self.recorder.batch(departed.rows, service);
+        let outcome = match reply.outcome {
+            Ok(outputs) => {
+                let model = reply.model.min(service);
+                self.cause = Cause::Answered { outputs, departed, replied: now, model };
+                Outcome::Answered { service }
+            }
+            Err(failure) => self.failed(failure, service),
+        };
+        self.batcher.handle_outcome(now, replica, reply.batch, outcome);
+        self.carry_out(now);
+    }
+
+    fn failed(&mut self, failure: Failure, service: Duration) -> Outcome {
+        self.cause = Cause::Failed(failure.message.into());
+        match failure.kind {
+            FailureKind::Raised => Outcome::Raised { service },
+            FailureKind::InputRefused => Outcome::RowRefused { row: failure.row, service },
+            FailureKind::BadOutput | FailureKind::OutputTooLarge => Outcome::BadOutput { service },
+        }
+    }
+
+    fn take_time(&mut self, now: Time) {
+        self.batcher.handle_timeout(now);
+        self.carry_out(now);
+    }
+
+    // ---- effects out ----
+
+    /// Answers first, while the cause is at hand; then what may change the batcher again.
+    fn carry_out(&mut self, now: Time) {
+        loop {
+            while let Some(effect) = self.batcher.poll_effect() {
+                match effect {
+                    Effect::Leave { task, why } => self.leave(task, why),
+                    action => self.actions.push_back(action),
+                }
+            }
+            self.cause = Cause::None;
+            match self.actions.pop_front() {
+                Some(Effect::Dispatch { replica, batch, tasks }) => {
+                    self.dispatch(now, replica, batch, tasks);
+                }
+                Some(Effect::Kill { replica, .. }) => self.kill(now, replica),
+                Some(Effect::Leave { .. }) | None => break,
+            }
+        }
+    }
+
+    fn dispatch(&mut self, now: Time, replica: ReplicaId, batch: BatchId, tasks: Vec<TaskId>) {
+        let tasks = self.without_abandoned(now, tasks);
+        let Some(index) = self.lanes.iter().position(|lane| lane.replica == replica) else {
+            // The lane ended in this very turn; the batcher was told and these tasks are queued again.
+            return;
+        };
+        let inputs: Vec<_> = tasks.iter().filter_map(|&id| self.in_flight.task(id)).collect();
+        if inputs.is_empty() {
+            self.batcher.handle_outcome(now, replica, batch, Outcome::Withdrawn);
+            return;
+        }
+        let rows = inputs.iter().map(|task| task.inputs.rows).sum();
+        let parts: Vec<_> = inputs.iter().map(|task| &task.inputs).collect();
+        let sent = self.lanes[index].send(&self.spec, Batch { id: batch, rows, tasks: &parts });
+        let mut first_row = 0;
+        let tasks = tasks
+            .iter()
+            .zip(&parts)
+            .map(|(&id, inputs)| {
+                let at = first_row;
+                first_row += inputs.rows;
+                (id, at)
+            })
+            .collect();
+        self.in_flight.depart(batch, Departed { replica, at: now, rows, tasks });
+        if let Err(error) = sent {
+            self.end_lane(now, index, &error);
+        }
+    }
+
+    /// Tasks whose client has gone are not run.
+    fn without_abandoned(&mut self, now: Time, mut tasks: Vec<TaskId>) -> Vec<TaskId> {
+        let gone = |id: &TaskId| self.in_flight.task(*id).is_none_or(Accepted::is_abandoned);
+        if !tasks.iter().any(gone) {
+            return tasks;
+        }
+        let abandoned: Vec<_> = tasks.iter().copied().filter(gone).collect();
+        tasks.retain(|id| !abandoned.contains(id));
+        for id in abandoned {
+            self.batcher.handle_cancel(now, id);
+        }
+        tasks
+    }
+
+    fn leave(&mut self, id: TaskId, why: Leave) {
+        let Some(task) = self.in_flight.leave(id) else { return };
+        let result = match why {
+            Leave::Answered => self.prediction(id, &task),
+            Leave::DeadlinePassed => Err(TaskError::DeadlinePassed),
+            Leave::Raised => Err(TaskError::ModelRaised { message: self.failure_message() }),
+            Leave::Refused => Err(TaskError::InputRefused { message: self.failure_message() }),
+            Leave::BadOutput => Err(TaskError::BadOutput { message: self.failure_message() }),
+            Leave::Lost => Err(TaskError::ReplicaLost { last_output: self.failure_message() }),
+            Leave::TimedOut => Err(TaskError::BatchTimeout {
+                limit: Duration::from_micros(self.spec.batch_timeout_us),
+            }),
+            // Nobody waits.
+            Leave::Cancelled => return,
+        };
+        if let Ok(prediction) = &result {
+            self.recorder.task_stages(&prediction.timings);
+        }
+        self.outbox.put(task.reply, result);
+    }
+
+    fn prediction(&self, id: TaskId, task: &Accepted) -> TaskResult {
+        let Cause::Answered { outputs, departed, replied, model } = &self.cause else {
+            unreachable!("the batcher answers tasks only for the batch whose reply is at hand")
+        };
+        let first_row = departed.first_row_of(id).expect("the batcher answers only tasks of the batch it sent");
+        let rows = task.inputs.rows;
+        let outputs =
+            outputs.iter().map(|whole| rows_of(whole, departed.rows, first_row, rows)).collect();
+        let timings = Timings {
+            queue: departed.at.since(task.submitted),
+            lane: replied.since(departed.at).saturating_sub(*model),
+            model: *model,
+            batch_rows: departed.rows,
+        };
+        Ok(Prediction { outputs, timings })
+    }
+
+    fn failure_message(&self) -> Arc<str> {
+        match &self.cause {
+            Cause::Failed(message) | Cause::ReplicaLost(message) => message.clone(),
+            Cause::None | Cause::Answered { .. } => Arc::from("no further detail"),
+        }
+    }
+
+    /// A batch overran its time: the replica is stopped, and what it had is settled as a loss.
+    fn kill(&mut self, now: Time, replica: ReplicaId) {
+        if let Some(index) = self.lanes.iter().position(|lane| lane.replica == replica) {
+            let limit = Duration::from_micros(self.spec.batch_timeout_us);
+            self.end_lane_because(now, index, format!("a batch took longer than batch_timeout ({limit:?})"));
+        }
+    }
+
+    fn end_lane(&mut self, now: Time, index: usize, error: &LaneError) {
+        self.end_lane_because(now, index, error.to_string());
+    }
+
+    fn end_lane_because(&mut self, now: Time, index: usize, fault: String) {
+        let (replica, incarnation) = (self.lanes[index].replica, self.lanes[index].incarnation);
+        let last_output = Arc::from(fault.as_str());
+        self.report_fault(replica, incarnation, fault);
+        self.lose_replica(now, replica, incarnation, last_output);
+    }
+
+    fn report_fault(&self, replica: ReplicaId, incarnation: Incarnation, fault: String) {
+        let (model, version) = (self.name.clone(), self.version);
+        let event = FleetEvent::ReplicaFault { model, version, replica, incarnation, fault };
+        if let Err(error) = self.events.try_send(event) {
+            // The lane is dropped all the same; the container sees its engine's socket close.
+            tracing::error!(model = %self.name, %replica, %error, "a replica's fault could not be reported");
+        }
+    }
+
+    // ---- waiting ----
+
+    /// Announces sleep on every lane. False when something came in the meantime.
+    fn may_wait(&mut self) -> bool {
+        self.lanes.iter_mut().all(ShmLane::may_sleep)
+    }
+
+    async fn wait(&mut self) {
+        self.set_timer();
+        poll_fn(|context| self.poll_events(context)).await;
+    }
+
+    fn set_timer(&mut self) {
+        let at = self.batcher.next_timeout();
+        if at == self.timer_at {
+            return;
+        }
+        self.timer_at = at;
+        if let Some(at) = at {
+            self.timer.as_mut().reset(self.clock.instant(at).into());
+        }
+    }
+
+    fn poll_events(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut ready = false;
+        if let Poll::Ready(Some(submission)) = self.submissions.poll_recv(context) {
+            self.received = Some(submission);
+            ready = true;
+        }
+        ready |= self.poll_control(context);
+        for lane in &self.lanes {
+            ready |= lane.poll_bell(context).is_ready();
+        }
+        if self.timer_at.is_some() && self.timer.as_mut().poll(context).is_ready() {
+            self.timer_at = None;
+            ready = true;
+        }
+        if ready { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn poll_control(&mut self, context: &mut Context<'_>) -> bool {
+        match self.control.poll_recv(context) {
+            Poll::Ready(Some(message)) => {
+                self.received_control = Some(message);
+                true
+            }
+            Poll::Ready(None) | Poll::Pending => false,
+        }
+    }
+
+    // ---- the end ----
+
+    fn is_drained(&self) -> bool {
+        let asked = self.draining.is_some() || self.control.is_closed();
+        asked && self.in_flight.is_empty() && self.submissions.is_empty() && self.received.is_none()
+    }
+
+    fn close(mut self) {
+        self.outbox.flush();
+        for lane in &mut self.lanes {
+            lane.shut();
+        }
+        if let Some(done) = self.draining.take() {
+            // The supervisor may have given up on the drain; the lanes are shut either way.
+            drop(done.send(()));
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! One live replica, as a dispatcher sees it: batches of owned rows out, outputs or a failure back.
+//!
+//! A lane gets rows, never bytes: the shared-memory lane gathers them into a slot, a TCP lane would write vectors.
+//! What comes back has been copied and checked against the engine's own record and the model's declaration. A lane
+//! that lies is a [`LaneError`], and the end of that incarnation.
+
+use std::time::Duration;
+
+use schemas::lifecycle::ModelSpec;
+use schemas::predict::{Failure, HEADER_BYTES_MAX};
+use schemas::tensor::{Dim, TENSOR_ALIGN};
+
+use crate::ids::BatchId;
+use crate::query::types::{TaskInputs, Tensor};
+
+pub mod shm;
+
+/// A batch ready to leave: tasks in order, each one or more rows, all of one shape key.
+#[derive(Clone, Copy)]
+pub struct Batch<'a> {
+    pub id: BatchId,
+    pub rows: u32,
+    pub tasks: &'a [&'a TaskInputs],
+}
+
+/// What a replica made of a batch.
+#[derive(Debug)]
+pub struct Reply {
+    pub batch: BatchId,
+    /// Time inside the model, by the replica's own account, for reports only.
+    pub model: Duration,
+    /// Whole-batch outputs in declared order, or why there are none.
+    pub outcome: Result<Vec<Tensor>, Failure>,
+}
+
+/// What ends an incarnation. The messages name the rule broken, never an address or a shared-memory name.
+#[derive(Debug, thiserror::Error)]
+pub enum LaneError {
+    #[error("the lane broke its protocol: {0}")]
+    Fault(#[from] shm_rpc::LaneFault),
+    #[error("the lane failed: {0}")]
+    Lane(#[from] shm_rpc::LaneError),
+    #[error("the reply's header does not verify: {0}")]
+    Header(#[from] schemas::SchemaError),
+    #[error("the reply has {got} outputs, the model declares {declared}")]
+    OutputCount { got: usize, declared: usize },
+    #[error("output '{output}' has another dtype or shape than the model declares for {rows} rows")]
+    OutputShape { output: String, rows: u32 },
+    #[error("a batch was due while no slot was free")]
+    NoSlot,
+}
+
+/// Bytes of rows that fit one slot of `slot_bytes`: what is left after the header and the padding in front of
+/// each tensor and offsets table.
+pub fn payload_bytes_max(spec: &ModelSpec, slot_bytes: u32) -> u64 {
+    let padding = (2 * spec.inputs.len() * TENSOR_ALIGN) as u64;
+    u64::from(slot_bytes).saturating_sub(HEADER_BYTES_MAX as u64 + padding)
+}
+
+/// True when `shape` is what `dims` declare for a batch of `rows`.
+pub fn shape_agrees(dims: &[Dim], shape: &[u64], rows: u32) -> bool {
+    dims.len() == shape.len()
+        && dims.iter().zip(shape).all(|(declared, &size)| match declared {
+            Dim::Batch => size == u64::from(rows),
+            Dim::Fixed(fixed) => size == *fixed,
+            Dim::Variable => true,
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shape_agrees_when_every_dimension_does() {
+        let dims = [Dim::Batch, Dim::Fixed(10), Dim::Variable];
+        assert!(shape_agrees(&dims, &[3, 10, 7], 3));
+        assert!(!shape_agrees(&dims, &[2, 10, 7], 3), "too few rows");
+        assert!(!shape_agrees(&dims, &[3, 9, 7], 3), "a fixed dimension differs");
+        assert!(!shape_agrees(&dims, &[3, 10], 3), "a dimension is missing");
+    }
+}

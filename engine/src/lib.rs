@@ -1,0 +1,16 @@
+//! Hydrofoil's serving engine. See `ARCHITECTURE.md` for the walk of a request.
+#![deny(unsafe_code)]
+
+pub mod api;
+pub mod app;
+pub mod batch;
+pub mod cli;
+pub mod clock;
+pub mod codec;
+pub mod config;
+pub mod dispatch;
+pub mod fleet;
+pub mod ids;
+pub mod observe;
+pub mod query;
+pub mod threads;
