@@ -1,0 +1,35 @@
+//! What crosses a process boundary: headers of batches and replies, and the words of the handshake.
+//!
+//! `fbs/` is the only definition; `generated/` is made from it by `cargo xtask codegen` and committed. Everything else
+//! sees plain values: a reader verifies a private copy of the bytes, copies every field out, and checks relations that
+//! the verifier can't know. No reader panics, whatever the bytes. Deliberately absent: tensors' elements, which lie
+//! beside the header and are moved by `shm-rpc`.
+#![deny(unsafe_code)]
+
+/// Made by `cargo xtask codegen`; the only unsafe code of this crate, in accessors over verified bytes.
+#[allow(
+    clippy::all,
+    clippy::undocumented_unsafe_blocks,
+    clippy::missing_safety_doc,
+    clippy::unwrap_used,
+    dead_code,
+    mismatched_lifetime_syntaxes,
+    non_camel_case_types,
+    unreachable_pub,
+    unsafe_code,
+    unsafe_op_in_unsafe_fn,
+    unused_imports
+)]
+mod generated {
+    #[rustfmt::skip]
+    mod schema;
+    pub(crate) use schema::hydrofoil::*;
+}
+
+mod error;
+pub mod lifecycle;
+pub mod predict;
+pub mod tensor;
+mod wire;
+
+pub use error::SchemaError;
