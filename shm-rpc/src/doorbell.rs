@@ -3,7 +3,7 @@
 //! The sleeper stores its flag, fences, and looks at the ring once more before it sleeps; the
 //! publisher stores the tail, fences, and looks at the flag. With both fences at least one of
 //! them sees the other (Dekker). The flag may be stale or a lie: then a wake is superfluous, or
-//! comes up to [`WAIT_MAX`] late, never not at all. The container sleeps on the request tail as a
+//! comes up to 100 ms late, never not at all. The container sleeps on the request tail as a
 //! futex in memory it can't write; the engine sleeps in its reactor on an eventfd that it never
 //! reads, since the peer holds the same file description and could drain or block it.
 

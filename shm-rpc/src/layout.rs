@@ -186,6 +186,16 @@ impl LaneConfig {
     }
 }
 
+/// The agreed sizes as they stand in the header of E.
+pub(crate) fn size_words(config: &LaneConfig) -> [(usize, u32); 4] {
+    [
+        (RING_DEPTH_AT, config.ring_depth),
+        (SLOTS_AT, config.slots),
+        (REQUEST_SLOT_BYTES_AT, config.request_slot_bytes),
+        (REPLY_SLOT_BYTES_AT, config.reply_slot_bytes),
+    ]
+}
+
 /// Rounds up to whole pages; the largest input is a checked segment, far from overflow.
 fn whole_pages(bytes: usize) -> usize {
     bytes.next_multiple_of(PAGE_BYTES)

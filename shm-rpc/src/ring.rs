@@ -97,10 +97,11 @@ impl Consumer {
     /// A private copy of the oldest descriptor, if there is one.
     #[inline]
     pub(crate) fn pop(&mut self) -> Result<Option<Entry>, LaneFault> {
-        if self.is_empty() {
+        let tail = self.peer_tail.load_relaxed();
+        if tail == self.head {
             return Ok(None);
         }
-        self.look_at_tail()?;
+        self.accept_tail(tail)?;
         let entry = self.entries.read(self.head & (self.entries.count() - 1));
         self.head = self.head.wrapping_add(1);
         self.head_word.store_release(self.head);
@@ -123,14 +124,13 @@ impl Consumer {
         &self.peer_tail
     }
 
-    /// Copies the producer's position; believes it only if at most a ring ahead and not behind
-    /// what it said before.
-    fn look_at_tail(&mut self) -> Result<(), LaneFault> {
-        let tail = self.peer_tail.load_relaxed();
+    /// Believes the copied position only if it is at most a ring ahead and not behind what the
+    /// producer said before.
+    fn accept_tail(&mut self, tail: u32) -> Result<(), LaneFault> {
         let claimed = distance(self.head, tail);
         let claimed_before = distance(self.head, self.tail_seen);
         let capacity = self.entries.count();
-        if claimed > capacity || claimed < claimed_before || claimed == 0 {
+        if claimed > capacity || claimed < claimed_before {
             return Err(LaneFault::TailOutOfRange { claimed, capacity });
         }
         acquire();

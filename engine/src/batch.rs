@@ -1,0 +1,162 @@
+//! What may go now, to whom, how many; and what can no longer make it.
+//!
+//! [`Batcher`] is a pure state machine: events and `now` go in, effects and the next wake-up come out. It never
+//! sees a byte of a tensor, only [`TaskView`]s, and it neither reads a clock nor draws a random number, so that
+//! equal events give equal effects and the simulator drives the very same code.
+//!
+//! # A task's life
+//!
+//! ```text
+//!              ┌────────── on time ──┐                      ┌──► Answered
+//!   arrival ──►│ by due (EDF)        ├──► in flight ────────┼──► Raised · Refused · BadOutput
+//!      │       └─┬───────────────────┘    │     ▲           └──► Lost · TimedOut
+//!      │  soft, too late for its SLO      │     │
+//!      ▼         ▼                        ▼     │
+//!   Refusal    late, by late limit     again: groups that run before the queue
+//! ```
+//!
+//! From every state a task may leave as `DeadlinePassed` (at its late limit, which is its due time when hard) or
+//! as `Cancelled`. It leaves exactly once, and is forgotten then: what a batch still says about it is ignored.
+//!
+//! * **On time.** Earliest due first. A soft task that could no longer be on time if it left now (`now` + expected
+//!   service > `due`) is moved to the late queue; a hard one stays until its due time and leaves then.
+//! * **Late.** Earliest late limit first. Served when no on-time task waits. Where a batch takes the last on-time
+//!   task and has room, late ones fill it, unless the longer batch would make an on-time one late: without that,
+//!   a steady trickle of on-time work would starve them while the device runs half-empty batches.
+//! * **In flight.** At most [`CREDITS_PER_REPLICA`] batches per replica, and no task is bound to a replica before
+//!   it is idle. A batch out longer than `batch_timeout` costs the replica its life: `Kill`, once; nothing more is
+//!   sent there, and the shell reports the death as for any other.
+//! * **Again.** Groups that failed together and are sent ahead of the queue, each as a batch of its own:
+//!   - a failed batch of several tasks is cut in two, until the task at fault is alone and leaves with the error;
+//!   - the neighbours of a refused row go as one group;
+//!   - what a lost replica had in flight is suspect: each task runs alone, once; lost again, it leaves.
+//!
+//!   Only tasks whose late limit leaves room for another run go again. A model that mostly fails is not bisected:
+//!   everything in its failed batch leaves with the error.
+//!
+//! # When decisions are made
+//!
+//! `handle_*` records; [`Batcher::poll_effect`] decides, at the latest `now` it was told, once all earlier effects
+//! are taken. A shell that hands over everything that came in one turn and then polls gets one batch from it
+//! instead of a batch of one and a remainder. Once `poll_effect` returns `None`, no live replica is idle while a
+//! task waits (unless the controller asked to wait, which AIMD never does).
+//!
+//! # Laws
+//!
+//! Asserted where the step is taken, by [`Batcher::check_invariants`], and by random event sequences in the tests:
+//! an accepted task leaves exactly once; a batch has at least one row, at most the model's rows and the slot's
+//! bytes, at most the controller's rows unless it is a single task (tasks are never split), and one shape key;
+//! no replica has more batches out than credits; no arrival takes the queue past its bounds in tasks and bytes;
+//! nothing past its late limit is sent; work is conserved; equal events give equal effects.
+//!
+//! Deliberately absent: admission by prediction, deferral for several replicas, tenants and classes (they come with
+//! the controllers that need them, behind [`Controller`]).
+
+use std::time::Duration;
+
+use crate::clock::Time;
+use crate::ids::{BatchId, ReplicaId, ShapeKey, TaskId};
+
+pub mod batch_size;
+pub mod batcher;
+mod deadline_queue;
+pub mod latency_profile;
+mod replicas;
+mod reruns;
+mod task_table;
+
+#[cfg(test)]
+mod tests;
+
+pub use batch_size::{Aimd, Controller, Decision, Observed, QueueView, ReplicasView};
+pub use batcher::Batcher;
+pub use replicas::CREDITS_PER_REPLICA;
+
+/// Bounds of one model's queue and batches.
+#[derive(Clone, Debug)]
+pub struct BatcherConfig {
+    pub queue_tasks_max: usize,
+    pub queue_bytes_max: u64,
+    /// The model's `max_batch`.
+    pub batch_rows_max: u32,
+    /// What the tensors of one batch may take in a slot.
+    pub batch_bytes_max: u64,
+    pub slo: Option<Duration>,
+    /// From a batch's departure to its outcome; past that its replica is killed.
+    pub batch_timeout: Duration,
+}
+
+/// All the batcher sees of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskView {
+    pub id: TaskId,
+    /// At least 1, at most `batch_rows_max`: refused before it gets here.
+    pub rows: u32,
+    /// At most `batch_bytes_max`: refused before it gets here.
+    pub bytes: u64,
+    /// Rows, or what the model declares.
+    pub cost: u32,
+    pub shape: ShapeKey,
+    pub class: u8,
+    pub due: Time,
+    /// Equals `due` when the deadline is hard; never earlier.
+    pub late_limit: Time,
+    pub arrived: Time,
+}
+
+/// Why an arrival was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("the queue is full; retry in {retry_after:?}, when it is expected to have drained")]
+    QueueFull { retry_after: Duration },
+    #[error("the deadline passed before the task reached the queue; allow more time")]
+    DeadlinePassed,
+}
+
+/// What became of a batch. `service` is the time from departure to reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Answered {
+        service: Duration,
+    },
+    Raised {
+        service: Duration,
+    },
+    /// The model blames the caller for one row of the batch, or for one that it can't name.
+    RowRefused {
+        row: Option<u32>,
+        service: Duration,
+    },
+    BadOutput {
+        service: Duration,
+    },
+    /// The shell did not send it (all of its clients had gone): nothing ran and nothing is learnt.
+    Withdrawn,
+}
+
+/// What the shell must do, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Send these tasks, in this order, as one batch.
+    Dispatch { replica: ReplicaId, batch: BatchId, tasks: Vec<TaskId> },
+    /// The task's one and only end.
+    Leave { task: TaskId, why: Leave },
+    /// The batch took longer than `batch_timeout`: end the replica, then report it down.
+    Kill { replica: ReplicaId, batch: BatchId },
+}
+
+/// How a task left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    Answered,
+    DeadlinePassed,
+    Raised,
+    /// The model blamed this task's rows on the caller.
+    Refused,
+    BadOutput,
+    /// Its replica died under it, and it may not run again.
+    Lost,
+    /// Its replica was killed for overrunning `batch_timeout`, and it may not run again.
+    TimedOut,
+    Cancelled,
+}

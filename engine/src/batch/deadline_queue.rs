@@ -1,0 +1,386 @@
+//! What waits for its first batch: on-time tasks by due time, late ones by late limit, bounded in tasks and bytes.
+//!
+//! Ties are broken by task id, which grows with arrival. Looking for tasks of one shape is bounded; beyond that a
+//! batch leaves smaller than it might.
+
+use std::collections::BTreeMap;
+
+use super::task_table::Waiting;
+use crate::clock::Time;
+use crate::ids::{ShapeKey, TaskId};
+
+/// Entries looked at to fill one batch once another shape got in between. Four full batches of the usual 64 rows;
+/// at some 10 ns an entry the search stays below the cost of sending a batch.
+const LOOK_AHEAD_TASKS_MAX: usize = 256;
+
+/// Entries looked at for soft tasks that turned late behind hard ones, per decision. What is missed is found
+/// at its due time at the latest.
+const LATE_SCAN_TASKS_MAX: usize = 256;
+
+type Key = (Time, TaskId);
+
+#[derive(Debug)]
+pub(super) struct DeadlineQueue {
+    on_time: BTreeMap<Key, Waiting>,
+    late: BTreeMap<Key, Waiting>,
+    rows: u64,
+    bytes: u64,
+    /// Reused by searches.
+    keys: Vec<Key>,
+}
+
+/// Bounds of one batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BatchBounds {
+    /// Leading tasks passed over; they keep their place.
+    pub(super) skip: usize,
+    pub(super) rows: u32,
+    pub(super) bytes: u64,
+    /// Late tasks may fill the batch up where its on-time tasks are due no earlier.
+    pub(super) fill_due_min: Time,
+}
+
+/// Why a batch took no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// Nothing else could join.
+    Exhausted,
+    /// The bound in rows cut it short or was met exactly.
+    Rows,
+    Bytes,
+}
+
+impl DeadlineQueue {
+    pub(super) fn new() -> DeadlineQueue {
+        DeadlineQueue {
+            on_time: BTreeMap::new(),
+            late: BTreeMap::new(),
+            rows: 0,
+            bytes: 0,
+            keys: Vec::new(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.on_time.len() + self.late.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.on_time.is_empty() && self.late.is_empty()
+    }
+
+    pub(super) fn late_len(&self) -> usize {
+        self.late.len()
+    }
+
+    pub(super) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Due time of the earliest on-time task.
+    pub(super) fn head_due(&self) -> Option<Time> {
+        self.on_time.first_key_value().map(|(key, _)| key.0)
+    }
+
+    /// When [`Self::pop_expired`] next has something to do.
+    pub(super) fn next_expiry(&self) -> Time {
+        let on_time = self.head_due().unwrap_or(Time::NEVER);
+        let late = self.late.first_key_value().map_or(Time::NEVER, |(key, _)| key.0);
+        on_time.min(late)
+    }
+
+    pub(super) fn insert(&mut self, task: Waiting) {
+        self.rows += u64::from(task.rows);
+        self.bytes += task.bytes;
+        let before = self.on_time.insert((task.due, task.id), task);
+        assert!(before.is_none(), "a task is queued once");
+    }
+
+    pub(super) fn remove(&mut self, task: &Waiting) {
+        let found = self
+            .on_time
+            .remove(&(task.due, task.id))
+            .or_else(|| self.late.remove(&(task.late_limit, task.id)));
+        assert!(found.is_some(), "a queued task is in one of the two queues");
+        self.forget(task);
+    }
+
+    /// Takes out one task past its late limit. Soft ones past their due time turn late on the way.
+    pub(super) fn pop_expired(&mut self, now: Time) -> Option<Waiting> {
+        while let Some(entry) = self.on_time.first_entry() {
+            if entry.key().0 > now {
+                break;
+            }
+            let task = entry.remove();
+            if task.late_limit <= now {
+                self.forget(&task);
+                return Some(task);
+            }
+            self.late.insert((task.late_limit, task.id), task);
+        }
+        let entry = self.late.first_entry().filter(|entry| entry.key().0 <= now)?;
+        let task = entry.remove();
+        self.forget(&task);
+        Some(task)
+    }
+
+    /// Moves soft tasks due before `finish` to the late queue: a batch that left now would end at `finish`.
+    pub(super) fn set_late_aside(&mut self, finish: Time) {
+        if self.head_due().is_none_or(|due| due >= finish) {
+            return;
+        }
+        self.keys.clear();
+        let before_finish = self.on_time.range(..(finish, TaskId(0))).take(LATE_SCAN_TASKS_MAX);
+        self.keys.extend(before_finish.filter(|(_, task)| !task.is_hard()).map(|(&key, _)| key));
+        for key in &self.keys {
+            if let Some(task) = self.on_time.remove(key) {
+                self.late.insert((task.late_limit, task.id), task);
+            }
+        }
+    }
+
+    /// Takes the first task, in order of service.
+    pub(super) fn pop_head(&mut self) -> Option<Waiting> {
+        let (_, task) = self.on_time.pop_first().or_else(|| self.late.pop_first())?;
+        self.forget(&task);
+        Some(task)
+    }
+
+    /// Takes a batch: the first task and those of its shape that follow and fit.
+    pub(super) fn take_batch(&mut self, bounds: &BatchBounds, into: &mut Vec<Waiting>) -> Stop {
+        into.clear();
+        let mut room = Room { shape: None, rows: bounds.rows, bytes: bounds.bytes };
+        let has_on_time = !self.on_time.is_empty();
+        let first = if has_on_time { &mut self.on_time } else { &mut self.late };
+        let skip = bounds.skip.min(first.len().saturating_sub(1));
+        let mut stop = take(first, skip, &mut room, into, &mut self.keys);
+        let may_fill = has_on_time && self.on_time.is_empty() && stop == Stop::Exhausted;
+        if may_fill && into.first().is_some_and(|head| head.due >= bounds.fill_due_min) {
+            stop = take(&mut self.late, 0, &mut room, into, &mut self.keys);
+        }
+        for task in into.iter() {
+            self.rows -= u64::from(task.rows);
+            self.bytes -= task.bytes;
+        }
+        stop
+    }
+
+    pub(super) fn check_invariants(&self, now: Time) {
+        let all = || self.on_time.values().chain(self.late.values());
+        assert_eq!(self.rows, all().map(|task| u64::from(task.rows)).sum::<u64>());
+        assert_eq!(self.bytes, all().map(|task| task.bytes).sum::<u64>());
+        assert!(self.on_time.iter().all(|(key, task)| *key == (task.due, task.id)));
+        assert!(self.late.iter().all(|(key, task)| *key == (task.late_limit, task.id)));
+        assert!(self.late.values().all(|task| !task.is_hard()), "a hard task is never late");
+        assert!(self.next_expiry() > now, "what expired has left");
+    }
+
+    fn forget(&mut self, task: &Waiting) {
+        self.rows -= u64::from(task.rows);
+        self.bytes -= task.bytes;
+    }
+}
+
+/// What is left of a batch's bounds. The first task fixes the shape and always fits.
+struct Room {
+    shape: Option<ShapeKey>,
+    rows: u32,
+    bytes: u64,
+}
+
+enum Fit {
+    Joins,
+    OtherShape,
+    Stops(Stop),
+}
+
+impl Room {
+    fn fit(&self, task: &Waiting) -> Fit {
+        let Some(shape) = self.shape else { return Fit::Joins };
+        if self.rows == 0 {
+            Fit::Stops(Stop::Rows)
+        } else if task.shape != shape {
+            Fit::OtherShape
+        } else if task.rows > self.rows {
+            Fit::Stops(Stop::Rows)
+        } else if task.bytes > self.bytes {
+            Fit::Stops(Stop::Bytes)
+        } else {
+            Fit::Joins
+        }
+    }
+
+    fn join(&mut self, task: &Waiting) {
+        self.shape = Some(task.shape);
+        self.rows = self.rows.saturating_sub(task.rows);
+        self.bytes = self.bytes.saturating_sub(task.bytes);
+    }
+
+    fn exhausted(&self) -> Stop {
+        if self.rows == 0 { Stop::Rows } else { Stop::Exhausted }
+    }
+}
+
+/// Moves what fits from `queue` into the batch; one pass from the front while the shape stays the same.
+fn take(
+    queue: &mut BTreeMap<Key, Waiting>,
+    skip: usize,
+    room: &mut Room,
+    into: &mut Vec<Waiting>,
+    keys: &mut Vec<Key>,
+) -> Stop {
+    if skip > 0 {
+        return take_scattered(queue, skip, room, into, keys);
+    }
+    while let Some(entry) = queue.first_entry() {
+        match room.fit(entry.get()) {
+            Fit::Joins => {
+                let task = entry.remove();
+                room.join(&task);
+                into.push(task);
+            }
+            Fit::OtherShape => return take_scattered(queue, 0, room, into, keys),
+            Fit::Stops(stop) => return stop,
+        }
+    }
+    room.exhausted()
+}
+
+/// As [`take`], passing over the first `skip` tasks and, within bounds, over other shapes.
+fn take_scattered(
+    queue: &mut BTreeMap<Key, Waiting>,
+    skip: usize,
+    room: &mut Room,
+    into: &mut Vec<Waiting>,
+    keys: &mut Vec<Key>,
+) -> Stop {
+    keys.clear();
+    let mut stop = None;
+    for (&key, task) in queue.iter().skip(skip).take(LOOK_AHEAD_TASKS_MAX) {
+        match room.fit(task) {
+            Fit::Joins => {
+                room.join(task);
+                keys.push(key);
+            }
+            Fit::OtherShape => {}
+            Fit::Stops(why) => {
+                stop = Some(why);
+                break;
+            }
+        }
+    }
+    into.extend(keys.iter().filter_map(|key| queue.remove(key)));
+    stop.unwrap_or_else(|| room.exhausted())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(id: u64, due: u64, late_limit: u64, shape: u64) -> Waiting {
+        Waiting {
+            id: TaskId(id),
+            rows: 1,
+            bytes: 10,
+            shape: ShapeKey(shape),
+            due: Time::from_nanos(due),
+            late_limit: Time::from_nanos(late_limit),
+        }
+    }
+
+    fn bounds(rows: u32) -> BatchBounds {
+        BatchBounds { skip: 0, rows, bytes: 1000, fill_due_min: Time::ZERO }
+    }
+
+    fn ids(tasks: &[Waiting]) -> Vec<u64> {
+        tasks.iter().map(|task| task.id.0).collect()
+    }
+
+    #[test]
+    fn takes_the_earliest_due_first_and_ties_in_order_of_arrival() {
+        let mut queue = DeadlineQueue::new();
+        for (id, due) in [(1, 30), (2, 10), (3, 20), (4, 10)] {
+            queue.insert(task(id, due, due, 0));
+        }
+        let mut batch = Vec::new();
+        assert_eq!(queue.take_batch(&bounds(3), &mut batch), Stop::Rows);
+        assert_eq!(ids(&batch), [2, 4, 3]);
+        queue.check_invariants(Time::ZERO);
+    }
+
+    #[test]
+    fn passes_over_other_shapes_and_keeps_their_place() {
+        let mut queue = DeadlineQueue::new();
+        for (id, shape) in [(1, 7), (2, 8), (3, 7), (4, 8), (5, 7)] {
+            queue.insert(task(id, 10 + id, 10 + id, shape));
+        }
+        let mut batch = Vec::new();
+        assert_eq!(queue.take_batch(&bounds(8), &mut batch), Stop::Exhausted);
+        assert_eq!(ids(&batch), [1, 3, 5]);
+        queue.take_batch(&bounds(8), &mut batch);
+        assert_eq!(ids(&batch), [2, 4]);
+    }
+
+    #[test]
+    fn looks_no_further_ahead_than_its_bound() {
+        let mut queue = DeadlineQueue::new();
+        queue.insert(task(0, 1, 1, 7));
+        for id in 1..=LOOK_AHEAD_TASKS_MAX as u64 {
+            queue.insert(task(id, 2, 2, 8));
+        }
+        queue.insert(task(9999, 3, 3, 7));
+        let mut batch = Vec::new();
+        queue.take_batch(&bounds(8), &mut batch);
+        assert_eq!(ids(&batch), [0]);
+    }
+
+    #[test]
+    fn late_tasks_fill_a_batch_only_where_on_time_ones_can_afford_it() {
+        for (fill_due_min, expected) in [(10, vec![2, 1]), (11, vec![2])] {
+            let mut queue = DeadlineQueue::new();
+            queue.insert(task(1, 5, 100, 0));
+            queue.insert(task(2, 10, 100, 0));
+            queue.set_late_aside(Time::from_nanos(6));
+            assert_eq!(queue.late_len(), 1);
+            let mut batch = Vec::new();
+            let fill_due_min = Time::from_nanos(fill_due_min);
+            queue.take_batch(&BatchBounds { fill_due_min, ..bounds(8) }, &mut batch);
+            assert_eq!(ids(&batch), expected);
+        }
+    }
+
+    #[test]
+    fn a_batch_stops_at_its_bytes() {
+        let mut queue = DeadlineQueue::new();
+        (0..4).for_each(|id| queue.insert(task(id, 10, 10, 0)));
+        let mut batch = Vec::new();
+        assert_eq!(queue.take_batch(&BatchBounds { bytes: 25, ..bounds(8) }, &mut batch), Stop::Bytes);
+        assert_eq!(ids(&batch), [0, 1]);
+    }
+
+    #[test]
+    fn skipped_heads_stay_first() {
+        let mut queue = DeadlineQueue::new();
+        (0..4).for_each(|id| queue.insert(task(id, 10 + id, 10 + id, 0)));
+        let mut batch = Vec::new();
+        queue.take_batch(&BatchBounds { skip: 2, ..bounds(8) }, &mut batch);
+        assert_eq!(ids(&batch), [2, 3]);
+        assert_eq!(queue.pop_head().map(|task| task.id), Some(TaskId(0)));
+    }
+
+    #[test]
+    fn a_soft_task_past_due_turns_late_and_expires_at_its_late_limit() {
+        let mut queue = DeadlineQueue::new();
+        queue.insert(task(1, 5, 50, 0));
+        queue.insert(task(2, 6, 6, 0));
+        assert_eq!(queue.pop_expired(Time::from_nanos(6)).map(|task| task.id), Some(TaskId(2)));
+        assert_eq!(queue.pop_expired(Time::from_nanos(6)), None);
+        assert_eq!(queue.next_expiry(), Time::from_nanos(50));
+        assert_eq!(queue.pop_expired(Time::from_nanos(50)).map(|task| task.id), Some(TaskId(1)));
+        assert!(queue.is_empty());
+    }
+}

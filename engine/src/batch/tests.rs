@@ -1,0 +1,341 @@
+//! The machine's behaviour, one sentence a test, in made-up time.
+
+use super::*;
+
+struct Scene {
+    batcher: Batcher,
+    now: Time,
+    next: u64,
+    row_bytes: u64,
+}
+
+const MS: Duration = Duration::from_millis(1);
+const ROWS_MAX: u32 = 16;
+
+fn config() -> BatcherConfig {
+    BatcherConfig {
+        queue_tasks_max: 100,
+        queue_bytes_max: 10_000,
+        batch_rows_max: ROWS_MAX,
+        batch_bytes_max: 1_000,
+        slo: None,
+        batch_timeout: Duration::from_secs(2),
+    }
+}
+
+impl Scene {
+    /// A batcher whose controller already allows full batches.
+    fn new(config: BatcherConfig) -> Scene {
+        let batcher = Batcher::new(config);
+        let mut scene = Scene { batcher, now: Time::from_nanos(1), next: 0, row_bytes: 0 };
+        scene.batcher.handle_replica_up(scene.now, ReplicaId(0));
+        while scene.batcher.batch_rows_bound() < ROWS_MAX {
+            let rows = scene.batcher.batch_rows_bound();
+            (0..rows).for_each(|_| drop(scene.arrive()));
+            let (batch, tasks) = scene.dispatched().expect("work goes at once");
+            scene.answer(batch);
+            assert_eq!(scene.left(), tasks.iter().map(|&id| (id, Leave::Answered)).collect::<Vec<_>>());
+        }
+        scene.row_bytes = 10;
+        scene
+    }
+
+    fn view(&mut self, rows: u32, shape: u64, due_in: Duration, late_in: Duration) -> TaskView {
+        self.next += 1;
+        TaskView {
+            id: TaskId(self.next),
+            rows,
+            bytes: self.row_bytes * u64::from(rows),
+            shape: ShapeKey(shape),
+            due: self.now.after(due_in),
+            late_limit: self.now.after(late_in),
+            arrived: self.now,
+        }
+    }
+
+    fn arrive(&mut self) -> TaskId {
+        let view = self.view(1, 0, 1000 * MS, 10_000 * MS);
+        self.batcher.handle_arrival(self.now, view).expect("there is room");
+        view.id
+    }
+
+    fn arrive_hard(&mut self, due_in: Duration) -> TaskId {
+        let view = self.view(1, 0, due_in, due_in);
+        self.batcher.handle_arrival(self.now, view).expect("there is room");
+        view.id
+    }
+
+    fn effects(&mut self) -> Vec<Effect> {
+        let effects = std::iter::from_fn(|| self.batcher.poll_effect()).collect();
+        self.batcher.check_invariants();
+        effects
+    }
+
+    /// The one dispatch that is due.
+    fn dispatched(&mut self) -> Option<(BatchId, Vec<TaskId>)> {
+        self.effects().into_iter().find_map(|effect| match effect {
+            Effect::Dispatch { batch, tasks, .. } => Some((batch, tasks)),
+            _ => None,
+        })
+    }
+
+    fn left(&mut self) -> Vec<(TaskId, Leave)> {
+        leaves(&self.effects())
+    }
+
+    fn answer(&mut self, batch: BatchId) {
+        self.now = self.now.after(MS);
+        self.batcher.handle_outcome(self.now, ReplicaId(0), batch, Outcome::Answered { service: MS });
+    }
+
+    fn fail(&mut self, batch: BatchId) {
+        self.now = self.now.after(MS);
+        self.batcher.handle_outcome(self.now, ReplicaId(0), batch, Outcome::Raised { service: MS });
+    }
+
+    fn wait(&mut self, span: Duration) {
+        self.now = self.now.after(span);
+        self.batcher.handle_timeout(self.now);
+    }
+}
+
+fn leaves(effects: &[Effect]) -> Vec<(TaskId, Leave)> {
+    let leaves = effects.iter().filter_map(|effect| match effect {
+        Effect::Leave { task, why } => Some((*task, *why)),
+        _ => None,
+    });
+    leaves.collect()
+}
+
+#[test]
+fn what_arrived_in_one_turn_goes_in_one_batch_as_soon_as_the_replica_is_idle() {
+    let mut scene = Scene::new(config());
+    let first: Vec<_> = (0..5).map(|_| scene.arrive()).collect();
+    let (batch, tasks) = scene.dispatched().unwrap();
+    assert_eq!(tasks, first);
+    let second: Vec<_> = (0..3).map(|_| scene.arrive()).collect();
+    assert_eq!(scene.effects(), [], "the replica is busy");
+    scene.answer(batch);
+    assert_eq!(scene.dispatched().unwrap().1, second);
+}
+
+#[test]
+fn a_batch_keeps_the_bounds_on_rows_and_bytes() {
+    let mut scene = Scene::new(config());
+    let (batch, _) = { (0..20).for_each(|_| drop(scene.arrive())); scene.dispatched().unwrap() };
+    assert_eq!(scene.batcher.queued(), 4, "16 rows went");
+    scene.answer(batch);
+    let mut narrow = Scene::new(BatcherConfig { batch_bytes_max: 35, ..config() });
+    (0..10).for_each(|_| drop(narrow.arrive()));
+    assert_eq!(narrow.dispatched().unwrap().1.len(), 3, "35 bytes hold 3 tasks of 10");
+}
+
+#[test]
+fn shapes_never_mix_and_none_starves() {
+    let mut scene = Scene::new(config());
+    for shape in [1, 2, 1, 2, 1] {
+        let view = scene.view(1, shape, 1000 * MS, 10_000 * MS);
+        scene.batcher.handle_arrival(scene.now, view).unwrap();
+    }
+    let (batch, tasks) = scene.dispatched().unwrap();
+    assert_eq!(tasks.len(), 3);
+    scene.answer(batch);
+    assert_eq!(scene.dispatched().unwrap().1.len(), 2);
+}
+
+#[test]
+fn earlier_deadlines_go_first() {
+    let mut scene = Scene::new(BatcherConfig { batch_bytes_max: 10, ..config() });
+    let (running, _) = { scene.arrive(); scene.dispatched().unwrap() };
+    let relaxed = scene.arrive_hard(500 * MS);
+    let urgent = scene.arrive_hard(50 * MS);
+    scene.answer(running);
+    let (batch, tasks) = scene.dispatched().unwrap();
+    assert_eq!(tasks, [urgent]);
+    scene.answer(batch);
+    assert_eq!(scene.dispatched().unwrap().1, [relaxed]);
+}
+
+#[test]
+fn a_hard_deadline_is_answered_at_once_and_never_run() {
+    let mut scene = Scene::new(config());
+    let (running, _) = { scene.arrive(); scene.dispatched().unwrap() };
+    let task = scene.arrive_hard(5 * MS);
+    assert_eq!(scene.batcher.next_timeout(), Some(scene.now.after(5 * MS)));
+    scene.wait(5 * MS);
+    assert_eq!(scene.left(), [(task, Leave::DeadlinePassed)]);
+    scene.answer(running);
+    assert!(scene.dispatched().is_none(), "nothing is left to run");
+    let past = scene.view(1, 0, Duration::ZERO, Duration::ZERO);
+    assert_eq!(scene.batcher.handle_arrival(scene.now, past), Err(Refusal::DeadlinePassed));
+}
+
+#[test]
+fn a_deadline_that_passes_with_the_replica_is_answered_then_and_its_prediction_ignored() {
+    let mut scene = Scene::new(config());
+    let task = scene.arrive_hard(5 * MS);
+    let (batch, _) = scene.dispatched().unwrap();
+    scene.wait(5 * MS);
+    assert_eq!(scene.left(), [(task, Leave::DeadlinePassed)]);
+    scene.answer(batch);
+    assert_eq!(scene.left(), []);
+}
+
+#[test]
+fn late_soft_work_goes_only_when_nothing_on_time_waits() {
+    let mut scene = Scene::new(config());
+    let (running, _) = { scene.arrive(); scene.dispatched().unwrap() };
+    let view = scene.view(1, 0, 2 * MS, 1000 * MS);
+    scene.batcher.handle_arrival(scene.now, view).unwrap();
+    scene.wait(10 * MS);
+    let on_time = scene.arrive();
+    scene.answer(running);
+    let (batch, tasks) = scene.dispatched().unwrap();
+    assert_eq!(tasks, [on_time]);
+    scene.answer(batch);
+    assert_eq!(scene.dispatched().unwrap().1, [view.id]);
+}
+
+#[test]
+fn soft_work_leaves_at_its_late_limit() {
+    let mut scene = Scene::new(config());
+    scene.arrive();
+    scene.dispatched().unwrap();
+    let view = scene.view(1, 0, 2 * MS, 100 * MS);
+    scene.batcher.handle_arrival(scene.now, view).unwrap();
+    scene.wait(99 * MS);
+    assert_eq!(scene.left(), []);
+    scene.wait(MS);
+    assert_eq!(scene.left(), [(view.id, Leave::DeadlinePassed)]);
+}
+
+#[test]
+fn a_full_queue_refuses_with_the_time_it_takes_to_drain() {
+    let mut scene = Scene::new(config());
+    scene.arrive();
+    scene.dispatched().unwrap();
+    (0..100).for_each(|_| drop(scene.arrive()));
+    let view = scene.view(1, 0, MS, 1000 * MS);
+    let refused = scene.batcher.handle_arrival(scene.now, view);
+    let Err(Refusal::QueueFull { retry_after }) = refused else { panic!("{refused:?}") };
+    assert!(retry_after >= 7 * MS, "100 rows are 7 batches of 16 at 1 ms: {retry_after:?}");
+}
+
+#[test]
+fn bisecting_fails_the_bad_row_alone() {
+    let mut scene = Scene::new(config());
+    let tasks: Vec<_> = (0..16).map(|_| scene.arrive()).collect();
+    let bad = tasks[11];
+    let (mut left, mut batches) = (Vec::new(), 0);
+    while let Some((batch, members)) = {
+        let effects = scene.effects();
+        left.extend(leaves(&effects));
+        effects.into_iter().find_map(|effect| match effect {
+            Effect::Dispatch { batch, tasks, .. } => Some((batch, tasks)),
+            _ => None,
+        })
+    } {
+        batches += 1;
+        if members.contains(&bad) { scene.fail(batch) } else { scene.answer(batch) }
+    }
+    assert_eq!(batches, 9, "one whole, then two a level for four levels");
+    for task in tasks {
+        let why = if task == bad { Leave::Raised } else { Leave::Answered };
+        assert!(left.contains(&(task, why)), "{task:?}");
+    }
+}
+
+#[test]
+fn a_model_that_keeps_failing_is_not_bisected() {
+    let mut scene = Scene::new(config());
+    for round in 0..64 {
+        scene.arrive();
+        let (batch, _) = scene.dispatched().unwrap();
+        scene.fail(batch);
+        assert_eq!(scene.left().len(), 1, "round {round}");
+    }
+    let tasks: Vec<_> = (0..8).map(|_| scene.arrive()).collect();
+    let (batch, _) = scene.dispatched().unwrap();
+    scene.fail(batch);
+    assert_eq!(scene.left(), tasks.iter().map(|&id| (id, Leave::Raised)).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_refused_row_costs_its_task_only() {
+    let mut scene = Scene::new(config());
+    let tasks: Vec<_> = (0..4).map(|_| scene.arrive()).collect();
+    let (batch, _) = scene.dispatched().unwrap();
+    let refused = Outcome::RowRefused { row: Some(2), service: MS };
+    scene.batcher.handle_outcome(scene.now, ReplicaId(0), batch, refused);
+    let effects = scene.effects();
+    assert_eq!(leaves(&effects), [(tasks[2], Leave::Refused)]);
+    let again = vec![tasks[0], tasks[1], tasks[3]];
+    assert!(effects.iter().any(|it| matches!(it, Effect::Dispatch { tasks, .. } if *tasks == again)));
+}
+
+#[test]
+fn suspects_of_a_lost_replica_run_alone_and_only_the_culprit_is_lost() {
+    let mut scene = Scene::new(config());
+    let tasks: Vec<_> = (0..6).map(|_| scene.arrive()).collect();
+    let bad = tasks[3];
+    let mut left = Vec::new();
+    for _ in 0..20 {
+        let effects = scene.effects();
+        left.extend(leaves(&effects));
+        let dispatch = effects.into_iter().find_map(|effect| match effect {
+            Effect::Dispatch { batch, tasks, .. } => Some((batch, tasks)),
+            _ => None,
+        });
+        let Some((batch, members)) = dispatch else { break };
+        if members.contains(&bad) {
+            scene.batcher.handle_replica_down(scene.now, ReplicaId(0));
+            scene.batcher.handle_replica_up(scene.now, ReplicaId(0));
+        } else {
+            scene.answer(batch);
+        }
+    }
+    for task in tasks {
+        let why = if task == bad { Leave::Lost } else { Leave::Answered };
+        assert!(left.contains(&(task, why)), "{task:?}");
+    }
+}
+
+#[test]
+fn a_batch_that_overruns_its_timeout_ends_the_replica() {
+    let mut scene = Scene::new(config());
+    let task = scene.arrive();
+    let (batch, _) = scene.dispatched().unwrap();
+    scene.wait(2000 * MS);
+    assert_eq!(scene.effects(), [Effect::Kill { replica: ReplicaId(0), batch }]);
+    scene.batcher.handle_replica_down(scene.now, ReplicaId(0));
+    scene.batcher.handle_replica_up(scene.now, ReplicaId(0));
+    assert_eq!(scene.dispatched().unwrap().1, [task], "one more try, alone");
+    scene.wait(2000 * MS);
+    scene.effects();
+    scene.batcher.handle_replica_down(scene.now, ReplicaId(0));
+    assert_eq!(scene.left(), [(task, Leave::TimedOut)]);
+}
+
+#[test]
+fn every_idle_replica_gets_work() {
+    let mut scene = Scene::new(config());
+    scene.batcher.handle_replica_up(scene.now, ReplicaId(1));
+    (0..20).for_each(|_| drop(scene.arrive()));
+    let replicas: Vec<_> = scene
+        .effects()
+        .into_iter()
+        .filter_map(|effect| match effect {
+            Effect::Dispatch { replica, tasks, .. } => Some((replica, tasks.len())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(replicas, [(ReplicaId(0), 16), (ReplicaId(1), 4)]);
+}
+
+#[test]
+fn a_cancelled_task_is_not_run() {
+    let mut scene = Scene::new(config());
+    let task = scene.arrive();
+    scene.batcher.handle_cancel(scene.now, task);
+    assert_eq!(scene.effects(), [Effect::Leave { task, why: Leave::Cancelled }]);
+}

@@ -1,0 +1,200 @@
+//! Recorders: one per core and model version, written by that core alone.
+//!
+//! Plain cells: no atomics, no locks, a few nanoseconds a record. A scrape asks the core for a copy.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::metrics::{BATCH_ROWS_BOUNDS, ErrorKind, Histogram, STAGE_BOUNDS_S, Stage};
+use crate::ids::{CoreId, Version};
+use crate::query::types::Timings;
+
+/// All that one core records.
+#[derive(Debug)]
+pub struct CoreRecorder {
+    core: CoreId,
+    models: RefCell<HashMap<(Arc<str>, Version), Rc<ModelRecorder>>>,
+    /// Errors that concern no model: unknown paths and names, slow or oversized requests.
+    errors: RefCell<[u64; ErrorKind::COUNT]>,
+    connections: Cell<u64>,
+    accepted: Cell<u64>,
+}
+
+impl CoreRecorder {
+    pub fn new(core: CoreId) -> Rc<CoreRecorder> {
+        Rc::new(CoreRecorder {
+            core,
+            models: RefCell::default(),
+            errors: RefCell::new([0; ErrorKind::COUNT]),
+            connections: Cell::new(0),
+            accepted: Cell::new(0),
+        })
+    }
+
+    /// The recorder of a model version, made at its first use.
+    pub fn model(&self, name: &Arc<str>, version: Version) -> Rc<ModelRecorder> {
+        let mut models = self.models.borrow_mut();
+        models.entry((name.clone(), version)).or_insert_with(ModelRecorder::new).clone()
+    }
+
+    pub fn connection_opened(&self) {
+        self.connections.set(self.connections.get() + 1);
+        self.accepted.set(self.accepted.get() + 1);
+    }
+
+    pub fn connection_closed(&self) {
+        self.connections.set(self.connections.get() - 1);
+    }
+
+    pub fn connections(&self) -> u64 {
+        self.connections.get()
+    }
+
+    pub fn error(&self, kind: ErrorKind) {
+        self.errors.borrow_mut()[kind as usize] += 1;
+    }
+
+    /// A copy of everything.
+    pub fn snapshot(&self) -> CoreSnapshot {
+        let models = self.models.borrow();
+        CoreSnapshot {
+            core: self.core,
+            connections: self.connections.get(),
+            accepted: self.accepted.get(),
+            errors: *self.errors.borrow(),
+            models: models
+                .iter()
+                .map(|((name, version), recorder)| ModelSnapshot {
+                    name: name.clone(),
+                    version: *version,
+                    counts: recorder.counts.borrow().clone(),
+                })
+                .collect(),
+        }
+    }
+}
+
+/// One model version on one core.
+#[derive(Debug)]
+pub struct ModelRecorder {
+    counts: RefCell<ModelCounts>,
+}
+
+impl ModelRecorder {
+    fn new() -> Rc<ModelRecorder> {
+        Rc::new(ModelRecorder { counts: RefCell::new(ModelCounts::new()) })
+    }
+
+    /// A request got its answer, `total` after its last byte was read.
+    pub fn answered(&self, total: Duration) {
+        let mut counts = self.counts.borrow_mut();
+        counts.answered += 1;
+        counts.stage(Stage::Total).record(total.as_secs_f64());
+    }
+
+    pub fn error(&self, kind: ErrorKind) {
+        self.counts.borrow_mut().errors[kind as usize] += 1;
+    }
+
+    pub fn stage(&self, stage: Stage, took: Duration) {
+        self.counts.borrow_mut().stage(stage).record(took.as_secs_f64());
+    }
+
+    /// Where an answered task's time went.
+    pub fn task_stages(&self, timings: &Timings) {
+        let mut counts = self.counts.borrow_mut();
+        counts.stage(Stage::Queue).record(timings.queue.as_secs_f64());
+        counts.stage(Stage::Lane).record(timings.lane.as_secs_f64());
+        counts.stage(Stage::Model).record(timings.model.as_secs_f64());
+    }
+
+    /// A batch came back, with predictions or without.
+    pub fn batch(&self, rows: u32) {
+        self.counts.borrow_mut().batch_rows.record(f64::from(rows));
+    }
+
+    /// What waits now.
+    pub fn queue(&self, tasks: usize, bytes: u64) {
+        let mut counts = self.counts.borrow_mut();
+        counts.queue_tasks = tasks as u64;
+        counts.queue_bytes = bytes;
+    }
+
+    pub fn replicas(&self, live: usize) {
+        self.counts.borrow_mut().replicas = live as u64;
+    }
+
+    pub fn replica_lost(&self) {
+        self.counts.borrow_mut().replicas_lost += 1;
+    }
+}
+
+/// What one core knows of one model version.
+#[derive(Clone, Debug)]
+pub struct ModelCounts {
+    pub answered: u64,
+    pub errors: [u64; ErrorKind::COUNT],
+    pub stages: [Histogram; Stage::COUNT],
+    pub batch_rows: Histogram,
+    pub queue_tasks: u64,
+    pub queue_bytes: u64,
+    pub replicas: u64,
+    pub replicas_lost: u64,
+}
+
+impl ModelCounts {
+    pub fn new() -> ModelCounts {
+        ModelCounts {
+            answered: 0,
+            errors: [0; ErrorKind::COUNT],
+            stages: std::array::from_fn(|_| Histogram::new(&STAGE_BOUNDS_S)),
+            batch_rows: Histogram::new(&BATCH_ROWS_BOUNDS),
+            queue_tasks: 0,
+            queue_bytes: 0,
+            replicas: 0,
+            replicas_lost: 0,
+        }
+    }
+
+    fn stage(&mut self, stage: Stage) -> &mut Histogram {
+        &mut self.stages[stage as usize]
+    }
+
+    /// Adds what another core knows of the same model version.
+    pub fn merge(&mut self, other: &ModelCounts) {
+        self.answered += other.answered;
+        self.errors.iter_mut().zip(&other.errors).for_each(|(mine, theirs)| *mine += theirs);
+        self.stages.iter_mut().zip(&other.stages).for_each(|(mine, theirs)| mine.merge(theirs));
+        self.batch_rows.merge(&other.batch_rows);
+        self.queue_tasks += other.queue_tasks;
+        self.queue_bytes += other.queue_bytes;
+        self.replicas += other.replicas;
+        self.replicas_lost += other.replicas_lost;
+    }
+}
+
+impl Default for ModelCounts {
+    fn default() -> ModelCounts {
+        ModelCounts::new()
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct ModelSnapshot {
+    pub name: Arc<str>,
+    pub version: Version,
+    pub counts: ModelCounts,
+}
+
+/// A core's records at one moment.
+#[derive(Clone, Debug)]
+pub struct CoreSnapshot {
+    pub core: CoreId,
+    pub connections: u64,
+    pub accepted: u64,
+    pub errors: [u64; ErrorKind::COUNT],
+    pub models: Vec<ModelSnapshot>,
+}

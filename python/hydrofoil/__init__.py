@@ -1,0 +1,70 @@
+"""Hydrofoil: write a model as a class or function, and serve it in batches.
+
+    import numpy as np
+    import hydrofoil as foil
+
+    @foil.model(max_batch=64, slo="20ms")
+    class Digits:
+        def load(self, ctx):
+            self.w = np.load(ctx.path("w.npy"))
+
+        def predict(self, x: foil.f32["n", 64]) -> foil.i64["n"]:
+            return (x @ self.w).argmax(1)
+
+Annotations declare tensors: ``"n"`` is the batch dimension, an integer a fixed dimension, any
+other name a variable one. Serve with ``foil serve model.py``.
+"""
+
+from hydrofoil._annotations import (
+    DType,
+    Tensor,
+    bool,
+    bytes,
+    f16,
+    f32,
+    f64,
+    i8,
+    i16,
+    i32,
+    i64,
+    str,
+    u8,
+    u16,
+    u32,
+    u64,
+)
+from hydrofoil._errors import InputError, ModelError
+from hydrofoil._model import Context, model
+
+__all__ = [
+    "Context",
+    "DType",
+    "InputError",
+    "ModelError",
+    "Tensor",
+    "__version__",
+    "bool",
+    "bytes",
+    "f16",
+    "f32",
+    "f64",
+    "i8",
+    "i16",
+    "i32",
+    "i64",
+    "model",
+    "str",
+    "u8",
+    "u16",
+    "u32",
+    "u64",
+]
+
+
+def __getattr__(name):
+    # Looked up on demand: reading the metadata costs every import some milliseconds.
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("hydrofoil")
+    raise AttributeError(f"module 'hydrofoil' has no attribute {name!r}")

@@ -1,0 +1,356 @@
+//! The container's face of a lane: wait for a request, view it, write the reply, publish it.
+//!
+//! Distrust is mutual and costs nothing: seals, sizes, header and every descriptor are checked
+//! here too. Request slots are mapped one by one, so that one slot can be replaced under views
+//! the model still holds ([`ContainerSide::escape`]). Deliberately absent: the interpreter, and
+//! spinning; a container that finds no request sleeps at once.
+
+use crate::LaneFds;
+use crate::doorbell::{Sleeper, Waker, futex_wait, ring_bell};
+use crate::engine_side::check_in_slot;
+use crate::error::{LaneError, LaneFault};
+use crate::layout::{self, LaneConfig};
+use crate::ring::{Consumer, Producer};
+use crate::segment::memfd::{Segment, check};
+use crate::segment::{Access, Mapping};
+use crate::slot::{Lengths, ReplyEntry, RequestEntry, SentRequest, Status};
+use crate::sync::{Entries, Word};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::mm::{MapFlags, MremapFlags, ProtFlags, mmap_anonymous, mremap_fixed, munmap};
+use std::ptr::NonNull;
+use std::time::Duration;
+
+#[cfg(test)]
+mod tests;
+
+/// What the engine wants next.
+#[derive(Debug)]
+pub enum Next {
+    /// A batch to answer.
+    Request(Request),
+    /// Nothing yet: look whether the engine still lives, then ask again.
+    Idle,
+    /// Everything published was taken: exit.
+    Shut,
+}
+
+/// One request, to be answered once with [`ContainerSide::reply`].
+#[must_use = "reply to it, or the engine kills this container for its silence"]
+#[derive(Debug)]
+pub struct Request {
+    /// The engine's name for this batch.
+    pub tag: u64,
+    /// Bytes of the header at the start of the slot.
+    pub header_bytes: u32,
+    /// Bytes of the whole request, header included.
+    pub total_bytes: u32,
+    slot: u32,
+    generation: u32,
+}
+
+/// Private memory that stands where a request slot was mapped, for views that outlive a batch.
+///
+/// Dropping it keeps the memory, so that views stay valid for ever.
+#[derive(Debug)]
+pub struct Escaped {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: it is only an address range of this process.
+unsafe impl Send for Escaped {}
+
+impl Escaped {
+    /// Where the frozen copy lies: the address the slot had before.
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.base.as_ptr()
+    }
+
+    /// Its length in bytes, whole pages.
+    pub fn mapped_bytes(&self) -> usize {
+        self.len
+    }
+
+    /// Returns the memory to the system.
+    ///
+    /// # Safety
+    /// No view of the range may be used any more.
+    pub unsafe fn unmap(self) {
+        // SAFETY: the range is private, ours, and by the caller's word unused.
+        let unmapped = unsafe { munmap(self.base.as_ptr().cast(), self.len) };
+        debug_assert!(unmapped.is_ok(), "an escaped range is unmapped once");
+    }
+}
+
+/// The container's end of one lane. Dropping it unmaps the slots, not what escaped from them.
+///
+/// The rings and flags point into the mappings below them; both go together.
+pub struct ContainerSide {
+    requests: Consumer,
+    replies: Producer,
+    sleeper: Sleeper,
+    waker: Waker,
+    config: LaneConfig,
+    awaiting_reply: Vec<bool>,
+    fault: Option<LaneFault>,
+    bell: OwnedFd,
+    request_fd: OwnedFd,
+    // Kept because `requests` and `waker` point into it.
+    _engine_out: Mapping,
+    container_out: Mapping,
+    request_slots: Vec<Mapping>,
+}
+
+impl ContainerSide {
+    /// Joins a lane, if its descriptors are what the welcome promised.
+    pub fn map(
+        fds: LaneFds,
+        config: LaneConfig,
+        incarnation: u64,
+    ) -> Result<ContainerSide, LaneError> {
+        config.check()?;
+        let [engine_fd, container_fd, request_fd, bell] = fds.into_fds();
+        check(Segment::EngineOut, engine_fd.as_fd(), config.engine_out_bytes())?;
+        check(Segment::ContainerOut, container_fd.as_fd(), config.container_out_bytes())?;
+        check(Segment::RequestData, request_fd.as_fd(), config.request_data_bytes())?;
+        let len = config.engine_out_bytes();
+        let engine_out = Mapping::new(engine_fd.as_fd(), 0, len, Access::ReadOnly)?;
+        check_header(&engine_out, &config, incarnation)?;
+        let len = config.container_out_bytes();
+        let container_out = Mapping::new(container_fd.as_fd(), 0, len, Access::ReadWrite)?;
+        let slots = (0..config.slots).map(|slot| map_slot(&request_fd, &config, slot));
+        let request_slots = slots.collect::<Result<Vec<_>, _>>()?;
+        let mappings = (engine_out, container_out, request_slots);
+        Ok(ContainerSide::over(mappings, request_fd, bell, config))
+    }
+
+    fn over(
+        (engine_out, container_out, request_slots): (Mapping, Mapping, Vec<Mapping>),
+        request_fd: OwnedFd,
+        bell: OwnedFd,
+        config: LaneConfig,
+    ) -> ContainerSide {
+        let (ours, theirs) = (container_out.base(), engine_out.base());
+        let count = config.ring_entries();
+        // SAFETY: all offsets lie within both control heads, whose sizes were checked against
+        // `config`; C is mapped writable here and only its words are stored to; the mappings
+        // live in the same struct as what points into them.
+        let (requests, replies, sleeper, waker) = unsafe {
+            (
+                Consumer::new(
+                    Word::at(theirs, layout::TAIL_AT),
+                    Word::at(ours, layout::HEAD_AT),
+                    Entries::at(theirs, layout::ENTRIES_AT, count),
+                ),
+                Producer::new(
+                    Word::at(ours, layout::TAIL_AT),
+                    Word::at(theirs, layout::HEAD_AT),
+                    Entries::at(ours, layout::ENTRIES_AT, count),
+                ),
+                Sleeper::new(Word::at(ours, layout::SLEEPS_AT)),
+                Waker::new(Word::at(theirs, layout::SLEEPS_AT)),
+            )
+        };
+        ContainerSide {
+            requests,
+            replies,
+            sleeper,
+            waker,
+            config,
+            awaiting_reply: vec![false; config.slots as usize],
+            fault: None,
+            bell,
+            request_fd,
+            _engine_out: engine_out,
+            container_out,
+            request_slots,
+        }
+    }
+
+    /// The sizes this lane was made with.
+    pub fn config(&self) -> &LaneConfig {
+        &self.config
+    }
+
+    /// The next request, waiting for it at most `wait` and never more than 100 ms.
+    pub fn next(&mut self, wait: Duration) -> Result<Next, LaneFault> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        self.wait_and_take(wait).inspect_err(|fault| self.fault = Some(*fault))
+    }
+
+    fn wait_and_take(&mut self, wait: Duration) -> Result<Next, LaneFault> {
+        if let Some(next) = self.take()? {
+            return Ok(next);
+        }
+        if wait.is_zero() {
+            return Ok(Next::Idle);
+        }
+        self.sleep(wait)?;
+        Ok(self.take()?.unwrap_or(Next::Idle))
+    }
+
+    /// Announce, look again, sleep.
+    fn sleep(&mut self, wait: Duration) -> Result<(), LaneFault> {
+        self.sleeper.announce();
+        let slept = match self.requests.is_empty() {
+            true => futex_wait(self.requests.tail_word(), self.requests.position(), wait),
+            false => Ok(()),
+        };
+        self.sleeper.awake();
+        slept
+    }
+
+    fn take(&mut self) -> Result<Option<Next>, LaneFault> {
+        let Some(entry) = self.requests.pop()? else {
+            return Ok(None);
+        };
+        match RequestEntry::decode(&entry, &self.config)? {
+            RequestEntry::Request(sent) => Ok(Some(Next::Request(self.accept(sent)?))),
+            RequestEntry::Shut => Ok(Some(Next::Shut)),
+        }
+    }
+
+    fn accept(&mut self, sent: SentRequest) -> Result<Request, LaneFault> {
+        let SentRequest { slot, generation, tag, lengths } = sent;
+        if std::mem::replace(&mut self.awaiting_reply[slot as usize], true) {
+            return Err(LaneFault::SlotTwice { slot });
+        }
+        let Lengths { header_bytes, total_bytes } = lengths;
+        Ok(Request { tag, header_bytes, total_bytes, slot, generation })
+    }
+
+    /// A private copy of the header, replacing what `into` held.
+    pub fn header(&self, r: &Request, into: &mut Vec<u8>) {
+        into.resize(r.header_bytes.min(self.config.request_slot_bytes) as usize, 0);
+        self.slot(r).copy_out(0, into);
+    }
+
+    /// Where the request lies and how long it is, for zero-copy views. The engine does not write
+    /// there until the reply is published; views kept longer need [`ContainerSide::escape`].
+    pub fn request_bytes(&self, r: &Request) -> (*mut u8, usize) {
+        let len = r.total_bytes.min(self.config.request_slot_bytes);
+        (self.slot(r).base().as_ptr(), len as usize)
+    }
+
+    /// Copies part of the request into private memory.
+    pub fn read(&self, r: &Request, at: u32, into: &mut [u8]) -> Result<(), LaneError> {
+        check_in_slot(at, into.len(), r.total_bytes.min(self.config.request_slot_bytes))?;
+        self.slot(r).copy_out(at as usize, into);
+        Ok(())
+    }
+
+    fn slot(&self, r: &Request) -> &Mapping {
+        &self.request_slots[r.slot as usize]
+    }
+
+    /// Copies bytes into the reply slot that belongs to this request.
+    pub fn write_reply(&mut self, r: &Request, at: u32, bytes: &[u8]) -> Result<(), LaneError> {
+        check_in_slot(at, bytes.len(), self.config.reply_slot_bytes)?;
+        self.container_out.copy_in(self.config.reply_slot_at(r.slot) + at as usize, bytes);
+        Ok(())
+    }
+
+    /// Where the reply is to be written and how much room there is.
+    pub fn reply_ptr(&mut self, r: &Request) -> (*mut u8, usize) {
+        let offset = self.config.reply_slot_at(r.slot);
+        // SAFETY: a reply slot lies inside the container's segment, by the layout of `config`.
+        let base = unsafe { self.container_out.base().add(offset) };
+        (base.as_ptr(), self.config.reply_slot_bytes as usize)
+    }
+
+    /// Publishes the reply, and rings the engine's bell if it sleeps. An engine that broke the
+    /// ring shows as a fault at the next [`ContainerSide::next`].
+    pub fn reply(
+        &mut self,
+        r: Request,
+        status: Status,
+        header_bytes: u32,
+        total_bytes: u32,
+        started_ns: u64,
+        ended_ns: u64,
+    ) {
+        let lengths = Lengths { header_bytes, total_bytes };
+        let fits = lengths.check(self.config.reply_slot_bytes).is_ok();
+        assert!(fits, "header ≤ total ≤ slot in what we publish");
+        let Request { tag, slot, generation, .. } = r;
+        self.awaiting_reply[slot as usize] = false;
+        let reply = ReplyEntry { slot, generation, tag, status, lengths, started_ns, ended_ns };
+        if let Err(fault) = self.replies.push(&reply.encode()) {
+            self.fault.get_or_insert(fault);
+        }
+        if self.waker.peer_sleeps() {
+            ring_bell(self.bell.as_fd());
+        }
+    }
+
+    /// Freezes the request under views that outlive it: the slot moves to a fresh address, and
+    /// a private copy takes its place at the old one. To be called before the reply.
+    pub fn escape(&mut self, r: &Request) -> Result<Escaped, LaneError> {
+        let fresh = map_slot(&self.request_fd, &self.config, r.slot)?;
+        let copy = private_copy(&fresh, r.total_bytes.min(self.config.request_slot_bytes))?;
+        let (len, to) = (copy.len(), self.slot(r).base().as_ptr().cast());
+        // SAFETY: both ranges are mappings of ours of the same length; no Rust reference into
+        // either exists, only raw views, which see equal bytes before and after.
+        unsafe { mremap_fixed(copy.base().as_ptr().cast(), len, len, MremapFlags::MAYMOVE, to) }
+            .map_err(LaneError::system("move a copy under the views of a request"))?;
+        // The kernel moved the range away: nothing is left to unmap there.
+        let _moved = copy.into_raw();
+        let replaced = std::mem::replace(&mut self.request_slots[r.slot as usize], fresh);
+        let (base, len) = replaced.into_raw();
+        Ok(Escaped { base, len })
+    }
+}
+
+fn map_slot(fd: &OwnedFd, config: &LaneConfig, slot: u32) -> Result<Mapping, LaneError> {
+    let offset = config.request_slot_at(slot);
+    Mapping::new(fd.as_fd(), offset, config.request_stride(), Access::ReadWrite)
+}
+
+/// Fresh private memory as large as `source`, holding its first `used_bytes`.
+fn private_copy(source: &Mapping, used_bytes: u32) -> Result<Mapping, LaneError> {
+    let (len, prot) = (source.len(), ProtFlags::READ | ProtFlags::WRITE);
+    // SAFETY: without a fixed address the kernel chooses a range nothing else uses.
+    let base = unsafe { mmap_anonymous(std::ptr::null_mut(), len, prot, MapFlags::PRIVATE) }
+        .map_err(LaneError::system("copy a request that is kept"))?;
+    let copy = Mapping::own(base.cast(), len)?;
+    assert!(used_bytes as usize <= len, "a request lies inside its slot");
+    // SAFETY: both mappings are at least `used_bytes` long, distinct, and `copy` is writable.
+    unsafe {
+        let from = source.base().as_ptr().cast_const();
+        copy.base().as_ptr().copy_from_nonoverlapping(from, used_bytes as usize);
+    }
+    Ok(copy)
+}
+
+/// The engine's own account of the lane must be the one the welcome gave.
+fn check_header(
+    engine_out: &Mapping,
+    config: &LaneConfig,
+    incarnation: u64,
+) -> Result<(), LaneError> {
+    let long_words = [
+        ("magic", layout::MAGIC_AT, layout::MAGIC),
+        ("ABI hash", layout::ABI_HASH_AT, layout::ABI_HASH),
+        ("incarnation", layout::INCARNATION_AT, incarnation),
+    ];
+    for (word, at, expected) in long_words {
+        let mut bytes = [0; 8];
+        engine_out.copy_out(at, &mut bytes);
+        same(word, expected, u64::from_le_bytes(bytes))?;
+    }
+    for (at, expected) in layout::size_words(config) {
+        let mut bytes = [0; 4];
+        engine_out.copy_out(at, &mut bytes);
+        same("size", expected.into(), u32::from_le_bytes(bytes).into())?;
+    }
+    Ok(())
+}
+
+fn same(word: &'static str, expected: u64, found: u64) -> Result<(), LaneError> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(LaneError::Header { word, expected, found })
+}

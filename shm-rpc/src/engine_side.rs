@@ -1,0 +1,267 @@
+//! The engine's face of a lane: lease a slot, fill it, publish, poll, copy out, finish.
+//!
+//! Nothing here blocks, nothing the container writes is believed before it is compared with the
+//! [`SlotTable`], and nothing it can write makes the engine panic. After a fault the lane gives
+//! the same fault for ever: its replica is to be killed and its memory dropped. Deliberately
+//! absent: reading request slots back (they are write-only here) and reading the bell.
+
+use crate::LaneFds;
+use crate::doorbell::{Sleeper, Waker, bell, futex_wake};
+use crate::error::{LaneError, LaneFault};
+use crate::layout::{self, LaneConfig};
+use crate::ring::{Consumer, Producer};
+use crate::segment::Mapping;
+use crate::segment::memfd::{Segment, create};
+use crate::slot::{Lengths, ReplyEntry, RequestEntry, RequestSlot, SentRequest, SlotTable, Status};
+use crate::sync::{Entries, Word};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::cell::Cell;
+use std::marker::PhantomData;
+
+#[cfg(test)]
+mod tests;
+
+/// A checked reply. Read what is needed, then [`EngineSide::finish`] it.
+#[must_use = "finish it, or its slot is lost"]
+#[derive(Debug)]
+pub struct Completion {
+    /// The tag the request was published with.
+    pub tag: u64,
+    /// How the container ended it.
+    pub status: Status,
+    /// Bytes of the header at the start of the reply slot.
+    pub header_bytes: u32,
+    /// Bytes of the whole reply, header included; at most the reply slot.
+    pub total_bytes: u32,
+    /// The container's monotonic clock when its model started. Unchecked: for statistics only.
+    pub started_ns: u64,
+    /// The container's monotonic clock when its model ended. Unchecked: for statistics only.
+    pub ended_ns: u64,
+    slot: u32,
+    generation: u32,
+}
+
+/// The engine's end of one lane; one owner, one thread at a time.
+///
+/// The rings and flags point into the mappings below them; both go together.
+pub struct EngineSide {
+    requests: Producer,
+    replies: Consumer,
+    sleeper: Sleeper,
+    waker: Waker,
+    slots: SlotTable,
+    config: LaneConfig,
+    fault: Option<LaneFault>,
+    shut: bool,
+    bell: OwnedFd,
+    // Kept because `requests`, `replies`, `sleeper` point into it.
+    _engine_out: Mapping,
+    container_out: Mapping,
+    request_data: Mapping,
+    _one_thread: PhantomData<Cell<()>>,
+}
+
+impl EngineSide {
+    /// Makes the three segments and the bell. Send the descriptors, then drop them.
+    pub fn create(
+        config: LaneConfig,
+        incarnation: u64,
+    ) -> Result<(EngineSide, LaneFds), LaneError> {
+        config.check()?;
+        let (engine_fd, engine_out) = create(Segment::EngineOut, config.engine_out_bytes())?;
+        let (container_fd, container_out) =
+            create(Segment::ContainerOut, config.container_out_bytes())?;
+        let (data_fd, request_data) = create(Segment::RequestData, config.request_data_bytes())?;
+        write_header(&engine_out, &config, incarnation);
+        let bell = bell()?;
+        let their_bell = rustix::io::fcntl_dupfd_cloexec(&bell, 0)
+            .map_err(LaneError::system("share the engine's bell"))?;
+        let fds = LaneFds::from_fds([engine_fd, container_fd, data_fd, their_bell]);
+        let side = EngineSide::over([engine_out, container_out, request_data], bell, config);
+        Ok((side, fds))
+    }
+
+    fn over(segments: [Mapping; 3], bell: OwnedFd, config: LaneConfig) -> EngineSide {
+        let [engine_out, container_out, request_data] = segments;
+        let (ours, theirs) = (engine_out.base(), container_out.base());
+        let count = config.ring_entries();
+        // SAFETY: all offsets lie within both control heads, whose sizes `config` gave; E is
+        // mapped writable here and only its words are stored to; the mappings live in the same
+        // struct as what points into them.
+        let (requests, replies, sleeper, waker) = unsafe {
+            (
+                Producer::new(
+                    Word::at(ours, layout::TAIL_AT),
+                    Word::at(theirs, layout::HEAD_AT),
+                    Entries::at(ours, layout::ENTRIES_AT, count),
+                ),
+                Consumer::new(
+                    Word::at(theirs, layout::TAIL_AT),
+                    Word::at(ours, layout::HEAD_AT),
+                    Entries::at(theirs, layout::ENTRIES_AT, count),
+                ),
+                Sleeper::new(Word::at(ours, layout::SLEEPS_AT)),
+                Waker::new(Word::at(theirs, layout::SLEEPS_AT)),
+            )
+        };
+        EngineSide {
+            requests,
+            replies,
+            sleeper,
+            waker,
+            slots: SlotTable::new(config.slots),
+            config,
+            fault: None,
+            shut: false,
+            bell,
+            _engine_out: engine_out,
+            container_out,
+            request_data,
+            _one_thread: PhantomData,
+        }
+    }
+
+    /// The sizes this lane was made with.
+    pub fn config(&self) -> &LaneConfig {
+        &self.config
+    }
+
+    /// Requests published and not yet answered.
+    pub fn in_flight(&self) -> usize {
+        self.slots.in_flight()
+    }
+
+    /// The descriptor to watch, edge-triggered, and never to read.
+    pub fn bell(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+
+    /// A free slot, unless all are out or the lane was shut.
+    pub fn lease(&mut self) -> Option<RequestSlot> {
+        if self.shut { None } else { self.slots.lease() }
+    }
+
+    /// Copies bytes into a leased slot.
+    #[inline]
+    pub fn write(&mut self, slot: &RequestSlot, at: u32, bytes: &[u8]) -> Result<(), LaneError> {
+        assert!(self.slots.holds(slot), "a slot is written on the lane that leased it");
+        check_in_slot(at, bytes.len(), self.config.request_slot_bytes)?;
+        let offset = self.config.request_slot_at(slot.index()) + at as usize;
+        self.request_data.copy_in(offset, bytes);
+        Ok(())
+    }
+
+    /// Gives an unused slot back.
+    pub fn release(&mut self, slot: RequestSlot) {
+        self.slots.release(slot);
+    }
+
+    /// Hands the filled slot to the container, and wakes it if it sleeps. A container that
+    /// broke the ring shows as a fault at the next [`EngineSide::poll`].
+    pub fn publish(&mut self, slot: RequestSlot, tag: u64, header_bytes: u32, total_bytes: u32) {
+        assert!(!self.shut, "nothing is published after the farewell");
+        let lengths = Lengths { header_bytes, total_bytes };
+        let fits = lengths.check(self.config.request_slot_bytes).is_ok();
+        assert!(fits, "header ≤ total ≤ slot in what we publish");
+        let sent =
+            SentRequest { slot: slot.index(), generation: slot.generation(), tag, lengths };
+        self.slots.send(slot, tag);
+        self.push(RequestEntry::Request(sent));
+    }
+
+    /// Tells the container to finish what was published and to exit.
+    pub fn shut(&mut self) {
+        if !self.shut {
+            self.shut = true;
+            self.push(RequestEntry::Shut);
+        }
+    }
+
+    fn push(&mut self, entry: RequestEntry) {
+        if let Err(fault) = self.requests.push(&entry.encode()) {
+            self.fault.get_or_insert(fault);
+        }
+        if self.waker.peer_sleeps() {
+            futex_wake(self.requests.tail_word());
+        }
+    }
+
+    /// The next reply, checked; one load when there is none.
+    #[inline]
+    pub fn poll(&mut self) -> Result<Option<Completion>, LaneFault> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        self.take().inspect_err(|fault| self.fault = Some(*fault))
+    }
+
+    fn take(&mut self) -> Result<Option<Completion>, LaneFault> {
+        let Some(entry) = self.replies.pop()? else {
+            return Ok(None);
+        };
+        let reply = ReplyEntry::decode(&entry, &self.config)?;
+        self.slots.answer(&reply)?;
+        Ok(Some(Completion {
+            tag: reply.tag,
+            status: reply.status,
+            header_bytes: reply.lengths.header_bytes,
+            total_bytes: reply.lengths.total_bytes,
+            started_ns: reply.started_ns,
+            ended_ns: reply.ended_ns,
+            slot: reply.slot,
+            generation: reply.generation,
+        }))
+    }
+
+    /// Copies part of a reply into private memory. The container may still be scribbling:
+    /// check the copy, and never read the same bytes twice.
+    #[inline]
+    pub fn read(&self, c: &Completion, at: u32, into: &mut [u8]) -> Result<(), LaneFault> {
+        let message_bytes = c.total_bytes.min(self.config.reply_slot_bytes);
+        if at as usize + into.len() > message_bytes as usize {
+            let (len, total_bytes) = (into.len(), message_bytes);
+            return Err(LaneFault::OutsideMessage { at, len, total_bytes });
+        }
+        self.container_out.copy_out(self.config.reply_slot_at(c.slot) + at as usize, into);
+        Ok(())
+    }
+
+    /// Everything needed was copied out: the slot may carry another request.
+    pub fn finish(&mut self, c: Completion) {
+        self.slots.finish(c.slot, c.generation);
+    }
+
+    /// Announces sleep, then looks again. True: sleep, the bell will ring. False: there is
+    /// something to poll, and the announcement was taken back.
+    pub fn announce_sleep(&mut self) -> bool {
+        self.sleeper.announce();
+        let idle = self.fault.is_none() && self.replies.is_empty();
+        if !idle {
+            self.sleeper.awake();
+        }
+        idle
+    }
+
+    /// Spares the container the bell while the engine is at work.
+    #[inline]
+    pub fn awake(&mut self) {
+        self.sleeper.awake();
+    }
+}
+
+/// `at + len ≤ slot`, for what we write ourselves.
+pub(crate) fn check_in_slot(at: u32, len: usize, slot_bytes: u32) -> Result<(), LaneError> {
+    if at as usize + len <= slot_bytes as usize {
+        return Ok(());
+    }
+    Err(LaneError::OutOfSlot { at, len, slot_bytes })
+}
+
+fn write_header(engine_out: &Mapping, config: &LaneConfig, incarnation: u64) {
+    engine_out.copy_in(layout::MAGIC_AT, &layout::MAGIC.to_le_bytes());
+    engine_out.copy_in(layout::ABI_HASH_AT, &layout::ABI_HASH.to_le_bytes());
+    engine_out.copy_in(layout::INCARNATION_AT, &incarnation.to_le_bytes());
+    for (at, value) in layout::size_words(config) {
+        engine_out.copy_in(at, &value.to_le_bytes());
+    }
+}
