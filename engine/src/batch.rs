@@ -20,9 +20,7 @@
 //!
 //! * **On time.** Earliest due first. A soft task that could no longer be on time if it left now (`now` + expected
 //!   service > `due`) is moved to the late queue; a hard one stays until its due time and leaves then.
-//! * **Late.** Earliest late limit first. Served when no on-time task waits. Where a batch takes the last on-time
-//!   task and has room, late ones fill it, unless the longer batch would make an on-time one late: without that,
-//!   a steady trickle of on-time work would starve them while the device runs half-empty batches.
+//! * **Late.** Earliest late limit first. Served only when no on-time task waits, never in a batch with one.
 //! * **In flight.** At most [`CREDITS_PER_REPLICA`] batches per replica, and no task is bound to a replica before
 //!   it is idle. A batch out longer than `batch_timeout` costs the replica its life: `Kill`, once; nothing more is
 //!   sent there, and the shell reports the death as for any other.
@@ -49,8 +47,8 @@
 //! no replica has more batches out than credits; no arrival takes the queue past its bounds in tasks and bytes;
 //! nothing past its late limit is sent; work is conserved; equal events give equal effects.
 //!
-//! Deliberately absent: admission by prediction, deferral for several replicas, tenants and classes (they come with
-//! the controllers that need them, behind [`Controller`]).
+//! Deliberately absent: admission by prediction, deferral for several replicas, tenants, and any use of cost and class.
+//! They come with the controllers that need them, behind [`Controller`].
 
 use std::time::Duration;
 
@@ -65,6 +63,8 @@ mod replicas;
 mod reruns;
 mod task_table;
 
+#[cfg(test)]
+mod laws;
 #[cfg(test)]
 mod tests;
 

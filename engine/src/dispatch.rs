@@ -4,6 +4,7 @@
 //! answers for connections it holds, a snapshot of its histograms. A model's dispatcher is one task on its core;
 //! connections reach it through [`handle::ModelHandle`], from any core, without a lock.
 
+use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,11 +67,16 @@ pub struct ModelSetup {
 }
 
 /// A replica that said it is ready.
-#[derive(Debug)]
 pub struct ReplicaLane {
     pub replica: ReplicaId,
     pub incarnation: Incarnation,
     pub side: shm_rpc::engine_side::EngineSide,
+}
+
+impl fmt::Debug for ReplicaLane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ReplicaLane({}, incarnation {})", self.replica, self.incarnation)
+    }
 }
 
 /// From the supervisor to a dispatcher.

@@ -47,9 +47,9 @@ def summary(error: BaseException) -> str:
 
 def report(error: BaseException) -> str:
     """The reason with file and line and the user's own frames: fit for the model's author."""
-    if isinstance(error, ModelError):
-        return str(error)
     frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_users(f.filename)]
+    if isinstance(error, ModelError):
+        return str(error) if error.file else f"{_place(error, frames)}{error}"
     place = _place(error, frames)
     lines = traceback.format_list(frames[-FRAMES_MAX:])
     return clip(f"{place}{summary(error)}\n{''.join(lines)}".rstrip())

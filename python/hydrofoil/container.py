@@ -77,10 +77,7 @@ def start(lane: Any, target: str) -> tuple[Callable[..., Any], Callable[..., Any
     try:
         definition, path = discover(target)
         settings = settings_from(os.environ, definition)
-    except Exception as error:
-        return fail_to_load(lane, error)
-    lane.hello(int(os.environ["FOIL_NONCE"]), **spec_of(definition, settings))
-    try:
+        lane.hello(int(os.environ["FOIL_NONCE"]), spec_of(definition, settings))
         instance = load(definition, context_from(os.environ, path))
         call = batch_call(definition, instance)
     except Exception as error:

@@ -1,9 +1,10 @@
 //! The engine's face of a lane: lease a slot, fill it, publish, poll, copy out, finish.
 //!
 //! Nothing here blocks, nothing the container writes is believed before it is compared with the
-//! [`SlotTable`], and nothing it can write makes the engine panic. After a fault the lane gives
-//! the same fault for ever: its replica is to be killed and its memory dropped. Deliberately
-//! absent: reading request slots back (they are write-only here) and reading the bell.
+//! private record of slots, and nothing it can write makes the engine panic. After a fault the
+//! lane gives the same fault for ever: its replica is to be killed and its memory dropped.
+//! Deliberately absent: reading request slots back (they are write-only here) and reading the
+//! bell.
 
 use crate::LaneFds;
 use crate::doorbell::{Sleeper, Waker, bell, futex_wake};
@@ -163,8 +164,7 @@ impl EngineSide {
         let lengths = Lengths { header_bytes, total_bytes };
         let fits = lengths.check(self.config.request_slot_bytes).is_ok();
         assert!(fits, "header ≤ total ≤ slot in what we publish");
-        let sent =
-            SentRequest { slot: slot.index(), generation: slot.generation(), tag, lengths };
+        let sent = SentRequest { slot: slot.index(), generation: slot.generation(), tag, lengths };
         self.slots.send(slot, tag);
         self.push(RequestEntry::Request(sent));
     }

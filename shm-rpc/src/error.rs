@@ -19,17 +19,29 @@ pub enum LaneError {
     SlotBytes { slot_bytes: u32 },
     #[error("could not {doing}: check the limits on memory and open files of this process")]
     System { doing: &'static str, source: io::Error },
-    #[error("segment {segment} lacks its seals (has {seals:#x}): the sender is no Hydrofoil engine")]
+    #[error(
+        "segment {segment} lacks its seals (has {seals:#x}): the sender is no Hydrofoil engine"
+    )]
     Unsealed { segment: &'static str, seals: u32 },
-    #[error("segment {segment} has {found} bytes, expected {expected}: rebuild engine and container from one version")]
+    #[error(
+        "segment {segment} has {found} bytes, expected {expected}: rebuild engine and container from one version"
+    )]
     SegmentBytes { segment: &'static str, expected: u64, found: u64 },
-    #[error("the segment's {word} is {found:#x}, expected {expected:#x}: rebuild engine and container from one version")]
+    #[error(
+        "the segment's {word} is {found:#x}, expected {expected:#x}: rebuild engine and container from one version"
+    )]
     Header { word: &'static str, expected: u64, found: u64 },
-    #[error("{len} bytes at {at} do not fit the slot of {slot_bytes} bytes: send fewer rows or declare larger outputs")]
+    #[error(
+        "{len} bytes at {at} do not fit the slot of {slot_bytes} bytes: send fewer rows or declare larger outputs"
+    )]
     OutOfSlot { at: u32, len: usize, slot_bytes: u32 },
-    #[error("a message of {bytes} bytes arrived where at most {bytes_max} are allowed: the peer must send less")]
+    #[error(
+        "a message of {bytes} bytes arrived where at most {bytes_max} are allowed: the peer must send less"
+    )]
     MessageTooLarge { bytes: usize, bytes_max: usize },
-    #[error("{count} descriptors came with the message, expected {expected}: the sender is no Hydrofoil engine")]
+    #[error(
+        "{count} descriptors came with the message, expected {expected}: the sender is no Hydrofoil engine"
+    )]
     DescriptorCount { count: usize, expected: usize },
     #[error("the peer closed the socket: see its last output")]
     Closed,

@@ -239,9 +239,8 @@ fn lane_of(fds: Vec<OwnedFd>) -> Result<Option<LaneFds>, LaneError> {
     if fds.is_empty() {
         return Ok(None);
     }
-    let lane = <[OwnedFd; LANE_FDS]>::try_from(fds).map_err(|fds| {
-        LaneError::DescriptorCount { count: fds.len(), expected: LANE_FDS }
-    })?;
+    let lane = <[OwnedFd; LANE_FDS]>::try_from(fds)
+        .map_err(|fds| LaneError::DescriptorCount { count: fds.len(), expected: LANE_FDS })?;
     Ok(Some(LaneFds::from_fds(lane)))
 }
 

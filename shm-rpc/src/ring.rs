@@ -15,9 +15,11 @@ use crate::error::LaneFault;
 use crate::layout::ENTRY_WORDS;
 use crate::sync::{Entries, Word, acquire};
 
-#[cfg(all(test, loom))]
+#[cfg(loom)]
+#[cfg(test)]
 mod models;
-#[cfg(all(test, not(loom)))]
+#[cfg(not(loom))]
+#[cfg(test)]
 mod tests;
 
 /// What a ring carries.

@@ -86,7 +86,8 @@ impl RequestEntry {
             KIND_REQUEST => {
                 let slot = known_slot(slot, config)?;
                 let (header_bytes, total_bytes) = halves(entry[2]);
-                let lengths = Lengths { header_bytes, total_bytes }.check(config.request_slot_bytes)?;
+                let lengths =
+                    Lengths { header_bytes, total_bytes }.check(config.request_slot_bytes)?;
                 let (generation, _) = halves(entry[3]);
                 Ok(RequestEntry::Request(SentRequest { slot, generation, tag: entry[1], lengths }))
             }
@@ -250,5 +251,6 @@ impl SlotTable {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(not(loom))]
+#[cfg(test)]
 mod tests;

@@ -1,389 +1,463 @@
-//! The state machine described at the head of [`super`].
+//! The state machine that [`super`] describes: records events, decides when polled.
+//!
+//! Families: getters; `handle_*`; [`Batcher::poll_effect`]; [`Batcher::next_timeout`]. What follows a batch's end
+//! is in `settle`.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::batch_size::{Aimd, Decision, QueueView};
-use super::deadline_queue::{DeadlineQueue, Room};
+use super::batch_size::{Aimd, Controller, Decision, Observed, QueueView, ReplicasView};
+use super::deadline_queue::{BatchBounds, DeadlineQueue, Stop};
+use super::latency_profile::LatencyProfile;
+use super::replicas::{Outgoing, Replicas};
+use super::reruns::{FailureHistory, Reruns};
+use super::task_table::{Place, Task, TaskTable, Waiting};
 use super::{BatcherConfig, Effect, Leave, Outcome, Refusal, TaskView};
 use crate::clock::Time;
 use crate::ids::{BatchId, ReplicaId, TaskId};
 
-/// Losses after which a task is taken for the cause.
-const LOSSES_MAX: u8 = 2;
+mod settle;
 
-/// How far back "keeps failing" looks.
-const FAILURE_WINDOW: Duration = Duration::from_secs(10);
+/// Asked of a caller while nothing is known of the model's speed, or no replica lives: about what a container
+/// takes to start.
+const RETRY_AFTER_UNKNOWN: Duration = Duration::from_secs(1);
 
-/// Batches of the window that are remembered; enough to tell a share, little enough to count on each failure.
-const FAILURE_WINDOW_BATCHES: usize = 64;
-
-/// Fewer fresh batches than this say nothing about the model: a single bad row must still be found.
-const FAILURE_BATCHES_MIN: usize = 5;
-
-/// Asked of a caller at least, when the queue is full: a shorter wait would not let a batch end.
+/// Shortest time asked of a caller: the queue is full now, and one batch makes room for few.
 const RETRY_AFTER_MIN: Duration = Duration::from_millis(10);
 
-/// Stale entries the expiry heap may hold beyond live ones before it is rebuilt.
-const STALE_EXPIRIES_MAX: usize = 1024;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    Queued,
-    Retry,
-    Out(BatchId),
-}
-
 #[derive(Debug)]
-struct Task {
-    view: TaskView,
-    place: Place,
-    losses: u8,
-}
-
-#[derive(Debug)]
-struct Out {
-    replica: ReplicaId,
-    /// With their rows, in the order of departure; some may have left since.
-    tasks: Vec<(TaskId, u32)>,
-    overdue_at: Time,
-    killed: bool,
-    /// Not a retry: its outcome tells how the model fares.
-    fresh: bool,
-}
-
-/// Decides for one model; see the head of [`super`].
-#[derive(Debug)]
-pub struct Batcher {
+pub struct Batcher<C = Aimd> {
     config: BatcherConfig,
-    controller: Aimd,
+    /// The latest instant any event told; never runs backwards.
     now: Time,
-    tasks: HashMap<TaskId, Task>,
+    controller: C,
+    profile: LatencyProfile,
+    failures: FailureHistory,
+    tasks: TaskTable,
     queue: DeadlineQueue,
-    retry: VecDeque<Vec<TaskId>>,
-    out: BTreeMap<BatchId, Out>,
-    /// Live replicas: the batch each has, if any.
-    replicas: BTreeMap<ReplicaId, Option<BatchId>>,
-    /// Idle replicas, the longest idle first.
-    idle: VecDeque<ReplicaId>,
-    /// When each task must have left. Entries of tasks that left earlier are stale.
-    expiries: BinaryHeap<Reverse<(Time, TaskId)>>,
-    /// Fresh batches of late: when, and whether they failed.
-    outcomes: VecDeque<(Time, bool)>,
+    reruns: Reruns,
+    replicas: Replicas,
     effects: VecDeque<Effect>,
-    next_batch: u64,
+    batches_sent: u64,
+    /// The controller asked to be asked again.
+    wait_until: Option<Time>,
+    /// The batch being formed; reused.
+    forming: Vec<Waiting>,
 }
 
-impl Batcher {
-    pub fn new(config: BatcherConfig) -> Batcher {
+impl Batcher<Aimd> {
+    pub fn new(config: BatcherConfig) -> Batcher<Aimd> {
+        let controller = Aimd::new(config.batch_rows_max, config.slo);
+        Batcher::with_controller(config, controller)
+    }
+}
+
+impl<C: Controller> Batcher<C> {
+    pub fn with_controller(config: BatcherConfig, controller: C) -> Batcher<C> {
+        assert!(config.batch_rows_max >= 1, "a batch holds at least one row");
+        assert!(config.queue_tasks_max >= 1, "a queue holds at least one task");
+        assert!(
+            config.queue_bytes_max >= config.batch_bytes_max,
+            "any task that fits a batch fits an empty queue"
+        );
         Batcher {
-            controller: Aimd::new(config.batch_rows_max, config.slo),
-            queue: DeadlineQueue::new(config.queue_tasks_max, config.queue_bytes_max),
+            failures: FailureHistory::new(config.batch_rows_max),
             config,
             now: Time::ZERO,
-            tasks: HashMap::new(),
-            retry: VecDeque::new(),
-            out: BTreeMap::new(),
-            replicas: BTreeMap::new(),
-            idle: VecDeque::new(),
-            expiries: BinaryHeap::new(),
-            outcomes: VecDeque::with_capacity(FAILURE_WINDOW_BATCHES),
+            controller,
+            profile: LatencyProfile::default(),
+            tasks: TaskTable::default(),
+            queue: DeadlineQueue::new(),
+            reruns: Reruns::default(),
+            replicas: Replicas::default(),
             effects: VecDeque::new(),
-            next_batch: 0,
+            batches_sent: 0,
+            wait_until: None,
+            forming: Vec::new(),
         }
     }
 
     // ---- getters ----
 
-    /// Tasks that wait, in the queue or to be retried.
+    /// Tasks that wait: queued, or to run again.
     pub fn queued(&self) -> usize {
-        self.queue.len() + self.retry.iter().map(Vec::len).sum::<usize>()
+        self.queue.len() + self.reruns.tasks()
     }
 
     pub fn queued_bytes(&self) -> u64 {
-        self.queue.bytes()
+        self.queue.bytes() + self.reruns.bytes()
     }
 
     /// Batches with replicas.
     pub fn in_flight(&self) -> usize {
-        self.out.len()
+        self.replicas.batches().count()
     }
 
-    /// The controller's present bound.
-    pub fn batch_rows_bound(&self) -> u32 {
-        self.controller.rows_bound()
+    /// The controller's bound in rows.
+    pub fn batch_rows_limit(&self) -> u32 {
+        self.controller.rows_limit().clamp(1, self.config.batch_rows_max)
     }
 
+    /// Replicas that may be sent something, now or once they are idle.
     pub fn live_replicas(&self) -> usize {
-        self.replicas.len()
+        self.replicas.live()
+    }
+
+    /// How long what waits and what runs is expected to take. At least a second when that is unknown.
+    pub fn predicted_drain(&self) -> Duration {
+        let limit = self.batch_rows_limit();
+        let service = self.profile.expected_service(limit);
+        let live = self.replicas.live() as u64;
+        if live == 0 || service.is_zero() {
+            return RETRY_AFTER_UNKNOWN;
+        }
+        let batches = (self.queue.rows() + self.reruns.rows()).div_ceil(u64::from(limit));
+        // One more for what is running.
+        let rounds = batches.div_ceil(live) + 1;
+        service.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX))
     }
 
     // ---- events ----
 
-    pub fn handle_arrival(&mut self, now: Time, view: TaskView) -> Result<(), Refusal> {
-        self.now = now;
-        if view.late_limit <= now {
+    /// Accepts a task, which leaves exactly once from now on, or says why not.
+    pub fn handle_arrival(&mut self, now: Time, task: TaskView) -> Result<(), Refusal> {
+        assert!(task.rows >= 1, "a task brings at least one row");
+        assert!(task.rows <= self.config.batch_rows_max, "a task fits a batch in rows");
+        assert!(task.bytes <= self.config.batch_bytes_max, "a task fits a batch in bytes");
+        assert!(task.due <= task.late_limit, "the late limit is no earlier than due");
+        self.now = self.now.max(now);
+        if task.late_limit <= self.now {
             return Err(Refusal::DeadlinePassed);
         }
-        if !self.queue.has_room(view.bytes) {
-            return Err(Refusal::QueueFull { retry_after: self.drain_time() });
+        if !self.has_room(task.bytes) {
+            self.expire();
         }
-        self.queue.insert(view);
-        self.expiries.push(Reverse((view.late_limit, view.id)));
-        let before = self.tasks.insert(view.id, Task { view, place: Place::Queued, losses: 0 });
-        assert!(before.is_none(), "a task arrives once");
+        if !self.has_room(task.bytes) {
+            let retry_after = self.predicted_drain().max(RETRY_AFTER_MIN);
+            return Err(Refusal::QueueFull { retry_after });
+        }
+        let waiting = Waiting::new(&task);
+        let entry = Task { waiting, place: Place::Queued, suspect: false };
+        assert!(self.tasks.insert(task.id, entry).is_none(), "a task's id is used once");
+        self.queue.insert(waiting);
         Ok(())
     }
 
-    /// The client has gone.
-    pub fn handle_cancel(&mut self, now: Time, id: TaskId) {
-        self.now = now;
-        self.leave(id, Leave::Cancelled);
+    /// The client has gone. Nothing happens when the task has left already.
+    pub fn handle_cancel(&mut self, now: Time, task: TaskId) {
+        self.advance(now);
+        let Some(entry) = self.tasks.get(&task) else { return };
+        if entry.place == Place::InFlight {
+            let mut batches = self.replicas.batches_mut();
+            let has_task = |batch: &&mut Outgoing| batch.members.iter().any(|m| m.task == task);
+            if let Some(batch) = batches.find(has_task) {
+                batch.rows_uncertain = true;
+            }
+        }
+        self.leave(task, Leave::Cancelled);
     }
 
+    /// A replica is ready. If it is known already, this is its next life: the last one is lost.
     pub fn handle_replica_up(&mut self, now: Time, replica: ReplicaId) {
-        self.now = now;
-        let before = self.replicas.insert(replica, None);
-        assert!(before.is_none(), "a replica comes up once before it goes down");
-        self.idle.push_back(replica);
+        self.handle_replica_down(now, replica);
+        self.replicas.add(replica);
     }
 
-    /// What it had runs again, each task alone, so that the one at fault meets nobody else.
+    /// A replica is gone. Unknown ones are no news.
     pub fn handle_replica_down(&mut self, now: Time, replica: ReplicaId) {
-        self.now = now;
-        self.idle.retain(|&idle| idle != replica);
-        let Some(Some(batch)) = self.replicas.remove(&replica) else { return };
-        let Some(out) = self.out.remove(&batch) else { return };
-        let why = if out.killed { Leave::TimedOut } else { Leave::Lost };
-        for (id, _) in out.tasks {
-            let Some(task) = self.tasks.get_mut(&id) else { continue };
-            task.losses += 1;
-            if task.losses < LOSSES_MAX {
-                self.push_retry(vec![id]);
-            } else {
-                self.leave(id, why);
-            }
+        self.advance(now);
+        for batch in self.replicas.remove(replica) {
+            self.settle_lost(batch);
         }
     }
 
-    /// A batch that is no longer known (its replica was lost) is no news.
-    pub fn handle_outcome(&mut self, now: Time, replica: ReplicaId, batch: BatchId, outcome: Outcome) {
-        self.now = now;
-        if self.out.get(&batch).is_none_or(|out| out.replica != replica) {
-            return;
-        }
-        let Some(out) = self.out.remove(&batch) else { return };
-        self.replicas.insert(replica, None);
-        self.idle.push_back(replica);
-        self.learn(&out, outcome);
-        match outcome {
-            Outcome::Answered { .. } => self.leave_all(&out.tasks, Leave::Answered),
-            Outcome::Raised { .. } => self.divide(&out.tasks, Leave::Raised),
-            Outcome::BadOutput { .. } => self.divide(&out.tasks, Leave::BadOutput),
-            Outcome::RowRefused { row, .. } => self.refuse(&out.tasks, row),
-            Outcome::Withdrawn => self.leave_all(&out.tasks, Leave::Cancelled),
+    /// A batch came back. One that this replica does not have is no news.
+    pub fn handle_outcome(
+        &mut self,
+        now: Time,
+        replica: ReplicaId,
+        batch: BatchId,
+        outcome: Outcome,
+    ) {
+        self.advance(now);
+        if let Some(batch) = self.replicas.settle(replica, batch) {
+            self.settle(batch, outcome);
         }
     }
 
+    /// Does what is due. Early and late calls are harmless.
     pub fn handle_timeout(&mut self, now: Time) {
-        self.now = now;
-        self.expire();
-        for (&batch, out) in &mut self.out {
-            if out.overdue_at <= now && !out.killed {
-                out.killed = true;
-                self.effects.push_back(Effect::Kill { replica: out.replica, batch });
-            }
+        self.advance(now);
+        if !self.queue.is_empty() {
+            // Tasks that turn late are taken together, so that a backlog does not ask for a wake-up each.
+            self.queue.set_late_aside(self.predicted_finish());
         }
+    }
+
+    /// When [`Self::handle_timeout`] next has something to do, once all effects are taken.
+    pub fn next_timeout(&self) -> Option<Time> {
+        let wait_until = self.wait_until.unwrap_or(Time::NEVER);
+        let next = self.next_expiry().min(wait_until);
+        (next < Time::NEVER).then_some(next)
     }
 
     // ---- effects ----
 
-    /// The next thing to do, decided on all events so far.
+    /// The next thing to do. Decides about idle replicas once nothing else is left to say.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         if self.effects.is_empty() {
-            self.dispatch();
+            self.expire();
+        }
+        if self.effects.is_empty() {
+            self.wait_until = None;
+            if let Some(replica) = self.replicas.first_idle() {
+                self.send_next(replica);
+            }
         }
         self.effects.pop_front()
     }
 
-    /// When `handle_timeout` is due at the latest.
-    pub fn next_timeout(&self) -> Option<Time> {
-        let expiry = self.expiries.peek().map(|Reverse((at, _))| *at);
-        let waits = self.out.values().filter(|out| !out.killed);
-        waits.map(|out| out.overdue_at).chain(expiry).min()
+    /// Panics where a law does not hold. Costs a walk over everything: for tests and the simulator.
+    pub fn check_invariants(&self) {
+        self.replicas.check_invariants();
+        let in_place = |place| self.tasks.values().filter(|task| task.place == place).count();
+        assert_eq!(in_place(Place::Queued), self.queue.len());
+        assert_eq!(in_place(Place::Rerun), self.reruns.tasks());
+        let is_out = |id: &TaskId| self.tasks.get(id).is_some_and(|t| t.place == Place::InFlight);
+        let members = self.replicas.batches().flat_map(|batch| &batch.members);
+        assert_eq!(members.filter(|m| is_out(&m.task)).count(), in_place(Place::InFlight));
+        let is_rerun = |id: &TaskId| self.tasks.get(id).is_some_and(|t| t.place == Place::Rerun);
+        assert_eq!(self.reruns.ids().filter(is_rerun).count(), self.reruns.tasks());
+        for task in self.tasks.values() {
+            let expires = match task.place {
+                Place::Queued => self.queue.next_expiry(),
+                Place::Rerun => self.reruns.next_expiry(),
+                Place::InFlight => self.replicas.next_timeout(),
+            };
+            assert!(expires <= task.waiting.late_limit, "no task outstays its late limit unseen");
+        }
+        if self.effects.is_empty() {
+            self.check_at_rest();
+        }
     }
 
-    // ---- decisions ----
+    /// What holds once every effect is taken.
+    fn check_at_rest(&self) {
+        self.queue.check_invariants(self.now);
+        let may_wait = self.replicas.idle() == 0 || self.queued() == 0 || self.wait_until.is_some();
+        assert!(may_wait, "no replica idles while a task waits");
+    }
 
-    fn dispatch(&mut self) {
+    // ---- time ----
+
+    fn advance(&mut self, now: Time) {
+        self.now = self.now.max(now);
         self.expire();
-        while let Some(&replica) = self.idle.front() {
-            let Some((tasks, fresh)) = self.next_batch() else { break };
-            self.idle.pop_front();
-            self.send(replica, tasks, fresh);
-        }
     }
 
-    fn next_batch(&mut self) -> Option<(Vec<(TaskId, u32)>, bool)> {
-        while let Some(group) = self.retry.pop_front() {
-            let alive = self.alive(&group);
-            if !alive.is_empty() {
-                return Some((alive, false));
-            }
-        }
-        let view = QueueView { tasks: self.queue.len(), rows: self.queue.rows() };
-        let Decision::Dispatch { rows } = self.controller.decide(view) else { return None };
-        self.queue.age(self.now.after(self.controller.expected_service()));
-        let taken = self.queue.take(Room { rows, bytes: self.config.batch_bytes_max });
-        Some((taken.iter().map(|task| (task.id, task.rows)).collect(), true))
+    fn next_expiry(&self) -> Time {
+        let waiting = self.queue.next_expiry().min(self.reruns.next_expiry());
+        waiting.min(self.replicas.next_timeout())
     }
 
-    fn send(&mut self, replica: ReplicaId, tasks: Vec<(TaskId, u32)>, fresh: bool) {
-        let batch = BatchId(self.next_batch);
-        self.next_batch += 1;
-        let ids: Vec<TaskId> = tasks.iter().map(|&(id, _)| id).collect();
-        for id in &ids {
-            let task = self.tasks.get_mut(id).expect("a batch is made of tasks that have not left");
-            assert!(task.view.late_limit > self.now, "nothing past its limit is sent");
-            task.place = Place::Out(batch);
-        }
-        assert!(!ids.is_empty(), "a batch has at least one row");
-        let overdue_at = self.now.after(self.config.batch_timeout);
-        let before = self.replicas.insert(replica, Some(batch));
-        assert_eq!(before, Some(None), "a replica has one batch at a time");
-        self.out.insert(batch, Out { replica, tasks, overdue_at, killed: false, fresh });
-        self.effects.push_back(Effect::Dispatch { replica, batch, tasks: ids });
-    }
-
-    /// Halves what failed, unless it is one task or the model keeps failing.
-    fn divide(&mut self, tasks: &[(TaskId, u32)], why: Leave) {
-        let ids: Vec<TaskId> = tasks.iter().map(|&(id, _)| id).collect();
-        let alive: Vec<TaskId> = self.alive(&ids).into_iter().map(|(id, _)| id).collect();
-        if alive.len() < 2 || self.keeps_failing() {
-            alive.iter().for_each(|&id| self.leave(id, why));
+    /// Lets everything past its time go.
+    fn expire(&mut self) {
+        if self.next_expiry() > self.now {
             return;
         }
-        let (first, second) = alive.split_at(alive.len() / 2);
-        self.push_retry(first.to_vec());
-        self.push_retry(second.to_vec());
-    }
-
-    /// The task that holds the refused row leaves; the others go again together.
-    fn refuse(&mut self, tasks: &[(TaskId, u32)], row: Option<u32>) {
-        let Some(culprit) = row.and_then(|row| task_of_row(tasks, row)) else {
-            return self.divide(tasks, Leave::Refused);
-        };
-        self.leave(culprit, Leave::Refused);
-        let others: Vec<TaskId> =
-            tasks.iter().map(|&(id, _)| id).filter(|id| self.tasks.contains_key(id)).collect();
-        if !others.is_empty() {
-            self.push_retry(others);
+        while let Some(task) = self.queue.pop_expired(self.now) {
+            self.tasks.remove(&task.id);
+            self.effects.push_back(Effect::Leave { task: task.id, why: Leave::DeadlinePassed });
+        }
+        self.expire_reruns();
+        self.expire_in_flight();
+        while let Some(overrun) = self.replicas.overrun(self.now) {
+            // It took at least this long. The profile does not learn it: one hang is no expectation.
+            let (rows, service, at_bound) = (overrun.rows, overrun.service, overrun.at_bound);
+            self.controller.observe(self.now, &Observed { rows, service, at_bound });
+            let (replica, batch) = (overrun.replica, overrun.batch);
+            self.effects.push_back(Effect::Kill { replica, batch });
         }
     }
 
-    fn learn(&mut self, out: &Out, outcome: Outcome) {
-        let (service, failed) = match outcome {
-            Outcome::Answered { service } => (service, false),
-            Outcome::Raised { service } | Outcome::BadOutput { service } => (service, true),
-            Outcome::RowRefused { .. } | Outcome::Withdrawn => return,
-        };
-        if !failed {
-            let rows = out.tasks.iter().map(|&(_, rows)| rows).sum();
-            self.controller.observe(rows, service);
+    fn expire_reruns(&mut self) {
+        if self.reruns.next_expiry() > self.now {
+            return;
         }
-        if out.fresh {
-            if self.outcomes.len() == FAILURE_WINDOW_BATCHES {
-                self.outcomes.pop_front();
+        let (mut expired, mut next) = (Vec::new(), None);
+        for task in self.reruns.ids().filter_map(|id| self.tasks.get(&id)) {
+            let limit = task.waiting.late_limit;
+            if limit <= self.now {
+                expired.push(task.waiting.id);
+            } else {
+                next = Some(next.unwrap_or(Time::NEVER).min(limit));
             }
-            self.outcomes.push_back((self.now, failed));
         }
+        self.reruns.set_next_expiry(next);
+        expired.into_iter().for_each(|id| self.leave(id, Leave::DeadlinePassed));
     }
 
-    /// Most fresh batches of the last ten seconds failed: searching for one bad row would find all of them.
-    fn keeps_failing(&self) -> bool {
-        let since = self.now.before(FAILURE_WINDOW);
-        let recent = self.outcomes.iter().filter(|(at, _)| *at >= since);
-        let (count, failed) =
-            recent.fold((0, 0), |(count, failed), (_, bad)| (count + 1, failed + usize::from(*bad)));
-        count >= FAILURE_BATCHES_MIN && 2 * failed > count
-    }
-
-    /// What the queue is expected to take with the replicas there are.
-    fn drain_time(&self) -> Duration {
-        let batches = self.queue.rows().div_ceil(u64::from(self.controller.rows_bound()));
-        let rounds = batches.div_ceil(self.replicas.len().max(1) as u64);
-        let rounds = u32::try_from(rounds).unwrap_or(u32::MAX);
-        self.controller.expected_service().saturating_mul(rounds).max(RETRY_AFTER_MIN)
+    fn expire_in_flight(&mut self) {
+        let now = self.now;
+        let mut expired = Vec::new();
+        for batch in self.replicas.batches_mut().filter(|batch| batch.expires <= now) {
+            batch.expires = Time::NEVER;
+            for member in &batch.members {
+                let Some(task) = self.tasks.get(&member.task) else { continue };
+                if task.waiting.late_limit <= now {
+                    expired.push(member.task);
+                } else {
+                    batch.expires = batch.expires.min(task.waiting.late_limit);
+                }
+            }
+        }
+        expired.into_iter().for_each(|id| self.leave(id, Leave::DeadlinePassed));
     }
 
     // ---- leaving ----
 
-    fn expire(&mut self) {
-        while let Some(&Reverse((at, id))) = self.expiries.peek() {
-            if at > self.now {
-                break;
-            }
-            self.expiries.pop();
-            self.leave(id, Leave::DeadlinePassed);
-        }
-        if self.expiries.len() > 2 * self.tasks.len() + STALE_EXPIRIES_MAX {
-            let live = self.tasks.values().map(|task| Reverse((task.view.late_limit, task.view.id)));
-            self.expiries = live.collect();
-        }
-    }
-
-    /// A task leaves once; one that has left is no news.
+    /// A task's one end, wherever it is.
     fn leave(&mut self, id: TaskId, why: Leave) {
         let Some(task) = self.tasks.remove(&id) else { return };
-        if task.place == Place::Queued {
-            let waited = self.queue.remove(&task.view);
-            assert!(waited, "a queued task is in the queue");
+        match task.place {
+            Place::Queued => self.queue.remove(&task.waiting),
+            Place::Rerun => self.reruns.discount(&task.waiting),
+            Place::InFlight => {}
         }
         self.effects.push_back(Effect::Leave { task: id, why });
     }
 
-    fn leave_all(&mut self, tasks: &[(TaskId, u32)], why: Leave) {
-        tasks.iter().for_each(|&(id, _)| self.leave(id, why));
+    // ---- sending ----
+
+    fn send_next(&mut self, replica: ReplicaId) {
+        if self.reruns.tasks() > 0 {
+            self.send_group(replica);
+        } else if !self.queue.is_empty() {
+            self.queue.set_late_aside(self.predicted_finish());
+            self.decide(replica);
+        }
     }
 
-    fn push_retry(&mut self, group: Vec<TaskId>) {
-        for id in &group {
-            if let Some(task) = self.tasks.get_mut(id) {
-                task.place = Place::Retry;
+    fn decide(&mut self, replica: ReplicaId) {
+        let late_tasks = self.queue.late_len();
+        let queue = QueueView {
+            on_time_tasks: self.queue.len() - late_tasks,
+            late_tasks,
+            rows: self.queue.rows(),
+            head_due: self.queue.head_due(),
+        };
+        let replicas = ReplicasView { live: self.replicas.live(), idle: self.replicas.idle() };
+        match self.controller.decide(self.now, &queue, &replicas) {
+            Decision::Dispatch { skip, rows } => self.send_queued(replica, skip, rows),
+            Decision::Shed { tasks } => self.shed(tasks),
+            Decision::WaitUntil(at) => {
+                assert!(at > self.now, "a controller waits for an instant that lies ahead");
+                self.wait_until = Some(at);
             }
         }
-        self.retry.push_back(group);
     }
 
-    fn alive(&self, ids: &[TaskId]) -> Vec<(TaskId, u32)> {
-        ids.iter().filter_map(|id| Some((*id, self.tasks.get(id)?.view.rows))).collect()
+    fn shed(&mut self, tasks: usize) {
+        assert!(tasks >= 1, "a controller that sheds sheds something");
+        for _ in 0..tasks {
+            let Some(task) = self.queue.pop_head() else { break };
+            self.tasks.remove(&task.id);
+            self.effects.push_back(Effect::Leave { task: task.id, why: Leave::DeadlinePassed });
+        }
     }
 
-    /// Panics where the machine contradicts itself.
-    pub fn check_invariants(&self) {
-        self.queue.check_invariants();
-        let placed = |wanted: fn(&Place) -> bool| {
-            self.tasks.values().filter(|task| wanted(&task.place)).count()
+    fn send_queued(&mut self, replica: ReplicaId, skip: usize, rows: u32) {
+        let rows = rows.clamp(1, self.config.batch_rows_max);
+        let bounds = BatchBounds { skip, rows, bytes: self.config.batch_bytes_max };
+        let mut forming = std::mem::take(&mut self.forming);
+        let stop = self.queue.take_batch(&bounds, &mut forming);
+        self.send(replica, &forming, stop == Stop::Rows);
+        self.forming = forming;
+    }
+
+    /// Sends the first group that runs again, or as much of it as today's bounds allow.
+    fn send_group(&mut self, replica: ReplicaId) {
+        let rows_limit = self.batch_rows_limit();
+        let mut forming = std::mem::take(&mut self.forming);
+        forming.clear();
+        while forming.is_empty() {
+            let Some(mut group) = self.reruns.pop_group() else { break };
+            group.retain(|id| self.tasks.contains_key(id));
+            let fits = self.prefix_that_fits(&group, rows_limit);
+            let rest = group.split_off(fits);
+            forming.extend(group.iter().filter_map(|id| self.tasks.get(id)).map(|t| t.waiting));
+            self.reruns.put_back(rest);
+        }
+        forming.iter().for_each(|task| self.reruns.discount(task));
+        self.send(replica, &forming, false);
+        self.forming = forming;
+    }
+
+    /// How many leading tasks of a group make one batch; at least one of a group that has any. Their bytes
+    /// fitted once, together.
+    fn prefix_that_fits(&self, group: &[TaskId], rows_limit: u32) -> usize {
+        let mut rows = 0;
+        let fits = group.iter().take_while(|id| {
+            rows += self.tasks.get(id).map_or(0, |task| task.waiting.rows);
+            rows <= rows_limit
+        });
+        fits.count().max(1).min(group.len())
+    }
+
+    fn send(&mut self, replica: ReplicaId, tasks: &[Waiting], at_bound: bool) {
+        let rows = self.check_batch(tasks);
+        let mut expires = Time::NEVER;
+        for task in tasks {
+            expires = expires.min(task.late_limit);
+            let entry = self.tasks.get_mut(&task.id);
+            entry.expect("what waits has not left").place = Place::InFlight;
+        }
+        assert!(expires > self.now, "nothing past its late limit is sent");
+        self.batches_sent += 1;
+        let batch = BatchId(self.batches_sent);
+        let members = self.replicas.members_of(tasks);
+        let out = Outgoing {
+            id: batch,
+            members,
+            rows,
+            at_bound,
+            departed: self.now,
+            expires,
+            times_out: self.now.after(self.config.batch_timeout),
+            overran: false,
+            rows_uncertain: false,
         };
-        assert_eq!(placed(|place| *place == Place::Queued), self.queue.len());
-        for (batch, out) in &self.out {
-            assert_eq!(self.replicas.get(&out.replica), Some(&Some(*batch)), "a batch has its replica");
-        }
-        let busy = self.replicas.values().filter(|batch| batch.is_some()).count();
-        assert_eq!(busy, self.out.len(), "a replica has at most one batch");
-        assert_eq!(busy + self.idle.len(), self.replicas.len(), "a replica is busy or idle");
-        assert!(self.expiries.len() >= self.tasks.len(), "every task has a last moment");
+        self.replicas.send(replica, out);
+        let tasks = tasks.iter().map(|task| task.id).collect();
+        self.effects.push_back(Effect::Dispatch { replica, batch, tasks });
     }
-}
 
-fn task_of_row(tasks: &[(TaskId, u32)], row: u32) -> Option<TaskId> {
-    let mut first = 0;
-    for &(id, rows) in tasks {
-        if (first..first + rows).contains(&row) {
-            return Some(id);
-        }
-        first += rows;
+    /// The laws of a batch; its rows.
+    fn check_batch(&self, tasks: &[Waiting]) -> u32 {
+        let first = tasks.first().expect("a decision to send is made while a task waits");
+        let rows = tasks.iter().map(|task| task.rows).sum();
+        let bytes: u64 = tasks.iter().map(|task| task.bytes).sum();
+        assert!(rows >= 1, "a batch has at least one row");
+        assert!(rows <= self.config.batch_rows_max, "a batch keeps to the model's rows");
+        assert!(bytes <= self.config.batch_bytes_max, "a batch fits its slot");
+        assert!(tasks.iter().all(|task| task.shape == first.shape), "a batch has one shape");
+        rows
     }
-    None
+
+    // ---- predictions ----
+
+    fn has_room(&self, bytes: u64) -> bool {
+        self.queued() < self.config.queue_tasks_max
+            && self.queued_bytes().saturating_add(bytes) <= self.config.queue_bytes_max
+    }
+
+    /// When a batch of what waits would end if it left now.
+    fn predicted_finish(&self) -> Time {
+        let waiting = u32::try_from(self.queue.rows()).unwrap_or(u32::MAX);
+        self.finish_of(waiting.min(self.batch_rows_limit()))
+    }
+
+    fn finish_of(&self, rows: u32) -> Time {
+        self.now.after(self.profile.expected_service(rows))
+    }
 }

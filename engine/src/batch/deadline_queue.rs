@@ -36,8 +36,6 @@ pub(super) struct BatchBounds {
     pub(super) skip: usize,
     pub(super) rows: u32,
     pub(super) bytes: u64,
-    /// Late tasks may fill the batch up where its on-time tasks are due no earlier.
-    pub(super) fill_due_min: Time,
 }
 
 /// Why a batch took no more.
@@ -154,14 +152,9 @@ impl DeadlineQueue {
     pub(super) fn take_batch(&mut self, bounds: &BatchBounds, into: &mut Vec<Waiting>) -> Stop {
         into.clear();
         let mut room = Room { shape: None, rows: bounds.rows, bytes: bounds.bytes };
-        let has_on_time = !self.on_time.is_empty();
-        let first = if has_on_time { &mut self.on_time } else { &mut self.late };
-        let skip = bounds.skip.min(first.len().saturating_sub(1));
-        let mut stop = take(first, skip, &mut room, into, &mut self.keys);
-        let may_fill = has_on_time && self.on_time.is_empty() && stop == Stop::Exhausted;
-        if may_fill && into.first().is_some_and(|head| head.due >= bounds.fill_due_min) {
-            stop = take(&mut self.late, 0, &mut room, into, &mut self.keys);
-        }
+        let queue = if self.on_time.is_empty() { &mut self.late } else { &mut self.on_time };
+        let skip = bounds.skip.min(queue.len().saturating_sub(1));
+        let stop = take(queue, skip, &mut room, into, &mut self.keys);
         for task in into.iter() {
             self.rows -= u64::from(task.rows);
             self.bytes -= task.bytes;
@@ -293,7 +286,7 @@ mod tests {
     }
 
     fn bounds(rows: u32) -> BatchBounds {
-        BatchBounds { skip: 0, rows, bytes: 1000, fill_due_min: Time::ZERO }
+        BatchBounds { skip: 0, rows, bytes: 1000 }
     }
 
     fn ids(tasks: &[Waiting]) -> Vec<u64> {
@@ -339,18 +332,17 @@ mod tests {
     }
 
     #[test]
-    fn late_tasks_fill_a_batch_only_where_on_time_ones_can_afford_it() {
-        for (fill_due_min, expected) in [(10, vec![2, 1]), (11, vec![2])] {
-            let mut queue = DeadlineQueue::new();
-            queue.insert(task(1, 5, 100, 0));
-            queue.insert(task(2, 10, 100, 0));
-            queue.set_late_aside(Time::from_nanos(6));
-            assert_eq!(queue.late_len(), 1);
-            let mut batch = Vec::new();
-            let fill_due_min = Time::from_nanos(fill_due_min);
-            queue.take_batch(&BatchBounds { fill_due_min, ..bounds(8) }, &mut batch);
-            assert_eq!(ids(&batch), expected);
-        }
+    fn late_tasks_wait_until_no_on_time_task_does() {
+        let mut queue = DeadlineQueue::new();
+        queue.insert(task(1, 5, 100, 0));
+        queue.insert(task(2, 10, 100, 0));
+        queue.set_late_aside(Time::from_nanos(6));
+        assert_eq!(queue.late_len(), 1);
+        let mut batch = Vec::new();
+        queue.take_batch(&bounds(8), &mut batch);
+        assert_eq!(ids(&batch), [2]);
+        queue.take_batch(&bounds(8), &mut batch);
+        assert_eq!(ids(&batch), [1]);
     }
 
     #[test]
@@ -358,7 +350,10 @@ mod tests {
         let mut queue = DeadlineQueue::new();
         (0..4).for_each(|id| queue.insert(task(id, 10, 10, 0)));
         let mut batch = Vec::new();
-        assert_eq!(queue.take_batch(&BatchBounds { bytes: 25, ..bounds(8) }, &mut batch), Stop::Bytes);
+        assert_eq!(
+            queue.take_batch(&BatchBounds { bytes: 25, ..bounds(8) }, &mut batch),
+            Stop::Bytes
+        );
         assert_eq!(ids(&batch), [0, 1]);
     }
 

@@ -31,6 +31,8 @@ fn event() -> impl Strategy<Value = Event> {
 
 const ROWS_MAX: u32 = 8;
 const BYTES_MAX: u64 = 60;
+const QUEUE_TASKS_MAX: usize = 20;
+const QUEUE_BYTES_MAX: u64 = 500;
 
 /// Plays events and holds the batcher to its laws from outside.
 struct World {
@@ -47,8 +49,8 @@ struct World {
 impl World {
     fn new() -> World {
         let config = BatcherConfig {
-            queue_tasks_max: 20,
-            queue_bytes_max: 500,
+            queue_tasks_max: QUEUE_TASKS_MAX,
+            queue_bytes_max: QUEUE_BYTES_MAX,
             batch_rows_max: ROWS_MAX,
             batch_bytes_max: BYTES_MAX,
             slo: Some(Duration::from_millis(50)),
@@ -68,7 +70,9 @@ impl World {
 
     fn play(&mut self, event: &Event) {
         match *event {
-            Event::Arrive { rows, shape, due_ms, late_ms } => self.arrive(rows, shape, due_ms, late_ms),
+            Event::Arrive { rows, shape, due_ms, late_ms } => {
+                self.arrive(rows, shape, due_ms, late_ms)
+            }
             Event::Outcome { which, kind, row } => self.outcome(which, kind, row),
             Event::Up(replica) => {
                 if self.up.insert(ReplicaId(replica)) {
@@ -97,13 +101,20 @@ impl World {
             id: TaskId(self.next),
             rows,
             bytes: 10 * u64::from(rows),
+            cost: rows,
             shape: ShapeKey(shape),
+            class: 0,
             due,
             late_limit: due.after(Duration::from_millis(late_ms)),
             arrived: self.now,
         };
         if self.batcher.handle_arrival(self.now, view).is_ok() {
             self.waiting.insert(view.id, view);
+            assert!(
+                self.batcher.queued() <= QUEUE_TASKS_MAX,
+                "an arrival keeps the bound in tasks"
+            );
+            assert!(self.batcher.queued_bytes() <= QUEUE_BYTES_MAX, "and in bytes");
         }
     }
 
@@ -134,7 +145,9 @@ impl World {
         while let Some(effect) = self.batcher.poll_effect() {
             self.log.push(effect.clone());
             match effect {
-                Effect::Dispatch { replica, batch, tasks } => self.check_batch(replica, batch, &tasks),
+                Effect::Dispatch { replica, batch, tasks } => {
+                    self.check_batch(replica, batch, &tasks)
+                }
                 Effect::Leave { task, .. } => {
                     assert!(self.waiting.remove(&task).is_some(), "{task:?} leaves once");
                     assert!(self.gone.insert(task), "{task:?} leaves once");
@@ -154,15 +167,25 @@ impl World {
         assert!(self.up.contains(&replica), "a batch goes to a live replica");
         assert!(self.out.iter().all(|(of, _)| *of != replica), "one batch a replica");
         assert!(views.iter().all(|view| view.shape == views[0].shape), "shapes never mix");
-        assert!(views.iter().all(|view| view.late_limit > self.now), "nothing past its limit is sent");
+        assert!(
+            views.iter().all(|view| view.late_limit > self.now),
+            "nothing past its limit is sent"
+        );
         let rows: u32 = views.iter().map(|view| view.rows).sum();
         let bytes: u64 = views.iter().map(|view| view.bytes).sum();
-        assert!(views.len() == 1 || (rows <= ROWS_MAX && bytes <= BYTES_MAX), "{rows} rows, {bytes} bytes");
+        assert!(
+            views.len() == 1 || (rows <= ROWS_MAX && bytes <= BYTES_MAX),
+            "{rows} rows, {bytes} bytes"
+        );
+        let limit = self.batcher.batch_rows_limit();
+        assert!(views.len() == 1 || rows <= limit, "the controller's {limit} rows: {rows}");
         self.out.push((replica, batch));
     }
 
     fn check(&self) {
         self.batcher.check_invariants();
+        let overdue = self.waiting.values().find(|view| view.late_limit <= self.now);
+        assert_eq!(overdue, None, "nothing outstays its late limit");
         let idle = self.up.iter().any(|replica| self.out.iter().all(|(of, _)| of != replica));
         assert!(!idle || self.batcher.queued() == 0, "no replica idles while a task waits");
         assert_eq!(self.batcher.in_flight(), self.out.len());

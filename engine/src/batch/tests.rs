@@ -29,12 +29,17 @@ impl Scene {
         let batcher = Batcher::new(config);
         let mut scene = Scene { batcher, now: Time::from_nanos(1), next: 0, row_bytes: 0 };
         scene.batcher.handle_replica_up(scene.now, ReplicaId(0));
-        while scene.batcher.batch_rows_bound() < ROWS_MAX {
-            let rows = scene.batcher.batch_rows_bound();
-            (0..rows).for_each(|_| drop(scene.arrive()));
+        while scene.batcher.batch_rows_limit() < ROWS_MAX {
+            let rows = scene.batcher.batch_rows_limit();
+            (0..rows).for_each(|_| {
+                scene.arrive();
+            });
             let (batch, tasks) = scene.dispatched().expect("work goes at once");
             scene.answer(batch);
-            assert_eq!(scene.left(), tasks.iter().map(|&id| (id, Leave::Answered)).collect::<Vec<_>>());
+            assert_eq!(
+                scene.left(),
+                tasks.iter().map(|&id| (id, Leave::Answered)).collect::<Vec<_>>()
+            );
         }
         scene.row_bytes = 10;
         scene
@@ -46,7 +51,9 @@ impl Scene {
             id: TaskId(self.next),
             rows,
             bytes: self.row_bytes * u64::from(rows),
+            cost: rows,
             shape: ShapeKey(shape),
+            class: 0,
             due: self.now.after(due_in),
             late_limit: self.now.after(late_in),
             arrived: self.now,
@@ -85,7 +92,12 @@ impl Scene {
 
     fn answer(&mut self, batch: BatchId) {
         self.now = self.now.after(MS);
-        self.batcher.handle_outcome(self.now, ReplicaId(0), batch, Outcome::Answered { service: MS });
+        self.batcher.handle_outcome(
+            self.now,
+            ReplicaId(0),
+            batch,
+            Outcome::Answered { service: MS },
+        );
     }
 
     fn fail(&mut self, batch: BatchId) {
@@ -122,11 +134,18 @@ fn what_arrived_in_one_turn_goes_in_one_batch_as_soon_as_the_replica_is_idle() {
 #[test]
 fn a_batch_keeps_the_bounds_on_rows_and_bytes() {
     let mut scene = Scene::new(config());
-    let (batch, _) = { (0..20).for_each(|_| drop(scene.arrive())); scene.dispatched().unwrap() };
+    let (batch, _) = {
+        (0..20).for_each(|_| {
+            scene.arrive();
+        });
+        scene.dispatched().unwrap()
+    };
     assert_eq!(scene.batcher.queued(), 4, "16 rows went");
     scene.answer(batch);
     let mut narrow = Scene::new(BatcherConfig { batch_bytes_max: 35, ..config() });
-    (0..10).for_each(|_| drop(narrow.arrive()));
+    (0..10).for_each(|_| {
+        narrow.arrive();
+    });
     assert_eq!(narrow.dispatched().unwrap().1.len(), 3, "35 bytes hold 3 tasks of 10");
 }
 
@@ -146,7 +165,10 @@ fn shapes_never_mix_and_none_starves() {
 #[test]
 fn earlier_deadlines_go_first() {
     let mut scene = Scene::new(BatcherConfig { batch_bytes_max: 10, ..config() });
-    let (running, _) = { scene.arrive(); scene.dispatched().unwrap() };
+    let (running, _) = {
+        scene.arrive();
+        scene.dispatched().unwrap()
+    };
     let relaxed = scene.arrive_hard(500 * MS);
     let urgent = scene.arrive_hard(50 * MS);
     scene.answer(running);
@@ -159,7 +181,10 @@ fn earlier_deadlines_go_first() {
 #[test]
 fn a_hard_deadline_is_answered_at_once_and_never_run() {
     let mut scene = Scene::new(config());
-    let (running, _) = { scene.arrive(); scene.dispatched().unwrap() };
+    let (running, _) = {
+        scene.arrive();
+        scene.dispatched().unwrap()
+    };
     let task = scene.arrive_hard(5 * MS);
     assert_eq!(scene.batcher.next_timeout(), Some(scene.now.after(5 * MS)));
     scene.wait(5 * MS);
@@ -184,7 +209,10 @@ fn a_deadline_that_passes_with_the_replica_is_answered_then_and_its_prediction_i
 #[test]
 fn late_soft_work_goes_only_when_nothing_on_time_waits() {
     let mut scene = Scene::new(config());
-    let (running, _) = { scene.arrive(); scene.dispatched().unwrap() };
+    let (running, _) = {
+        scene.arrive();
+        scene.dispatched().unwrap()
+    };
     let view = scene.view(1, 0, 2 * MS, 1000 * MS);
     scene.batcher.handle_arrival(scene.now, view).unwrap();
     scene.wait(10 * MS);
@@ -214,7 +242,9 @@ fn a_full_queue_refuses_with_the_time_it_takes_to_drain() {
     let mut scene = Scene::new(config());
     scene.arrive();
     scene.dispatched().unwrap();
-    (0..100).for_each(|_| drop(scene.arrive()));
+    (0..100).for_each(|_| {
+        scene.arrive();
+    });
     let view = scene.view(1, 0, MS, 1000 * MS);
     let refused = scene.batcher.handle_arrival(scene.now, view);
     let Err(Refusal::QueueFull { retry_after }) = refused else { panic!("{refused:?}") };
@@ -270,7 +300,9 @@ fn a_refused_row_costs_its_task_only() {
     let effects = scene.effects();
     assert_eq!(leaves(&effects), [(tasks[2], Leave::Refused)]);
     let again = vec![tasks[0], tasks[1], tasks[3]];
-    assert!(effects.iter().any(|it| matches!(it, Effect::Dispatch { tasks, .. } if *tasks == again)));
+    assert!(
+        effects.iter().any(|it| matches!(it, Effect::Dispatch { tasks, .. } if *tasks == again))
+    );
 }
 
 #[test]
@@ -320,7 +352,9 @@ fn a_batch_that_overruns_its_timeout_ends_the_replica() {
 fn every_idle_replica_gets_work() {
     let mut scene = Scene::new(config());
     scene.batcher.handle_replica_up(scene.now, ReplicaId(1));
-    (0..20).for_each(|_| drop(scene.arrive()));
+    (0..20).for_each(|_| {
+        scene.arrive();
+    });
     let replicas: Vec<_> = scene
         .effects()
         .into_iter()
@@ -338,4 +372,245 @@ fn a_cancelled_task_is_not_run() {
     let task = scene.arrive();
     scene.batcher.handle_cancel(scene.now, task);
     assert_eq!(scene.effects(), [Effect::Leave { task, why: Leave::Cancelled }]);
+}
+
+#[test]
+fn a_single_bad_row_is_isolated_within_log2_halvings() {
+    for at in 0..16 {
+        let mut scene = Scene::new(config());
+        let tasks: Vec<_> = (0..16).map(|_| scene.arrive()).collect();
+        let (mut failing, mut left) = (0, Vec::new());
+        loop {
+            let effects = scene.effects();
+            left.extend(leaves(&effects));
+            let Some((batch, members)) = dispatch_in(effects) else { break };
+            if members.contains(&tasks[at]) {
+                failing += 1;
+                scene.fail(batch);
+            } else {
+                scene.answer(batch);
+            }
+        }
+        assert_eq!(failing, 5, "16, 8, 4, 2 and 1 row");
+        let raised: Vec<_> = left.iter().filter(|(_, why)| *why == Leave::Raised).collect();
+        assert_eq!(raised, [&(tasks[at], Leave::Raised)]);
+    }
+}
+
+#[test]
+fn halves_whose_deadline_allows_no_further_run_leave_with_the_error() {
+    let mut scene = Scene::new(config());
+    let tight = scene.arrive_hard(Duration::from_micros(1500));
+    let roomy = scene.arrive();
+    let (batch, _) = scene.dispatched().unwrap();
+    scene.fail(batch);
+    let effects = scene.effects();
+    assert_eq!(leaves(&effects), [(tight, Leave::Raised)], "1 ms of service, half of one left");
+    assert_eq!(dispatch_in(effects).unwrap().1, [roomy]);
+}
+
+#[test]
+fn a_model_that_always_fails_stops_being_bisected_within_its_first_batches() {
+    let mut scene = Scene::new(config());
+    let (mut batches, mut left) = (0, 0);
+    scene.now = scene.now.after(Duration::from_secs(11));
+    (0..64).for_each(|_| {
+        scene.arrive();
+    });
+    loop {
+        let effects = scene.effects();
+        left += leaves(&effects).len();
+        let Some((batch, _)) = dispatch_in(effects) else { break };
+        batches += 1;
+        scene.fail(batch);
+    }
+    assert_eq!(left, 64);
+    assert!(batches < 40, "searching all would take 4 × 31 batches: {batches}");
+}
+
+#[test]
+fn a_refused_row_that_cannot_be_named_is_searched_for() {
+    let mut scene = Scene::new(config());
+    let tasks: Vec<_> = (0..4).map(|_| scene.arrive()).collect();
+    let mut left = Vec::new();
+    loop {
+        let effects = scene.effects();
+        left.extend(leaves(&effects));
+        let Some((batch, members)) = dispatch_in(effects) else { break };
+        if members.contains(&tasks[1]) {
+            let refused = Outcome::RowRefused { row: None, service: MS };
+            scene.batcher.handle_outcome(scene.now, ReplicaId(0), batch, refused);
+        } else {
+            scene.answer(batch);
+        }
+    }
+    let refused: Vec<_> = left.iter().filter(|(_, why)| *why == Leave::Refused).collect();
+    assert_eq!(refused, [&(tasks[1], Leave::Refused)]);
+    assert_eq!(left.len(), 4);
+}
+
+#[test]
+fn nobody_is_blamed_by_row_number_after_a_cancellation() {
+    let mut scene = Scene::new(config());
+    let tasks: Vec<_> = (0..4).map(|_| scene.arrive()).collect();
+    let (batch, _) = scene.dispatched().unwrap();
+    scene.batcher.handle_cancel(scene.now, tasks[0]);
+    assert_eq!(scene.left(), [(tasks[0], Leave::Cancelled)]);
+    let refused = Outcome::RowRefused { row: Some(1), service: MS };
+    scene.batcher.handle_outcome(scene.now, ReplicaId(0), batch, refused);
+    let effects = scene.effects();
+    assert_eq!(leaves(&effects), [], "row 1 may be the second task or the third");
+    assert_eq!(dispatch_in(effects).unwrap().1, tasks[1..3]);
+}
+
+#[test]
+fn a_loss_that_leaves_no_time_for_another_run_ends_the_task() {
+    let mut scene = Scene::new(config());
+    let task = scene.arrive_hard(Duration::from_micros(500));
+    scene.dispatched().unwrap();
+    scene.batcher.handle_replica_down(scene.now, ReplicaId(0));
+    assert_eq!(scene.left(), [(task, Leave::Lost)]);
+}
+
+#[test]
+fn a_replica_to_be_killed_gets_nothing_more_and_is_killed_once() {
+    let mut scene = Scene::new(config());
+    scene.arrive();
+    scene.dispatched().unwrap();
+    scene.wait(2000 * MS);
+    assert_eq!(scene.effects().len(), 1);
+    let waiting = scene.arrive();
+    scene.wait(10 * MS);
+    assert_eq!(scene.effects(), []);
+    assert_eq!(scene.batcher.live_replicas(), 0);
+    scene.batcher.handle_replica_up(scene.now, ReplicaId(1));
+    assert_eq!(scene.dispatched().unwrap().1, [waiting]);
+}
+
+#[test]
+fn what_a_batch_left_unsent_goes_again() {
+    let mut scene = Scene::new(config());
+    let (first, second) = (scene.arrive(), scene.arrive());
+    let (batch, _) = scene.dispatched().unwrap();
+    scene.batcher.handle_cancel(scene.now, first);
+    scene.batcher.handle_outcome(scene.now, ReplicaId(0), batch, Outcome::Withdrawn);
+    let effects = scene.effects();
+    assert_eq!(leaves(&effects), [(first, Leave::Cancelled)]);
+    assert_eq!(dispatch_in(effects).unwrap().1, [second]);
+}
+
+#[test]
+fn an_outcome_nobody_waits_for_is_no_news() {
+    let mut scene = Scene::new(config());
+    let task = scene.arrive();
+    let (batch, _) = scene.dispatched().unwrap();
+    scene.batcher.handle_replica_down(scene.now, ReplicaId(0));
+    scene.answer(batch);
+    assert_eq!(scene.effects(), []);
+    scene.batcher.handle_replica_up(scene.now, ReplicaId(0));
+    assert_eq!(scene.dispatched().unwrap().1, [task]);
+}
+
+#[test]
+fn a_task_larger_than_the_controllers_bound_goes_alone() {
+    let mut batcher = Batcher::new(config());
+    batcher.handle_replica_up(Time::ZERO, ReplicaId(0));
+    assert_eq!(batcher.batch_rows_limit(), 1);
+    let mut scene = Scene { batcher, now: Time::ZERO, next: 0, row_bytes: 10 };
+    let view = scene.view(ROWS_MAX, 0, 100 * MS, 100 * MS);
+    scene.batcher.handle_arrival(scene.now, view).unwrap();
+    scene.arrive();
+    assert_eq!(scene.dispatched().unwrap().1, [view.id]);
+}
+
+#[test]
+fn batches_shrink_by_ten_percent_when_they_take_too_long() {
+    let mut scene = Scene::new(config());
+    (0..16).for_each(|_| {
+        scene.arrive();
+    });
+    let (batch, _) = scene.dispatched().unwrap();
+    let slow = Outcome::Answered { service: 101 * MS };
+    scene.batcher.handle_outcome(scene.now.after(101 * MS), ReplicaId(0), batch, slow);
+    assert_eq!(scene.batcher.batch_rows_limit(), 14);
+}
+
+#[test]
+fn a_refused_caller_is_told_no_less_than_the_predicted_drain() {
+    let mut scene = Scene::new(BatcherConfig { queue_tasks_max: 40, ..config() });
+    scene.arrive();
+    scene.dispatched().unwrap();
+    (0..40).for_each(|_| {
+        scene.arrive();
+    });
+    let view = scene.view(1, 0, MS, 1000 * MS);
+    let refused = scene.batcher.handle_arrival(scene.now, view);
+    let Err(Refusal::QueueFull { retry_after }) = refused else { panic!("{refused:?}") };
+    assert!(retry_after >= scene.batcher.predicted_drain());
+    assert_eq!(scene.batcher.predicted_drain(), 4 * MS, "3 batches and the one that runs");
+}
+
+#[test]
+fn without_a_live_replica_tasks_wait_for_one_until_their_deadline() {
+    let mut scene = Scene::new(config());
+    scene.batcher.handle_replica_down(scene.now, ReplicaId(0));
+    let hard = scene.arrive_hard(5 * MS);
+    let soft = scene.arrive();
+    assert_eq!(scene.effects(), []);
+    scene.wait(5 * MS);
+    assert_eq!(scene.left(), [(hard, Leave::DeadlinePassed)]);
+    scene.batcher.handle_replica_up(scene.now, ReplicaId(0));
+    assert_eq!(scene.dispatched().unwrap().1, [soft]);
+}
+
+/// Says what the test tells it to: the second controller behind the interface.
+struct Scripted(std::collections::VecDeque<Decision>);
+
+impl Controller for Scripted {
+    fn decide(&mut self, _now: Time, queue: &QueueView, replicas: &ReplicasView) -> Decision {
+        assert!(queue.on_time_tasks + queue.late_tasks > 0, "asked only while a task waits");
+        assert!(replicas.idle > 0, "asked only while a replica is idle");
+        self.0.pop_front().expect("the script covers every decision")
+    }
+
+    fn observe(&mut self, _now: Time, _observed: &Observed) {}
+
+    fn rows_limit(&self) -> u32 {
+        ROWS_MAX
+    }
+}
+
+#[test]
+fn a_controller_may_wait_shed_and_pass_over() {
+    let wake = Time::ZERO.after(3 * MS);
+    let script = [
+        Decision::WaitUntil(wake),
+        Decision::Shed { tasks: 1 },
+        Decision::Dispatch { skip: 1, rows: 1 },
+    ];
+    let mut batcher = Batcher::with_controller(config(), Scripted(script.into()));
+    batcher.handle_replica_up(Time::ZERO, ReplicaId(0));
+    for id in 0..4 {
+        let due = Time::ZERO.after(100 * MS);
+        let (id, shape, arrived) = (TaskId(id), ShapeKey(0), Time::ZERO);
+        let (rows, bytes, cost, class) = (1, 1, 1, 0);
+        let view = TaskView { id, rows, bytes, cost, shape, class, due, late_limit: due, arrived };
+        batcher.handle_arrival(Time::ZERO, view).unwrap();
+    }
+    assert_eq!(batcher.poll_effect(), None);
+    batcher.check_invariants();
+    assert_eq!(batcher.next_timeout(), Some(wake));
+    batcher.handle_timeout(wake);
+    let shed = Effect::Leave { task: TaskId(0), why: Leave::DeadlinePassed };
+    assert_eq!(batcher.poll_effect(), Some(shed));
+    let sent = batcher.poll_effect();
+    assert!(matches!(sent, Some(Effect::Dispatch { tasks, .. }) if tasks == [TaskId(2)]));
+    assert_eq!(batcher.queued(), 2, "the one passed over keeps its place");
+}
+
+fn dispatch_in(effects: Vec<Effect>) -> Option<(BatchId, Vec<TaskId>)> {
+    effects.into_iter().find_map(|effect| match effect {
+        Effect::Dispatch { batch, tasks, .. } => Some((batch, tasks)),
+        Effect::Leave { .. } | Effect::Kill { .. } => None,
+    })
 }

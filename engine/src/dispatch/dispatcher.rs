@@ -140,6 +140,8 @@ impl Dispatcher {
             id: TaskId(self.next_task),
             rows: submission.inputs.rows,
             bytes,
+            cost: submission.inputs.rows,
+            class: 0,
             shape: submission.inputs.shape_key(self.spec.batched),
             due: submission.deadline.due,
             late_limit: submission.deadline.late_limit,
@@ -209,6 +211,7 @@ impl Dispatcher {
         match ShmLane::new(up) {
             Ok(lane) => {
                 self.lanes.push(lane);
+                self.recorder.replicas(self.lanes.len());
                 self.batcher.handle_replica_up(now, replica);
             }
             Err(error) => self.report_fault(replica, incarnation, error.to_string()),
@@ -226,6 +229,8 @@ impl Dispatcher {
         let known = self.lanes.iter().position(|lane| lane.incarnation == incarnation);
         let Some(index) = known else { return };
         self.lanes.swap_remove(index);
+        self.recorder.replica_lost();
+        self.recorder.replicas(self.lanes.len());
         self.in_flight.forget_replica(replica);
         self.cause = Cause::ReplicaLost(last_output);
         self.batcher.handle_replica_down(now, replica);
@@ -259,7 +264,7 @@ impl Dispatcher {
         let Some(departed) = self.in_flight.arrive(reply.batch) else { return };
         let replica = departed.replica;
         let service = now.since(departed.at);
-        self.recorder.batch(departed.rows, service);
+        self.recorder.batch(departed.rows);
         let outcome = match reply.outcome {
             Ok(outputs) => {
                 let model = reply.model.min(service);

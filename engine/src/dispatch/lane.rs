@@ -13,6 +13,7 @@ use schemas::tensor::{Dim, TENSOR_ALIGN};
 use crate::ids::BatchId;
 use crate::query::types::{TaskInputs, Tensor};
 
+pub mod doorbell;
 pub mod shm;
 
 /// A batch ready to leave: tasks in order, each one or more rows, all of one shape key.

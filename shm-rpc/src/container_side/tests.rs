@@ -1,1 +1,220 @@
+//! The container's face: what it refuses to join, whom it disbelieves, and what views survive.
 
+use super::*;
+use crate::engine_side::EngineSide;
+use crate::layout::{ENTRIES_AT, ENTRY_BYTES};
+use rustix::io::fcntl_dupfd_cloexec;
+
+const CONFIG: LaneConfig =
+    LaneConfig { ring_depth: 4, slots: 2, request_slot_bytes: 5000, reply_slot_bytes: 3000 };
+const INCARNATION: u64 = 42;
+
+fn lane() -> (EngineSide, ContainerSide) {
+    let (engine, fds) = EngineSide::create(CONFIG, INCARNATION).unwrap();
+    (engine, ContainerSide::map(fds, CONFIG, INCARNATION).unwrap())
+}
+
+fn send(engine: &mut EngineSide, tag: u64, bytes: &[u8]) {
+    let slot = engine.lease().unwrap();
+    engine.write(&slot, 0, bytes).unwrap();
+    engine.publish(slot, tag, 3, bytes.len() as u32);
+}
+
+fn take(container: &mut ContainerSide) -> Request {
+    match container.next(Duration::ZERO).unwrap() {
+        Next::Request(request) => request,
+        other => panic!("expected a request, got {other:?}"),
+    }
+}
+
+fn exchange(engine: &mut EngineSide, container: &mut ContainerSide, request: Request) {
+    container.reply(request, Status::Ok, 0, 0, 0, 0);
+    let done = engine.poll().unwrap().unwrap();
+    engine.finish(done);
+}
+
+/// Reads through a raw view, as a model's array would.
+fn seen(view: *mut u8, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    // SAFETY: the view is mapped: by the slot, or by the copy that replaced it.
+    unsafe { view.copy_to_nonoverlapping(bytes.as_mut_ptr(), len) };
+    bytes
+}
+
+#[test]
+fn a_view_that_escaped_keeps_its_data_when_the_slot_is_used_again() {
+    let (mut engine, mut container) = lane();
+    let old = vec![1_u8; 5000];
+    send(&mut engine, 1, &old);
+    let request = take(&mut container);
+    let (view, len) = container.request_bytes(&request);
+    let escaped = container.escape(&request).unwrap();
+    assert_eq!((escaped.as_ptr(), escaped.mapped_bytes()), (view, 8192));
+    let (moved, _) = container.request_bytes(&request);
+    assert_ne!(moved, view);
+    assert_eq!(seen(moved, len), old);
+    exchange(&mut engine, &mut container, request);
+    send(&mut engine, 2, &vec![2; 5000]);
+    let request = take(&mut container);
+    assert_eq!(seen(view, len), old, "the kept view is frozen");
+    assert_eq!(container.request_bytes(&request).0, moved, "the same slot at its fresh address");
+    assert_eq!(seen(moved, len), vec![2; 5000]);
+    exchange(&mut engine, &mut container, request);
+    drop(container);
+    assert_eq!(seen(view, len), old, "even after the lane is gone");
+    // SAFETY: the view is not used any more.
+    unsafe { escaped.unmap() };
+}
+
+#[test]
+fn every_batch_may_escape_and_the_lane_goes_on() {
+    let (mut engine, mut container) = lane();
+    let mut kept = Vec::new();
+    for tag in 0..50_u8 {
+        send(&mut engine, tag.into(), &[tag; 100]);
+        let request = take(&mut container);
+        let escaped = container.escape(&request).unwrap();
+        exchange(&mut engine, &mut container, request);
+        kept.push((tag, escaped));
+    }
+    for (tag, escaped) in kept {
+        assert_eq!(seen(escaped.as_ptr(), 100), [tag; 100]);
+        // SAFETY: this was the last look at the range.
+        unsafe { escaped.unmap() };
+    }
+}
+
+#[test]
+fn the_header_is_a_private_copy() {
+    let (mut engine, mut container) = lane();
+    send(&mut engine, 1, b"hdrtensors");
+    let request = take(&mut container);
+    let mut header = b"something longer from before".to_vec();
+    container.header(&request, &mut header);
+    assert_eq!(header, b"hdr");
+    exchange(&mut engine, &mut container, request);
+}
+
+#[test]
+fn models_may_write_their_inputs_in_place() {
+    let (mut engine, mut container) = lane();
+    send(&mut engine, 1, b"abcdef");
+    let request = take(&mut container);
+    let (view, _) = container.request_bytes(&request);
+    // SAFETY: the view is six bytes long and mapped writable.
+    unsafe { view.write(b'X') };
+    assert_eq!(seen(view, 6), b"Xbcdef");
+    exchange(&mut engine, &mut container, request);
+}
+
+#[test]
+fn reads_and_replies_stay_inside_their_slots() {
+    let (mut engine, mut container) = lane();
+    send(&mut engine, 1, b"abcdef");
+    let request = take(&mut container);
+    assert!(container.read(&request, 4, &mut [0; 2]).is_ok());
+    assert!(container.read(&request, 5, &mut [0; 2]).is_err());
+    assert!(container.write_reply(&request, 2998, b"ab").is_ok());
+    assert!(container.write_reply(&request, 2999, b"ab").is_err());
+    assert!(container.write_reply(&request, u32::MAX, b"a").is_err());
+    assert_eq!(container.reply_ptr(&request).1, 3000);
+    exchange(&mut engine, &mut container, request);
+}
+
+#[test]
+fn refuses_a_lane_of_another_incarnation_or_of_other_sizes() {
+    let map = |config, incarnation| {
+        let (_engine, fds) = EngineSide::create(CONFIG, INCARNATION).unwrap();
+        ContainerSide::map(fds, config, incarnation).map(drop)
+    };
+    assert!(map(CONFIG, INCARNATION).is_ok());
+    assert!(matches!(map(CONFIG, 41), Err(LaneError::Header { word: "incarnation", .. })));
+    let larger = LaneConfig { request_slot_bytes: 50_000, ..CONFIG };
+    assert!(matches!(map(larger, INCARNATION), Err(LaneError::SegmentBytes { .. })));
+    let same_pages = LaneConfig { request_slot_bytes: 5001, ..CONFIG };
+    assert!(matches!(map(same_pages, INCARNATION), Err(LaneError::Header { word: "size", .. })));
+    let impossible = LaneConfig { slots: 0, ..CONFIG };
+    assert!(matches!(map(impossible, INCARNATION), Err(LaneError::Slots { .. })));
+}
+
+#[test]
+fn refuses_descriptors_in_another_order() {
+    let (_engine, fds) = EngineSide::create(CONFIG, INCARNATION).unwrap();
+    let [engine_out, container_out, request_data, bell] = fds.into_fds();
+    let swapped = LaneFds::from_fds([container_out, engine_out, request_data, bell]);
+    let refused = ContainerSide::map(swapped, CONFIG, INCARNATION);
+    assert!(matches!(refused, Err(LaneError::Unsealed { segment: "engine_out", .. })));
+}
+
+/// An engine segment on the heap of a test, with whatever words it likes.
+fn deceived(entry: [u64; 8], times: u32) -> Result<Next, LaneFault> {
+    let (engine_fd, engine_out) =
+        crate::segment::memfd::create(Segment::EngineOut, CONFIG.engine_out_bytes()).unwrap();
+    let (_engine, fds) = EngineSide::create(CONFIG, INCARNATION).unwrap();
+    let [honest, container_out, request_data, bell] = fds.into_fds();
+    let header = Mapping::new(honest.as_fd(), 0, 4096, Access::ReadOnly).unwrap();
+    let mut line = [0; 64];
+    header.copy_out(0, &mut line);
+    engine_out.copy_in(0, &line);
+    for index in 0..times as usize {
+        for (word, value) in entry.iter().enumerate() {
+            let at = ENTRIES_AT + index * ENTRY_BYTES + word * 8;
+            engine_out.copy_in(at, &value.to_le_bytes());
+        }
+    }
+    engine_out.copy_in(layout::TAIL_AT, &times.to_le_bytes());
+    let bell = fcntl_dupfd_cloexec(&bell, 0).unwrap();
+    let fds = LaneFds::from_fds([engine_fd, container_out, request_data, bell]);
+    let mut container = ContainerSide::map(fds, CONFIG, INCARNATION).unwrap();
+    for _ in 1..times.min(CONFIG.ring_entries()) {
+        let _answered_never = container.next(Duration::ZERO)?;
+    }
+    container.next(Duration::ZERO)
+}
+
+#[test]
+fn disbelieves_an_engine_that_contradicts_itself() {
+    let request = |kind: u64, slot: u64, total_bytes: u64| {
+        [kind | slot << 32, 7, 1 | total_bytes << 32, 1, 0, 0, 0, 0]
+    };
+    assert!(matches!(deceived(request(1, 0, 10), 1), Ok(Next::Request(_))));
+    let faults = [
+        (deceived(request(0, 0, 10), 1), LaneFault::UnknownKind { kind: 0 }),
+        (deceived(request(1, 2, 10), 1), LaneFault::UnknownSlot { slot: 2, slots: 2 }),
+        (
+            deceived(request(1, 0, 5001), 1),
+            LaneFault::Lengths { header_bytes: 1, total_bytes: 5001, slot_bytes: 5000 },
+        ),
+        (deceived(request(1, 0, 10), 2), LaneFault::SlotTwice { slot: 0 }),
+    ];
+    for (result, fault) in faults {
+        assert_eq!(result.unwrap_err(), fault);
+    }
+}
+
+#[test]
+fn sleeps_until_a_request_is_published() {
+    let (mut engine, mut container) = lane();
+    let serving = std::thread::spawn(move || {
+        loop {
+            match container.next(Duration::from_secs(5)).unwrap() {
+                Next::Request(request) => container.reply(request, Status::Ok, 0, 0, 0, 0),
+                Next::Idle => {}
+                Next::Shut => return,
+            }
+        }
+    });
+    for tag in 0..200 {
+        send(&mut engine, tag, b"ping");
+        let done = loop {
+            if let Some(done) = engine.poll().unwrap() {
+                break done;
+            }
+            std::thread::yield_now();
+        };
+        assert_eq!(done.tag, tag);
+        engine.finish(done);
+    }
+    engine.shut();
+    serving.join().unwrap();
+}

@@ -13,10 +13,11 @@ use bytes::Bytes;
 use schemas::lifecycle::ModelSpec;
 use schemas::predict::{self, BatchHeader, HEADER_BYTES_MAX, HeaderWriter};
 use schemas::tensor::{self, DType, Layout, Placement, Shape};
-use shm_rpc::engine_side::{Completion, EngineSide, RequestSlot, Status};
-use tokio::io::Interest;
+use shm_rpc::engine_side::{Completion, EngineSide};
+use shm_rpc::{RequestSlot, Status};
 use tokio::io::unix::AsyncFd;
 
+use super::doorbell::watch;
 use super::{Batch, LaneError, Reply, shape_agrees};
 use crate::dispatch::ReplicaLane;
 use crate::ids::{BatchId, Incarnation, ReplicaId};
@@ -36,12 +37,12 @@ pub struct ShmLane {
 impl ShmLane {
     /// Must be called on the runtime of the dispatcher's core, which the bell is registered with.
     pub fn new(up: ReplicaLane) -> io::Result<ShmLane> {
-        let bell = up.side.bell().try_clone_to_owned()?;
+        let bell = watch(up.side.bell())?;
         Ok(ShmLane {
             replica: up.replica,
             incarnation: up.incarnation,
             side: up.side,
-            bell: AsyncFd::with_interest(bell, Interest::READABLE)?,
+            bell,
             writer: HeaderWriter::new(),
             header: BatchHeader::default(),
             head: Vec::with_capacity(HEADER_BYTES_MAX),

@@ -1,0 +1,38 @@
+//! The only clock of the load generator, and its only sleep.
+
+use std::time::{Duration, Instant};
+
+/// Nanoseconds since it was started, on the monotonic clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    epoch: Instant,
+}
+
+impl Clock {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    pub fn start() -> Clock {
+        Clock { epoch: Instant::now() }
+    }
+
+    pub fn now_ns(&self) -> u64 {
+        nanos(self.epoch.elapsed())
+    }
+}
+
+/// Asks `ready` until it says yes; no more often than every 20 ms and no longer than `limit`.
+#[expect(clippy::disallowed_methods, reason = "other programs start at their own pace and tell nobody")]
+pub fn wait_until(limit: Duration, mut ready: impl FnMut() -> bool) -> bool {
+    const PAUSE: Duration = Duration::from_millis(20);
+    let clock = Clock::start();
+    while clock.now_ns() < nanos(limit) {
+        if ready() {
+            return true;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    false
+}
+
+pub fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,20 @@
+//! The load generator's core and the measurements made with it.
+//!
+//! It meets the engine over HTTP only. Deciding when to send ([`arrivals`]), what to send ([`payload`]), what an answer
+//! is ([`response`]) and how two servers compare ([`compare`]) is pure; [`driver`] is the shell that keeps time.
+#![forbid(unsafe_code)]
+
+pub mod arrivals;
+pub mod clock;
+pub mod compare;
+pub mod driver;
+pub mod floor;
+pub mod http;
+pub mod overhead;
+pub mod payload;
+pub mod proc;
+pub mod record;
+pub mod report;
+pub mod response;
+pub mod run;
+pub mod threads;

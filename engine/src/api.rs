@@ -1,0 +1,10 @@
+//! What clients reach over the network. One file per protocol, the same floor plan each: bytes → typed value → call
+//! → bytes. hyper is named here and nowhere else in the engine.
+
+pub mod body;
+pub mod connections;
+pub mod listener;
+pub mod oip_http;
+pub mod oip_metadata;
+pub mod router;
+pub mod status;

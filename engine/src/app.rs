@@ -1,0 +1,270 @@
+//! The composition root: build, spawn, drain. Nothing else knows every room.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::api::listener::{self, DrainPhase, FrontEnd, HttpLimits};
+use crate::cli::{LogFormat, Serve};
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError};
+use crate::dispatch::{CORE_MAILBOX_MESSAGES_MAX, Core, CoreLinks, CoreMsg, run_core_mailbox};
+use crate::fleet::catalog::{Catalog, PublishedCatalog};
+use crate::fleet::launch::process::Programs;
+use crate::fleet::supervisor::{Fleet, FleetConfig, StartError};
+use crate::fleet::target::{self, TargetError};
+use crate::ids::CoreId;
+use crate::observe::export;
+use crate::observe::stages::{CoreRecorder, CoreSnapshot};
+use crate::threads;
+
+/// A core that does not answer a scrape within this is left out of it.
+const SNAPSHOT_WAIT: Duration = Duration::from_secs(1);
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("cannot listen on {address}: {source}; is another server running there?")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("cannot {doing}: {source}")]
+    System { doing: &'static str, source: io::Error },
+}
+
+fn system(doing: &'static str) -> impl Fn(io::Error) -> ServeError {
+    move |source| ServeError::System { doing, source }
+}
+
+/// Serves until a signal, then drains.
+pub fn serve(flags: Serve) -> Result<(), ServeError> {
+    let config = Config::resolve(flags, &threads::available_cpus())?;
+    start_log(config.log_format);
+    let targets = target::resolve(&config.targets, config.name.as_deref())?;
+    let engine = Engine::build(config)?;
+    let control = runtime().map_err(system("start the control runtime"))?;
+    control.block_on(engine.run(targets))
+}
+
+fn start_log(format: LogFormat) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("FOIL_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match format {
+        LogFormat::Pretty => log.with_target(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+fn runtime() -> io::Result<LocalRuntime> {
+    Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
+}
+
+/// Everything that runs, before any model does.
+struct Engine {
+    config: Config,
+    clock: Clock,
+    catalog: PublishedCatalog,
+    links: CoreLinks,
+    drain: watch::Sender<DrainPhase>,
+    cores: Vec<JoinHandle<()>>,
+    http: SocketAddr,
+    metrics: TcpListener,
+    sockets: SocketDirectory,
+}
+
+impl Engine {
+    fn build(config: Config) -> Result<Engine, ServeError> {
+        let clock = Clock::start();
+        let catalog = PublishedCatalog::new(ArcSwap::from_pointee(Catalog::default()));
+        let drain = watch::Sender::new(DrainPhase::Serving);
+        let metrics = TcpListener::bind(config.metrics)
+            .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+            .map_err(|source| ServeError::Listen { address: config.metrics, source })?;
+        let (links, mailboxes): (Vec<_>, Vec<_>) =
+            config.cores.iter().map(|_| mpsc::channel(CORE_MAILBOX_MESSAGES_MAX)).unzip();
+        let links: CoreLinks = links.into();
+        let sockets = SocketDirectory::make().map_err(system("make a directory for sockets"))?;
+        let (mut cores, mut http) = (Vec::new(), config.http);
+        for (index, mailbox) in mailboxes.into_iter().enumerate() {
+            // With port 0 the first core's listener chooses, and the others share its choice.
+            let listener = listener::bind(http)
+                .map_err(|source| ServeError::Listen { address: http, source })?;
+            http = listener.local_addr().map_err(system("read a listener's address"))?;
+            let seed = CoreSeed {
+                id: CoreId(index),
+                clock,
+                links: links.clone(),
+                catalog: catalog.clone(),
+                drain: drain.subscribe(),
+                limits: http_limits(&config),
+                server_timing: config.server_timing,
+                listener,
+                mailbox,
+            };
+            let thread = threads::spawn_pinned(index, config.cores[index], move || seed.run());
+            cores.push(thread.map_err(system("start a core's thread"))?);
+        }
+        Ok(Engine { config, clock, catalog, links, drain, cores, http, metrics, sockets })
+    }
+
+    async fn run(self, targets: Vec<target::Target>) -> Result<(), ServeError> {
+        let mut term = signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?;
+        let mut int = signal(SignalKind::interrupt()).map_err(system("listen for SIGINT"))?;
+        self.serve_metrics()?;
+        let mut fleet = Fleet::new(self.fleet_config());
+        tokio::select! {
+            started = fleet.start(targets) => started?,
+            _ = term.recv() => return Ok(()),
+            _ = int.recv() => return Ok(()),
+        }
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        eprintln!("draining; signal again to end at once");
+        tokio::select! {
+            () = self.drain(fleet) => {}
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        Ok(())
+    }
+
+    fn serve_metrics(&self) -> Result<(), ServeError> {
+        let doing = "serve metrics";
+        let listener = self.metrics.try_clone().map_err(system(doing))?;
+        let address = listener.local_addr().map_err(system(doing))?;
+        eprintln!("listening  http://{}  metrics http://{address}/metrics", self.http);
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(system(doing))?;
+        let links = self.links.clone();
+        tokio::task::spawn_local(export::serve(listener, move || scrape(links.clone())));
+        Ok(())
+    }
+
+    fn fleet_config(&self) -> FleetConfig {
+        FleetConfig {
+            clock: self.clock,
+            limits: self.config.limits.clone(),
+            programs: Programs::find(self.config.python.clone()),
+            catalog: self.catalog.clone(),
+            links: self.links.clone(),
+            sockets: self.sockets.path.clone(),
+            base_url: format!("http://{}", self.http),
+        }
+    }
+
+    /// Not ready at once; accepts for the delay; then answers what was accepted and ends.
+    async fn drain(&self, fleet: Fleet) {
+        self.catalog.store(Arc::new(self.catalog.load().drained()));
+        self.drain.send_replace(DrainPhase::NotReady);
+        tokio::time::sleep(self.config.drain_delay).await;
+        self.drain.send_replace(DrainPhase::Closing);
+        let bound = Duration::from_secs(self.config.limits.drain_s);
+        let ended = tokio::time::timeout(bound, async {
+            // Front ends drop their receivers when their last connection has ended.
+            self.drain.closed().await;
+            fleet.stop().await;
+        });
+        if ended.await.is_err() {
+            tracing::error!(?bound, "the drain took longer than limits.drain_s; what is left is abandoned");
+        }
+        debug_assert!(!self.cores.is_empty(), "an engine has a core");
+    }
+}
+
+fn http_limits(config: &Config) -> HttpLimits {
+    HttpLimits {
+        body_bytes_max: config.limits.body_bytes_max,
+        connections_max: config.limits.connections_max,
+        client_silent: Duration::from_secs(config.limits.client_silent_s),
+    }
+}
+
+/// Every core's records; one that is stuck is left out.
+async fn scrape(links: CoreLinks) -> Vec<CoreSnapshot> {
+    let mut snapshots = Vec::new();
+    for link in links.iter() {
+        let (reply, snapshot) = oneshot::channel();
+        if link.send(CoreMsg::Snapshot(reply)).await.is_err() {
+            continue;
+        }
+        if let Ok(Ok(snapshot)) = tokio::time::timeout(SNAPSHOT_WAIT, snapshot).await {
+            snapshots.push(snapshot);
+        }
+    }
+    snapshots
+}
+
+/// What a core's thread is born with.
+struct CoreSeed {
+    id: CoreId,
+    clock: Clock,
+    links: CoreLinks,
+    catalog: PublishedCatalog,
+    drain: watch::Receiver<DrainPhase>,
+    limits: HttpLimits,
+    server_timing: bool,
+    listener: TcpListener,
+    mailbox: mpsc::Receiver<CoreMsg>,
+}
+
+impl CoreSeed {
+    fn run(self) {
+        match runtime() {
+            Ok(runtime) => runtime.block_on(self.serve()),
+            Err(error) => tracing::error!(%error, "a core's runtime could not start"),
+        }
+    }
+
+    async fn serve(self) {
+        let recorder = CoreRecorder::new(self.id);
+        let front = FrontEnd {
+            core: self.id,
+            clock: self.clock,
+            catalog: self.catalog,
+            recorder: recorder.clone(),
+            limits: self.limits,
+            server_timing: self.server_timing,
+        };
+        let core = Core { id: self.id, clock: self.clock, links: self.links, recorder };
+        tokio::task::spawn_local(listener::serve(Rc::new(front), self.listener, self.drain));
+        run_core_mailbox(core, self.mailbox).await;
+    }
+}
+
+/// A private directory for the replicas' sockets, removed with the engine.
+struct SocketDirectory {
+    path: PathBuf,
+}
+
+impl SocketDirectory {
+    fn make() -> io::Result<SocketDirectory> {
+        use std::os::unix::fs::DirBuilderExt;
+        let root = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+        let root = if root.is_dir() { root } else { std::env::temp_dir() };
+        let path = root.join(format!("hydrofoil-{}", std::process::id()));
+        // Left by an engine that was killed and had our number: nobody can be using it.
+        let _absent = std::fs::remove_dir_all(&path);
+        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(SocketDirectory { path })
+    }
+}
+
+impl Drop for SocketDirectory {
+    fn drop(&mut self) {
+        let _gone = std::fs::remove_dir_all(&self.path);
+    }
+}

@@ -1,0 +1,86 @@
+//! The command line of `foil`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Puts any model behind HTTP at the lowest latency a machine can give.
+#[derive(Debug, Parser)]
+#[command(name = "foil", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve models until SIGTERM or Ctrl-C.
+    #[command(after_help = "Examples:
+  foil serve model.py                 the one model class in model.py
+  foil serve model.py:Digits          that class, whatever else the file holds
+  foil serve models/                  a repository: models/<name>/<version>/model.py
+  foil serve a.py b.py --http 0.0.0.0:8000 --cores 0,1")]
+    Serve(Serve),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Pretty,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Launcher {
+    /// Plain child processes: nothing to install.
+    Process,
+}
+
+/// Every flag also reads the environment (`FOIL_HTTP`, …) and may stand in the file given by --config. Flags win over
+/// the environment, the environment over the file.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Serve {
+    /// Python files with a model (`model.py`, `model.py:Class`) or model repository directories.
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<String>,
+
+    /// A TOML file with the same settings by the same names.
+    #[arg(long, env = "FOIL_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// The model's name; goes with a single target.
+    #[arg(long)]
+    pub name: Option<String>,
+
+    /// Where to answer the Open Inference Protocol [default: 127.0.0.1:8000].
+    #[arg(long, env = "FOIL_HTTP", value_name = "ADDRESS")]
+    pub http: Option<SocketAddr>,
+
+    /// Where Prometheus scrapes [default: 127.0.0.1:8002].
+    #[arg(long, env = "FOIL_METRICS", value_name = "ADDRESS")]
+    pub metrics: Option<SocketAddr>,
+
+    /// CPUs of the front end, one thread each [default: one on machines of up to 4, else a quarter].
+    #[arg(long, env = "FOIL_CORES", value_name = "CPUS", value_delimiter = ',')]
+    pub cores: Option<Vec<usize>>,
+
+    /// What runs the models [default: process].
+    #[arg(long, env = "FOIL_LAUNCHER")]
+    pub launcher: Option<Launcher>,
+
+    /// Python interpreter for Python models [default: the one beside foil, else python3].
+    #[arg(long, env = "FOIL_PYTHON", value_name = "FILE")]
+    pub python: Option<PathBuf>,
+
+    /// How long to keep accepting after SIGTERM, while already not ready [default: 0s].
+    #[arg(long, env = "FOIL_DRAIN_DELAY", value_name = "DURATION")]
+    pub drain_delay: Option<String>,
+
+    /// Leave the Server-Timing header out of answers.
+    #[arg(long, env = "FOIL_NO_SERVER_TIMING")]
+    pub no_server_timing: bool,
+
+    /// How the log on stderr looks [default: pretty].
+    #[arg(long, env = "FOIL_LOG_FORMAT")]
+    pub log_format: Option<LogFormat>,
+}

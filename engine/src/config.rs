@@ -1,0 +1,331 @@
+//! One typed tree of settings and limits, from flags, environment, file and defaults, in that order of weight.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::cli::{Launcher, LogFormat, Serve};
+
+/// What `foil serve` runs with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub targets: Vec<String>,
+    pub name: Option<String>,
+    pub http: SocketAddr,
+    pub metrics: SocketAddr,
+    /// CPU numbers, one front-end thread each.
+    pub cores: Vec<usize>,
+    pub python: Option<PathBuf>,
+    pub drain_delay: Duration,
+    pub server_timing: bool,
+    pub log_format: LogFormat,
+    pub limits: Limits,
+}
+
+/// Bounds that a deployment may want otherwise. All have defaults.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Requests of one model that may wait. At 10 000 answers a second, 1 024 wait a tenth of a second.
+    pub queue_tasks_max: usize,
+    /// Bytes of the rows of one model that may wait: bounds memory when rows are large.
+    pub queue_bytes_max: u64,
+    /// Bytes of one slot of shared memory; a larger batch or reply is an error that names this setting.
+    pub slot_bytes_max: u32,
+    /// Bytes of one request's body. Triton's default for HTTP.
+    pub body_bytes_max: usize,
+    /// Open connections per core; more are closed at once.
+    pub connections_max: usize,
+    /// Seconds a client may take to send its head, and again its body.
+    pub client_silent_s: u64,
+    /// Seconds a container may take from its start to its hello: imports of large frameworks are slow.
+    pub hello_s: u64,
+    /// Seconds a model may take to load.
+    pub load_s: u64,
+    /// Seconds a drain may take before what is left is abandoned.
+    pub drain_s: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            queue_tasks_max: 1024,
+            queue_bytes_max: 256 << 20,
+            slot_bytes_max: 16 << 20,
+            body_bytes_max: 64 << 20,
+            connections_max: 8192,
+            client_silent_s: 30,
+            hello_s: 60,
+            load_s: 600,
+            drain_s: 30,
+        }
+    }
+}
+
+/// The file given by `--config`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    targets: Vec<String>,
+    name: Option<String>,
+    http: Option<SocketAddr>,
+    metrics: Option<SocketAddr>,
+    cores: Option<Vec<usize>>,
+    launcher: Option<String>,
+    python: Option<PathBuf>,
+    drain_delay: Option<String>,
+    server_timing: Option<bool>,
+    log_format: Option<String>,
+    limits: Limits,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read {path}: {source}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{path}: {message}")]
+    Parse { path: PathBuf, message: String },
+    #[error("give at least one TARGET: a Python file with a model, or a model repository directory")]
+    NoTarget,
+    #[error("--name goes with a single target, {count} were given; put models in a repository to name them")]
+    NameForMany { count: usize },
+    #[error("'{text}' is no duration; write a number and us, ms, s or m, as in 20ms")]
+    Duration { text: String },
+    #[error("launcher '{launcher}' does not exist; use process")]
+    Launcher { launcher: String },
+    #[error("log_format '{format}' does not exist; use pretty or json")]
+    LogFormat { format: String },
+    #[error("CPU {cpu} is not available to this process; use some of {available:?}")]
+    NoSuchCpu { cpu: usize, available: Vec<usize> },
+    #[error("CPU {cpu} is named twice in --cores")]
+    CpuTwice { cpu: usize },
+    #[error("{limit} is {value}; it must be at least {least}")]
+    LimitTooSmall { limit: &'static str, value: u64, least: u64 },
+}
+
+impl Config {
+    /// Puts the layers together and checks them against each other and the CPUs there are.
+    pub fn resolve(flags: Serve, available: &[usize]) -> Result<Config, ConfigError> {
+        let file = flags.config.as_deref().map(read_file).transpose()?.unwrap_or_default();
+        let targets = if flags.targets.is_empty() { file.targets } else { flags.targets };
+        let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        check_launcher(flags.launcher, file.launcher)?;
+        let drain_delay = flags.drain_delay.or(file.drain_delay);
+        let config = Config {
+            targets,
+            name: flags.name.or(file.name),
+            http: flags.http.or(file.http).unwrap_or(loopback(8000)),
+            metrics: flags.metrics.or(file.metrics).unwrap_or(loopback(8002)),
+            cores: flags.cores.or(file.cores).unwrap_or_else(|| default_cores(available)),
+            python: flags.python.or(file.python),
+            drain_delay: drain_delay.as_deref().map_or(Ok(Duration::ZERO), duration)?,
+            server_timing: !flags.no_server_timing && file.server_timing.unwrap_or(true),
+            log_format: log_format(flags.log_format, file.log_format)?,
+            limits: file.limits,
+        };
+        config.check(available)?;
+        Ok(config)
+    }
+
+    fn check(&self, available: &[usize]) -> Result<(), ConfigError> {
+        if self.targets.is_empty() {
+            return Err(ConfigError::NoTarget);
+        }
+        if self.name.is_some() && self.targets.len() != 1 {
+            return Err(ConfigError::NameForMany { count: self.targets.len() });
+        }
+        for (index, &cpu) in self.cores.iter().enumerate() {
+            if !available.contains(&cpu) {
+                return Err(ConfigError::NoSuchCpu { cpu, available: available.to_vec() });
+            }
+            if self.cores[..index].contains(&cpu) {
+                return Err(ConfigError::CpuTwice { cpu });
+            }
+        }
+        self.limits.check()
+    }
+}
+
+impl Limits {
+    fn check(&self) -> Result<(), ConfigError> {
+        let least = [
+            ("limits.queue_tasks_max", self.queue_tasks_max as u64, 1),
+            ("limits.connections_max", self.connections_max as u64, 1),
+            ("limits.client_silent_s", self.client_silent_s, 1),
+            ("limits.hello_s", self.hello_s, 1),
+            ("limits.load_s", self.load_s, 1),
+            ("limits.drain_s", self.drain_s, 1),
+            // A slot holds its header's page and at least as much again.
+            ("limits.slot_bytes_max", u64::from(self.slot_bytes_max), 8192),
+            // A batch that fits a slot must fit the queue.
+            ("limits.queue_bytes_max", self.queue_bytes_max, u64::from(self.slot_bytes_max)),
+            ("limits.body_bytes_max", self.body_bytes_max as u64, 1024),
+        ];
+        for (limit, value, least) in least {
+            if value < least {
+                return Err(ConfigError::LimitTooSmall { limit, value, least });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One core on machines of up to 4, else a quarter: models need the others.
+fn default_cores(available: &[usize]) -> Vec<usize> {
+    let count = if available.len() <= 4 { 1 } else { available.len() / 4 };
+    available[..count.min(available.len())].to_vec()
+}
+
+fn check_launcher(flag: Option<Launcher>, file: Option<String>) -> Result<(), ConfigError> {
+    match (flag, file) {
+        (None, Some(launcher)) if launcher != "process" => Err(ConfigError::Launcher { launcher }),
+        _ => Ok(()),
+    }
+}
+
+fn log_format(flag: Option<LogFormat>, file: Option<String>) -> Result<LogFormat, ConfigError> {
+    match (flag, file.as_deref()) {
+        (Some(format), _) => Ok(format),
+        (None, None | Some("pretty")) => Ok(LogFormat::Pretty),
+        (None, Some("json")) => Ok(LogFormat::Json),
+        (None, Some(format)) => Err(ConfigError::LogFormat { format: format.to_owned() }),
+    }
+}
+
+/// `20ms`, `1.5s`, `2m`, `500us`.
+pub fn duration(text: &str) -> Result<Duration, ConfigError> {
+    let wrong = || ConfigError::Duration { text: text.to_owned() };
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(digits);
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let seconds = match unit.trim() {
+        "us" => number / 1e6,
+        "ms" => number / 1e3,
+        "s" => number,
+        "m" => number * 60.0,
+        _ => return Err(wrong()),
+    };
+    Duration::try_from_secs_f64(seconds).map_err(|_| wrong())
+}
+
+fn read_file(path: &Path) -> Result<File, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    parse(path, &text)
+}
+
+/// Parses TOML; an unknown key's error names the key most like it.
+pub fn parse<T: for<'de> Deserialize<'de>>(path: &Path, text: &str) -> Result<T, ConfigError> {
+    toml::from_str(text).map_err(|error| {
+        let message = with_suggestion(error.message());
+        let line = error.span().map(|span| text[..span.start].lines().count().max(1));
+        let message = line.map_or(message.clone(), |line| format!("line {line}: {message}"));
+        ConfigError::Parse { path: path.to_owned(), message }
+    })
+}
+
+/// serde lists what it expected in backquotes after the unknown key: the nearest of them is the suggestion.
+fn with_suggestion(message: &str) -> String {
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let Some((unknown, expected)) = quoted.split_first() else { return message.to_owned() };
+    let nearest = expected.iter().min_by_key(|known| distance(unknown, known));
+    match nearest {
+        Some(known) if message.starts_with("unknown field") && distance(unknown, known) <= 3 => {
+            format!("unknown key '{unknown}', did you mean '{known}'?")
+        }
+        _ => message.to_owned(),
+    }
+}
+
+/// Levenshtein's edit distance, row by row.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// `model.toml` in a repository directory: a model's settings by the decorator's names, and how to run it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelToml {
+    pub max_batch: Option<u32>,
+    pub slo: Option<String>,
+    pub late: Option<String>,
+    pub batch_timeout: Option<String>,
+    pub replicas: Option<u32>,
+    pub launcher: Option<String>,
+    pub image: Option<String>,
+    pub device: Option<String>,
+    pub env: BTreeMap<String, String>,
+    /// `python` (default) or `native`.
+    pub runtime: Option<String>,
+    /// Which native model: linear, echo, noop, sleep.
+    pub kind: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(targets: &[&str]) -> Serve {
+        Serve { targets: targets.iter().map(|&it| it.into()).collect(), ..Serve::default() }
+    }
+
+    fn file(text: &str) -> Result<File, ConfigError> {
+        parse(Path::new("foil.toml"), text)
+    }
+
+    #[test]
+    fn defaults_are_loopback_and_one_core_of_a_small_machine() {
+        let config = Config::resolve(flags(&["m.py"]), &[0, 1]).unwrap();
+        assert_eq!(config.http, "127.0.0.1:8000".parse().unwrap());
+        assert_eq!(config.cores, [0]);
+        let large: Vec<usize> = (0..16).collect();
+        assert_eq!(Config::resolve(flags(&["m.py"]), &large).unwrap().cores, [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_one_that_was_meant() {
+        let error = file("[limits]\nqueue_task_max = 3").unwrap_err().to_string();
+        assert!(error.contains("did you mean 'queue_tasks_max'?"), "{error}");
+        assert!(error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn limits_come_from_the_file_and_are_checked() {
+        assert_eq!(file("[limits]\nload_s = 5").unwrap().limits.load_s, 5);
+        let limits = Limits { slot_bytes_max: 10, ..Limits::default() };
+        assert!(limits.check().unwrap_err().to_string().contains("slot_bytes_max"));
+    }
+
+    #[test]
+    fn relations_between_settings_are_checked() {
+        let error = |flags| Config::resolve(flags, &[0, 1]).unwrap_err().to_string();
+        assert!(error(flags(&[])).contains("TARGET"));
+        assert!(error(Serve { name: Some("x".into()), ..flags(&["a.py", "b.py"]) }).contains("single"));
+        assert!(error(Serve { cores: Some(vec![7]), ..flags(&["a.py"]) }).contains("CPU 7"));
+        assert!(error(Serve { cores: Some(vec![1, 1]), ..flags(&["a.py"]) }).contains("twice"));
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("20ms").unwrap(), Duration::from_millis(20));
+        assert_eq!(duration("1.5s").unwrap(), Duration::from_millis(1500));
+        assert_eq!(duration("2m").unwrap(), Duration::from_secs(120));
+        for wrong in ["20", "ms", "-1s", "1h", "1e999s"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

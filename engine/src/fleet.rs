@@ -1,0 +1,9 @@
+//! Containers and the life of replicas: started, welcomed, watched, replaced.
+
+pub mod catalog;
+pub mod launch;
+pub mod liveness;
+pub mod log_tail;
+pub mod supervisor;
+pub mod target;
+pub mod welcome;

@@ -1,0 +1,153 @@
+//! A container as a child process: its own group, an environment reduced to what it needs, no inherited
+//! descriptors, and a death signal for when the engine dies first.
+#![expect(unsafe_code, reason = "the child must ask for its death signal between fork and exec")]
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group, set_parent_process_death_signal};
+use tokio::process::{Child, Command};
+
+use crate::clock::Clock;
+use crate::fleet::log_tail::LogTail;
+use crate::fleet::target::Program;
+
+/// What a container keeps of the engine's environment.
+const KEPT: [&str; 14] = [
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+    "PYTHONPATH",
+    "VIRTUAL_ENV",
+    "LD_LIBRARY_PATH",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+    "TZ",
+];
+
+/// A container that was asked to end gets this long before it is killed.
+const END_GRACE: Duration = Duration::from_secs(2);
+
+/// Programs that containers run in.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    pub python: PathBuf,
+    pub native: PathBuf,
+}
+
+impl Programs {
+    /// Beside the running program first, as the wheel installs them; else by the search path.
+    pub fn find(python: Option<PathBuf>) -> Programs {
+        let beside = |name: &str| {
+            let path = std::env::current_exe().ok()?.with_file_name(name);
+            path.exists().then_some(path)
+        };
+        let find = |name: &str| beside(name).unwrap_or_else(|| PathBuf::from(name));
+        Programs { python: python.unwrap_or_else(|| find("python3")), native: find("foil-container") }
+    }
+}
+
+/// What one incarnation is started with.
+pub struct Start<'a> {
+    pub program: &'a Program,
+    pub programs: &'a Programs,
+    /// `FOIL_…` for the handshake, and the model's own.
+    pub env: Vec<(String, OsString)>,
+    /// In front of each line it prints.
+    pub label: String,
+    pub clock: Clock,
+}
+
+/// A running container. Dropped, its whole group is killed.
+pub struct Process {
+    child: Child,
+    group: Option<Pid>,
+    pub log: LogTail,
+}
+
+impl Process {
+    /// Must be called on a thread that lives as long as the engine: the death signal is tied to it.
+    pub fn start(start: Start<'_>) -> io::Result<Process> {
+        let mut command = command(start.program, start.programs);
+        command.env_clear();
+        command.envs(KEPT.iter().filter_map(|key| Some((key, std::env::var_os(key)?))));
+        command.envs(start.env);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0).kill_on_drop(true);
+        // SAFETY: between fork and exec only async-signal-safe calls are allowed; prctl is a bare system call and
+        // nothing here allocates or locks.
+        unsafe {
+            command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
+        }
+        let mut child = command.spawn()?;
+        let group = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        let log = LogTail::default();
+        if let Some(out) = child.stdout.take() {
+            tokio::task::spawn_local(log.clone().follow(out, start.label.clone(), start.clock));
+        }
+        if let Some(err) = child.stderr.take() {
+            tokio::task::spawn_local(log.clone().follow(err, start.label, start.clock));
+        }
+        Ok(Process { child, group, log })
+    }
+
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) -> io::Result<ExitStatus> {
+        self.child.wait().await
+    }
+
+    /// Kills the whole group and reaps the child.
+    pub async fn kill(&mut self) -> io::Result<ExitStatus> {
+        self.signal(Signal::KILL);
+        self.child.wait().await
+    }
+
+    /// Waits for its end within the grace it has, then kills it.
+    pub async fn end(&mut self) -> io::Result<ExitStatus> {
+        match tokio::time::timeout(END_GRACE, self.child.wait()).await {
+            Ok(ended) => ended,
+            Err(_) => self.kill().await,
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.group {
+            // It fails only when the group has ended already.
+            let _ended = kill_process_group(group, signal);
+        }
+    }
+}
+
+impl Drop for Process {
+    /// What the child started must not outlive it.
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
+
+fn command(program: &Program, programs: &Programs) -> Command {
+    match program {
+        Program::Python { target } => {
+            let mut command = Command::new(&programs.python);
+            command.args(["-m", "hydrofoil.container", "--target", target]);
+            command
+        }
+        Program::Native { kind, directory } => {
+            let mut command = Command::new(&programs.native);
+            command.args(["--kind", kind, "--path"]).arg::<&Path>(directory);
+            command
+        }
+    }
+}

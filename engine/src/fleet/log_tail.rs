@@ -1,0 +1,165 @@
+//! A container's last words: bounded lines of bounded length, kept for errors and forwarded to our own stderr.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::clock::{Clock, Time};
+
+/// Lines kept: a traceback's worth.
+const LINES_MAX: usize = 20;
+
+/// Bytes kept of one line.
+const LINE_BYTES_MAX: usize = 400;
+
+/// Lines forwarded a second and container; a model that prints megabytes must not cost the engine its time.
+const FORWARD_LINES_MAX: u32 = 200;
+
+/// Bytes read at once.
+const READ_BYTES: usize = 8192;
+
+/// The last lines of one incarnation, from both of its streams.
+#[derive(Clone, Debug, Default)]
+pub struct LogTail {
+    lines: Rc<RefCell<VecDeque<String>>>,
+}
+
+impl LogTail {
+    pub fn push(&self, line: String) {
+        let mut lines = self.lines.borrow_mut();
+        if lines.len() == LINES_MAX {
+            lines.pop_front();
+        }
+        lines.push_back(line);
+    }
+
+    /// All kept lines.
+    pub fn text(&self) -> String {
+        let lines = self.lines.borrow();
+        lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+    }
+
+    /// The last line that says something, for one-line messages.
+    pub fn last_line(&self) -> Arc<str> {
+        let lines = self.lines.borrow();
+        let last = lines.iter().rev().find(|line| !line.trim().is_empty());
+        last.map_or("(no output)", |line| line.trim()).into()
+    }
+
+    /// Reads one stream to its end; the end of the process ends it.
+    pub async fn follow(self, mut from: impl AsyncRead + Unpin, prefix: String, clock: Clock) {
+        let mut splitter = Splitter::default();
+        let mut budget = Budget::default();
+        let mut buffer = vec![0; READ_BYTES];
+        while let Ok(count @ 1..) = from.read(&mut buffer).await {
+            let now = clock.now();
+            splitter.feed(&buffer[..count], |line| {
+                forward(&mut budget, now, &prefix, &line);
+                self.push(line);
+            });
+            // A flood must not keep other containers' streams waiting.
+            tokio::task::yield_now().await;
+        }
+        splitter.finish(|line| self.push(line));
+    }
+}
+
+fn forward(budget: &mut Budget, now: Time, prefix: &str, line: &str) {
+    match budget.spend(now) {
+        Spent::Within => eprintln!("[{prefix}] {line}"),
+        Spent::First => eprintln!("[{prefix}] … prints more than {FORWARD_LINES_MAX} lines a second, the rest is dropped"),
+        Spent::Over => {}
+    }
+}
+
+/// Cuts bytes into lines of bounded length.
+#[derive(Default)]
+struct Splitter {
+    partial: Vec<u8>,
+}
+
+impl Splitter {
+    fn feed(&mut self, bytes: &[u8], mut line: impl FnMut(String)) {
+        for part in bytes.split_inclusive(|&byte| byte == b'\n') {
+            let room = LINE_BYTES_MAX.saturating_sub(self.partial.len());
+            let ended = part.ends_with(b"\n");
+            let text = &part[..part.len() - usize::from(ended)];
+            self.partial.extend_from_slice(&text[..text.len().min(room)]);
+            if ended {
+                line(String::from_utf8_lossy(&self.partial).into_owned());
+                self.partial.clear();
+            }
+        }
+    }
+
+    fn finish(self, mut line: impl FnMut(String)) {
+        if !self.partial.is_empty() {
+            line(String::from_utf8_lossy(&self.partial).into_owned());
+        }
+    }
+}
+
+#[derive(Default)]
+struct Budget {
+    since: Time,
+    spent: u32,
+}
+
+enum Spent {
+    Within,
+    /// The first line over the budget.
+    First,
+    Over,
+}
+
+impl Budget {
+    fn spend(&mut self, now: Time) -> Spent {
+        if now.since(self.since) >= Duration::from_secs(1) {
+            *self = Budget { since: now, spent: 0 };
+        }
+        self.spent = self.spent.saturating_add(1);
+        match self.spent {
+            ..=FORWARD_LINES_MAX => Spent::Within,
+            over if over == FORWARD_LINES_MAX + 1 => Spent::First,
+            _ => Spent::Over,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_the_last_lines_only() {
+        let tail = LogTail::default();
+        (0..100).for_each(|line| tail.push(line.to_string()));
+        assert!(tail.text().starts_with("80\n81\n"));
+        assert_eq!(&*tail.last_line(), "99");
+    }
+
+    #[test]
+    fn lines_are_cut_to_a_bound_wherever_reads_end() {
+        let mut splitter = Splitter::default();
+        let mut lines = Vec::new();
+        splitter.feed(b"on", |line| lines.push(line));
+        splitter.feed(b"e\ntwo\n", |line| lines.push(line));
+        splitter.feed(&[b'x'; 10_000], |line| lines.push(line));
+        splitter.feed(b"\n", |line| lines.push(line));
+        assert_eq!(lines[..2], ["one", "two"]);
+        assert_eq!(lines[2].len(), LINE_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_flood_is_forwarded_up_to_the_budget() {
+        let mut budget = Budget::default();
+        let now = Time::ZERO.after(Duration::from_secs(5));
+        let within = (0..1000).filter(|_| matches!(budget.spend(now), Spent::Within)).count();
+        assert_eq!(within, FORWARD_LINES_MAX as usize);
+        assert!(matches!(budget.spend(now.after(Duration::from_secs(1))), Spent::Within));
+    }
+}

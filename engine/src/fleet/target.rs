@@ -1,0 +1,211 @@
+//! What the command line names: Python files and model repositories, turned into models to start.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::{ConfigError, ModelToml, duration, parse};
+use crate::ids::Version;
+
+/// Native models that `foil-container` carries.
+const NATIVE_KINDS: [&str; 4] = ["linear", "echo", "noop", "sleep"];
+
+/// One model version to serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Given, or the directory's; else what the container declares.
+    pub name: Option<Arc<str>>,
+    pub version: Version,
+    pub program: Program,
+    /// Overrides for what the model declares, as JSON for the container.
+    pub settings: String,
+    pub env: Vec<(String, String)>,
+}
+
+/// What runs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// `file.py` or `file.py:Class`, the file absolute.
+    Python { target: String },
+    Native { kind: String, directory: PathBuf },
+}
+
+impl Target {
+    /// For messages before the model's own name is known.
+    pub fn label(&self) -> String {
+        match (&self.name, &self.program) {
+            (Some(name), _) => format!("{name} v{}", self.version),
+            (None, Program::Python { target }) => target.clone(),
+            (None, Program::Native { directory, .. }) => directory.display().to_string(),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    #[error("'{0}' does not exist; give a Python file or a model repository directory")]
+    Missing(String),
+    #[error("'{0}' is neither a Python file (.py) nor a directory")]
+    NotPython(String),
+    #[error("the repository {0} holds no model; lay it out as <name>/<integer version>/model.py")]
+    EmptyRepository(PathBuf),
+    #[error("{0} holds no version; put the model in a directory named by an integer, as in 1/")]
+    NoVersion(PathBuf),
+    #[error("{0} holds neither model.py nor, in model.toml, runtime = \"native\"")]
+    NoModel(PathBuf),
+    #[error("{path}: {message}")]
+    Setting { path: PathBuf, message: String },
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("cannot read {path}: {source}")]
+    Read { path: PathBuf, source: std::io::Error },
+}
+
+/// Every model version named by `targets`. `name` goes with a single one.
+pub fn resolve(targets: &[String], name: Option<&str>) -> Result<Vec<Target>, TargetError> {
+    let mut found = Vec::new();
+    for target in targets {
+        found.extend(resolve_one(target)?);
+    }
+    if let Some(name) = name {
+        found.iter_mut().for_each(|target| target.name = Some(name.into()));
+    }
+    Ok(found)
+}
+
+fn resolve_one(target: &str) -> Result<Vec<Target>, TargetError> {
+    if Path::new(target).is_dir() {
+        return repository(Path::new(target));
+    }
+    let (file, class) = match target.rsplit_once(':') {
+        Some((file, class)) if !class.contains('/') => (file, Some(class)),
+        _ => (target, None),
+    };
+    if !Path::new(file).exists() {
+        return Err(TargetError::Missing(file.to_owned()));
+    }
+    if !file.ends_with(".py") {
+        return Err(TargetError::NotPython(file.to_owned()));
+    }
+    let file = absolute(Path::new(file))?;
+    let class = class.map_or(String::new(), |class| format!(":{class}"));
+    Ok(vec![Target {
+        name: None,
+        version: Version(1),
+        program: Program::Python { target: format!("{}{class}", file.display()) },
+        settings: "{}".into(),
+        env: Vec::new(),
+    }])
+}
+
+fn repository(root: &Path) -> Result<Vec<Target>, TargetError> {
+    let mut targets = Vec::new();
+    for model in directories(root)? {
+        let settings = model.join("model.toml");
+        let toml = read_toml(&settings)?;
+        let versions: Vec<(u64, PathBuf)> = directories(&model)?
+            .into_iter()
+            .filter_map(|path| Some((path.file_name()?.to_str()?.parse().ok()?, path)))
+            .collect();
+        if versions.is_empty() {
+            return Err(TargetError::NoVersion(model));
+        }
+        for (version, path) in versions {
+            targets.push(versioned(&model, Version(version), &path, &settings, &toml)?);
+        }
+    }
+    if targets.is_empty() {
+        return Err(TargetError::EmptyRepository(root.to_owned()));
+    }
+    Ok(targets)
+}
+
+fn versioned(
+    model: &Path,
+    version: Version,
+    directory: &Path,
+    settings: &Path,
+    toml: &ModelToml,
+) -> Result<Target, TargetError> {
+    check(settings, toml)?;
+    let directory = absolute(directory)?;
+    let file = directory.join("model.py");
+    let program = match (toml.runtime.as_deref(), &toml.kind) {
+        (Some("native"), Some(kind)) => Program::Native { kind: kind.clone(), directory },
+        _ if file.exists() => Program::Python { target: file.display().to_string() },
+        _ => return Err(TargetError::NoModel(directory)),
+    };
+    let name = model.file_name().map(|name| name.to_string_lossy().as_ref().into());
+    let env = toml.env.clone().into_iter().collect();
+    Ok(Target { name, version, program, settings: overrides(toml), env })
+}
+
+/// What can't work is refused by name, never ignored.
+fn check(path: &Path, toml: &ModelToml) -> Result<(), TargetError> {
+    let wrong = |message: String| Err(TargetError::Setting { path: path.to_owned(), message });
+    for text in [&toml.slo, &toml.batch_timeout].into_iter().flatten() {
+        duration(text)?;
+    }
+    match toml.launcher.as_deref() {
+        None | Some("process") => {}
+        Some(other) => return wrong(format!("launcher '{other}' does not exist; use process")),
+    }
+    if toml.image.is_some() {
+        return wrong("image needs a container launcher, and there is only process".into());
+    }
+    match toml.device.as_deref() {
+        None | Some("cpu") => {}
+        Some(other) => return wrong(format!("device '{other}' does not exist; use cpu")),
+    }
+    match (toml.runtime.as_deref(), toml.kind.as_deref()) {
+        (None | Some("python"), None) => Ok(()),
+        (Some("native"), Some(kind)) if NATIVE_KINDS.contains(&kind) => Ok(()),
+        (Some("native"), kind) => {
+            wrong(format!("kind is {kind:?}; a native model is one of {NATIVE_KINDS:?}"))
+        }
+        (None | Some("python"), Some(_)) => wrong("kind goes with runtime = \"native\"".into()),
+        (Some(other), _) => wrong(format!("runtime '{other}' does not exist; use python or native")),
+    }
+}
+
+/// The settings that the container merges into its declaration.
+fn overrides(toml: &ModelToml) -> String {
+    let settings = serde_json::json!({
+        "max_batch": toml.max_batch,
+        "slo": toml.slo,
+        "late": toml.late,
+        "batch_timeout": toml.batch_timeout,
+        "replicas": toml.replicas,
+    });
+    settings.to_string()
+}
+
+fn read_toml(path: &Path) -> Result<ModelToml, TargetError> {
+    if !path.exists() {
+        return Ok(ModelToml::default());
+    }
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| TargetError::Read { path: path.to_owned(), source })?;
+    Ok(parse(path, &text)?)
+}
+
+/// Sub-directories in order; hidden ones and Python's caches are none of ours.
+fn directories(of: &Path) -> Result<Vec<PathBuf>, TargetError> {
+    let read = |source| TargetError::Read { path: of.to_owned(), source };
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(of).map_err(read)? {
+        let path = entry.map_err(read)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if path.is_dir() && !name.starts_with(['.', '_']) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, TargetError> {
+    path.canonicalize().map_err(|source| TargetError::Read { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests;

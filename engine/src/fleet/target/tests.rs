@@ -1,0 +1,78 @@
+use super::*;
+
+/// A directory of its own for each test, removed with it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let path = std::env::temp_dir().join(format!("hydrofoil-target-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Scratch(path)
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.0.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    fn resolve(&self, path: &str) -> Result<Vec<Target>, TargetError> {
+        resolve(&[self.0.join(path).display().to_string()], None)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_file_may_name_its_class() {
+    let scratch = Scratch::new("file");
+    scratch.write("model.py", "");
+    let found = scratch.resolve("model.py:Digits").unwrap();
+    let Program::Python { target } = &found[0].program else { panic!("not Python") };
+    assert!(target.ends_with("/model.py:Digits"));
+    assert_eq!((found[0].version, &found[0].name), (Version(1), &None));
+}
+
+#[test]
+fn a_repository_yields_every_version_with_its_settings() {
+    let scratch = Scratch::new("repository");
+    scratch.write("digits/1/model.py", "");
+    scratch.write("digits/2/model.py", "");
+    scratch.write("digits/model.toml", "slo = \"20ms\"\n[env]\nOMP_NUM_THREADS = \"1\"");
+    scratch.write("fast/7/model.safetensors", "");
+    scratch.write("fast/model.toml", "runtime = \"native\"\nkind = \"linear\"");
+    let found = scratch.resolve("").unwrap();
+    let names: Vec<_> = found.iter().map(Target::label).collect();
+    assert_eq!(names, ["digits v1", "digits v2", "fast v7"]);
+    assert!(found[0].settings.contains("\"slo\":\"20ms\""));
+    assert_eq!(found[0].env, [("OMP_NUM_THREADS".to_owned(), "1".to_owned())]);
+    assert!(matches!(&found[2].program, Program::Native { kind, .. } if kind == "linear"));
+}
+
+#[test]
+fn what_cannot_be_served_is_refused_with_a_sentence() {
+    let scratch = Scratch::new("refused");
+    let refused = |path: &str| scratch.resolve(path).unwrap_err().to_string();
+    assert!(refused("none.py").contains("does not exist"));
+    scratch.write("notes.txt", "");
+    assert!(refused("notes.txt").contains("neither a Python file"));
+    scratch.write("a/digits/model.py", "");
+    assert!(refused("a").contains("named by an integer"));
+    scratch.write("b/digits/1/weights.npy", "");
+    assert!(refused("b").contains("neither model.py nor"));
+    for (setting, says) in [
+        ("launcher = \"docker\"", "use process"),
+        ("device = \"gpu\"", "use cpu"),
+        ("runtime = \"native\"", "kind"),
+        ("slo = \"20\"", "duration"),
+        ("max_batsh = 3", "did you mean 'max_batch'?"),
+    ] {
+        scratch.write("c/digits/1/model.py", "");
+        scratch.write("c/digits/model.toml", setting);
+        assert!(refused("c").contains(says), "{setting}: {}", refused("c"));
+    }
+}

@@ -1,0 +1,84 @@
+//! The corridor: a question finds its model, gets its deadline, becomes a task, and waits for the prediction.
+
+use std::time::Duration;
+
+use schemas::lifecycle::{Late, ModelSpec};
+
+use crate::clock::Time;
+use crate::dispatch::handle::ModelHandle;
+use crate::fleet::catalog::{Catalog, Missing, ModelEntry, ModelState};
+use crate::ids::{CoreId, Version};
+use crate::query::types::{Deadline, TaskError, TaskInputs, TaskResult};
+
+/// Without an SLO nothing says how long an answer is worth waiting for; callers' own timeouts are rarely longer.
+pub const LATE_LIMIT_WITHOUT_SLO: Duration = Duration::from_secs(30);
+/// A soft deadline missed by ten SLOs is no longer a late answer but a useless one.
+const LATE_LIMIT_SLOS: u32 = 10;
+/// For SLOs of a few milliseconds a short stall of the machine must not fail requests that said no deadline.
+const LATE_LIMIT_MIN: Duration = Duration::from_secs(1);
+/// Longer deadlines are cut to this: nothing waits for ever, whatever its caller says.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+/// Asked of callers of a model that still loads: about what a small model takes.
+const LOADING_RETRY: Duration = Duration::from_secs(1);
+
+/// Which model a question is for; `None` asks for the newest version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Query<'q> {
+    pub model: &'q str,
+    pub version: Option<Version>,
+}
+
+/// The model version that answers, whether or not it can right now.
+pub fn find<'c>(catalog: &'c Catalog, query: Query<'_>) -> Result<&'c ModelEntry, Missing> {
+    catalog.find(query.model, query.version)
+}
+
+/// Its handle, or why it can't answer now.
+pub fn available(entry: &ModelEntry) -> Result<&ModelHandle, TaskError> {
+    let handle = &entry.handle;
+    let (reason, retry_after) = match &entry.state {
+        ModelState::Ready => return Ok(handle),
+        ModelState::Loading => ("it is still loading".into(), LOADING_RETRY),
+        ModelState::Unavailable { reason, retry_after } => (reason.clone(), *retry_after),
+    };
+    Err(TaskError::NoReplica { model: handle.name.clone(), reason, retry_after })
+}
+
+/// The deadline of a question that arrived at `arrived`: its own, which is hard; else the model's.
+///
+/// A model without an SLO gets `due == late_limit` as well: past 30 s both kinds end the same way.
+pub fn deadline(spec: &ModelSpec, arrived: Time, timeout: Option<Duration>) -> Deadline {
+    if let Some(timeout) = timeout {
+        return hard(arrived.after(timeout.min(TIMEOUT_MAX)));
+    }
+    let Some(slo_us) = spec.slo_us else { return hard(arrived.after(LATE_LIMIT_WITHOUT_SLO)) };
+    let slo = Duration::from_micros(slo_us);
+    let due = arrived.after(slo);
+    match spec.late {
+        Late::Shed => hard(due),
+        Late::Serve => {
+            let late_limit = slo.saturating_mul(LATE_LIMIT_SLOS).max(LATE_LIMIT_MIN);
+            Deadline { due, late_limit: arrived.after(late_limit) }
+        }
+    }
+}
+
+fn hard(due: Time) -> Deadline {
+    Deadline { due, late_limit: due }
+}
+
+/// Hands the task to the model and waits. Dropped before it is done, it cancels the task.
+pub async fn ask(
+    handle: &ModelHandle,
+    inputs: TaskInputs,
+    deadline: Deadline,
+    now: Time,
+    origin: CoreId,
+) -> TaskResult {
+    let ticket = handle.submit(inputs, deadline, now, origin)?;
+    // A dispatcher answers all it accepted; only one that ended with the engine leaves a ticket unanswered.
+    ticket.await.unwrap_or(Err(TaskError::Draining))
+}
+
+#[cfg(test)]
+mod tests;

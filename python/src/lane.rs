@@ -1,0 +1,285 @@
+//! `Lane`: from hello to the last batch, as `hydrofoil.container` drives it.
+//!
+//! Order of calls: `hello`, `ready` or `load_failed`, then for each batch `next`, one of `reply` and
+//! `fail`, and `finish`. Between the answer and `finish` the caller drops its arrays; what is
+//! still held then escapes before the slot goes back.
+
+use crate::clock::monotonic_ns;
+use crate::inputs::{ArrayMaker, Inputs};
+use crate::memory::Region;
+use crate::outputs::{NoReply, write_reply};
+use crate::spec::Declared;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple};
+use schemas::lifecycle::{
+    FromContainer, FromEngine, Hello, LaneGeometry, MESSAGE_BYTES_MAX, ModelSpec, SCHEMA_VERSION,
+    decode_from_engine, encode_from_container,
+};
+use schemas::predict::{BatchHeader, Failure, FailureKind, HeaderWriter, read_request};
+use schemas::tensor::TensorSpec;
+use shm_rpc::container_side::{ContainerSide, Next, Request};
+use shm_rpc::handshake::ContainerSession;
+use shm_rpc::{ABI_HASH, LaneConfig, LaneFds, Status};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest wait without a look at signals and at the engine: what Ctrl-C may take to be noticed.
+const WAIT_MAX: Duration = Duration::from_millis(100);
+
+/// The container's end of one lane. Belongs to the thread that made it.
+#[pyclass(unsendable, module = "hydrofoil._native")]
+pub(crate) struct Lane {
+    session: Option<ContainerSession>,
+    work: Option<Work>,
+}
+
+/// What batches need, once the engine has given a lane.
+struct Work {
+    side: ContainerSide,
+    inputs: ArrayMaker,
+    outputs: Vec<TensorSpec>,
+    header_bytes: Vec<u8>,
+    header: BatchHeader,
+    writer: HeaderWriter,
+    batch: Option<Batch>,
+}
+
+/// The batch in hand.
+struct Batch {
+    request: Request,
+    region: Arc<Region>,
+    started_ns: u64,
+    answer: Option<Answer>,
+}
+
+struct Answer {
+    status: Status,
+    header_bytes: u32,
+    total_bytes: u32,
+    ended_ns: u64,
+}
+
+#[pymethods]
+impl Lane {
+    /// Connects to the engine's socket for this replica.
+    #[new]
+    fn connect(socket: PathBuf) -> PyResult<Lane> {
+        let session = ContainerSession::connect(&socket).map_err(error)?;
+        Ok(Lane { session: Some(session), work: None })
+    }
+
+    /// Says what the model is and joins the lane the engine answers with.
+    fn hello(&mut self, py: Python<'_>, nonce: u64, spec: Declared) -> PyResult<()> {
+        let spec = spec.into_spec()?;
+        let (schema_version, abi_hash) = (SCHEMA_VERSION, ABI_HASH);
+        let hello = Hello { schema_version, abi_hash, nonce, spec: spec.clone() };
+        self.send(&FromContainer::Hello(hello))?;
+        let session = self.session.as_mut().ok_or_else(closed)?;
+        let (lane, fds) = py.detach(|| welcome(session))?;
+        self.work = Some(Work::new(py, spec, lane, fds)?);
+        Ok(())
+    }
+
+    /// The model is loaded: batches may come.
+    fn ready(&mut self) -> PyResult<()> {
+        self.send(&FromContainer::Ready)
+    }
+
+    /// The model can't be served; `message` says why, with file and line.
+    fn load_failed(&mut self, message: String) {
+        // An engine that is gone needs no reason; the caller exits either way.
+        let _ = self.send(&FromContainer::LoadFailed { message });
+    }
+
+    /// The next batch as (rows, inputs), or None when the engine is done or gone.
+    fn next<'py>(&mut self, py: Python<'py>) -> PyResult<Option<(u32, Bound<'py, PyTuple>)>> {
+        let Lane { session: Some(session), work: Some(work) } = self else {
+            return Err(closed());
+        };
+        loop {
+            let side = &mut work.side;
+            match py.detach(|| side.next(WAIT_MAX)).map_err(error)? {
+                Next::Request(request) => match work.take(py, request)? {
+                    Some(batch) => return Ok(Some(batch)),
+                    None => work.finish()?,
+                },
+                Next::Shut => return Ok(None),
+                Next::Idle if session.is_closed() => return Ok(None),
+                Next::Idle => py.check_signals()?,
+            }
+        }
+    }
+
+    /// Copies the outputs, a list of (shape, array or list of texts), into the reply slot.
+    fn reply(&mut self, outputs: &Bound<'_, PyList>) -> PyResult<()> {
+        self.work()?.reply(outputs)
+    }
+
+    /// Answers the batch with a failure: "raised", "input_refused" or "bad_output".
+    #[pyo3(signature = (kind, message, row=None))]
+    fn fail(&mut self, kind: &str, message: String, row: Option<u32>) -> PyResult<()> {
+        let kind = match kind {
+            "raised" => FailureKind::Raised,
+            "input_refused" => FailureKind::InputRefused,
+            "bad_output" => FailureKind::BadOutput,
+            _ => return Err(PyValueError::new_err(format!("unknown kind of failure {kind}"))),
+        };
+        self.work()?.fail(&Failure { kind, message, row }, monotonic_ns())
+    }
+
+    /// Gives the batch back with its answer. Arrays that are still held keep their bytes.
+    fn finish(&mut self) -> PyResult<()> {
+        self.work()?.finish()
+    }
+
+    /// Leaves the lane; the engine sees it at once.
+    fn close(&mut self) {
+        self.session = None;
+        if let Some(work) = self.work.take() {
+            work.leave();
+        }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Lane {
+    fn send(&mut self, message: &FromContainer) -> PyResult<()> {
+        let session = self.session.as_mut().ok_or_else(closed)?;
+        session.send(&encode_from_container(message)).map_err(error)
+    }
+
+    fn work(&mut self) -> PyResult<&mut Work> {
+        self.work.as_mut().ok_or_else(closed)
+    }
+}
+
+impl Work {
+    fn new(py: Python<'_>, spec: ModelSpec, lane: LaneGeometry, fds: LaneFds) -> PyResult<Work> {
+        let LaneGeometry { ring_depth, slots, request_slot_bytes, reply_slot_bytes, incarnation } =
+            lane;
+        let config = LaneConfig { ring_depth, slots, request_slot_bytes, reply_slot_bytes };
+        Ok(Work {
+            side: ContainerSide::map(fds, config, incarnation).map_err(error)?,
+            inputs: ArrayMaker::new(py, &spec.inputs)?,
+            outputs: spec.outputs,
+            header_bytes: Vec::new(),
+            header: BatchHeader::default(),
+            writer: HeaderWriter::new(),
+            batch: None,
+        })
+    }
+
+    /// Shows a request to Python, or answers it at once when its texts are none.
+    fn take<'py>(
+        &mut self,
+        py: Python<'py>,
+        request: Request,
+    ) -> PyResult<Option<(u32, Bound<'py, PyTuple>)>> {
+        if self.batch.is_some() {
+            return Err(PyRuntimeError::new_err("the last batch was not finished"));
+        }
+        self.side.header(&request, &mut self.header_bytes);
+        read_request(&self.header_bytes, &mut self.header).map_err(error)?;
+        let region = Region::of(&self.side, &request);
+        let from = (&self.side, &request);
+        let inputs = self.inputs.arrays(py, from, (&self.header, &region))?;
+        let started_ns = monotonic_ns();
+        self.batch = Some(Batch { request, region, started_ns, answer: None });
+        match inputs {
+            Inputs::Arrays(arrays) => Ok(Some((self.header.rows, arrays))),
+            Inputs::Refused(failure) => self.fail(&failure, started_ns).map(|()| None),
+        }
+    }
+
+    fn reply(&mut self, outputs: &Bound<'_, PyList>) -> PyResult<()> {
+        let ended_ns = monotonic_ns();
+        let batch = self.batch.as_mut().ok_or_else(no_batch)?;
+        let to = (&mut self.side, &batch.request);
+        let what = (&self.outputs[..], outputs);
+        match write_reply(to, what, &mut self.header, &mut self.writer) {
+            Ok((header_bytes, total_bytes)) => {
+                let status = Status::Ok;
+                batch.answer = Some(Answer { status, header_bytes, total_bytes, ended_ns });
+                Ok(())
+            }
+            Err(NoReply::Failure(failure)) => self.fail(&failure, ended_ns),
+            Err(NoReply::Error(error)) => Err(error),
+        }
+    }
+
+    fn fail(&mut self, failure: &Failure, ended_ns: u64) -> PyResult<()> {
+        let batch = self.batch.as_mut().ok_or_else(no_batch)?;
+        let head = self.writer.failure(self.header.batch_id, failure).map_err(error)?;
+        self.side.write_reply(&batch.request, 0, head).map_err(error)?;
+        let (status, bytes) = (Status::Failed, head.len() as u32);
+        batch.answer = Some(Answer { status, header_bytes: bytes, total_bytes: bytes, ended_ns });
+        Ok(())
+    }
+
+    fn finish(&mut self) -> PyResult<()> {
+        let batch = self.batch.take().ok_or_else(no_batch)?;
+        let Batch { request, region, started_ns, answer } = batch;
+        let Some(Answer { status, header_bytes, total_bytes, ended_ns }) = answer else {
+            self.batch = Some(Batch { request, region, started_ns, answer: None });
+            return Err(PyRuntimeError::new_err("the batch has no answer"));
+        };
+        if is_held(&region) {
+            match self.side.escape(&request) {
+                Ok(escaped) => region.escape(escaped),
+                Err(why) => {
+                    // Unanswered, so that the engine never writes under the views.
+                    self.batch = Some(Batch { request, region, started_ns, answer: None });
+                    return Err(error(why));
+                }
+            }
+        }
+        self.side.reply(request, status, header_bytes, total_bytes, started_ns, ended_ns);
+        Ok(())
+    }
+
+    /// Unmaps the lane, unless views of an unfinished batch would be left hanging.
+    fn leave(self) {
+        if self.batch.as_ref().is_some_and(|batch| is_held(&batch.region)) {
+            std::mem::forget(self);
+        }
+    }
+}
+
+/// Whether Python still has an array over the batch: it alone makes further owners.
+fn is_held(region: &Arc<Region>) -> bool {
+    Arc::strong_count(region) > 1
+}
+
+/// Waits for the engine's answer to hello.
+fn welcome(session: &mut ContainerSession) -> PyResult<(LaneGeometry, LaneFds)> {
+    let mut bytes = vec![0; MESSAGE_BYTES_MAX];
+    let (len, fds) = session.recv_lane(&mut bytes).map_err(error)?;
+    match decode_from_engine(&bytes[..len]).map_err(error)? {
+        FromEngine::Welcome(welcome) => {
+            let fds = fds.ok_or_else(|| PyRuntimeError::new_err("the engine sent no lane"))?;
+            Ok((welcome.lane, fds))
+        }
+        FromEngine::Refused { message } => {
+            Err(PyRuntimeError::new_err(format!("the engine refused the model: {message}")))
+        }
+    }
+}
+
+fn error(error: impl std::fmt::Display) -> PyErr {
+    PyRuntimeError::new_err(error.to_string())
+}
+
+fn closed() -> PyErr {
+    PyRuntimeError::new_err("the lane is not open")
+}
+
+fn no_batch() -> PyErr {
+    PyRuntimeError::new_err("there is no batch to answer")
+}
