@@ -20,7 +20,10 @@ impl Clock {
 }
 
 /// Asks `ready` until it says yes; no more often than every 20 ms and no longer than `limit`.
-#[expect(clippy::disallowed_methods, reason = "other programs start at their own pace and tell nobody")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "other programs start at their own pace and tell nobody"
+)]
 pub fn wait_until(limit: Duration, mut ready: impl FnMut() -> bool) -> bool {
     const PAUSE: Duration = Duration::from_millis(20);
     let clock = Clock::start();

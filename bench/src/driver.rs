@@ -124,7 +124,9 @@ pub enum DriverError {
     Plan,
     #[error("could not connect to {address}: {source}; is the server up?")]
     Connect { address: SocketAddr, source: io::Error },
-    #[error("the server closed {RECONNECTS_MAX} connections during one run; it does not keep them alive")]
+    #[error(
+        "the server closed {RECONNECTS_MAX} connections during one run; it does not keep them alive"
+    )]
     KeepsClosing,
     #[error("the system refused to wait for events: {0}")]
     Poll(io::Error),

@@ -55,7 +55,9 @@ pub struct Payload {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PayloadError {
-    #[error("the model's metadata have no list of inputs; is this an Open Inference Protocol server?")]
+    #[error(
+        "the model's metadata have no list of inputs; is this an Open Inference Protocol server?"
+    )]
     NoInputs,
     #[error("the input '{input}' has no name, shape or datatype that can be read")]
     BadInput { input: String },
@@ -171,11 +173,7 @@ fn binary(inputs: &[Input], seed: u64) -> Payload {
     let header = json!({ "inputs": described, "parameters": parameters }).to_string();
     let mut body = header.clone().into_bytes();
     tensors.iter().for_each(|raw| body.extend_from_slice(raw));
-    Payload {
-        content_type: "application/octet-stream",
-        header_bytes: Some(header.len()),
-        body,
-    }
+    Payload { content_type: "application/octet-stream", header_bytes: Some(header.len()), body }
 }
 
 fn as_json(inputs: &[Input], seed: u64) -> Payload {
@@ -320,12 +318,18 @@ mod tests {
         assert_eq!(sizes, [3, 3, 6, 12, 24, 6, 6, 24, 33]);
         let raw = binary.body.len() - binary.header_bytes.expect("binary");
         assert_eq!(sizes.iter().sum::<u64>(), raw as u64);
-        assert_eq!(parsed(&payload(Encoding::Json, &inputs, 1))["inputs"][8]["data"][0].as_str().map(str::len), Some(7));
+        assert_eq!(
+            parsed(&payload(Encoding::Json, &inputs, 1))["inputs"][8]["data"][0]
+                .as_str()
+                .map(str::len),
+            Some(7)
+        );
     }
 
     #[test]
     fn metadata_name_the_inputs_and_the_caller_the_rows() {
-        let metadata = json!({ "inputs": [{ "name": "x", "datatype": "FP32", "shape": [-1, 64, -1] }] });
+        let metadata =
+            json!({ "inputs": [{ "name": "x", "datatype": "FP32", "shape": [-1, 64, -1] }] });
         let inputs = inputs_of(&metadata, 4).expect("inputs");
         assert_eq!(inputs[0].shape, [4, 64, OPEN_DIMENSION]);
     }
@@ -333,12 +337,18 @@ mod tests {
     #[test]
     fn metadata_that_make_no_sense_are_refused() {
         let with = |shape: Value, datatype: &str| {
-            inputs_of(&json!({ "inputs": [{ "name": "x", "datatype": datatype, "shape": shape }] }), 1)
+            inputs_of(
+                &json!({ "inputs": [{ "name": "x", "datatype": datatype, "shape": shape }] }),
+                1,
+            )
         };
         assert_eq!(inputs_of(&json!({}), 1), Err(PayloadError::NoInputs));
         assert!(matches!(with(json!([1]), "FP8"), Err(PayloadError::UnknownDatatype { .. })));
         assert!(matches!(with(json!([-2]), "FP32"), Err(PayloadError::BadInput { .. })));
-        assert!(matches!(with(json!([1 << 40, 1 << 40]), "FP32"), Err(PayloadError::TooLarge { .. })));
+        assert!(matches!(
+            with(json!([1_u64 << 40, 1_u64 << 40]), "FP32"),
+            Err(PayloadError::TooLarge { .. })
+        ));
     }
 
     #[test]

@@ -71,7 +71,10 @@ mod tests {
             assert_eq!(parse(&ANSWER[..end]), Ok(None), "after {end} bytes");
         }
         let frame = parse(ANSWER).expect("valid").expect("complete");
-        assert_eq!((frame.status, &ANSWER[frame.body], frame.keep_alive), (200, &b"hello"[..], true));
+        assert_eq!(
+            (frame.status, &ANSWER[frame.body], frame.keep_alive),
+            (200, &b"hello"[..], true)
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::api::listener::{self, DrainPhase, FrontEnd, HttpLimits};
+use crate::api::listener::{self, DrainPhase, FrontEnd, HttpLimits, HttpOptions};
 use crate::cli::{LogFormat, Serve};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
@@ -79,6 +79,7 @@ struct Engine {
     catalog: PublishedCatalog,
     links: CoreLinks,
     drain: watch::Sender<DrainPhase>,
+    /// They end with the process; kept to say so if one ends earlier.
     cores: Vec<JoinHandle<()>>,
     http: SocketAddr,
     metrics: TcpListener,
@@ -96,6 +97,7 @@ impl Engine {
         let (links, mailboxes): (Vec<_>, Vec<_>) =
             config.cores.iter().map(|_| mpsc::channel(CORE_MAILBOX_MESSAGES_MAX)).unzip();
         let links: CoreLinks = links.into();
+        check_free(config.http)?;
         let sockets = SocketDirectory::make().map_err(system("make a directory for sockets"))?;
         let (mut cores, mut http) = (Vec::new(), config.http);
         for (index, mailbox) in mailboxes.into_iter().enumerate() {
@@ -178,18 +180,28 @@ impl Engine {
             self.drain.closed().await;
             fleet.stop().await;
         });
+        if self.cores.iter().any(JoinHandle::is_finished) {
+            tracing::error!("a core's thread ended before the drain");
+        }
         if ended.await.is_err() {
             tracing::error!(?bound, "the drain took longer than limits.drain_s; what is left is abandoned");
         }
-        debug_assert!(!self.cores.is_empty(), "an engine has a core");
     }
+}
+
+/// Cores share their port, and so would a second engine, silently: an ordinary bind tells whether it is taken.
+fn check_free(address: SocketAddr) -> Result<(), ServeError> {
+    let taken = |source| ServeError::Listen { address, source };
+    TcpListener::bind(address).map(drop).map_err(taken)
 }
 
 fn http_limits(config: &Config) -> HttpLimits {
     HttpLimits {
-        body_bytes_max: config.limits.body_bytes_max,
         connections_max: config.limits.connections_max,
-        client_silent: Duration::from_secs(config.limits.client_silent_s),
+        body_bytes_max: config.limits.body_bytes_max,
+        head_time_max: Duration::from_secs(config.limits.head_s),
+        idle_time_max: Duration::from_secs(config.limits.idle_s),
+        body_time_max: Duration::from_secs(config.limits.body_s),
     }
 }
 
@@ -237,10 +249,15 @@ impl CoreSeed {
             catalog: self.catalog,
             recorder: recorder.clone(),
             limits: self.limits,
-            server_timing: self.server_timing,
+            options: HttpOptions { server_timing: self.server_timing },
         };
         let core = Core { id: self.id, clock: self.clock, links: self.links, recorder };
-        tokio::task::spawn_local(listener::serve(Rc::new(front), self.listener, self.drain));
+        let front = listener::serve(Rc::new(front), self.listener, self.drain);
+        tokio::task::spawn_local(async {
+            if let Err(error) = front.await {
+                tracing::error!(%error, "a core's front end ended");
+            }
+        });
         run_core_mailbox(core, self.mailbox).await;
     }
 }

@@ -36,11 +36,15 @@ pub struct Limits {
     /// Bytes of one slot of shared memory; a larger batch or reply is an error that names this setting.
     pub slot_bytes_max: u32,
     /// Bytes of one request's body. Triton's default for HTTP.
-    pub body_bytes_max: usize,
-    /// Open connections per core; more are closed at once.
+    pub body_bytes_max: u64,
+    /// Open connections per core; more are told so. Below the 8192 tasks of the hand-off to a dispatcher.
     pub connections_max: usize,
-    /// Seconds a client may take to send its head, and again its body.
-    pub client_silent_s: u64,
+    /// Seconds a client may take to send the head of its first request.
+    pub head_s: u64,
+    /// Seconds a connection may idle: longer than the 60 s after which most proxies close their side.
+    pub idle_s: u64,
+    /// Seconds a body may take to arrive.
+    pub body_s: u64,
     /// Seconds a container may take from its start to its hello: imports of large frameworks are slow.
     pub hello_s: u64,
     /// Seconds a model may take to load.
@@ -56,8 +60,10 @@ impl Default for Limits {
             queue_bytes_max: 256 << 20,
             slot_bytes_max: 16 << 20,
             body_bytes_max: 64 << 20,
-            connections_max: 8192,
-            client_silent_s: 30,
+            connections_max: 4096,
+            head_s: 10,
+            idle_s: 75,
+            body_s: 30,
             hello_s: 60,
             load_s: 600,
             drain_s: 30,
@@ -154,7 +160,9 @@ impl Limits {
         let least = [
             ("limits.queue_tasks_max", self.queue_tasks_max as u64, 1),
             ("limits.connections_max", self.connections_max as u64, 1),
-            ("limits.client_silent_s", self.client_silent_s, 1),
+            ("limits.head_s", self.head_s, 1),
+            ("limits.idle_s", self.idle_s, 1),
+            ("limits.body_s", self.body_s, 1),
             ("limits.hello_s", self.hello_s, 1),
             ("limits.load_s", self.load_s, 1),
             ("limits.drain_s", self.drain_s, 1),
@@ -162,7 +170,7 @@ impl Limits {
             ("limits.slot_bytes_max", u64::from(self.slot_bytes_max), 8192),
             // A batch that fits a slot must fit the queue.
             ("limits.queue_bytes_max", self.queue_bytes_max, u64::from(self.slot_bytes_max)),
-            ("limits.body_bytes_max", self.body_bytes_max as u64, 1024),
+            ("limits.body_bytes_max", self.body_bytes_max, 1024),
         ];
         for (limit, value, least) in least {
             if value < least {
@@ -221,7 +229,7 @@ fn read_file(path: &Path) -> Result<File, ConfigError> {
 pub fn parse<T: for<'de> Deserialize<'de>>(path: &Path, text: &str) -> Result<T, ConfigError> {
     toml::from_str(text).map_err(|error| {
         let message = with_suggestion(error.message());
-        let line = error.span().map(|span| text[..span.start].lines().count().max(1));
+        let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
         let message = line.map_or(message.clone(), |line| format!("line {line}: {message}"));
         ConfigError::Parse { path: path.to_owned(), message }
     })

@@ -17,14 +17,14 @@ const BUFFER_BYTES: usize = 16 * 1024;
 
 /// When the request that is on its way was due, and when its first byte was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sent {
-    pub due_ns: u64,
-    pub sent_ns: u64,
+pub(super) struct Sent {
+    pub(super) due_ns: u64,
+    pub(super) sent_ns: u64,
 }
 
 #[derive(Debug)]
-pub struct Connection {
-    pub stream: TcpStream,
+pub(super) struct Connection {
+    pub(super) stream: TcpStream,
     buffer: Vec<u8>,
     filled: usize,
     /// Bytes of the request that the socket took.
@@ -33,7 +33,7 @@ pub struct Connection {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub enum Progress {
+pub(super) enum Progress {
     /// More is to come.
     Pending,
     Answered(Answered),
@@ -42,16 +42,16 @@ pub enum Progress {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub struct Answered {
-    pub sent: Sent,
-    pub status: u16,
-    pub keep_alive: bool,
+pub(super) struct Answered {
+    pub(super) sent: Sent,
+    pub(super) status: u16,
+    pub(super) keep_alive: bool,
     body: Range<usize>,
 }
 
 impl Connection {
     /// Waits for the connection; everything after is non-blocking.
-    pub fn open(address: SocketAddr) -> io::Result<Connection> {
+    pub(super) fn open(address: SocketAddr) -> io::Result<Connection> {
         let stream = std::net::TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
@@ -64,12 +64,12 @@ impl Connection {
         })
     }
 
-    pub fn on_its_way(&self) -> Option<Sent> {
+    pub(super) fn on_its_way(&self) -> Option<Sent> {
         self.on_its_way
     }
 
     /// Starts a request; the rest goes out as the socket takes it.
-    pub fn send(&mut self, request: &[u8], sent: Sent) -> io::Result<()> {
+    pub(super) fn send(&mut self, request: &[u8], sent: Sent) -> io::Result<()> {
         assert!(self.on_its_way.is_none(), "an idle connection sends");
         self.on_its_way = Some(sent);
         self.written = 0;
@@ -77,7 +77,7 @@ impl Connection {
         self.continue_sending(request)
     }
 
-    pub fn continue_sending(&mut self, request: &[u8]) -> io::Result<()> {
+    pub(super) fn continue_sending(&mut self, request: &[u8]) -> io::Result<()> {
         while self.on_its_way.is_some() && self.written < request.len() {
             match self.stream.write(&request[self.written..]) {
                 Ok(count) => self.written += count,
@@ -91,7 +91,7 @@ impl Connection {
 
     /// Reads what is there. A read that leaves room in the buffer has emptied the socket: what comes later is a new
     /// edge, so the usual answer costs one call.
-    pub fn receive(&mut self) -> Result<Progress, ResponseError> {
+    pub(super) fn receive(&mut self) -> Result<Progress, ResponseError> {
         loop {
             if self.filled == self.buffer.len() {
                 if self.filled >= ANSWER_BYTES_MAX {
@@ -102,7 +102,9 @@ impl Connection {
             match self.stream.read(&mut self.buffer[self.filled..]) {
                 Ok(0) => return Ok(Progress::Closed),
                 Ok(count) => self.filled += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Progress::Pending),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Ok(Progress::Pending);
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(_) => return Ok(Progress::Closed),
             }
@@ -115,7 +117,7 @@ impl Connection {
         }
     }
 
-    pub fn body(&self, answered: &Answered) -> &[u8] {
+    pub(super) fn body(&self, answered: &Answered) -> &[u8] {
         &self.buffer[answered.body.clone()]
     }
 

@@ -130,12 +130,15 @@ fn wrong_answers_are_failures_and_no_latencies() {
 
 #[test]
 fn a_connection_closed_before_its_answer_is_a_failure_and_replaced() {
-    let measured = run(server(|stream, count| count < 3 && pong(stream, count)), &Plan {
-        measure: Duration::from_millis(20),
-        warm_up: Duration::ZERO,
-        requests_max: 200,
-        ..plan(Load::Closed)
-    });
+    let measured = run(
+        server(|stream, count| count < 3 && pong(stream, count)),
+        &Plan {
+            measure: Duration::from_millis(20),
+            warm_up: Duration::ZERO,
+            requests_max: 200,
+            ..plan(Load::Closed)
+        },
+    );
     assert!(measured.failures.closed > 0, "{measured:?}");
     assert!(measured.answered > measured.failures.closed, "{measured:?}");
 }

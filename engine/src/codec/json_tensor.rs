@@ -276,10 +276,11 @@ impl<'a> Pending<'a> {
     }
 
     fn finish(mut self, scan: &Scanner<'a>) -> Result<RequestInput<'a>, InputFault> {
+        let read = self.data.take();
         let head = self.head(scan.at)?;
         let (dtype, elements) = (head.dtype, head.elements);
         let tensor = || excerpt(head.name);
-        let data = match (self.data.take(), self.data_at, self.binary_size) {
+        let data = match (read, self.data_at, self.binary_size) {
             (_, Some(_), Some(_)) => return Err(InputFault::DataTwice { tensor: tensor() }),
             (None, None, None) => return Err(InputFault::NoData { tensor: tensor() }),
             (Some(data), _, None) => InputData::Here(data),
@@ -288,8 +289,9 @@ impl<'a> Pending<'a> {
             }
             (_, None, Some(size)) => InputData::Behind { size },
         };
-        let missing = InputFault::NoInputs;
-        let (Some(name), Some(shape)) = (self.name, self.shape) else { return Err(missing) };
+        let missing = |key| InputFault::MissingKey { key, at: scan.at };
+        let name = self.name.ok_or(missing("name"))?;
+        let shape = self.shape.ok_or(missing("shape"))?;
         Ok(RequestInput { name, dtype, shape, elements, data })
     }
 }

@@ -492,9 +492,9 @@ impl Dispatcher {
         for lane in &mut self.lanes {
             lane.shut();
         }
-        if let Some(done) = self.draining.take() {
-            // The supervisor may have given up on the drain; the lanes are shut either way.
-            drop(done.send(()));
+        let told = self.draining.take().map(|done| done.send(()));
+        if told == Some(Err(())) {
+            tracing::debug!(model = %self.name, "the supervisor gave up on the drain before it ended");
         }
     }
 }

@@ -184,7 +184,7 @@ fn slot_bytes(tensors: &[TensorSpec], rows: u32, limit: u32) -> Result<u32, Welc
     for tensor in tensors {
         let padding = 2 * TENSOR_ALIGN as u64;
         match row_bytes(tensor) {
-            Some(row) => bytes = bytes.saturating_add(row.saturating_mul(rows.into()) + padding),
+            Some(row) => bytes = bytes.saturating_add(row.saturating_mul(rows.into())).saturating_add(padding),
             None => variable = true,
         }
     }

@@ -243,11 +243,13 @@ fn elements(
     sink: &mut impl Sink,
 ) -> Result<u64, InputFault> {
     let mut length = 0;
+    let mut local = *scan;
     loop {
-        scan.peek();
-        sink.take(scan, head)?;
+        local.peek();
+        sink.take(&mut local, head)?;
         length += 1;
-        if !scan.more(b']', "',' or ']'")? {
+        if !local.more(b']', "',' or ']'")? {
+            *scan = local;
             return Ok(length);
         }
     }
@@ -259,17 +261,17 @@ macro_rules! float_elements {
             #[inline(always)]
             fn read(scan: &mut Scanner<'_>, head: Head<'_>) -> Result<[u8; $bytes], InputFault> {
                 if !matches!(scan.byte(), b'0'..=b'9' | b'-') {
-                    return Err(no_number(scan, head));
+                    return Err(no_number(*scan, head));
                 }
                 let decimal = match scan.decimal() {
                     Ok(decimal) => decimal,
-                    Err(fault) => return Err(not_finite(scan, head).unwrap_or(fault)),
+                    Err(fault) => return Err(not_finite(*scan, head).unwrap_or(fault)),
                 };
-                let value = scan.$nearest(&decimal);
+                let value = scan.$nearest(decimal);
                 if value.is_finite() {
                     return Ok(value.to_le_bytes());
                 }
-                Err(head.out_of_range(decimal.text.start))
+                Err(head.out_of_range(decimal.start))
             }
         }
     )*};
@@ -312,10 +314,10 @@ impl Element<1> for bool {
 #[inline(always)]
 fn integer(scan: &mut Scanner<'_>, head: Head<'_>) -> Result<(i128, usize), InputFault> {
     if !matches!(scan.byte(), b'0'..=b'9' | b'-') {
-        return Err(no_number(scan, head));
+        return Err(no_number(*scan, head));
     }
     let decimal = scan.decimal()?;
-    let at = decimal.text.start;
+    let at = decimal.start;
     if !decimal.whole {
         return Err(head.element_fault(at, "a whole number (no point, no exponent)"));
     }
@@ -323,7 +325,7 @@ fn integer(scan: &mut Scanner<'_>, head: Head<'_>) -> Result<(i128, usize), Inpu
         i128::from(decimal.mantissa)
     } else {
         // Twenty digits may still be a UINT64.
-        let text = &scan.bytes[at + usize::from(decimal.negative)..decimal.text.end];
+        let text = &scan.bytes[at + usize::from(decimal.negative)..decimal.end];
         let text = std::str::from_utf8(text).expect("decimal() takes only ASCII characters");
         text.parse().map_err(|_| head.out_of_range(at))?
     };
@@ -331,13 +333,13 @@ fn integer(scan: &mut Scanner<'_>, head: Head<'_>) -> Result<(i128, usize), Inpu
 }
 
 #[cold]
-fn no_number(scan: &Scanner<'_>, head: Head<'_>) -> InputFault {
+fn no_number(scan: Scanner<'_>, head: Head<'_>) -> InputFault {
     not_finite(scan, head).unwrap_or_else(|| head.element_fault(scan.at, "a number"))
 }
 
 /// The words by which JSON libraries write what JSON has no number for.
 #[cold]
-fn not_finite(scan: &Scanner<'_>, head: Head<'_>) -> Option<InputFault> {
+fn not_finite(scan: Scanner<'_>, head: Head<'_>) -> Option<InputFault> {
     const WORDS: [&[u8]; 6] = [b"NaN", b"nan", b"Infinity", b"inf", b"-Infinity", b"-inf"];
     let rest = &scan.bytes[scan.at..];
     WORDS

@@ -3,8 +3,6 @@
 //! A decimal whose digits and power of ten are both exact in the float needs one multiplication or division, and
 //! that rounds once (Clinger 1990). Everything else goes to the standard library's parser. Both give the same bits.
 
-use std::ops::Range;
-
 use crate::codec::fault::InputFault;
 
 use super::scan::Scanner;
@@ -28,7 +26,7 @@ const F64_TENS: [f64; 23] = [
 const U64_TENS: [u64; 9] = [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
 
 /// A JSON number taken apart: `±mantissa × 10^exponent`.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Decimal {
     pub(super) negative: bool,
     /// Meaningless, but never undefined, unless `complete`.
@@ -38,7 +36,8 @@ pub(super) struct Decimal {
     pub(super) complete: bool,
     /// No point and no exponent.
     pub(super) whole: bool,
-    pub(super) text: Range<usize>,
+    pub(super) start: usize,
+    pub(super) end: usize,
 }
 
 impl Scanner<'_> {
@@ -49,7 +48,8 @@ impl Scanner<'_> {
         let negative = self.byte() == b'-';
         self.at += usize::from(negative);
         let (mut mantissa, digits_at) = (0, self.at);
-        self.digits(&mut mantissa)?;
+        // Before the point there are few digits, behind it many.
+        self.digits_by_one(&mut mantissa)?;
         let mut digits = self.at - digits_at;
         if digits > 1 && self.bytes[digits_at] == b'0' {
             self.at = digits_at;
@@ -68,7 +68,7 @@ impl Scanner<'_> {
             whole = false;
         }
         let complete = digits <= EXACT_DIGITS_MAX;
-        Ok(Decimal { negative, mantissa, exponent, complete, whole, text: start..self.at })
+        Ok(Decimal { negative, mantissa, exponent, complete, whole, start, end: self.at })
     }
 
     /// One or more digits, appended to `value`, eight at a time.
@@ -83,6 +83,16 @@ impl Scanner<'_> {
                 return self.some_digits(start);
             }
         }
+        while let digit @ b'0'..=b'9' = self.byte() {
+            *value = value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+            self.at += 1;
+        }
+        self.some_digits(start)
+    }
+
+    #[inline(always)]
+    fn digits_by_one(&mut self, value: &mut u64) -> Result<(), InputFault> {
+        let start = self.at;
         while let digit @ b'0'..=b'9' = self.byte() {
             *value = value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
             self.at += 1;
@@ -109,34 +119,39 @@ impl Scanner<'_> {
         Ok(if negative { -value } else { value })
     }
 
-    fn text(&self, decimal: &Decimal) -> &str {
-        let text = &self.bytes[decimal.text.clone()];
+    fn text(&self, decimal: Decimal) -> &str {
+        let text = &self.bytes[decimal.start..decimal.end];
         std::str::from_utf8(text).expect("decimal() takes only ASCII characters")
     }
 
     /// The nearest `f32`; infinite when there is none.
     #[inline(always)]
-    pub(super) fn nearest_f32(&self, decimal: &Decimal) -> f32 {
-        let &Decimal { mantissa, exponent, complete, negative, .. } = decimal;
+    pub(super) fn nearest_f32(&self, decimal: Decimal) -> f32 {
+        let Decimal { mantissa, exponent, complete, negative, .. } = decimal;
         let ten = F32_TENS.get(exponent.unsigned_abs() as usize);
         if let (true, true, Some(ten)) = (complete, mantissa <= F32_EXACT_MAX, ten) {
             let digits = mantissa as f32;
             let size = if exponent < 0 { digits / ten } else { digits * ten };
             return if negative { -size } else { size };
         }
-        self.nearest_f32_wide(decimal)
+        (*self).nearest_f32_wide(decimal)
     }
 
-    fn nearest_f32_wide(&self, decimal: &Decimal) -> f32 {
+    #[inline(never)]
+    fn nearest_f32_wide(self, decimal: Decimal) -> f32 {
         let wide = exact_f64(decimal).and_then(narrow);
         wide.unwrap_or_else(|| self.text(decimal).parse().expect("decimal() checked the grammar"))
     }
 
     /// The nearest `f64`; infinite when there is none.
     #[inline(always)]
-    pub(super) fn nearest_f64(&self, decimal: &Decimal) -> f64 {
-        let parse = || self.text(decimal).parse().expect("decimal() checked the grammar");
-        exact_f64(decimal).unwrap_or_else(parse)
+    pub(super) fn nearest_f64(&self, decimal: Decimal) -> f64 {
+        exact_f64(decimal).unwrap_or_else(|| (*self).parsed_f64(decimal))
+    }
+
+    #[inline(never)]
+    fn parsed_f64(self, decimal: Decimal) -> f64 {
+        self.text(decimal).parse().expect("decimal() checked the grammar")
     }
 }
 
@@ -163,7 +178,7 @@ fn eight_digits(values: u64) -> u64 {
 }
 
 #[inline(always)]
-fn exact_f64(decimal: &Decimal) -> Option<f64> {
+fn exact_f64(decimal: Decimal) -> Option<f64> {
     let ten = F64_TENS.get(decimal.exponent.unsigned_abs() as usize)?;
     if !decimal.complete || decimal.mantissa > F64_EXACT_MAX {
         return None;

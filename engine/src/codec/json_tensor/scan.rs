@@ -10,7 +10,8 @@ use crate::codec::fault::InputFault;
 /// one bit each fits a word.
 pub(super) const SKIP_DEPTH_MAX: usize = 64;
 
-#[derive(Debug)]
+/// Copied by value into cold paths, so that the hot loops can keep it in registers.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Scanner<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) at: usize,
@@ -36,7 +37,8 @@ impl<'a> Scanner<'a> {
         self.byte()
     }
 
-    pub(super) fn fault(&self, expected: &'static str) -> InputFault {
+    #[cold]
+    pub(super) fn fault(self, expected: &'static str) -> InputFault {
         if self.at >= self.bytes.len() {
             return InputFault::Truncated { at: self.bytes.len() };
         }

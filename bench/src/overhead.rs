@@ -1,0 +1,145 @@
+//! `foil-bench overhead`: what the engine costs above bare hyper on the same core.
+//!
+//! Each server's whole process tree is pinned to one core, the spinning client to another. All servers stay up; load
+//! goes to one at a time, in pairs of short runs whose order alternates, and figures are taken pair by pair. A pair
+//! during which the client lost its core to others is repeated, and so counted.
+
+mod cross_core;
+mod measure;
+mod servers;
+mod summary;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use self::measure::{Pair, Scenario, Setup};
+use self::servers::{Server, Workplace, find_foil};
+use self::summary::Findings;
+use crate::driver::{DriverError, Failures};
+use crate::http::HttpError;
+use crate::payload::Encoding;
+use crate::threads::PinError;
+
+const PAIRS_MAX: usize = 101;
+const SECONDS_MAX: f64 = 60.0;
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// One line of JSON after the table
+    #[arg(long)]
+    pub json: bool,
+    /// Interleaved pairs for each figure
+    #[arg(long, default_value_t = 7)]
+    pub pairs: usize,
+    /// Measured time of each run
+    #[arg(long, default_value_t = 2.0)]
+    pub seconds: f64,
+    /// The engine's program; by default the one beside this program, else the one on PATH
+    #[arg(long)]
+    pub foil: Option<PathBuf>,
+    /// A Python that imports hydrofoil; by default the engine finds its own
+    #[arg(long)]
+    pub python: Option<PathBuf>,
+    /// A Python that imports mosec and numpy, to check the floor by
+    #[arg(long)]
+    pub mosec_python: Option<PathBuf>,
+    /// The core that each server's tree is pinned to
+    #[arg(long, default_value_t = 0)]
+    pub server_core: usize,
+    /// The core of the client, which it never leaves idle
+    #[arg(long, default_value_t = 1)]
+    pub client_core: usize,
+}
+
+/// Whether the floor is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Validity {
+    Valid,
+    /// No peer to check it by.
+    Unchecked,
+    Invalid,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum OverheadError {
+    #[error("give 1 to {PAIRS_MAX} pairs of 0.1 to {SECONDS_MAX} seconds")]
+    Numbers,
+    #[error("the client and the server need a core each; give two different ones")]
+    OneCore,
+    #[error("no foil beside this program; give its path with --foil")]
+    NoFoil,
+    #[error("{server} could not be prepared: {source}")]
+    Prepare { server: &'static str, source: std::io::Error },
+    #[error("{server} was not ready in time or ended; its last output:\n{output}")]
+    NotReady { server: &'static str, output: String },
+    #[error("{server} answered wrongly before the measurement: {answer}")]
+    WrongAnswer { server: &'static str, answer: String },
+    #[error("{server} failed requests under load, so nothing is measured: {failures:?}")]
+    Failed { server: &'static str, failures: Failures },
+    #[error("{server} answered nothing at all under load")]
+    Silent { server: &'static str },
+    #[error(transparent)]
+    Pin(#[from] PinError),
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    #[error(transparent)]
+    Http(#[from] HttpError),
+}
+
+pub fn run(args: &Args) -> Result<Validity, OverheadError> {
+    let setup = setup_of(args)?;
+    let workplace = Workplace::create()?;
+    let foil_path = args.foil.clone().or_else(find_foil).ok_or(OverheadError::NoFoil)?;
+    let core = Some(args.server_core);
+    let floor = Server::floor(&workplace, args.server_core)?;
+    let foil =
+        Server::foil(&workplace, &foil_path, args.python.as_deref(), core, &[args.server_core])?;
+    let mosec = match &args.mosec_python {
+        Some(python) => Some(Server::mosec(&workplace, python, args.server_core)?),
+        None => None,
+    };
+    let mut findings = measure_all(&setup, &floor, &foil, mosec.as_ref())?;
+    findings.pss_mib = foil.pss_mib();
+    drop((floor, foil, mosec));
+    let cores = [args.server_core, args.client_core];
+    let pair = Server::foil(&workplace, &foil_path, args.python.as_deref(), None, &cores)?;
+    findings.cross_core = cross_core::measure(&setup, &pair, cores)?;
+    print!("{}", findings.for_people());
+    if args.json {
+        println!("{}", findings.as_json());
+    }
+    Ok(findings.validity())
+}
+
+fn setup_of(args: &Args) -> Result<Setup, OverheadError> {
+    if !(1..=PAIRS_MAX).contains(&args.pairs) || !(0.1..=SECONDS_MAX).contains(&args.seconds) {
+        return Err(OverheadError::Numbers);
+    }
+    if args.server_core == args.client_core {
+        return Err(OverheadError::OneCore);
+    }
+    Ok(Setup {
+        pairs: args.pairs,
+        measure: Duration::from_secs_f64(args.seconds),
+        client_core: args.client_core,
+    })
+}
+
+fn measure_all(
+    setup: &Setup,
+    floor: &Server,
+    foil: &Server,
+    mosec: Option<&Server>,
+) -> Result<Findings, OverheadError> {
+    let mut findings = Findings::default();
+    for encoding in [Encoding::Binary, Encoding::Json] {
+        for connections in [1, 64] {
+            let scenario = Scenario { encoding, connections };
+            // Where the peer is at its best.
+            let third = mosec.filter(|_| encoding == Encoding::Binary && connections == 64);
+            let pairs: Vec<Pair> = measure::pairs(setup, scenario, floor, foil, third)?;
+            findings.scenarios.push((scenario, pairs));
+        }
+    }
+    Ok(findings)
+}

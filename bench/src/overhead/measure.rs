@@ -1,0 +1,155 @@
+//! One run against one server, and pairs of runs.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::OverheadError;
+use super::servers::Server;
+use crate::clock::Clock;
+use crate::driver::{Edge, Load, Plan, Target, Wait, drive};
+use crate::payload::Encoding;
+use crate::proc::{cpu_ns, own_thread_cpu_ns};
+use crate::threads::on_core;
+
+/// Connections, caches and the allocator settle within this.
+const WARM_UP: Duration = Duration::from_millis(300);
+/// A spinning client that got less of its core shared it with others: its figures are theirs too.
+const CLIENT_SHARE_MIN: f64 = 0.93;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setup {
+    pub(super) pairs: usize,
+    pub(super) measure: Duration,
+    pub(super) client_core: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Scenario {
+    pub(super) encoding: Encoding,
+    pub(super) connections: usize,
+}
+
+impl Scenario {
+    /// As in the keys of the result: `bin_c64`.
+    pub(super) fn name(self) -> String {
+        let encoding = match self.encoding {
+            Encoding::Binary => "bin",
+            Encoding::Json => "json",
+        };
+        format!("{encoding}_c{}", self.connections)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(super) struct Sample {
+    pub(super) requests_per_second: f64,
+    pub(super) p50_us: f64,
+    pub(super) p99_us: Option<f64>,
+    /// Run time of the server's whole tree.
+    pub(super) cpu_us: f64,
+    /// How much of its core the client had.
+    pub(super) client_share: f64,
+}
+
+impl Sample {
+    fn is_disturbed(&self) -> bool {
+        self.client_share < CLIENT_SHARE_MIN
+    }
+}
+
+/// Runs that shared the moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pair {
+    pub(super) floor: Sample,
+    pub(super) foil: Sample,
+    pub(super) mosec: Option<Sample>,
+}
+
+impl Pair {
+    pub(super) fn is_disturbed(&self) -> bool {
+        self.floor.is_disturbed() || self.foil.is_disturbed()
+    }
+}
+
+/// As many undisturbed pairs as asked, or the best of twice as many tries.
+pub(super) fn pairs(
+    setup: &Setup,
+    scenario: Scenario,
+    floor: &Server,
+    foil: &Server,
+    mosec: Option<&Server>,
+) -> Result<Vec<Pair>, OverheadError> {
+    let targets = (floor.target(scenario.encoding)?, foil.target(scenario.encoding)?);
+    let third = match mosec {
+        Some(server) => Some((server, server.target(scenario.encoding)?)),
+        None => None,
+    };
+    let (mut calm, mut disturbed) = (Vec::new(), Vec::new());
+    for attempt in 0..2 * setup.pairs {
+        let run = |server, target| sample(setup, scenario.connections, server, target);
+        let floor_first = attempt % 2 == 0;
+        let before = if floor_first { Some(run(floor, &targets.0)?) } else { None };
+        let ours = run(foil, &targets.1)?;
+        let theirs = before.map_or_else(|| run(floor, &targets.0), Ok)?;
+        let mosec = third.as_ref().map(|(server, target)| run(server, target)).transpose()?;
+        let pair = Pair { floor: theirs, foil: ours, mosec };
+        if pair.is_disturbed() {
+            disturbed.push(pair)
+        } else {
+            calm.push(pair)
+        }
+        if calm.len() == setup.pairs {
+            return Ok(calm);
+        }
+    }
+    calm.extend(disturbed);
+    calm.truncate(setup.pairs);
+    Ok(calm)
+}
+
+fn sample(
+    setup: &Setup,
+    connections: usize,
+    server: &Server,
+    target: &Target,
+) -> Result<Sample, OverheadError> {
+    let plan = Plan {
+        connections,
+        load: Load::Closed,
+        wait: Wait::Spin,
+        warm_up: WARM_UP,
+        measure: setup.measure,
+        requests_max: u64::MAX,
+    };
+    on_core(Some(setup.client_core), || watched(server, target, &plan))?
+}
+
+fn watched(server: &Server, target: &Target, plan: &Plan) -> Result<Sample, OverheadError> {
+    let processes = server.processes();
+    let clock = Clock::start();
+    let mut marks = Vec::with_capacity(2);
+    let measured = drive(target, plan, &mut |edge| {
+        let client = (clock.now_ns(), own_thread_cpu_ns().unwrap_or(0));
+        let server_cpu_ns = cpu_ns(&processes);
+        // What the reading itself took must not count as the client's absence.
+        let resumed = (clock.now_ns(), own_thread_cpu_ns().unwrap_or(0));
+        marks.push((server_cpu_ns, if edge == Edge::MeasureStarts { resumed } else { client }));
+    })?;
+    let name = server.name;
+    if measured.failures.total() > 0 {
+        return Err(OverheadError::Failed { server: name, failures: measured.failures });
+    }
+    let summary = measured.latency.summary();
+    let (Some(p50_us), [start, end]) = (summary.p50_us, &marks[..]) else {
+        return Err(OverheadError::Silent { server: name });
+    };
+    let share = (end.1.1 - start.1.1) as f64 / (end.1.0 - start.1.0) as f64;
+    Ok(Sample {
+        requests_per_second: measured.requests_per_second(),
+        p50_us,
+        p99_us: summary.p99_us,
+        cpu_us: (end.0 - start.0) as f64 / 1e3 / measured.answered as f64,
+        client_share: share,
+    })
+}

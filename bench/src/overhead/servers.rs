@@ -1,0 +1,238 @@
+//! The servers that are compared, as child processes whose output is kept for the error that needs it.
+
+use std::fs::File;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::OverheadError;
+use crate::clock::wait_until;
+use crate::driver::Target;
+use crate::floor::ANSWER;
+use crate::http::{exchange, get};
+use crate::payload::{Encoding, Input, Payload, floats, http_request, payload};
+use crate::proc::{pss_kib, tree};
+use crate::threads::spawn_on;
+
+/// Starting Python and importing numpy takes a second or two on a busy machine.
+const READY_WAIT: Duration = Duration::from_secs(60);
+/// A drain answers what is in flight; nothing is by then.
+const STOP_WAIT: Duration = Duration::from_secs(10);
+const OUTPUT_LINES: usize = 20;
+
+const NOOP: &str = include_str!("../../models/noop.py");
+const MOSEC_NOOP: &str = include_str!("../../models/mosec_noop.py");
+/// One row, as in the figures of peers.
+const SHAPE: [u64; 2] = [1, 784];
+const SEED: u64 = 1;
+/// Sums of 784 floats in different orders differ by less.
+const SUM_TOLERANCE: f32 = 0.01;
+
+/// A folder for the models' files and the servers' output, gone with it.
+pub(super) struct Workplace(PathBuf);
+
+impl Workplace {
+    pub(super) fn create() -> Result<Workplace, OverheadError> {
+        let folder = std::env::temp_dir().join(format!("foil-bench-{}", std::process::id()));
+        let prepared = std::fs::create_dir_all(&folder)
+            .and_then(|()| std::fs::write(folder.join("noop.py"), NOOP))
+            .and_then(|()| std::fs::write(folder.join("mosec_noop.py"), MOSEC_NOOP));
+        prepared.map_err(|source| OverheadError::Prepare { server: "foil-bench", source })?;
+        Ok(Workplace(folder))
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Workplace {
+    fn drop(&mut self) {
+        // A folder left in the place for temporary ones harms nobody.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Asks a server in one of two encodings, and knows a right answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    /// Reads anything, answers the same.
+    Floor,
+    Oip,
+    /// A raw tensor each way.
+    Raw,
+}
+
+/// Ended with its children when dropped.
+pub(super) struct Server {
+    pub(super) name: &'static str,
+    pub(super) address: SocketAddr,
+    pub(super) metrics: Option<SocketAddr>,
+    dialect: Dialect,
+    child: Child,
+    output: PathBuf,
+}
+
+impl Server {
+    pub(super) fn floor(workplace: &Workplace, core: usize) -> Result<Server, OverheadError> {
+        let address = free_address("hyper")?;
+        let own = std::env::current_exe();
+        let own = own.map_err(|source| OverheadError::Prepare { server: "hyper", source })?;
+        let mut command = Command::new(own);
+        command.args(["floor", "--listen", &address.to_string(), "--core", &core.to_string()]);
+        Server::start(workplace, "hyper", Dialect::Floor, address, Some(core), command)?.ready("/")
+    }
+
+    /// `core`: where the whole tree is pinned, if it is; `cores`: what the engine is told.
+    pub(super) fn foil(
+        workplace: &Workplace,
+        program: &Path,
+        python: Option<&Path>,
+        core: Option<usize>,
+        cores: &[usize],
+    ) -> Result<Server, OverheadError> {
+        let (address, metrics) = (free_address("foil")?, free_address("foil")?);
+        let cores = cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+        let mut command = Command::new(program);
+        command.arg("serve").arg(workplace.file("noop.py"));
+        command.args(["--http", &address.to_string(), "--metrics", &metrics.to_string()]);
+        command.args(["--cores", &cores]);
+        if let Some(python) = python {
+            command.env("FOIL_PYTHON", python);
+        }
+        let mut server = Server::start(workplace, "foil", Dialect::Oip, address, core, command)?;
+        server.metrics = Some(metrics);
+        server.ready("/v2/models/noop/ready")
+    }
+
+    pub(super) fn mosec(
+        workplace: &Workplace,
+        python: &Path,
+        core: usize,
+    ) -> Result<Server, OverheadError> {
+        let address = free_address("mosec")?;
+        let mut command = Command::new(python);
+        command.arg(workplace.file("mosec_noop.py"));
+        command.args(["--address", "127.0.0.1", "--port", &address.port().to_string()]);
+        Server::start(workplace, "mosec", Dialect::Raw, address, Some(core), command)?.ready("/")
+    }
+
+    fn start(
+        workplace: &Workplace,
+        name: &'static str,
+        dialect: Dialect,
+        address: SocketAddr,
+        core: Option<usize>,
+        mut command: Command,
+    ) -> Result<Server, OverheadError> {
+        let output = workplace.file(&format!("{name}.log"));
+        let prepare = |source| OverheadError::Prepare { server: name, source };
+        let log = File::create(&output).map_err(prepare)?;
+        command.stdin(Stdio::null()).stdout(log.try_clone().map_err(prepare)?).stderr(log);
+        let child = spawn_on(core, &mut command)?;
+        Ok(Server { name, address, metrics: None, dialect, child, output })
+    }
+
+    fn ready(mut self, path: &str) -> Result<Server, OverheadError> {
+        let (address, child) = (self.address, &mut self.child);
+        let mut ended = false;
+        let ready = wait_until(READY_WAIT, || {
+            ended = !matches!(child.try_wait(), Ok(None));
+            ended || get(address, path).is_ok_and(|answer| answer.status == 200)
+        });
+        if ready && !ended {
+            return Ok(self);
+        }
+        Err(OverheadError::NotReady { server: self.name, output: self.last_output() })
+    }
+
+    pub(super) fn processes(&self) -> Vec<u32> {
+        tree(self.child.id())
+    }
+
+    pub(super) fn pss_mib(&self) -> f64 {
+        pss_kib(&self.processes()) as f64 / 1024.0
+    }
+
+    /// What to ask, and the answer that every request must get: the first one, once it is known to be right.
+    pub(super) fn target(&self, encoding: Encoding) -> Result<Target, OverheadError> {
+        let input = Input::fp32("x", &SHAPE);
+        let request = self.request(encoding, &input);
+        let answer = exchange(self.address, &request)?;
+        if answer.status != 200 || !self.is_right(encoding, &answer.body, &floats(&input, SEED)) {
+            let body = String::from_utf8_lossy(&answer.body);
+            let answer = format!("{} {body}", answer.status);
+            return Err(OverheadError::WrongAnswer { server: self.name, answer });
+        }
+        Ok(Target { address: self.address, request, status: 200, body: Some(answer.body) })
+    }
+
+    fn request(&self, encoding: Encoding, input: &Input) -> Vec<u8> {
+        let host = self.address.to_string();
+        if self.dialect == Dialect::Raw {
+            let body = floats(input, SEED).into_iter().flat_map(f32::to_le_bytes).collect();
+            let content_type = "application/octet-stream";
+            let payload = Payload { content_type, header_bytes: None, body };
+            return http_request(&host, "/inference", &payload);
+        }
+        let payload = payload(encoding, std::slice::from_ref(input), SEED);
+        http_request(&host, "/v2/models/noop/infer", &payload)
+    }
+
+    fn is_right(&self, encoding: Encoding, body: &[u8], row: &[f32]) -> bool {
+        let sum = match self.dialect {
+            Dialect::Floor => return body == ANSWER.as_bytes(),
+            Dialect::Oip if encoding == Encoding::Json => json_output(body),
+            Dialect::Oip | Dialect::Raw => {
+                body.last_chunk().map(|bytes| f32::from_le_bytes(*bytes))
+            }
+        };
+        let expected: f32 = row.iter().sum();
+        sum.is_some_and(|sum| (sum - expected).abs() < SUM_TOLERANCE)
+    }
+
+    fn last_output(&self) -> String {
+        let output = std::fs::read(&self.output).unwrap_or_default();
+        let output = String::from_utf8_lossy(&output);
+        let lines: Vec<&str> = output.lines().collect();
+        lines[lines.len().saturating_sub(OUTPUT_LINES)..].join("\n")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let child = &mut self.child;
+        let process = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        // One that has ended can't be asked to; waiting for it below tells.
+        let _ = process.map(|process| kill_process(process, Signal::TERM));
+        if !wait_until(STOP_WAIT, || !matches!(child.try_wait(), Ok(None))) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Beside this program, else on PATH.
+pub(super) fn find_foil() -> Option<PathBuf> {
+    let beside = std::env::current_exe().ok()?.with_file_name("foil");
+    if beside.is_file() {
+        return Some(beside);
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join("foil")).find(|file| file.is_file())
+}
+
+/// Free now; taken by the server a moment later.
+fn free_address(server: &'static str) -> Result<SocketAddr, OverheadError> {
+    let found = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    found.map_err(|source: io::Error| OverheadError::Prepare { server, source })
+}
+
+fn json_output(body: &[u8]) -> Option<f32> {
+    let answer: serde_json::Value = serde_json::from_slice(body).ok()?;
+    Some(answer["outputs"][0]["data"][0].as_f64()? as f32)
+}

@@ -1,0 +1,101 @@
+//! A request's body, whole, within its bounds of size and time.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
+
+use crate::api::connections::Connection;
+use crate::api::status::ApiError;
+
+/// Memory taken on the word of a Content-Length alone; beyond it, it grows with what arrives.
+const CLAIMED_BYTES_MAX: u64 = 1 << 20;
+/// What is read and dropped of a refused body, so that its sender gets to read the refusal and not a reset.
+const DISCARD_BYTES_MAX: u64 = 256 << 20;
+/// And for how long.
+const DISCARD_TIME_MAX: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Copy, Debug)]
+pub struct BodyLimits {
+    pub bytes_max: u64,
+    pub time_max: Duration,
+}
+
+/// Reads to the end. A body that came in one piece, as most do, is not copied.
+pub async fn read(
+    mut body: Incoming,
+    limits: BodyLimits,
+    connection: &Connection,
+    continue_asked: Continue,
+) -> Result<Bytes, ApiError> {
+    let claimed = body.size_hint().exact();
+    if claimed.is_some_and(|bytes| bytes > limits.bytes_max) {
+        return Err(too_large(body, limits, continue_asked));
+    }
+    let Some(first) = next(&mut body, limits, connection).await? else { return Ok(Bytes::new()) };
+    if body.is_end_stream() && first.len() as u64 <= limits.bytes_max {
+        return Ok(first);
+    }
+    let mut whole = Vec::with_capacity(claimed.unwrap_or(0).min(CLAIMED_BYTES_MAX) as usize);
+    let mut piece = Some(first);
+    while let Some(bytes) = piece {
+        if (whole.len() + bytes.len()) as u64 > limits.bytes_max {
+            return Err(too_large(body, limits, Continue::No));
+        }
+        whole.extend_from_slice(&bytes);
+        piece = next(&mut body, limits, connection).await?;
+    }
+    Ok(Bytes::from(whole))
+}
+
+/// Whether the client waits for leave to send its body (`Expect: 100-continue`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Continue {
+    Asked,
+    No,
+}
+
+/// The next piece of data; `None` at the end.
+async fn next(
+    body: &mut Incoming,
+    limits: BodyLimits,
+    connection: &Connection,
+) -> Result<Option<Bytes>, ApiError> {
+    poll_fn(|context| {
+        loop {
+            if connection.body_expired() {
+                return Poll::Ready(Err(ApiError::SlowSender { limit: limits.time_max }));
+            }
+            let frame = std::task::ready!(Pin::new(&mut *body).poll_frame(context));
+            match frame.transpose().map_err(|_| ApiError::BrokenBody)? {
+                None => return Poll::Ready(Ok(None)),
+                // Trailers say nothing a request needs.
+                Some(frame) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Poll::Ready(Ok(Some(data)));
+                    }
+                }
+            }
+        }
+    })
+    .await
+}
+
+fn too_large(body: Incoming, limits: BodyLimits, continue_asked: Continue) -> ApiError {
+    if continue_asked == Continue::No {
+        tokio::task::spawn_local(tokio::time::timeout(DISCARD_TIME_MAX, discard(body)));
+    }
+    ApiError::BodyTooLarge { limit: limits.bytes_max }
+}
+
+async fn discard(mut body: Incoming) {
+    let mut bytes = 0;
+    while bytes <= DISCARD_BYTES_MAX {
+        let frame = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
+        let Some(Ok(frame)) = frame else { return };
+        bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+    }
+}

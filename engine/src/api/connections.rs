@@ -1,0 +1,184 @@
+//! The open connections of one core: what each waits for and since when, and how to wake it.
+//!
+//! Slow senders are found by a sweep a few times a second, so that no request pays for a timer of its own. Everything
+//! here belongs to one thread.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::clock::Time;
+
+/// How far shutting down has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrainPhase {
+    Serving,
+    /// Not ready any more, but everything is still accepted and answered.
+    NotReady,
+    /// No new connections; what was accepted is answered, then the connection closed.
+    Closing,
+}
+
+/// What a connection's client has to do next, and by when.
+#[derive(Clone, Copy, Debug)]
+enum Waiting {
+    Head { until: Time },
+    Body { until: Time },
+    /// Nothing: it is the engine's turn.
+    No,
+}
+
+#[derive(Debug)]
+pub struct Connection {
+    waiting: Cell<Waiting>,
+    /// The client let its time pass. Taken note of once, by whoever waits.
+    expired: Cell<bool>,
+    /// Of the connection's task; it stays the same for the task's life.
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Connection {
+    /// The task to wake when time is up. Cheap after the first call.
+    pub fn register(&self, context: &Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        if waker.as_ref().is_none_or(|waker| !waker.will_wake(context.waker())) {
+            *waker = Some(context.waker().clone());
+        }
+    }
+
+    pub fn await_head(&self, until: Time) {
+        self.expect(Waiting::Head { until });
+    }
+
+    pub fn await_body(&self, until: Time) {
+        self.expect(Waiting::Body { until });
+    }
+
+    pub fn await_nothing(&self) {
+        self.expect(Waiting::No);
+    }
+
+    fn expect(&self, what: Waiting) {
+        self.waiting.set(what);
+        self.expired.set(false);
+    }
+
+    pub fn head_expired(&self) -> bool {
+        self.expired.get() && matches!(self.waiting.get(), Waiting::Head { .. })
+    }
+
+    pub fn body_expired(&self) -> bool {
+        self.expired.get() && matches!(self.waiting.get(), Waiting::Body { .. })
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct Connections {
+    open: RefCell<HashMap<u64, Rc<Connection>>>,
+    opened: Cell<u64>,
+    phase: Cell<DrainPhase>,
+    /// Idle connections are to close now, the others after their answer.
+    finishing: Cell<bool>,
+    closed: Notify,
+}
+
+impl Default for Connections {
+    fn default() -> Connections {
+        Connections {
+            open: RefCell::default(),
+            opened: Cell::new(0),
+            phase: Cell::new(DrainPhase::Serving),
+            finishing: Cell::new(false),
+            closed: Notify::new(),
+        }
+    }
+}
+
+impl Connections {
+    pub fn count(&self) -> usize {
+        self.open.borrow().len()
+    }
+
+    pub fn phase(&self) -> DrainPhase {
+        self.phase.get()
+    }
+
+    pub fn set_phase(&self, phase: DrainPhase) {
+        self.phase.set(phase);
+    }
+
+    pub fn finishing(&self) -> bool {
+        self.finishing.get()
+    }
+
+    /// A new connection whose first request's head is due by `head_until`. It counts until the guard is dropped.
+    pub fn open(self: &Rc<Connections>, head_until: Time) -> Open {
+        let key = self.opened.get();
+        self.opened.set(key + 1);
+        let connection = Rc::new(Connection {
+            waiting: Cell::new(Waiting::Head { until: head_until }),
+            expired: Cell::new(false),
+            waker: RefCell::new(None),
+        });
+        self.open.borrow_mut().insert(key, connection.clone());
+        Open { connections: self.clone(), key, connection }
+    }
+
+    /// Wakes every connection whose client let its time pass.
+    pub fn sweep(&self, now: Time) {
+        for connection in self.open.borrow().values() {
+            let (Waiting::Head { until } | Waiting::Body { until }) = connection.waiting.get() else {
+                continue;
+            };
+            if until <= now {
+                connection.expired.set(true);
+                connection.wake();
+            }
+        }
+    }
+
+    /// Asks every connection to end: at once when idle, else after its answer.
+    pub fn finish(&self) {
+        self.finishing.set(true);
+        self.open.borrow().values().for_each(|connection| connection.wake());
+    }
+
+    /// Returns at the next closing of a connection.
+    pub async fn one_closed(&self) {
+        self.closed.notified().await;
+    }
+}
+
+/// One open connection; dropping it takes it off the list.
+#[derive(Debug)]
+pub struct Open {
+    connections: Rc<Connections>,
+    key: u64,
+    pub connection: Rc<Connection>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.connections.open.borrow_mut().remove(&self.key);
+        self.connections.closed.notify_one();
+    }
+}
+
+/// The part of `limit` after which a client that exceeds it must have been found out.
+pub fn sweep_period(limit: Duration) -> Duration {
+    const PER_LIMIT: u32 = 4;
+    // Often enough to be noticed by nobody, seldom enough to cost nothing over thousands of connections.
+    const MIN: Duration = Duration::from_millis(20);
+    const MAX: Duration = Duration::from_secs(1);
+    (limit / PER_LIMIT).clamp(MIN, MAX)
+}

@@ -1,0 +1,272 @@
+//! Accepts, serves and drains the HTTP connections of one core.
+//!
+//! Each core has its own listener on the same port (SO_REUSEPORT) and keeps what it accepts: nothing about a connection is shared
+//! between threads. Bounds: connections per core, time for a head and for a body, bytes of a body.
+//! Deliberately absent: a timer per request (see [`connections`](crate::api::connections)) and TLS.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+
+use crate::api::connections::{Connections, sweep_period};
+use crate::api::oip_http;
+use crate::clock::Clock;
+use crate::fleet::catalog::PublishedCatalog;
+use crate::ids::CoreId;
+use crate::observe::metrics::ErrorKind;
+use crate::observe::stages::CoreRecorder;
+
+pub use crate::api::connections::DrainPhase;
+
+/// Handshakes the kernel completes before we accept them: a burst of new clients between two turns of the loop.
+const BACKLOG: i32 = 1024;
+/// Pause after an accept that failed for want of descriptors or memory: closing connections give some back.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// While closing, an idle connection stays this long: its client may have sent a request that is still on its way.
+const IDLE_GRACE: Duration = Duration::from_millis(200);
+/// Connections beyond the bound that are being told so; more are closed without a word.
+const TURNED_AWAY_MAX: usize = 64;
+/// For the refused client to read its answer.
+const TURN_AWAY_TIME_MAX: Duration = Duration::from_secs(1);
+const TURNED_AWAY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
+    retry-after: 1\r\nretry-after-ms: 1000\r\nconnection: close\r\ncontent-length: 84\r\n\r\n\
+    {\"error\":\"the server has as many connections as it takes; retry, or use fewer of them\"}";
+
+#[derive(Clone, Copy, Debug)]
+pub struct HttpLimits {
+    /// Per core.
+    pub connections_max: usize,
+    pub body_bytes_max: u64,
+    /// From the connection's start to the end of its first request's head.
+    pub head_time_max: Duration,
+    /// Between an answer and the end of the next request's head.
+    pub idle_time_max: Duration,
+    /// From the head's end to the body's.
+    pub body_time_max: Duration,
+}
+
+impl Default for HttpLimits {
+    fn default() -> HttpLimits {
+        HttpLimits {
+            // Below the 8192 tasks of the hand-off to a dispatcher, so that a burst of one core fits it.
+            connections_max: 4096,
+            // What clients of other servers are used to, and the largest batch most models see.
+            body_bytes_max: 64 << 20,
+            head_time_max: Duration::from_secs(10),
+            // Longer than the 60 s after which most proxies close their side, so that they close first.
+            idle_time_max: Duration::from_secs(75),
+            // A full body over a link of 20 Mbit/s.
+            body_time_max: Duration::from_secs(30),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct HttpOptions {
+    /// Whether answers say in `Server-Timing` where their time went.
+    pub server_timing: bool,
+}
+
+impl Default for HttpOptions {
+    fn default() -> HttpOptions {
+        HttpOptions { server_timing: true }
+    }
+}
+
+/// All that the connections of one core need.
+#[derive(Debug)]
+pub struct FrontEnd {
+    pub core: CoreId,
+    pub clock: Clock,
+    pub catalog: PublishedCatalog,
+    pub recorder: Rc<CoreRecorder>,
+    pub limits: HttpLimits,
+    pub options: HttpOptions,
+}
+
+/// A listener that shares its port with those of other cores. Its connections inherit TCP_NODELAY.
+pub fn bind(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Serves until `drain` says [`DrainPhase::Closing`] and everything accepted is answered. Needs a runtime of one
+/// thread that can `spawn_local`.
+pub async fn serve(
+    front: Rc<FrontEnd>,
+    listener: std::net::TcpListener,
+    mut drain: watch::Receiver<DrainPhase>,
+) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    let server = Server { front, connections: Rc::default(), turned_away: Rc::default() };
+    let mut sweep = server.sweep_interval();
+    server.accept_until_closing(&listener, &mut drain, &mut sweep).await;
+    server.accept_what_waits(listener.into_std()?);
+    server.finish(&mut sweep).await;
+    Ok(())
+}
+
+struct Server {
+    front: Rc<FrontEnd>,
+    connections: Rc<Connections>,
+    /// Clones of it are held by the connections that are being refused.
+    turned_away: Rc<()>,
+}
+
+impl Server {
+    fn sweep_interval(&self) -> Interval {
+        let limits = &self.front.limits;
+        let shortest = limits.head_time_max.min(limits.body_time_max).min(limits.idle_time_max);
+        let mut sweep = interval(sweep_period(shortest));
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        sweep
+    }
+
+    async fn accept_until_closing(
+        &self,
+        listener: &TcpListener,
+        drain: &mut watch::Receiver<DrainPhase>,
+        sweep: &mut Interval,
+    ) {
+        loop {
+            self.connections.set_phase(*drain.borrow_and_update());
+            if self.connections.phase() == DrainPhase::Closing {
+                return;
+            }
+            tokio::select! {
+                changed = drain.changed() => if changed.is_err() {
+                    // Whoever could ask for an end is gone: that is the end.
+                    return self.connections.set_phase(DrainPhase::Closing);
+                },
+                _ = sweep.tick() => self.connections.sweep(self.front.clock.now()),
+                () = self.accept_some(listener) => {}
+            }
+        }
+    }
+
+    /// Takes what waits; returns now and then so that the rest of the loop gets its turn.
+    async fn accept_some(&self, listener: &TcpListener) {
+        const PER_TURN: usize = 64;
+        for _ in 0..PER_TURN {
+            match listener.accept().await {
+                Ok((stream, _)) => self.admit(stream),
+                Err(error) if concerns_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept connections; trying again shortly");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Clients whose handshake is done believe themselves accepted.
+    fn accept_what_waits(&self, listener: std::net::TcpListener) {
+        while let Ok((stream, _)) = listener.accept() {
+            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+            if let Ok(stream) = stream {
+                self.admit(stream);
+            }
+        }
+    }
+
+    fn admit(&self, stream: TcpStream) {
+        if self.connections.count() < self.front.limits.connections_max {
+            let connection = serve_connection(self.front.clone(), self.connections.clone(), stream);
+            tokio::task::spawn_local(connection);
+            return;
+        }
+        self.front.recorder.error(ErrorKind::QueueFull);
+        if Rc::strong_count(&self.turned_away) <= TURNED_AWAY_MAX {
+            let guard = self.turned_away.clone();
+            tokio::task::spawn_local(async move {
+                // Whether the client reads it is its own affair.
+                drop(timeout(TURN_AWAY_TIME_MAX, turn_away(stream)).await);
+                drop(guard);
+            });
+        }
+    }
+
+    /// Every request that is on its way is answered; idle connections close after a moment.
+    async fn finish(&self, sweep: &mut Interval) {
+        let grace = tokio::time::sleep(IDLE_GRACE);
+        let mut grace = pin!(grace);
+        while self.connections.count() > 0 {
+            tokio::select! {
+                () = &mut grace, if !self.connections.finishing() => self.connections.finish(),
+                _ = sweep.tick() => self.connections.sweep(self.front.clock.now()),
+                () = self.connections.one_closed() => {}
+            }
+        }
+    }
+}
+
+/// The peer went away between its handshake and our accept; the next one may be fine.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+}
+
+async fn serve_connection(front: Rc<FrontEnd>, connections: Rc<Connections>, stream: TcpStream) {
+    let open = connections.open(front.clock.now().after(front.limits.head_time_max));
+    front.recorder.connection_opened();
+    let service = service_fn(|request| {
+        let (front, connections, connection) = (&front, &connections, &open.connection);
+        async move {
+            Ok::<_, Infallible>(oip_http::handle(front, connections, connection, request).await)
+        }
+    });
+    // Heads are timed by the sweep, which costs a request nothing.
+    let protocol = http1::Builder::new()
+        .header_read_timeout(None)
+        .pipeline_flush(true)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut protocol = pin!(protocol);
+    let mut told = false;
+    let ended = poll_fn(|context| {
+        open.connection.register(context);
+        if open.connection.head_expired() {
+            return Poll::Ready(Ok(()));
+        }
+        if connections.finishing() && !std::mem::replace(&mut told, true) {
+            protocol.as_mut().graceful_shutdown();
+        }
+        protocol.as_mut().poll(context)
+    })
+    .await;
+    if ended.is_err_and(|error| error.is_parse()) {
+        front.recorder.error(ErrorKind::BadInput);
+    }
+    front.recorder.connection_closed();
+}
+
+async fn turn_away(mut stream: TcpStream) -> io::Result<()> {
+    stream.write_all(TURNED_AWAY).await?;
+    stream.shutdown().await?;
+    // Closing with unread bytes would reset the connection and take the answer away from its reader.
+    let mut unread = [0; 1024];
+    while stream.read(&mut unread).await? > 0 {}
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,325 @@
+//! The Open Inference Protocol over HTTP: bytes → question → prediction → bytes.
+//!
+//! Invariants: every request gets one response; whatever fails goes through [`status`]; nothing of a request outlives
+//! its connection. The path of an inference takes no lock and builds no tree of JSON values.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{
+    CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName, HeaderValue,
+};
+use hyper::{Request, Response};
+use schemas::lifecycle::ModelSpec;
+
+use crate::api::body::{self, BodyLimits, Continue};
+use crate::api::connections::{Connection, Connections, DrainPhase};
+use crate::api::listener::FrontEnd;
+use crate::api::oip_metadata as metadata;
+use crate::api::router::{ModelPage, Route, route};
+use crate::api::status::{self, ApiError};
+use crate::clock::Time;
+use crate::codec::answer::{self, About, Chosen};
+use crate::codec::bind::{Named, bind};
+use crate::codec::binary_tensor::{self, Form};
+use crate::codec::fault::{InputFault, excerpt};
+use crate::codec::json_tensor::{InputData, RequestInput, parse_request};
+use crate::dispatch::handle::ModelHandle;
+use crate::fleet::catalog::{Catalog, Missing, ModelEntry};
+use crate::observe::metrics::{ErrorKind, Stage};
+use crate::observe::stages::ModelRecorder;
+use crate::query::serve::{self, Query};
+use crate::query::types::{Prediction, TaskInputs, Tensor, Timings};
+
+const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
+const REQUEST_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-request-timeout-ms");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+const BINARY: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
+type HttpResponse = Response<Full<Bytes>>;
+
+/// One request of one connection.
+pub async fn handle(
+    front: &FrontEnd,
+    connections: &Connections,
+    connection: &Connection,
+    request: Request<Incoming>,
+) -> HttpResponse {
+    let now = front.clock.now();
+    connection.await_body(now.after(front.limits.body_time_max));
+    let mut response = dispatch(front, connections, connection, request).await;
+    if connections.phase() != DrainPhase::Serving {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    connection.await_head(front.clock.now().after(front.limits.idle_time_max));
+    response
+}
+
+async fn dispatch(
+    front: &FrontEnd,
+    connections: &Connections,
+    connection: &Connection,
+    request: Request<Incoming>,
+) -> HttpResponse {
+    let (head, body) = request.into_parts();
+    let (query, page) = match route(&head.method, head.uri.path()) {
+        Err(error) => return refused(front, &error),
+        Ok(Route::Live) => return metadata::live(),
+        Ok(Route::Ready) => return metadata::ready(is_ready(front, connections)),
+        Ok(Route::Server) => return metadata::server(),
+        Ok(Route::Model { name, version, page }) => ((name, version), page),
+    };
+    let query = Query { model: &query.0, version: query.1 };
+    if page == ModelPage::Infer {
+        return match receive(front, connection, &head.headers, body).await {
+            Ok(received) => infer(front, query, received).await,
+            Err(error) => refused(front, &error),
+        };
+    }
+    let catalog = front.catalog.load();
+    match find(&catalog, query) {
+        Err(error) => refused(front, &error),
+        Ok(entry) if page == ModelPage::Ready => metadata::model_ready(entry),
+        Ok(entry) => metadata::model(&catalog, entry),
+    }
+}
+
+/// An error that concerns no model, or none that exists.
+fn refused(front: &FrontEnd, error: &ApiError) -> HttpResponse {
+    front.recorder.error(error.shown().kind);
+    status::response(error)
+}
+
+fn is_ready(front: &FrontEnd, connections: &Connections) -> bool {
+    connections.phase() == DrainPhase::Serving && front.catalog.load().is_ready()
+}
+
+fn find<'c>(catalog: &'c Catalog, query: Query<'_>) -> Result<&'c ModelEntry, ApiError> {
+    serve::find(catalog, query).map_err(|missing| {
+        let model = excerpt(query.model);
+        match (missing, query.version) {
+            (Missing::Version, Some(version)) => {
+                ApiError::UnknownVersion { model: model.into(), version }
+            }
+            (Missing::Model | Missing::Version, _) => ApiError::UnknownModel { model },
+        }
+    })
+}
+
+/// A whole request, before anything in it is looked at.
+struct Received {
+    body: Bytes,
+    form: Form,
+    timeout: Option<Duration>,
+    arrived: Time,
+}
+
+async fn receive(
+    front: &FrontEnd,
+    connection: &Connection,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Result<Received, ApiError> {
+    check_encoding(headers)?;
+    let timeout = header_timeout(headers)?;
+    let limits = BodyLimits {
+        bytes_max: front.limits.body_bytes_max,
+        time_max: front.limits.body_time_max,
+    };
+    let expects = headers.get(EXPECT).is_some_and(|value| !value.is_empty());
+    let expects = if expects { Continue::Asked } else { Continue::No };
+    let body = body::read(body, limits, connection, expects).await?;
+    connection.await_nothing();
+    let arrived = front.clock.now();
+    let header = headers.get(&HEADER_LENGTH).map(HeaderValue::as_bytes);
+    let form = binary_tensor::form(header, body.len())?;
+    Ok(Received { body, form, timeout, arrived })
+}
+
+fn check_encoding(headers: &HeaderMap) -> Result<(), ApiError> {
+    let Some(encoding) = headers.get(CONTENT_ENCODING) else { return Ok(()) };
+    if encoding.is_empty() || encoding.as_bytes().eq_ignore_ascii_case(b"identity") {
+        return Ok(());
+    }
+    Err(ApiError::Encoding { found: excerpt(&String::from_utf8_lossy(encoding.as_bytes())) })
+}
+
+fn header_timeout(headers: &HeaderMap) -> Result<Option<Duration>, ApiError> {
+    let Some(value) = headers.get(&REQUEST_TIMEOUT_MS) else { return Ok(None) };
+    let text = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let ms = text.and_then(|text| text.parse().ok()).filter(|ms| *ms > 0);
+    ms.map(|ms| Some(Duration::from_millis(ms))).ok_or(ApiError::BadTimeout)
+}
+
+async fn infer(front: &FrontEnd, query: Query<'_>, received: Received) -> HttpResponse {
+    // Held to the end: the answer names the model as it was when the question came.
+    let catalog = front.catalog.load_full();
+    let entry = match find(&catalog, query) {
+        Ok(entry) => entry,
+        Err(error) => return refused(front, &error),
+    };
+    let recorder = front.recorder.model(&entry.handle.name, entry.handle.version);
+    match answer(front, entry, &recorder, received).await {
+        Ok(response) => response,
+        Err(error) => {
+            recorder.error(error.shown().kind);
+            status::response(&error)
+        }
+    }
+}
+
+async fn answer(
+    front: &FrontEnd,
+    entry: &ModelEntry,
+    recorder: &ModelRecorder,
+    received: Received,
+) -> Result<HttpResponse, ApiError> {
+    let handle = serve::available(entry)?;
+    let arrived = received.arrived;
+    let header_timeout = received.timeout;
+    let Question { inputs, chosen, id, timeout } = understand(&handle.spec, received)?;
+    let timeout = [header_timeout, timeout].into_iter().flatten().min();
+    let deadline = serve::deadline(&handle.spec, arrived, timeout);
+
+    let submitted = front.clock.now();
+    let gone = CountIfGone { recorder, armed: true };
+    let prediction = serve::ask(handle, inputs, deadline, submitted, front.core).await;
+    gone.still_there();
+    let prediction = prediction?;
+
+    let returned = front.clock.now();
+    let response = respond(front, handle, &chosen, id.as_deref(), &prediction)?;
+    let done = front.clock.now();
+    recorder.stage(Stage::Parse, submitted.since(arrived));
+    recorder.task_stages(&prediction.timings);
+    recorder.stage(Stage::Respond, done.since(returned));
+    recorder.answered(done.since(arrived));
+    Ok(response)
+}
+
+/// A request that is known to suit its model.
+struct Question {
+    inputs: TaskInputs,
+    chosen: Vec<Chosen>,
+    id: Option<String>,
+    timeout: Option<Duration>,
+}
+
+fn understand(spec: &ModelSpec, received: Received) -> Result<Question, InputFault> {
+    let Received { body, form, .. } = received;
+    let (json, behind) = match form {
+        Form::Raw => return understand_raw(spec, body),
+        Form::Json => (&body[..], None),
+        Form::JsonThenBytes { json_bytes } => (&body[..json_bytes], Some(body.slice(json_bytes..))),
+    };
+    let mut request = parse_request(json)?;
+    binary_tensor::attach(&mut request.inputs, behind)?;
+    let chosen = answer::choose(spec, &request)?;
+    let id = request.id.map(|id| id.into_owned());
+    let timeout = request.timeout_us.map(Duration::from_micros);
+    let given = request.inputs.iter_mut().map(named).collect::<Result<_, _>>()?;
+    Ok(Question { inputs: bind(spec, given)?, chosen, id, timeout })
+}
+
+fn understand_raw(spec: &ModelSpec, body: Bytes) -> Result<Question, InputFault> {
+    let tensor = binary_tensor::raw(spec, body)?;
+    let given = vec![Named { name: &spec.inputs[0].name, tensor }];
+    let chosen = answer::all(spec, true)?;
+    Ok(Question { inputs: bind(spec, given)?, chosen, id: None, timeout: None })
+}
+
+fn named<'r>(input: &'r mut RequestInput<'_>) -> Result<Named<'r>, InputFault> {
+    let data = std::mem::replace(&mut input.data, InputData::Behind { size: 0 });
+    let InputData::Here(data) = data else {
+        return Err(InputFault::NoData { tensor: excerpt(&input.name) });
+    };
+    let shape = std::mem::take(&mut input.shape);
+    Ok(Named { name: &input.name, tensor: Tensor { dtype: input.dtype, shape, data } })
+}
+
+/// Counts a client that went away while its task was waited for: the future is dropped then.
+struct CountIfGone<'r> {
+    recorder: &'r ModelRecorder,
+    armed: bool,
+}
+
+impl CountIfGone<'_> {
+    fn still_there(mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for CountIfGone<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            self.recorder.error(ErrorKind::ClientGone);
+        }
+    }
+}
+
+fn respond(
+    front: &FrontEnd,
+    handle: &ModelHandle,
+    chosen: &[Chosen],
+    id: Option<&str>,
+    prediction: &Prediction,
+) -> Result<HttpResponse, InputFault> {
+    let about = About { spec: &handle.spec, model: &handle.name, version: handle.version, id };
+    let encoded = answer::encode(about, chosen, &prediction.outputs)?;
+    let mut response = Response::new(Full::from(encoded.body));
+    let headers = response.headers_mut();
+    match encoded.json_bytes {
+        None => headers.insert(CONTENT_TYPE, status::JSON),
+        Some(json_bytes) => {
+            headers.insert(HEADER_LENGTH, HeaderValue::from(json_bytes));
+            headers.insert(CONTENT_TYPE, BINARY)
+        }
+    };
+    if front.options.server_timing {
+        headers.insert(SERVER_TIMING, server_timing(&prediction.timings));
+    }
+    Ok(response)
+}
+
+/// `queue;dur=0.021, lane;dur=0.034, model;dur=1.207;desc="batch 8"`, milliseconds.
+fn server_timing(timings: &Timings) -> HeaderValue {
+    let mut text = Vec::with_capacity(96);
+    let spans = [
+        (&b"queue;dur="[..], timings.queue),
+        (b", lane;dur=", timings.lane),
+        (b", model;dur=", timings.model),
+    ];
+    for (name, span) in spans {
+        text.extend_from_slice(name);
+        push_ms(&mut text, span);
+    }
+    text.extend_from_slice(b";desc=\"batch ");
+    push_number(&mut text, u64::from(timings.batch_rows), 1);
+    text.push(b'"');
+    HeaderValue::from_maybe_shared(Bytes::from(text)).expect("digits and ASCII punctuation only")
+}
+
+fn push_ms(text: &mut Vec<u8>, span: Duration) {
+    let us = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+    push_number(text, us / 1000, 1);
+    text.push(b'.');
+    push_number(text, us % 1000, 3);
+}
+
+/// `number` in decimal, with zeros ahead up to `width`.
+fn push_number(text: &mut Vec<u8>, mut number: u64, width: usize) {
+    const DIGITS_MAX: usize = 20;
+    let mut digits = [b'0'; DIGITS_MAX];
+    let mut start = DIGITS_MAX;
+    while number > 0 {
+        start -= 1;
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+    text.extend_from_slice(&digits[start.min(DIGITS_MAX - width)..]);
+}
+
+#[cfg(test)]
+mod tests;

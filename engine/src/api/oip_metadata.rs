@@ -1,0 +1,75 @@
+//! The pages of the Open Inference Protocol that describe: health, server, models. Asked for rarely, so plain.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::CONTENT_TYPE;
+use hyper::{Response, StatusCode};
+use schemas::tensor::TensorSpec;
+use serde_json::{Value, json};
+
+use crate::api::status::{ApiError, JSON};
+use crate::codec::bind::dims;
+use crate::fleet::catalog::{Catalog, ModelEntry};
+use crate::query::serve::available;
+
+/// Clients switch features on by these: only what works is listed.
+const EXTENSIONS: [&str; 1] = ["binary_tensor_data"];
+
+pub fn live() -> Response<Full<Bytes>> {
+    json_response(StatusCode::OK, &json!({ "live": true }))
+}
+
+/// The protocol's page calls the flag `live`, its widest-used server `ready`: both are there.
+pub fn ready(ready: bool) -> Response<Full<Bytes>> {
+    json_response(status_of(ready), &json!({ "ready": ready, "live": true }))
+}
+
+pub fn server() -> Response<Full<Bytes>> {
+    let (name, version) = ("hydrofoil", env!("CARGO_PKG_VERSION"));
+    let about = json!({ "name": name, "version": version, "extensions": EXTENSIONS });
+    json_response(StatusCode::OK, &about)
+}
+
+pub fn model_ready(entry: &ModelEntry) -> Response<Full<Bytes>> {
+    let name = &*entry.handle.name;
+    match available(entry) {
+        Ok(_) => json_response(StatusCode::OK, &json!({ "name": name, "ready": true })),
+        Err(error) => {
+            let mut response = crate::api::status::response(&ApiError::Task(error.clone()));
+            let about = json!({ "name": name, "ready": false, "error": error.to_string() });
+            *response.body_mut() = Full::from(about.to_string());
+            response
+        }
+    }
+}
+
+pub fn model(catalog: &Catalog, entry: &ModelEntry) -> Response<Full<Bytes>> {
+    let (handle, spec) = (&entry.handle, &entry.handle.spec);
+    let versions: Vec<_> = catalog.versions(&handle.name).map(|version| version.to_string()).collect();
+    let about = json!({
+        "name": &*handle.name,
+        "versions": versions,
+        "platform": spec.platform,
+        "inputs": tensors(&spec.inputs),
+        "outputs": tensors(&spec.outputs),
+    });
+    json_response(StatusCode::OK, &about)
+}
+
+fn tensors(specs: &[TensorSpec]) -> Vec<Value> {
+    let one = |spec: &TensorSpec| {
+        json!({ "name": spec.name, "datatype": spec.dtype.oip_name(), "shape": dims(&spec.dims) })
+    };
+    specs.iter().map(one).collect()
+}
+
+fn status_of(ready: bool) -> StatusCode {
+    if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
+fn json_response(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body.to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}

@@ -1,0 +1,219 @@
+//! The serve loop: the mirror image of the engine's dispatcher. Hello, welcome, ready; then one batch after the other
+//! until the engine is done with us or gone.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::Duration;
+
+use schemas::lifecycle::{
+    FromContainer, FromEngine, Hello, MESSAGE_BYTES_MAX, ModelSpec, SCHEMA_VERSION, Welcome,
+    decode_from_engine, encode_from_container,
+};
+use schemas::predict::{BatchHeader, Failure, FailureKind, HeaderWriter, read_request};
+use shm_rpc::container_side::{ContainerSide, Next, Request};
+use shm_rpc::handshake::ContainerSession;
+use shm_rpc::{ABI_HASH, LaneConfig, LaneError, LaneFault, Status};
+
+use crate::batch::{Batch, BatchError, Outputs};
+use crate::clock::Clock;
+use crate::model::{LoadError, Model, Refusal};
+use crate::settings::{self, SettingsError};
+
+/// Between two looks at whether the engine is still there.
+const WAIT: Duration = Duration::from_millis(100);
+
+/// What ends a container before the engine asked it to.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("the lane failed: {0}")]
+    Lane(#[from] LaneError),
+    #[error("the engine broke the lane's protocol: {0}")]
+    Fault(#[from] LaneFault),
+    #[error("the engine's message is invalid: {0}")]
+    Message(#[from] schemas::SchemaError),
+    #[error("the engine sent an invalid batch: {0}")]
+    Batch(#[from] BatchError),
+    #[error("the engine refused this container: {0}")]
+    Refused(String),
+    #[error("the engine's welcome carried no lane")]
+    NoLane,
+    #[error("the model does not load: {0}")]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+}
+
+/// Who the container is to the engine that started it.
+pub struct Identity<'a> {
+    pub socket: &'a Path,
+    pub nonce: u64,
+    pub settings: &'a str,
+}
+
+/// Loads the model and serves it until the engine is done.
+pub fn serve(
+    mut model: Box<dyn Model>,
+    directory: &Path,
+    identity: &Identity<'_>,
+) -> Result<(), ServeError> {
+    let mut session = ContainerSession::connect(identity.socket)?;
+    let spec = match prepare(model.as_mut(), directory, identity.settings) {
+        Ok(spec) => spec,
+        Err(error) => {
+            let message = error.to_string();
+            session.send(&encode_from_container(&FromContainer::LoadFailed { message }))?;
+            return Err(error);
+        }
+    };
+    let side = join(&mut session, identity.nonce, &spec)?;
+    session.send(&encode_from_container(&FromContainer::Ready))?;
+    Worker::new(model, spec, side).run(&session)
+}
+
+fn prepare(
+    model: &mut dyn Model,
+    directory: &Path,
+    settings: &str,
+) -> Result<ModelSpec, ServeError> {
+    model.load(directory)?;
+    let mut spec = model.describe();
+    settings::apply(&mut spec, settings)?;
+    Ok(spec)
+}
+
+fn join(
+    session: &mut ContainerSession,
+    nonce: u64,
+    spec: &ModelSpec,
+) -> Result<ContainerSide, ServeError> {
+    let hello = Hello {
+        schema_version: SCHEMA_VERSION,
+        abi_hash: ABI_HASH,
+        nonce,
+        spec: spec.clone(),
+    };
+    session.send(&encode_from_container(&FromContainer::Hello(hello)))?;
+    let mut buffer = vec![0; MESSAGE_BYTES_MAX];
+    let (len, fds) = session.recv_lane(&mut buffer)?;
+    let Welcome { lane } = match decode_from_engine(&buffer[..len])? {
+        FromEngine::Welcome(welcome) => welcome,
+        FromEngine::Refused { message } => return Err(ServeError::Refused(message)),
+    };
+    let config = LaneConfig {
+        ring_depth: lane.ring_depth,
+        slots: lane.slots,
+        request_slot_bytes: lane.request_slot_bytes,
+        reply_slot_bytes: lane.reply_slot_bytes,
+    };
+    let fds = fds.ok_or(ServeError::NoLane)?;
+    Ok(ContainerSide::map(fds, config, lane.incarnation)?)
+}
+
+struct Worker {
+    model: Box<dyn Model>,
+    spec: ModelSpec,
+    side: ContainerSide,
+    clock: Clock,
+    writer: HeaderWriter,
+    header: BatchHeader,
+    head: Vec<u8>,
+    batch: Batch,
+    outputs: Outputs,
+}
+
+/// What goes back for a batch.
+struct Answer {
+    status: Status,
+    header_bytes: u32,
+    total_bytes: u32,
+}
+
+impl Worker {
+    fn new(model: Box<dyn Model>, spec: ModelSpec, side: ContainerSide) -> Worker {
+        Worker {
+            model,
+            spec,
+            side,
+            clock: Clock::start(),
+            writer: HeaderWriter::new(),
+            header: BatchHeader::default(),
+            head: Vec::new(),
+            batch: Batch::default(),
+            outputs: Outputs::default(),
+        }
+    }
+
+    fn run(mut self, session: &ContainerSession) -> Result<(), ServeError> {
+        loop {
+            match self.side.next(WAIT)? {
+                Next::Request(request) => self.answer(request)?,
+                Next::Idle if session.is_closed() => return Ok(()),
+                Next::Idle => {}
+                Next::Shut => return Ok(()),
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Request) -> Result<(), ServeError> {
+        self.side.header(&request, &mut self.head);
+        read_request(&self.head, &mut self.header)?;
+        self.batch.fill(&self.side, &request, &self.header)?;
+        let started_ns = self.clock.now_ns();
+        let outcome = self.predict();
+        let ended_ns = self.clock.now_ns();
+        let answer = match outcome.and_then(|()| self.checked()) {
+            Ok(()) => self.write_outputs(&request)?,
+            Err(failure) => self.write_failure(&request, &failure)?,
+        };
+        let Answer { status, header_bytes, total_bytes } = answer;
+        self.side.reply(request, status, header_bytes, total_bytes, started_ns, ended_ns);
+        Ok(())
+    }
+
+    /// A panicking model fails its batch, not the container.
+    fn predict(&mut self) -> Result<(), Failure> {
+        self.outputs.clear();
+        let (model, batch, outputs) = (&mut self.model, &self.batch, &mut self.outputs);
+        let raised = |message| Failure { kind: FailureKind::Raised, message, row: None };
+        match catch_unwind(AssertUnwindSafe(|| model.predict(batch, outputs))) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(Refusal::Raised(message))) => Err(raised(message)),
+            Ok(Err(Refusal::Input { message, row })) => {
+                Err(Failure { kind: FailureKind::InputRefused, message, row })
+            }
+            Err(_) => Err(raised("the model panicked; see its log".to_owned())),
+        }
+    }
+
+    fn checked(&self) -> Result<(), Failure> {
+        match self.outputs.mismatch(&self.spec.outputs, self.batch.rows) {
+            None => Ok(()),
+            Some(message) => Err(Failure { kind: FailureKind::BadOutput, message, row: None }),
+        }
+    }
+
+    fn write_outputs(&mut self, request: &Request) -> Result<Answer, ServeError> {
+        let (placements, total_bytes) = self.outputs.place(&self.spec.outputs)?;
+        let limit = self.side.config().reply_slot_bytes;
+        if total_bytes > limit {
+            let message = format!(
+                "the outputs take {total_bytes} bytes, a reply slot has {limit}; raise limits.slot_bytes_max or lower max_batch"
+            );
+            let failure = Failure { kind: FailureKind::OutputTooLarge, message, row: None };
+            return self.write_failure(request, &failure);
+        }
+        self.outputs.write(&mut self.side, request, &placements)?;
+        let rows = self.batch.rows;
+        let header = BatchHeader { batch_id: self.header.batch_id, rows, tensors: placements };
+        let bytes = self.writer.reply(&header)?;
+        self.side.write_reply(request, 0, bytes)?;
+        Ok(Answer { status: Status::Ok, header_bytes: bytes.len() as u32, total_bytes })
+    }
+
+    fn write_failure(&mut self, request: &Request, failure: &Failure) -> Result<Answer, ServeError> {
+        let bytes = self.writer.failure(self.header.batch_id, failure)?;
+        self.side.write_reply(request, 0, bytes)?;
+        let header_bytes = bytes.len() as u32;
+        Ok(Answer { status: Status::Failed, header_bytes, total_bytes: header_bytes })
+    }
+}
