@@ -8,3 +8,6 @@ pub mod oip_http;
 pub mod oip_metadata;
 pub mod router;
 pub mod status;
+
+#[cfg(test)]
+mod test_server;

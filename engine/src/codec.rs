@@ -4,7 +4,7 @@
 //! through [`answer::encode`]. Nothing is trusted: sizes are checked before memory is taken for them.
 
 pub mod answer;
-pub mod bind;
 pub mod binary_tensor;
+pub mod bind;
 pub mod fault;
 pub mod json_tensor;

@@ -26,8 +26,12 @@ pub enum DrainPhase {
 /// What a connection's client has to do next, and by when.
 #[derive(Clone, Copy, Debug)]
 enum Waiting {
-    Head { until: Time },
-    Body { until: Time },
+    Head {
+        until: Time,
+    },
+    Body {
+        until: Time,
+    },
     /// Nothing: it is the engine's turn.
     No,
 }
@@ -137,7 +141,8 @@ impl Connections {
     /// Wakes every connection whose client let its time pass.
     pub fn sweep(&self, now: Time) {
         for connection in self.open.borrow().values() {
-            let (Waiting::Head { until } | Waiting::Body { until }) = connection.waiting.get() else {
+            let (Waiting::Head { until } | Waiting::Body { until }) = connection.waiting.get()
+            else {
                 continue;
             };
             if until <= now {

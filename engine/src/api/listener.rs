@@ -4,6 +4,7 @@
 //! between threads. Bounds: connections per core, time for a head and for a body, bytes of a body.
 //! Deliberately absent: a timer per request (see [`connections`](crate::api::connections)) and TLS.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -42,8 +43,9 @@ const IDLE_GRACE: Duration = Duration::from_millis(200);
 const TURNED_AWAY_MAX: usize = 64;
 /// For the refused client to read its answer.
 const TURN_AWAY_TIME_MAX: Duration = Duration::from_secs(1);
-const TURNED_AWAY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
-    retry-after: 1\r\nretry-after-ms: 1000\r\nconnection: close\r\ncontent-length: 84\r\n\r\n\
+const TURNED_AWAY: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
+    retry-after: 1\r\nretry-after-ms: 1000\r\nconnection: close\r\ncontent-length: 87\r\n\r\n\
     {\"error\":\"the server has as many connections as it takes; retry, or use fewer of them\"}";
 
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +55,7 @@ pub struct HttpLimits {
     pub body_bytes_max: u64,
     /// From the connection's start to the end of its first request's head.
     pub head_time_max: Duration,
-    /// Between an answer and the end of the next request's head.
+    /// Between an answer and the end of the next request's head; so an answer must be read within it, too.
     pub idle_time_max: Duration,
     /// From the head's end to the body's.
     pub body_time_max: Duration,
@@ -118,7 +120,12 @@ pub async fn serve(
     mut drain: watch::Receiver<DrainPhase>,
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
-    let server = Server { front, connections: Rc::default(), turned_away: Rc::default() };
+    let server = Server {
+        front,
+        connections: Rc::default(),
+        turned_away: Rc::default(),
+        accepting: Cell::new(true),
+    };
     let mut sweep = server.sweep_interval();
     server.accept_until_closing(&listener, &mut drain, &mut sweep).await;
     server.accept_what_waits(listener.into_std()?);
@@ -131,6 +138,8 @@ struct Server {
     connections: Rc<Connections>,
     /// Clones of it are held by the connections that are being refused.
     turned_away: Rc<()>,
+    /// The last accept succeeded: a streak of failures is worth one line of the log.
+    accepting: Cell<bool>,
 }
 
 impl Server {
@@ -169,10 +178,15 @@ impl Server {
         const PER_TURN: usize = 64;
         for _ in 0..PER_TURN {
             match listener.accept().await {
-                Ok((stream, _)) => self.admit(stream),
+                Ok((stream, _)) => {
+                    self.accepting.set(true);
+                    self.admit(stream);
+                }
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept connections; trying again shortly");
+                    if self.accepting.replace(false) {
+                        tracing::warn!(%error, "cannot accept connections; trying again until it works");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -238,7 +252,6 @@ async fn serve_connection(front: Rc<FrontEnd>, connections: Rc<Connections>, str
     // Heads are timed by the sweep, which costs a request nothing.
     let protocol = http1::Builder::new()
         .header_read_timeout(None)
-        .pipeline_flush(true)
         .serve_connection(TokioIo::new(stream), service);
     let mut protocol = pin!(protocol);
     let mut told = false;

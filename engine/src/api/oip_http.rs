@@ -22,8 +22,8 @@ use crate::api::router::{ModelPage, Route, route};
 use crate::api::status::{self, ApiError};
 use crate::clock::Time;
 use crate::codec::answer::{self, About, Chosen};
-use crate::codec::bind::{Named, bind};
 use crate::codec::binary_tensor::{self, Form};
+use crate::codec::bind::{Named, bind};
 use crate::codec::fault::{InputFault, excerpt};
 use crate::codec::json_tensor::{InputData, RequestInput, parse_request};
 use crate::dispatch::handle::ModelHandle;
@@ -124,10 +124,8 @@ async fn receive(
 ) -> Result<Received, ApiError> {
     check_encoding(headers)?;
     let timeout = header_timeout(headers)?;
-    let limits = BodyLimits {
-        bytes_max: front.limits.body_bytes_max,
-        time_max: front.limits.body_time_max,
-    };
+    let limits =
+        BodyLimits { bytes_max: front.limits.body_bytes_max, time_max: front.limits.body_time_max };
     let expects = headers.get(EXPECT).is_some_and(|value| !value.is_empty());
     let expects = if expects { Continue::Asked } else { Continue::No };
     let body = body::read(body, limits, connection, expects).await?;

@@ -45,7 +45,8 @@ pub fn model_ready(entry: &ModelEntry) -> Response<Full<Bytes>> {
 
 pub fn model(catalog: &Catalog, entry: &ModelEntry) -> Response<Full<Bytes>> {
     let (handle, spec) = (&entry.handle, &entry.handle.spec);
-    let versions: Vec<_> = catalog.versions(&handle.name).map(|version| version.to_string()).collect();
+    let versions: Vec<_> =
+        catalog.versions(&handle.name).map(|version| version.to_string()).collect();
     let about = json!({
         "name": &*handle.name,
         "versions": versions,
@@ -57,9 +58,7 @@ pub fn model(catalog: &Catalog, entry: &ModelEntry) -> Response<Full<Bytes>> {
 }
 
 fn tensors(specs: &[TensorSpec]) -> Vec<Value> {
-    let one = |spec: &TensorSpec| {
-        json!({ "name": spec.name, "datatype": spec.dtype.oip_name(), "shape": dims(&spec.dims) })
-    };
+    let one = |spec: &TensorSpec| json!({ "name": spec.name, "datatype": spec.dtype.oip_name(), "shape": dims(&spec.dims) });
     specs.iter().map(one).collect()
 }
 

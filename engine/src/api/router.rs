@@ -64,12 +64,9 @@ fn split<'s, 'p>(
     Ok(&segments[..count])
 }
 
-fn model<'p>(
-    name: &'p str,
-    version: Option<&str>,
-    page: ModelPage,
-) -> Result<Route<'p>, ApiError> {
-    let name = percent_decoded(name).filter(|name| !name.is_empty()).ok_or(ApiError::UnknownPath)?;
+fn model<'p>(name: &'p str, version: Option<&str>, page: ModelPage) -> Result<Route<'p>, ApiError> {
+    let name =
+        percent_decoded(name).filter(|name| !name.is_empty()).ok_or(ApiError::UnknownPath)?;
     let version = version.map(parse_version).transpose()?;
     Ok(Route::Model { name, version, page })
 }

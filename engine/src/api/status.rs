@@ -32,7 +32,9 @@ pub enum ApiError {
     UnknownVersion { model: Arc<str>, version: Version },
     #[error("'{found}' is no version of a model; versions are whole numbers")]
     BadVersion { found: String },
-    #[error("the request body has more than the {limit} bytes this server takes; send fewer rows per request")]
+    #[error(
+        "the request body has more than the {limit} bytes this server takes; send fewer rows per request"
+    )]
     BodyTooLarge { limit: u64 },
     #[error("the request body did not arrive within {limit:?}; send it without pauses")]
     SlowSender { limit: Duration },
@@ -46,9 +48,6 @@ pub enum ApiError {
     Input(#[from] InputFault),
     #[error(transparent)]
     Task(#[from] TaskError),
-    /// Never sent: nobody listens any more.
-    #[error("the client closed the connection before its answer was ready")]
-    ClientGone,
 }
 
 /// How an error shows.
@@ -74,7 +73,6 @@ impl ApiError {
             ApiError::BrokenBody | ApiError::BadTimeout | ApiError::Input(_) => {
                 (StatusCode::BAD_REQUEST, ErrorKind::BadInput)
             }
-            ApiError::ClientGone => (StatusCode::BAD_REQUEST, ErrorKind::ClientGone),
             ApiError::Task(error) => return shown_task(error),
         };
         Shown { status, kind, retry_after: None }
@@ -83,7 +81,9 @@ impl ApiError {
     /// Whether bytes of the request may be left unread, so that the connection can't carry another one.
     fn ends_connection(&self) -> bool {
         match self {
-            ApiError::BodyTooLarge { .. } | ApiError::SlowSender { .. } | ApiError::BrokenBody => true,
+            ApiError::BodyTooLarge { .. } | ApiError::SlowSender { .. } | ApiError::BrokenBody => {
+                true
+            }
             ApiError::Task(error) => *error == TaskError::Draining,
             _ => false,
         }

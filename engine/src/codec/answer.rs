@@ -2,8 +2,8 @@
 
 use schemas::lifecycle::ModelSpec;
 
-use crate::codec::bind::names;
 use crate::codec::binary_tensor;
+use crate::codec::bind::names;
 use crate::codec::fault::{InputFault, excerpt};
 use crate::codec::json_tensor::write::{self, NoJson, has_json_form};
 use crate::codec::json_tensor::{InferRequest, RequestOutput};
@@ -141,7 +141,9 @@ fn output(
     }
     out.extend_from_slice(b",\"data\":");
     write::data(out, tensor).map_err(|why| match why {
-        NoJson::Datatype => InputFault::OutputNotInJson { tensor: name.clone(), dtype: tensor.dtype },
+        NoJson::Datatype => {
+            InputFault::OutputNotInJson { tensor: name.clone(), dtype: tensor.dtype }
+        }
         NoJson::NotUtf8 => InputFault::OutputNotUtf8 { tensor: name.clone() },
     })?;
     out.push(b'}');

@@ -68,7 +68,9 @@ pub fn attach(inputs: &mut [RequestInput<'_>], behind: Option<Bytes>) -> Result<
 /// Raw mode: the body is one row of the model's only input.
 pub fn raw(spec: &ModelSpec, body: Bytes) -> Result<Tensor, InputFault> {
     let [input] = spec.inputs.as_slice() else {
-        return Err(InputFault::RawMode { reason: "it has more than one input; send the JSON too" });
+        return Err(InputFault::RawMode {
+            reason: "it has more than one input; send the JSON too",
+        });
     };
     let (shape, elements) = raw_shape(input, body.len())?;
     let data = match input.dtype.size_bytes() {
@@ -101,8 +103,12 @@ fn raw_shape(input: &TensorSpec, body_bytes: usize) -> Result<(Shape, u64), Inpu
         (None, 0) if known == 1 => 1,
         (None, _) => return refuse("raw BYTES need the declared shape [1]; send the JSON too"),
         (Some(_), 0) => 1,
-        (Some(size), 1) => (body_bytes as u64).checked_div(known.saturating_mul(size as u64)).unwrap_or(0),
-        (Some(_), _) => return refuse("it has more than one variable dimension; send the JSON too"),
+        (Some(size), 1) => {
+            (body_bytes as u64).checked_div(known.saturating_mul(size as u64)).unwrap_or(0)
+        }
+        (Some(_), _) => {
+            return refuse("it has more than one variable dimension; send the JSON too");
+        }
     };
     let size = |dim: &Dim| match dim {
         Dim::Batch => 1,

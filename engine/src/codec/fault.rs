@@ -21,9 +21,13 @@ pub enum InputFault {
     DuplicateKey { key: &'static str, at: usize },
     #[error("'{key}' before byte {at} must be {expected}")]
     WrongKind { key: &'static str, at: usize, expected: &'static str },
-    #[error("the request has no 'inputs'; send a list of tensors with name, shape, datatype and data")]
+    #[error(
+        "the request has no 'inputs'; send a list of tensors with name, shape, datatype and data"
+    )]
     NoInputs,
-    #[error("'{key}' is missing in a tensor that ends at byte {at}; every tensor needs name, shape and datatype")]
+    #[error(
+        "'{key}' is missing in a tensor that ends at byte {at}; every tensor needs name, shape and datatype"
+    )]
     MissingKey { key: &'static str, at: usize },
     #[error("the request has more than {TENSORS_MAX} tensors in one list; send fewer")]
     TooManyTensors,
@@ -45,14 +49,18 @@ pub enum InputFault {
          the binary tensor extension"
     )]
     NotFinite { tensor: String, at: usize },
-    #[error("tensor '{tensor}': the nested lists differ in length or depth at byte {at}; every row needs the same form")]
+    #[error(
+        "tensor '{tensor}': the nested lists differ in length or depth at byte {at}; every row needs the same form"
+    )]
     Ragged { tensor: String, at: usize },
-    #[error("tensor '{tensor}': the data is nested as {found} but the shape says {shape}; nest it so, or send it flat")]
+    #[error(
+        "tensor '{tensor}': the data is nested as {found} but the shape says {shape}; nest it so, or send it flat"
+    )]
     Nesting { tensor: String, shape: String, found: String },
-    #[error("tensor '{tensor}': the shape {shape} asks for {expected} elements but the data has {found}")]
+    #[error(
+        "tensor '{tensor}': the shape {shape} asks for {expected} elements but the data has {found}"
+    )]
     ElementCount { tensor: String, shape: String, expected: u64, found: u64 },
-    #[error("tensor '{tensor}': the shape {shape} asks for more elements than the whole request can hold")]
-    BeyondBody { tensor: String, shape: String },
     #[error("tensor '{tensor}' has more than {RANK_MAX} dimensions; reshape it")]
     RankTooHigh { tensor: String },
     #[error("tensor '{tensor}': the product of the dimensions {shape} does not fit 64 bits")]
@@ -64,25 +72,41 @@ pub enum InputFault {
     #[error("'{what}' is not offered by this server; {instead}")]
     NotOffered { what: &'static str, instead: &'static str },
 
-    #[error("Inference-Header-Content-Length must be a whole number of bytes, the length of the JSON")]
+    #[error(
+        "Inference-Header-Content-Length must be a whole number of bytes, the length of the JSON"
+    )]
     HeaderLengthFormat,
-    #[error("Inference-Header-Content-Length says {header} bytes but the body has {body}; it is the length of the JSON alone")]
+    #[error(
+        "Inference-Header-Content-Length says {header} bytes but the body has {body}; it is the length of the JSON alone"
+    )]
     HeaderLength { header: u64, body: u64 },
-    #[error("tensor '{tensor}' has 'binary_data_size' but the request has no header Inference-Header-Content-Length; send it")]
+    #[error(
+        "tensor '{tensor}' has 'binary_data_size' but the request has no header Inference-Header-Content-Length; send it"
+    )]
     NoHeaderLength { tensor: String },
-    #[error("tensor '{tensor}' claims {wanted} bytes after the JSON but only {left} are left; send the whole tensor")]
+    #[error(
+        "tensor '{tensor}' claims {wanted} bytes after the JSON but only {left} are left; send the whole tensor"
+    )]
     BinaryShort { tensor: String, wanted: u64, left: u64 },
-    #[error("tensor '{tensor}': the shape {shape} takes {expected} bytes but 'binary_data_size' is {found}")]
+    #[error(
+        "tensor '{tensor}': the shape {shape} takes {expected} bytes but 'binary_data_size' is {found}"
+    )]
     BinarySize { tensor: String, shape: String, expected: u64, found: u64 },
-    #[error("tensor '{tensor}': the length of BYTES element {index} points outside the tensor's data")]
+    #[error(
+        "tensor '{tensor}': the length of BYTES element {index} points outside the tensor's data"
+    )]
     BytesElement { tensor: String, index: u64 },
-    #[error("{left} bytes are left after the last tensor; 'binary_data_size' of the inputs must add up to the whole body")]
+    #[error(
+        "{left} bytes are left after the last tensor; 'binary_data_size' of the inputs must add up to the whole body"
+    )]
     Leftover { left: u64 },
     #[error("tensor '{tensor}': a BOOL is the byte 0 or 1, but byte {at} of it is {found}")]
     NotBool { tensor: String, at: usize, found: u8 },
     #[error("tensor '{tensor}': the model wants text, but element {index} is not UTF-8")]
     NotUtf8 { tensor: String, index: u64 },
-    #[error("a body without JSON (Inference-Header-Content-Length: 0) does not fit this model: {reason}")]
+    #[error(
+        "a body without JSON (Inference-Header-Content-Length: 0) does not fit this model: {reason}"
+    )]
     RawMode { reason: &'static str },
 
     #[error("the model has no input '{tensor}'; its inputs are {known}")]
@@ -93,11 +117,15 @@ pub enum InputFault {
     WrongDatatype { tensor: String, expected: DType, found: DType },
     #[error("input '{tensor}' has the shape {found} but the model takes {expected} (-1: any size)")]
     WrongShape { tensor: String, expected: String, found: String },
-    #[error("input '{tensor}' has {found} rows but the inputs before it have {expected}; all inputs need the same first dimension")]
+    #[error(
+        "input '{tensor}' has {found} rows but the inputs before it have {expected}; all inputs need the same first dimension"
+    )]
     RowsDiffer { tensor: String, expected: u64, found: u64 },
     #[error("the request has no rows; send at least one")]
     NoRows,
-    #[error("the request has {rows} rows but the model takes at most {limit} at once (its max_batch); send fewer per request")]
+    #[error(
+        "the request has {rows} rows but the model takes at most {limit} at once (its max_batch); send fewer per request"
+    )]
     TooManyRows { rows: u64, limit: u32 },
     #[error("the model has no output '{tensor}'; its outputs are {known}")]
     UnknownOutput { tensor: String, known: String },

@@ -143,11 +143,11 @@ fn require(
     key: &'static str,
     expected: &'static str,
 ) -> Result<(), InputFault> {
-    let token = scan.peek();
-    if scan.at < scan.bytes.len() && !first.contains(&token) {
-        return Err(InputFault::WrongKind { key, at: scan.at, expected });
-    }
-    Ok(())
+    if first.contains(&scan.peek()) { Ok(()) } else { Err(wrong_kind(*scan, key, expected)) }
+}
+
+fn wrong_kind(scan: Scanner<'_>, key: &'static str, expected: &'static str) -> InputFault {
+    scan.or_truncated(InputFault::WrongKind { key, at: scan.at, expected })
 }
 
 fn text<'a>(scan: &mut Scanner<'a>, key: &'static str) -> Result<Cow<'a, str>, InputFault> {
@@ -169,7 +169,7 @@ fn flag(scan: &mut Scanner<'_>, key: &'static str) -> Result<bool, InputFault> {
     match () {
         () if scan.word(b"true") => Ok(true),
         () if scan.word(b"false") => Ok(false),
-        () => Err(InputFault::WrongKind { key, at: scan.at, expected: "true or false" }),
+        () => Err(wrong_kind(*scan, key, "true or false")),
     }
 }
 
@@ -344,10 +344,7 @@ fn output<'a>(scan: &mut Scanner<'a>) -> Result<RequestOutput<'a>, InputFault> {
     Ok(RequestOutput { name, binary })
 }
 
-fn output_parameters(
-    scan: &mut Scanner<'_>,
-    binary: &mut Option<bool>,
-) -> Result<(), InputFault> {
+fn output_parameters(scan: &mut Scanner<'_>, binary: &mut Option<bool>) -> Result<(), InputFault> {
     require(scan, b"{", "parameters", "an object")?;
     scan.members(|scan, key| match key {
         "binary_data" => set(binary, "binary_data", scan, |scan| flag(scan, "binary_data")),

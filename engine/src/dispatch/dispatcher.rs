@@ -106,7 +106,7 @@ impl Dispatcher {
 
     /// Runs until drained, or until the supervisor is gone.
     pub async fn run(mut self) {
-        while !self.is_drained() {
+        loop {
             let now = self.clock.now();
             self.take_submissions(now);
             self.take_control(now);
@@ -114,6 +114,9 @@ impl Dispatcher {
             self.take_time(now);
             self.outbox.flush();
             self.recorder.queue(self.batcher.queued(), self.batcher.queued_bytes());
+            if self.is_drained() {
+                break;
+            }
             if self.may_wait() {
                 self.wait().await;
             } else {
@@ -372,9 +375,6 @@ impl Dispatcher {
             // Nobody waits.
             Leave::Cancelled => return,
         };
-        if let Ok(prediction) = &result {
-            self.recorder.task_stages(&prediction.timings);
-        }
         self.outbox.put(task.reply, result);
     }
 

@@ -84,11 +84,11 @@ impl Scrape {
         let nobody = (Arc::from(""), Version(0));
         for kind in ErrorKind::ALL {
             for (model, counts) in &self.models {
-                let labels = with(labels(model), "kind", kind.name());
+                let labels = with(labels(model), "code", kind.name());
                 put_counter(&mut family, &labels, counts.errors[kind as usize])?;
             }
             let count = self.cores.iter().map(|core| core.errors[kind as usize]).sum();
-            put_counter(&mut family, &with(labels(&nobody), "kind", kind.name()), count)?;
+            put_counter(&mut family, &with(labels(&nobody), "code", kind.name()), count)?;
         }
         Ok(())
     }
@@ -108,7 +108,7 @@ impl Scrape {
 
     fn batches(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Rows of the batches that came back";
-        let name = "foil_batch_rows";
+        let name = "foil_batch_size";
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
         for (model, counts) in &self.models {
             put_histogram(&mut family, &labels(model), &counts.batch_rows)?;
@@ -119,7 +119,7 @@ impl Scrape {
     fn gauges(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         type Get = fn(&ModelCounts) -> u64;
         let gauges: [(&str, &str, Get); 3] = [
-            ("foil_queue_tasks", "Requests that wait for a replica", |counts| counts.queue_tasks),
+            ("foil_queue_length", "Requests that wait for a replica", |counts| counts.queue_tasks),
             ("foil_queue_bytes", "Bytes of the rows that wait", |counts| counts.queue_bytes),
             ("foil_replicas", "Replicas that can answer", |counts| counts.replicas),
         ];
@@ -130,7 +130,7 @@ impl Scrape {
             }
         }
         let help = "Replicas that ended without being asked to";
-        let name = "foil_replicas_lost";
+        let name = "foil_replica_restarts";
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         for (model, counts) in &self.models {
             put_counter(&mut family, &labels(model), counts.replicas_lost)?;
@@ -268,11 +268,12 @@ mod tests {
         let page = page(cores.iter().map(|core| core.snapshot()).collect()).unwrap();
         let model = r#"{model="digits",version="1",device="cpu""#;
         assert!(line(&page, &format!("foil_requests_total{model}")).ends_with(" 2"));
-        assert!(line(&page, &format!(r#"foil_errors_total{model},kind="queue_full""#)).ends_with(" 2"));
-        assert!(line(&page, &format!("foil_batch_rows_sum{model}")).ends_with(" 8.0"));
+        assert!(line(&page, &format!(r#"foil_errors_total{model},code="queue_full""#)).ends_with(" 2"));
+        assert!(line(&page, &format!("foil_batch_size_sum{model}")).ends_with(" 8.0"));
         assert!(line(&page, &format!(r#"foil_stage_seconds_count{model},stage="total""#)).ends_with(" 2"));
         assert!(line(&page, r#"foil_http_connections{core="1"}"#).ends_with(" 1"));
-        assert!(page.contains(r#"kind="unknown_path"} 1"#));
+        assert!(page.contains(r#"code="unknown_path"} 1"#));
+        assert!(page.contains(r#"le="+Inf""#), "quantiles need the last bucket");
         for kind in ErrorKind::ALL {
             assert!(page.contains(kind.name()), "{}", kind.name());
         }

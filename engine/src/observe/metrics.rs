@@ -116,9 +116,9 @@ impl Histogram {
         self.counts.iter().sum()
     }
 
-    /// Upper bound and count of each bucket, the last without a bound.
+    /// Upper bound and count of each bucket, the last bounded by infinity.
     pub fn buckets(&self) -> Vec<(f64, u64)> {
-        let bounds = self.bounds.iter().copied().chain([f64::MAX]);
+        let bounds = self.bounds.iter().copied().chain([f64::INFINITY]);
         bounds.zip(self.counts.iter().copied()).collect()
     }
 }

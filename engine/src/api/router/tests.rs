@@ -1,1 +1,70 @@
+use super::*;
 
+fn get(path: &str) -> Result<Route<'_>, ApiError> {
+    route(&Method::GET, path)
+}
+
+#[test]
+fn every_page_is_found() {
+    assert_eq!(get("/v2"), Ok(Route::Server));
+    assert_eq!(get("/v2/"), Ok(Route::Server));
+    assert_eq!(get("/v2/health/live"), Ok(Route::Live));
+    assert_eq!(route(&Method::HEAD, "/v2/health/ready"), Ok(Route::Ready));
+    let model = |version, page| Ok(Route::Model { name: "m".into(), version, page });
+    assert_eq!(get("/v2/models/m"), model(None, ModelPage::Metadata));
+    assert_eq!(get("/v2/models/m/ready"), model(None, ModelPage::Ready));
+    assert_eq!(get("/v2/models/m/versions/2"), model(Some(Version(2)), ModelPage::Metadata));
+    assert_eq!(get("/v2/models/m/versions/2/ready"), model(Some(Version(2)), ModelPage::Ready));
+    assert_eq!(route(&Method::POST, "/v2/models/m/infer"), model(None, ModelPage::Infer));
+    let versioned = route(&Method::POST, "/v2/models/m/versions/10/infer");
+    assert_eq!(versioned, model(Some(Version(10)), ModelPage::Infer));
+}
+
+#[test]
+fn names_are_percent_decoded() {
+    let name = |path| match get(path) {
+        Ok(Route::Model { name, .. }) => Some(name.into_owned()),
+        _ => None,
+    };
+    assert_eq!(name("/v2/models/a%20b%2Fc"), Some("a b/c".into()));
+    assert_eq!(name("/v2/models/%E6%97%A5"), Some("日".into()));
+    for broken in
+        ["/v2/models/%", "/v2/models/%2", "/v2/models/%zz", "/v2/models/%ff", "/v2/models/"]
+    {
+        assert_eq!(get(broken), Err(ApiError::UnknownPath), "{broken}");
+    }
+}
+
+#[test]
+fn other_paths_are_unknown() {
+    for path in [
+        "",
+        "*",
+        "/",
+        "/v1",
+        "/v2/models",
+        "/v2//",
+        "/v2/models/m/x",
+        "/v2/models/m/versions/1/ready/x",
+    ] {
+        assert_eq!(get(path), Err(ApiError::UnknownPath), "{path}");
+    }
+}
+
+#[test]
+fn versions_are_digits() {
+    for version in ["latest", "-1", "+1", "1.0", "", "99999999999999999999999"] {
+        let path = format!("/v2/models/m/versions/{version}");
+        assert!(matches!(get(&path), Err(ApiError::BadVersion { .. })), "{version}");
+    }
+}
+
+#[test]
+fn wrong_methods_say_the_right_one() {
+    assert_eq!(get("/v2/models/m/infer"), Err(ApiError::Method { allow: "POST" }));
+    assert_eq!(route(&Method::POST, "/v2"), Err(ApiError::Method { allow: "GET, HEAD" }));
+    assert_eq!(
+        route(&Method::DELETE, "/v2/models/m"),
+        Err(ApiError::Method { allow: "GET, HEAD" })
+    );
+}

@@ -20,8 +20,15 @@ pub(super) struct Head<'h> {
 }
 
 impl Head<'_> {
-    fn element_fault(&self, at: usize, expected: &'static str) -> InputFault {
-        InputFault::Element { tensor: excerpt(self.name), at, expected }
+    #[cold]
+    fn expected(&self, scan: Scanner<'_>, expected: &'static str) -> InputFault {
+        let tensor = excerpt(self.name);
+        scan.or_truncated(InputFault::Element { tensor, at: scan.at, expected })
+    }
+
+    #[cold]
+    fn ragged(&self, scan: Scanner<'_>) -> InputFault {
+        scan.or_truncated(InputFault::Ragged { tensor: excerpt(self.name), at: scan.at })
     }
 
     fn out_of_range(&self, at: usize) -> InputFault {
@@ -69,30 +76,27 @@ fn fixed<T: Element<N>, const N: usize>(
     scan: &mut Scanner<'_>,
     head: Head<'_>,
 ) -> Result<TensorData, InputFault> {
-    let mut data = vec![0; room(scan, head, 2)? * N];
+    let mut data = vec![0; room(scan, head, 2) * N];
     let (places, _) = data.as_chunks_mut::<N>();
-    let mut sink = FixedSink::<T, N> { places: places.iter_mut(), element: std::marker::PhantomData };
+    let mut sink =
+        FixedSink::<T, N> { places: places.iter_mut(), element: std::marker::PhantomData };
     Lists::default().read(scan, head, &mut sink)?;
     Ok(TensorData::Fixed(Bytes::from(data)))
 }
 
 fn variable(scan: &mut Scanner<'_>, head: Head<'_>) -> Result<TensorData, InputFault> {
-    let mut offsets = Vec::with_capacity(room(scan, head, 3)? + 1);
+    let mut offsets = Vec::with_capacity(room(scan, head, 3) + 1);
     offsets.push(0);
     let mut sink = TextSink { offsets, values: Vec::new() };
     Lists::default().read(scan, head, &mut sink)?;
     Ok(TensorData::Variable { offsets: sink.offsets.into(), values: Bytes::from(sink.values) })
 }
 
-/// The elements to make room for, when what is left of the body can hold them.
-fn room(scan: &Scanner<'_>, head: Head<'_>, bytes_min: usize) -> Result<usize, InputFault> {
-    // Every element takes `bytes_min` characters with its comma, except that the last has no comma.
+/// The elements to make room for: as many as the shape asks for, at most what is left of the body can hold, given
+/// that each takes `bytes_min` characters with its comma, and the last one no comma.
+fn room(scan: &Scanner<'_>, head: Head<'_>, bytes_min: usize) -> usize {
     let most = (scan.bytes.len() - scan.at) / bytes_min + 1;
-    if head.elements > most as u64 {
-        let (tensor, shape) = (excerpt(head.name), shape_text(head.shape));
-        return Err(InputFault::BeyondBody { tensor, shape });
-    }
-    Ok(head.elements as usize)
+    head.elements.min(most as u64) as usize
 }
 
 struct FixedSink<'d, T, const N: usize> {
@@ -117,7 +121,7 @@ struct TextSink {
 impl Sink for TextSink {
     fn take(&mut self, scan: &mut Scanner<'_>, head: Head<'_>) -> Result<(), InputFault> {
         if scan.byte() != b'"' {
-            return Err(head.element_fault(scan.at, "a string"));
+            return Err(head.expected(*scan, "a string"));
         }
         if self.offsets.len() as u64 > head.elements {
             return Err(head.count_fault(head.elements + 1));
@@ -147,7 +151,7 @@ impl Lists {
         sink: &mut impl Sink,
     ) -> Result<(), InputFault> {
         if scan.peek() != b'[' {
-            return Err(head.element_fault(scan.at, "a list"));
+            return Err(head.expected(*scan, "a list"));
         }
         self.list(scan, head, sink, 0)?;
         self.check(head)
@@ -182,7 +186,7 @@ impl Lists {
         if *self.lengths[depth].get_or_insert(length) == length {
             return Ok(());
         }
-        Err(InputFault::Ragged { tensor: excerpt(head.name), at: scan.at })
+        Err(head.ragged(*scan))
     }
 
     fn lists(
@@ -195,7 +199,7 @@ impl Lists {
         let mut length = 0;
         loop {
             if scan.peek() != b'[' {
-                return Err(InputFault::Ragged { tensor: excerpt(head.name), at: scan.at });
+                return Err(head.ragged(*scan));
             }
             self.list(scan, head, sink, depth + 1)?;
             length += 1;
@@ -214,7 +218,7 @@ impl Lists {
         if *self.innermost.get_or_insert(depth) == depth {
             return Ok(());
         }
-        Err(InputFault::Ragged { tensor: excerpt(head.name), at: scan.at })
+        Err(head.ragged(*scan))
     }
 
     /// Flat, or nested exactly as the shape says.
@@ -305,7 +309,7 @@ impl Element<1> for bool {
         match () {
             () if scan.word(b"true") => Ok([1]),
             () if scan.word(b"false") => Ok([0]),
-            () => Err(head.element_fault(scan.at, "true or false")),
+            () => Err(head.expected(*scan, "true or false")),
         }
     }
 }
@@ -319,7 +323,8 @@ fn integer(scan: &mut Scanner<'_>, head: Head<'_>) -> Result<(i128, usize), Inpu
     let decimal = scan.decimal()?;
     let at = decimal.start;
     if !decimal.whole {
-        return Err(head.element_fault(at, "a whole number (no point, no exponent)"));
+        let scan = Scanner { at, ..*scan };
+        return Err(head.expected(scan, "a whole number (no point, no exponent)"));
     }
     let digits = if decimal.complete {
         i128::from(decimal.mantissa)
@@ -334,7 +339,7 @@ fn integer(scan: &mut Scanner<'_>, head: Head<'_>) -> Result<(i128, usize), Inpu
 
 #[cold]
 fn no_number(scan: Scanner<'_>, head: Head<'_>) -> InputFault {
-    not_finite(scan, head).unwrap_or_else(|| head.element_fault(scan.at, "a number"))
+    not_finite(scan, head).unwrap_or_else(|| head.expected(scan, "a number"))
 }
 
 /// The words by which JSON libraries write what JSON has no number for.

@@ -161,7 +161,8 @@ fn leading_digits(characters: u64) -> (usize, u64) {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let values = characters ^ (ONES * u64::from(b'0'));
     // The top bit of a byte is set when its value exceeds 9; no byte carries into the next.
-    let others = ((values & (ONES * 0x7f)) + ONES * (0x80 - 10) | values) & (ONES * 0x80);
+    let large = (values & (ONES * 0x7f)) + ONES * (0x80 - 10);
+    let others = (large | values) & (ONES * 0x80);
     let count = (others.trailing_zeros() / 8) as usize;
     if count == 0 {
         return (0, 0);

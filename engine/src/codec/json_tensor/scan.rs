@@ -39,10 +39,14 @@ impl<'a> Scanner<'a> {
 
     #[cold]
     pub(super) fn fault(self, expected: &'static str) -> InputFault {
-        if self.at >= self.bytes.len() {
-            return InputFault::Truncated { at: self.bytes.len() };
-        }
-        InputFault::Json { at: self.at, expected }
+        self.or_truncated(InputFault::Json { at: self.at, expected })
+    }
+
+    /// The fault, unless what is missing is simply not there yet.
+    #[cold]
+    pub(super) fn or_truncated(self, fault: InputFault) -> InputFault {
+        let at = self.bytes.len();
+        if self.at >= at { InputFault::Truncated { at } } else { fault }
     }
 
     pub(super) fn expect(&mut self, token: u8, name: &'static str) -> Result<(), InputFault> {
@@ -208,9 +212,9 @@ impl<'a> Scanner<'a> {
     fn hex4(&mut self) -> Result<u32, InputFault> {
         let digits = self.bytes.get(self.at + 1..self.at + 5);
         let value = digits.and_then(|digits| {
-            digits.iter().try_fold(0, |value, &digit| {
-                Some(value << 4 | char::from(digit).to_digit(16)?)
-            })
+            digits
+                .iter()
+                .try_fold(0, |value, &digit| Some(value << 4 | char::from(digit).to_digit(16)?))
         });
         let value = value.ok_or_else(|| self.fault("four hexadecimal digits after \\u"))?;
         self.at += 5;

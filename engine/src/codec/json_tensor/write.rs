@@ -21,7 +21,8 @@ pub fn has_json_form(dtype: DType) -> bool {
 
 /// A string with its quotes and escapes, or a number.
 pub fn scalar<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
-    serde_json::to_writer(out, value).expect("memory takes every byte, and scalars always serialize");
+    serde_json::to_writer(out, value)
+        .expect("memory takes every byte, and scalars always serialize");
 }
 
 /// A flat list of the tensor's elements.

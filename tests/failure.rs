@@ -1,0 +1,5 @@
+//! What goes wrong: requests, models, processes. A clear error for those concerned and only for them; nothing leaks.
+
+mod models;
+mod processes;
+mod requests;

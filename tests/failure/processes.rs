@@ -1,0 +1,101 @@
+//! Processes killed from outside, and what is left of them.
+
+use harness::engine::{Engine, kill, model, wait_until};
+use harness::tensors::rows;
+use rustix::process::Signal;
+
+#[test]
+fn killed_containers_are_replaced_under_load_and_every_request_is_answered() {
+    let engine = Engine::start(&[&model("moody.py")], 1);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut answered = 0;
+                    let mut client = engine.client();
+                    while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                        let answer = client.infer("moody", &rows(&[[0.0, 1.0]]));
+                        // A request that met two kills is told so; the model being away is told so.
+                        assert!([200, 500, 503].contains(&answer.status), "{}", answer.text());
+                        answered += usize::from(answer.status == 200);
+                    }
+                    answered
+                })
+            })
+            .collect();
+        for _ in 0..3 {
+            let before = engine.metric("foil_requests_total{model=\"moody\"");
+            wait_until("load flows", || engine.metric("foil_requests_total{model=\"moody\"") > before + 20.0);
+            let container = engine.containers()[0];
+            kill(container, Signal::KILL);
+            wait_until("another takes its place", || engine.containers().first().is_some_and(|&it| it != container));
+        }
+        let before = engine.metric("foil_requests_total{model=\"moody\"");
+        wait_until("load flows again", || engine.metric("foil_requests_total{model=\"moody\"") > before + 20.0);
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(clients.into_iter().all(|client| client.join().expect("no panic") > 0));
+    });
+}
+
+#[test]
+fn restarts_leak_no_descriptors_mappings_processes_or_sockets() {
+    let engine = Engine::start(&[&model("moody.py")], 1);
+    let sockets = std::env::temp_dir().join(format!("hydrofoil-{}", engine.pid()));
+    let restart = |engine: &Engine| {
+        let container = engine.containers()[0];
+        let restarts = engine.metric("foil_replica_restarts_total{model=\"moody\"");
+        kill(container, Signal::KILL);
+        wait_until("it is replaced", || {
+            engine.metric("foil_replica_restarts_total{model=\"moody\"") > restarts
+                && engine.metric("foil_replicas{model=\"moody\"") == 1.0
+        });
+        assert_eq!(engine.infer("moody", &rows(&[[0.0, 1.0]])).status, 200);
+    };
+    restart(&engine);
+    wait_until("connections close", || engine.metric("foil_http_connections{core=\"0\"}") == 0.0);
+    let before = (engine.descriptors(), engine.shared_mappings());
+    for _ in 0..3 {
+        restart(&engine);
+    }
+    wait_until("nothing more than before is open", || {
+        (engine.descriptors(), engine.shared_mappings()) <= before
+    });
+    assert_eq!(engine.containers().len(), 1);
+    let left = std::fs::read_dir(&sockets).map_or(0, Iterator::count);
+    assert_eq!(left, 0, "a socket's path is gone once its container has connected");
+    assert!(engine.stop().success());
+    assert!(!sockets.exists(), "the directory of sockets goes with the engine");
+}
+
+#[test]
+fn containers_die_with_an_engine_that_is_killed() {
+    let mut engine = Engine::start(&[&model("moody.py")], 1);
+    let containers = engine.containers();
+    engine.signal(Signal::KILL);
+    engine.wait();
+    wait_until("its containers are gone", || {
+        containers.iter().all(|pid| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.is_empty() || stat.contains(") Z ")
+        })
+    });
+}
+
+#[test]
+fn a_container_gets_a_reduced_environment_and_no_descriptors_of_the_engine() {
+    let scratch = harness::Scratch::new("environment");
+    scratch.write(
+        "spy.py",
+        "import os, hydrofoil as foil\n\n@foil.model\ndef spy(x: foil.i64[\"n\"]) -> foil.str[\"n\"]:\n    fds = [os.readlink(f\"/proc/self/fd/{fd}\") for fd in os.listdir(\"/proc/self/fd\") if os.path.lexists(f\"/proc/self/fd/{fd}\")]\n    return [\" \".join(sorted(os.environ)) + \" | \" + \" \".join(fds)] * len(x)\n",
+    );
+    let mut command = harness::engine::command(&[&scratch.path("spy.py")]);
+    command.env("A_SECRET_OF_THE_ENGINE", "hunter2");
+    let engine = Engine::start_with(command, 1);
+    let body = r#"{"inputs": [{"name": "x", "shape": [1], "datatype": "INT64", "data": [1]}]}"#;
+    let said = engine.infer("spy", body).output(0)[0].as_str().expect("text").to_owned();
+    assert!(said.contains("FOIL_SOCKET") && !said.contains("A_SECRET"), "{said}");
+    let (_, descriptors) = said.split_once(" | ").expect("two parts");
+    let sockets = descriptors.matches("socket:").count();
+    assert_eq!(sockets, 1, "its own to the engine: {descriptors}");
+}

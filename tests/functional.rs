@@ -1,0 +1,6 @@
+//! What works: models, forms, datatypes, metadata, metrics, deadlines, drains.
+
+mod batching;
+mod commands;
+mod protocol;
+mod tensors;

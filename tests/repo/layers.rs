@@ -1,0 +1,134 @@
+//! Who may name what.
+
+use super::source::{files, production};
+
+/// A crate, and the only places that may name it.
+const CONFINED: [(&str, &[&str]); 9] = [
+    ("hyper", &["engine/src/api", "engine/src/observe/export.rs", "bench/"]),
+    ("hyper_util", &["engine/src/api", "engine/src/observe/export.rs", "bench/"]),
+    ("core_affinity", &["engine/src/threads.rs", "bench/src/threads.rs"]),
+    ("mimalloc", &["engine/src/main.rs", "gpu-containers/src/main.rs", "bench/src/main.rs"]),
+    ("flatbuffers", &["schemas/"]),
+    ("pyo3", &["python/"]),
+    ("prometheus_client", &["engine/src/observe/export.rs"]),
+    ("safetensors", &["gpu-containers/src/models/linear.rs"]),
+    ("loom", &["shm-rpc/src/sync.rs", "shm-rpc/src/ring/models.rs"]),
+];
+
+/// A room of the engine, and the rooms it must not import.
+const FORBIDDEN: [(&str, &[&str]); 9] = [
+    ("batch", &["api", "app", "dispatch", "fleet", "query", "observe", "config", "cli"]),
+    ("codec", &["api", "app", "dispatch", "fleet", "config", "cli", "batch"]),
+    ("observe", &["api", "app", "dispatch", "fleet", "config", "cli", "batch"]),
+    ("dispatch", &["api", "app", "fleet", "config", "cli"]),
+    ("query", &["api", "app", "batch", "config", "cli"]),
+    ("fleet", &["api", "app", "batch", "codec", "query"]),
+    ("api", &["app", "batch", "config", "cli"]),
+    ("config", &["api", "app", "batch", "dispatch", "fleet", "query", "observe"]),
+    ("threads", &["api", "app", "batch", "dispatch", "fleet", "query", "observe"]),
+];
+
+/// Files that may hold unsafe code: shared memory, the interpreter's glue, and one system call each.
+const UNSAFE: [&str; 9] = [
+    "shm-rpc/src/sync.rs",
+    "shm-rpc/src/segment.rs",
+    "shm-rpc/src/segment/memfd.rs",
+    "shm-rpc/src/engine_side.rs",
+    "shm-rpc/src/container_side.rs",
+    "python/src/memory.rs",
+    "engine/src/dispatch/lane/doorbell.rs",
+    "engine/src/fleet/launch/process.rs",
+    "bench/src/",
+];
+
+fn names(code: &str, krate: &str) -> bool {
+    let path = format!("{krate}::");
+    code.match_indices(&path).any(|(at, _)| {
+        !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':')
+    })
+}
+
+#[test]
+fn each_outside_world_is_named_in_its_own_place_only() {
+    for (krate, homes) in CONFINED {
+        let mut found = false;
+        for file in files().iter().filter(|file| !file.path.starts_with("tests/")) {
+            for (line, code) in file.code().filter(|(_, code)| names(code, krate)) {
+                found = true;
+                let home = homes.iter().any(|home| file.path.starts_with(home));
+                assert!(home, "{}:{line} names {krate}, which belongs to {homes:?}: {code}", file.path);
+            }
+        }
+        assert!(found, "{krate} is named nowhere: take it off the list");
+    }
+}
+
+#[test]
+fn rooms_import_along_the_walk_only() {
+    for file in production().iter().filter(|file| file.path.starts_with("engine/src/")) {
+        let room = file.path["engine/src/".len()..].split(['/', '.']).next().unwrap_or_default();
+        let Some((_, forbidden)) = FORBIDDEN.iter().find(|(it, _)| *it == room) else { continue };
+        for (line, code) in file.code() {
+            for other in *forbidden {
+                let wrong = code.contains(&format!("crate::{other}::"));
+                let allowed = ALLOWED.contains(&(file.path.as_str(), *other));
+                assert!(!wrong || allowed, "{}:{line}: {room} must not know {other}", file.path);
+            }
+        }
+    }
+}
+
+/// Imports against the grain, each with its reason.
+const ALLOWED: [(&str, &str); 8] = [
+    // The dispatcher drives the batcher, and hands what it needs to the fleet's messages: plain types.
+    ("engine/src/fleet/supervisor.rs", "config"),
+    ("engine/src/fleet/target.rs", "config"),
+    // Welcome sizes lanes; the bell's one unsafe call is shared.
+    ("engine/src/fleet/welcome.rs", "dispatch"),
+    // The corridor reads the catalog's snapshot.
+    ("engine/src/query/serve.rs", "fleet"),
+    ("engine/src/api/oip_http.rs", "fleet"),
+    ("engine/src/api/listener.rs", "fleet"),
+    ("engine/src/fleet/supervisor.rs", "dispatch"),
+    ("engine/src/fleet/catalog.rs", "dispatch"),
+];
+
+#[test]
+fn unsafe_code_stands_where_it_is_listed_only() {
+    for file in production() {
+        for (line, code) in file.code() {
+            let word = code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe");
+            let listed = UNSAFE.iter().any(|home| file.path.starts_with(home));
+            assert!(!word || listed, "{}:{line}: unsafe code belongs to {UNSAFE:?}", file.path);
+        }
+    }
+}
+
+#[test]
+fn only_clocks_read_the_clock() {
+    for file in production().iter().filter(|file| !file.path.starts_with("xtask/")) {
+        for (line, code) in file.code() {
+            let reads = code.contains("Instant::now(") || code.contains("SystemTime::now(");
+            assert!(!reads || file.path.ends_with("/clock.rs"), "{}:{line} reads the clock", file.path);
+        }
+    }
+}
+
+#[test]
+fn every_metric_and_error_kind_is_used_somewhere() {
+    let files = production();
+    let metrics = files.iter().find(|file| file.path.ends_with("observe/metrics.rs")).expect("it exists");
+    let kinds = metrics.code().filter_map(|(_, code)| {
+        let (kind, name) = code.trim().split_once(" = \"")?;
+        name.ends_with("\",").then_some(kind)
+    });
+    let mut count = 0;
+    for kind in kinds {
+        count += 1;
+        let used = files.iter().any(|file| {
+            file.path != metrics.path && file.code().any(|(_, code)| code.contains(&format!("ErrorKind::{kind}")))
+        });
+        assert!(used, "ErrorKind::{kind} is declared and never recorded");
+    }
+    assert!(count > 10, "the kinds were not found: {count}");
+}

@@ -1,0 +1,9 @@
+//! Starts whole engines on free ports and talks to them as a client would. Every wait has a watchdog.
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod engine;
+pub mod tensors;
+
+pub use client::{Client, Response};
+pub use engine::{Engine, Scratch};

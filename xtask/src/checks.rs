@@ -1,0 +1,102 @@
+//! The tests, what the continuous integration adds to them, and what only runs by night.
+
+use crate::demo::{Arguments, demo};
+use crate::lanes::Lanes;
+use crate::setup::{apt_install, setup};
+use crate::shell::{Done, cargo, command, root, run, target_dir, venv, works};
+
+/// Fuzz targets, each over bytes that come from outside.
+const FUZZ_TARGETS: [&str; 4] = ["json_request", "binary_request", "lane_reply", "handshake"];
+
+/// Seconds a fuzz target runs in `ci`, and in `nightly`.
+const FUZZ_SECONDS: u32 = 20;
+const FUZZ_SECONDS_NIGHTLY: u32 = 900;
+
+/// Property cases by night; tests have their own numbers otherwise.
+const PROPTEST_CASES_NIGHTLY: &str = "100000";
+
+pub fn test() -> Done {
+    let mut lanes = Lanes::default();
+    tests(&mut lanes);
+    lanes.finish()
+}
+
+pub fn ci() -> Done {
+    let mut lanes = Lanes::default();
+    lanes.run("format", || run(&mut cargo(&["fmt", "--all", "--check"])));
+    lanes.run("clippy", || {
+        let flags = ["--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+        run(cargo(&["clippy", "--quiet"]).args(flags))
+    });
+    tests(&mut lanes);
+    lanes.run("docs", docs);
+    lanes.run("generated code", || {
+        apt_install_unless("cmake", &["cmake", "g++"])?;
+        let arguments = ["run", "--quiet", "--package", "xtask", "--features", "codegen", "--"];
+        run(cargo(&arguments).args(["codegen", "--check"]))
+    });
+    fuzz(&mut lanes, FUZZ_SECONDS);
+    lanes.run("demo", || demo(&Arguments::default()));
+    lanes.finish()
+}
+
+pub fn nightly() -> Done {
+    let mut lanes = Lanes::default();
+    lanes.run("many properties", || {
+        let test = ["test", "--quiet", "--release", "--package", "engine", "--package", "schemas"];
+        run(cargo(&test).env("PROPTEST_CASES", PROPTEST_CASES_NIGHTLY))
+    });
+    if works(&mut cargo(&["deny", "--version"])) {
+        let check = ["deny", "--offline", "check", "bans", "licenses", "sources"];
+        lanes.run("dependencies", || run(&mut cargo(&check)));
+    } else {
+        lanes.skip("dependencies", "cargo-deny is not installed (cargo install --locked cargo-deny)");
+    }
+    fuzz(&mut lanes, FUZZ_SECONDS_NIGHTLY);
+    lanes.finish()
+}
+
+/// What `cargo xtask test` runs.
+fn tests(lanes: &mut Lanes) {
+    lanes.run("setup", setup);
+    lanes.run("rust", || {
+        let test = ["test", "--quiet", "--workspace", "--exclude", "tests", "--locked"];
+        run(&mut cargo(&test))
+    });
+    lanes.run("loom", || {
+        let directory = target_dir().join("loom");
+        let mut test = cargo(&["test", "--quiet", "--package", "shm-rpc", "--lib", "--release"]);
+        test.arg("--target-dir").arg(directory);
+        run(test.env("RUSTFLAGS", "--cfg loom").env("LOOM_MAX_PREEMPTIONS", "3"))
+    });
+    lanes.run("python", || {
+        run(command(venv("python"), &["-m", "pytest", "-q", "-p", "no:cacheprovider"]).arg("python"))
+    });
+    lanes.run("integration", || run(&mut cargo(&["test", "--package", "tests", "--locked"])));
+}
+
+fn docs() -> Done {
+    let doc = ["doc", "--quiet", "--workspace", "--no-deps", "--locked"];
+    run(cargo(&doc).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// Coverage-guided, on stable: without a sanitizer, for panics, hangs and runaway memory.
+fn fuzz(lanes: &mut Lanes, seconds: u32) {
+    lanes.run("fuzz", || {
+        apt_install_unless("g++", &["g++"])?;
+        if !works(&mut cargo(&["fuzz", "--version"])) {
+            run(&mut cargo(&["install", "--quiet", "--locked", "cargo-fuzz"]))?;
+        }
+        for target in FUZZ_TARGETS {
+            let mut fuzz = cargo(&["fuzz", "run", "--sanitizer", "none", target, "--"]);
+            fuzz.args([&format!("-max_total_time={seconds}"), "-rss_limit_mb=2048", "-timeout=10"]);
+            // Its own toolchain flags would otherwise meet those of the workspace's configuration.
+            run(fuzz.current_dir(root()).arg("-print_final_stats=0"))?;
+        }
+        Ok(())
+    });
+}
+
+fn apt_install_unless(program: &str, packages: &[&str]) -> Done {
+    if works(&mut command(program, &["--version"])) { Ok(()) } else { apt_install(packages) }
+}
