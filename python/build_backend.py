@@ -17,6 +17,9 @@ SCRIPTS = HERE / "hydrofoil.data" / "scripts"
 # Program in the wheel, and the package it is built from.
 PROGRAMS = {"foil": "engine", "foil-container": "gpu-containers", "foil-bench": "bench"}
 
+# maturin refuses to say even the metadata while the folder of data is missing.
+SCRIPTS.mkdir(parents=True, exist_ok=True)
+
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     collect_programs()

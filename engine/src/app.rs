@@ -184,7 +184,10 @@ impl Engine {
             tracing::error!("a core's thread ended before the drain");
         }
         if ended.await.is_err() {
-            tracing::error!(?bound, "the drain took longer than limits.drain_s; what is left is abandoned");
+            tracing::error!(
+                ?bound,
+                "the drain took longer than limits.drain_s; what is left is abandoned"
+            );
         }
     }
 }
@@ -270,7 +273,8 @@ struct SocketDirectory {
 impl SocketDirectory {
     fn make() -> io::Result<SocketDirectory> {
         use std::os::unix::fs::DirBuilderExt;
-        let root = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+        let root =
+            std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
         let root = if root.is_dir() { root } else { std::env::temp_dir() };
         let path = root.join(format!("hydrofoil-{}", std::process::id()));
         // Left by an engine that was killed and had our number: nobody can be using it.

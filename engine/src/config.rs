@@ -94,9 +94,13 @@ pub enum ConfigError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("{path}: {message}")]
     Parse { path: PathBuf, message: String },
-    #[error("give at least one TARGET: a Python file with a model, or a model repository directory")]
+    #[error(
+        "give at least one TARGET: a Python file with a model, or a model repository directory"
+    )]
     NoTarget,
-    #[error("--name goes with a single target, {count} were given; put models in a repository to name them")]
+    #[error(
+        "--name goes with a single target, {count} were given; put models in a repository to name them"
+    )]
     NameForMany { count: usize },
     #[error("'{text}' is no duration; write a number and us, ms, s or m, as in 20ms")]
     Duration { text: String },
@@ -322,7 +326,9 @@ mod tests {
     fn relations_between_settings_are_checked() {
         let error = |flags| Config::resolve(flags, &[0, 1]).unwrap_err().to_string();
         assert!(error(flags(&[])).contains("TARGET"));
-        assert!(error(Serve { name: Some("x".into()), ..flags(&["a.py", "b.py"]) }).contains("single"));
+        assert!(
+            error(Serve { name: Some("x".into()), ..flags(&["a.py", "b.py"]) }).contains("single")
+        );
         assert!(error(Serve { cores: Some(vec![7]), ..flags(&["a.py"]) }).contains("CPU 7"));
         assert!(error(Serve { cores: Some(vec![1, 1]), ..flags(&["a.py"]) }).contains("twice"));
     }

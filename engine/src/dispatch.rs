@@ -82,7 +82,7 @@ impl fmt::Debug for ReplicaLane {
 /// From the supervisor to a dispatcher.
 #[derive(Debug)]
 pub enum ControlMsg {
-    ReplicaUp(ReplicaLane),
+    ReplicaUp(Box<ReplicaLane>),
     ReplicaDown {
         replica: ReplicaId,
         incarnation: Incarnation,

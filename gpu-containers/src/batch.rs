@@ -144,7 +144,10 @@ impl Outputs {
     }
 
     /// Places every output behind the header of a reply slot.
-    pub fn place(&self, specs: &[TensorSpec]) -> Result<(Vec<Placement>, u32), schemas::SchemaError> {
+    pub fn place(
+        &self,
+        specs: &[TensorSpec],
+    ) -> Result<(Vec<Placement>, u32), schemas::SchemaError> {
         let mut layout = Layout::new();
         let mut placements = Vec::with_capacity(specs.len());
         for (output, spec) in self.all.iter().zip(specs) {
@@ -167,7 +170,8 @@ impl Outputs {
         for (output, placement) in self.all.iter().zip(placements) {
             side.write_reply(request, placement.offset, &output.data)?;
             if !output.offsets.is_empty() {
-                let table: Vec<u8> = output.offsets.iter().flat_map(|it| it.to_le_bytes()).collect();
+                let table: Vec<u8> =
+                    output.offsets.iter().flat_map(|it| it.to_le_bytes()).collect();
                 side.write_reply(request, placement.offsets_at, &table)?;
             }
         }
@@ -191,5 +195,8 @@ fn mismatch(output: &Output, spec: &TensorSpec, rows: u32) -> Option<String> {
         return None;
     }
     let (name, shape) = (&spec.name, &output.shape);
-    Some(format!("output '{name}' has shape {shape:?} for {rows} rows, {:?} is declared", spec.dims))
+    Some(format!(
+        "output '{name}' has shape {shape:?} for {rows} rows, {:?} is declared",
+        spec.dims
+    ))
 }

@@ -86,12 +86,8 @@ fn join(
     nonce: u64,
     spec: &ModelSpec,
 ) -> Result<ContainerSide, ServeError> {
-    let hello = Hello {
-        schema_version: SCHEMA_VERSION,
-        abi_hash: ABI_HASH,
-        nonce,
-        spec: spec.clone(),
-    };
+    let hello =
+        Hello { schema_version: SCHEMA_VERSION, abi_hash: ABI_HASH, nonce, spec: spec.clone() };
     session.send(&encode_from_container(&FromContainer::Hello(hello)))?;
     let mut buffer = vec![0; MESSAGE_BYTES_MAX];
     let (len, fds) = session.recv_lane(&mut buffer)?;
@@ -210,7 +206,11 @@ impl Worker {
         Ok(Answer { status: Status::Ok, header_bytes: bytes.len() as u32, total_bytes })
     }
 
-    fn write_failure(&mut self, request: &Request, failure: &Failure) -> Result<Answer, ServeError> {
+    fn write_failure(
+        &mut self,
+        request: &Request,
+        failure: &Failure,
+    ) -> Result<Answer, ServeError> {
         let bytes = self.writer.failure(self.header.batch_id, failure)?;
         self.side.write_reply(request, 0, bytes)?;
         let header_bytes = bytes.len() as u32;

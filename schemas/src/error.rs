@@ -23,7 +23,9 @@ pub enum SchemaError {
     OutsideSlot { slot_bytes: u32 },
     #[error("the batch takes more than a slot can address; send fewer rows")]
     SlotOverflow,
-    #[error("the offsets of a variable-length tensor do not rise from 0 to the {values_bytes} bytes of values")]
+    #[error(
+        "the offsets of a variable-length tensor do not rise from 0 to the {values_bytes} bytes of values"
+    )]
     BadOffsets { values_bytes: u32 },
     #[error("a header of {bytes} bytes exceeds {max}; declare fewer tensors", max = crate::predict::HEADER_BYTES_MAX)]
     HeaderTooLarge { bytes: usize },

@@ -56,8 +56,11 @@ impl HeaderWriter {
 
     pub fn request(&mut self, header: &BatchHeader) -> Result<&[u8], SchemaError> {
         let tensors = self.tensors(header)?;
-        let args =
-            fb::RequestArgs { batch_id: header.batch_id, rows: header.rows, tensors: Some(tensors) };
+        let args = fb::RequestArgs {
+            batch_id: header.batch_id,
+            rows: header.rows,
+            tensors: Some(tensors),
+        };
         let root = fb::Request::create(&mut self.builder, &args);
         self.builder.finish_minimal(root);
         self.finished()
@@ -87,10 +90,7 @@ impl HeaderWriter {
         self.finished()
     }
 
-    fn tensors(
-        &mut self,
-        header: &BatchHeader,
-    ) -> Result<Vectors, SchemaError> {
+    fn tensors(&mut self, header: &BatchHeader) -> Result<Vectors, SchemaError> {
         wire::count(header.tensors.len())?;
         self.builder.reset();
         let placements: smallvec::SmallVec<[_; 8]> = header

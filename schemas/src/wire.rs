@@ -19,7 +19,11 @@ pub(crate) fn options(apparent_bytes_max: usize) -> VerifierOptions {
 type Tables<'a, T> = Vector<'a, ForwardsUOffset<T>>;
 
 pub(crate) fn count(tables: usize) -> Result<usize, SchemaError> {
-    if tables > TENSORS_MAX { Err(SchemaError::TooManyTensors { count: tables }) } else { Ok(tables) }
+    if tables > TENSORS_MAX {
+        Err(SchemaError::TooManyTensors { count: tables })
+    } else {
+        Ok(tables)
+    }
 }
 
 pub(crate) fn dtype(value: fb::DType) -> Result<DType, SchemaError> {

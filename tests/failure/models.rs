@@ -26,7 +26,8 @@ fn ask(engine: &Engine, code: f32) -> harness::Response {
 
 /// The neighbour model and the model itself answer.
 fn all_fine(engine: &Engine) {
-    let body = json!({"inputs": [{"name": "matrix", "shape": [1, 1], "datatype": "FP32", "data": [2]}]});
+    let body =
+        json!({"inputs": [{"name": "matrix", "shape": [1, 1], "datatype": "FP32", "data": [2]}]});
     assert_eq!(engine.infer("trace", &body.to_string()).output(0), json!([2.0]));
     assert_eq!(ask(engine, 0.0).output(0), json!([1.0]));
 }
@@ -126,7 +127,9 @@ fn a_full_queue_answers_503_with_retry_after() {
     let refused: Vec<_> = answers.iter().filter(|answer| answer.status == 503).collect();
     assert!(!refused.is_empty() && refused.len() < 16);
     for answer in refused {
-        assert!(answer.header("retry-after").is_some_and(|it| it.parse::<u32>().is_ok_and(|s| s >= 1)));
+        assert!(
+            answer.header("retry-after").is_some_and(|it| it.parse::<u32>().is_ok_and(|s| s >= 1))
+        );
         assert!(answer.header("retry-after-ms").is_some());
     }
     assert_eq!(ask(&engine, 0.0).status, 200);

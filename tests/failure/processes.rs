@@ -26,13 +26,19 @@ fn killed_containers_are_replaced_under_load_and_every_request_is_answered() {
             .collect();
         for _ in 0..3 {
             let before = engine.metric("foil_requests_total{model=\"moody\"");
-            wait_until("load flows", || engine.metric("foil_requests_total{model=\"moody\"") > before + 20.0);
+            wait_until("load flows", || {
+                engine.metric("foil_requests_total{model=\"moody\"") > before + 20.0
+            });
             let container = engine.containers()[0];
             kill(container, Signal::KILL);
-            wait_until("another takes its place", || engine.containers().first().is_some_and(|&it| it != container));
+            wait_until("another takes its place", || {
+                engine.containers().first().is_some_and(|&it| it != container)
+            });
         }
         let before = engine.metric("foil_requests_total{model=\"moody\"");
-        wait_until("load flows again", || engine.metric("foil_requests_total{model=\"moody\"") > before + 20.0);
+        wait_until("load flows again", || {
+            engine.metric("foil_requests_total{model=\"moody\"") > before + 20.0
+        });
         done.store(true, std::sync::atomic::Ordering::Relaxed);
         assert!(clients.into_iter().all(|client| client.join().expect("no panic") > 0));
     });

@@ -77,12 +77,16 @@ fn a_lying_header_length_is_refused() {
 fn oversized_and_truncated_bodies_end_their_connection_only() {
     let engine = Engine::start(&[&model("moody.py")], 1);
     let mut large = engine.client();
-    large.send(b"POST /v2/models/moody/infer HTTP/1.1\r\nHost: t\r\nContent-Length: 99999999999\r\n\r\n");
+    large.send(
+        b"POST /v2/models/moody/infer HTTP/1.1\r\nHost: t\r\nContent-Length: 99999999999\r\n\r\n",
+    );
     let answer = large.read().expect("an answer before the body");
     assert_eq!(answer.status, 413);
     assert!(answer.error().contains("67108864"), "{}", answer.error());
     let mut cut = engine.client();
-    cut.send(b"POST /v2/models/moody/infer HTTP/1.1\r\nHost: t\r\nContent-Length: 100\r\n\r\n{\"in");
+    cut.send(
+        b"POST /v2/models/moody/infer HTTP/1.1\r\nHost: t\r\nContent-Length: 100\r\n\r\n{\"in",
+    );
     cut.close_sending();
     assert!(cut.read().is_none_or(|answer| answer.status == 400), "there is nobody to run it for");
     fine(&engine);

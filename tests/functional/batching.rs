@@ -12,7 +12,12 @@ const KEEP: f32 = 11.0;
 /// Asks from `count` clients at once.
 fn together<T: Send>(count: usize, ask: impl Fn(usize) -> T + Sync) -> Vec<T> {
     std::thread::scope(|scope| {
-        let asking: Vec<_> = (0..count).map(|index| { let ask = &ask; scope.spawn(move || ask(index)) }).collect();
+        let asking: Vec<_> = (0..count)
+            .map(|index| {
+                let ask = &ask;
+                scope.spawn(move || ask(index))
+            })
+            .collect();
         asking.into_iter().map(|thread| thread.join().expect("no panic")).collect()
     })
 }
@@ -44,7 +49,8 @@ fn replicas_share_the_work_and_each_answer_reaches_who_asked() {
         engine.metric(r#"foil_replicas{model="who""#) == 2.0
     });
     let pids = together(24, |index| {
-        let body = json!({"inputs": [{"name": "x", "shape": [1], "datatype": "INT64", "data": [index]}]});
+        let body =
+            json!({"inputs": [{"name": "x", "shape": [1], "datatype": "INT64", "data": [index]}]});
         let answer = engine.infer("who", &body.to_string());
         assert_eq!(answer.output(0), json!([index]));
         answer.output(1)[0].as_i64().expect("a pid")
@@ -61,7 +67,11 @@ fn a_hard_deadline_is_answered_504_while_the_model_still_runs() {
     let late = engine.client().post("/v2/models/moody/infer", &headers, body.as_bytes());
     assert_eq!(late.status, 504, "{}", late.text());
     let with_parameter = body.replacen('{', r#"{"parameters": {"timeout": 1000},"#, 1);
-    assert_eq!(engine.infer("moody", &with_parameter).status, 504, "1000 µs, while a batch of 300 ms runs");
+    assert_eq!(
+        engine.infer("moody", &with_parameter).status,
+        504,
+        "1000 µs, while a batch of 300 ms runs"
+    );
     assert_eq!(engine.infer("moody", &rows(&[[0.0, 1.0]])).status, 200, "the model goes on");
 }
 
@@ -86,7 +96,12 @@ fn sigterm_under_load_loses_nothing_accepted() {
                 scope.spawn(|| {
                     let mut client = engine.client();
                     let body = rows(&[[0.0, 1.0]]);
-                    let request = harness::client::bytes_of("POST", "/v2/models/moody/infer", &[], body.as_bytes());
+                    let request = harness::client::bytes_of(
+                        "POST",
+                        "/v2/models/moody/infer",
+                        &[],
+                        body.as_bytes(),
+                    );
                     for _ in 0..100_000 {
                         use std::io::Write;
                         if client.stream.write_all(&request).is_err() {
@@ -104,7 +119,9 @@ fn sigterm_under_load_loses_nothing_accepted() {
                 })
             })
             .collect();
-        harness::engine::wait_until("load flows", || asked.load(std::sync::atomic::Ordering::Relaxed) > 200);
+        harness::engine::wait_until("load flows", || {
+            asked.load(std::sync::atomic::Ordering::Relaxed) > 200
+        });
         engine.signal(Signal::TERM);
         clients.into_iter().map(|client| client.join().expect("no panic")).sum::<usize>()
     });

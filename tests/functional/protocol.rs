@@ -8,12 +8,19 @@ use serde_json::json;
 fn health_metadata_and_versions_are_told() {
     let engine = Engine::start(&[&model("moody.py")], 1);
     let mut client = engine.client();
-    for path in ["/v2/health/live", "/v2/health/ready", "/v2/models/moody/ready", "/v2/models/moody/versions/1/ready"] {
+    for path in [
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/v2/models/moody/ready",
+        "/v2/models/moody/versions/1/ready",
+    ] {
         assert_eq!(client.get(path).status, 200, "{path}");
     }
     let server = client.get("/v2").json();
     assert_eq!(server["name"], "hydrofoil");
-    assert!(server["extensions"].as_array().is_some_and(|it| it.contains(&json!("binary_tensor_data"))));
+    assert!(
+        server["extensions"].as_array().is_some_and(|it| it.contains(&json!("binary_tensor_data")))
+    );
     let metadata = client.get("/v2/models/moody").json();
     let x = json!({"name": "x", "datatype": "FP32", "shape": [-1, 2]});
     assert_eq!(metadata["inputs"], json!([x]));
@@ -32,14 +39,18 @@ fn a_repository_serves_every_version_and_the_newest_by_default() {
     }
     scratch.write("which/model.toml", "max_batch = 3\nreplicas = 2\n");
     let engine = Engine::start(&[&scratch.path("")], 2);
-    let body = json!({"inputs": [{"name": "x", "shape": [1], "datatype": "INT64", "data": [9]}]}).to_string();
+    let body = json!({"inputs": [{"name": "x", "shape": [1], "datatype": "INT64", "data": [9]}]})
+        .to_string();
     assert_eq!(engine.infer("which", &body).output(0), json!([2]));
     assert_eq!(engine.infer("which/versions/1", &body).output(0), json!([1]));
-    let too_many = json!({"inputs": [{"name": "x", "shape": [4], "datatype": "INT64", "data": [1, 2, 3, 4]}]});
+    let too_many =
+        json!({"inputs": [{"name": "x", "shape": [4], "datatype": "INT64", "data": [1, 2, 3, 4]}]});
     let refused = engine.infer("which", &too_many.to_string());
     assert_eq!(refused.status, 400, "max_batch of model.toml holds");
     assert!(refused.error().contains('3'), "{}", refused.error());
-    harness::engine::wait_until("both replicas of both versions run", || engine.containers().len() == 4);
+    harness::engine::wait_until("both replicas of both versions run", || {
+        engine.containers().len() == 4
+    });
 }
 
 #[test]

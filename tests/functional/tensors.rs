@@ -14,13 +14,43 @@ fn every_datatype() -> Vec<(&'static str, &'static str, Vec<u8>, Option<Value>)>
     vec![
         ("bool_", "BOOL", vec![0, 1, 1, 0], Some(json!([false, true, true, false]))),
         ("u8", "UINT8", vec![0, 1, 128, 255], Some(json!([0, 1, 128, 255]))),
-        ("u16", "UINT16", le(&[0, 1, 2, u16::MAX], u16::to_le_bytes), Some(json!([0, 1, 2, u16::MAX]))),
-        ("u32", "UINT32", le(&[0, 1, 2, u32::MAX], u32::to_le_bytes), Some(json!([0, 1, 2, u32::MAX]))),
-        ("u64", "UINT64", le(&[0, 1, 2, u64::MAX], u64::to_le_bytes), Some(json!([0, 1, 2, u64::MAX]))),
+        (
+            "u16",
+            "UINT16",
+            le(&[0, 1, 2, u16::MAX], u16::to_le_bytes),
+            Some(json!([0, 1, 2, u16::MAX])),
+        ),
+        (
+            "u32",
+            "UINT32",
+            le(&[0, 1, 2, u32::MAX], u32::to_le_bytes),
+            Some(json!([0, 1, 2, u32::MAX])),
+        ),
+        (
+            "u64",
+            "UINT64",
+            le(&[0, 1, 2, u64::MAX], u64::to_le_bytes),
+            Some(json!([0, 1, 2, u64::MAX])),
+        ),
         ("i8", "INT8", le(&[-128, -1, 0, 127], i8::to_le_bytes), Some(json!([-128, -1, 0, 127]))),
-        ("i16", "INT16", le(&[i16::MIN, -1, 0, 9], i16::to_le_bytes), Some(json!([i16::MIN, -1, 0, 9]))),
-        ("i32", "INT32", le(&[i32::MIN, -1, 0, 9], i32::to_le_bytes), Some(json!([i32::MIN, -1, 0, 9]))),
-        ("i64", "INT64", le(&[i64::MIN, -1, 0, 9], i64::to_le_bytes), Some(json!([i64::MIN, -1, 0, 9]))),
+        (
+            "i16",
+            "INT16",
+            le(&[i16::MIN, -1, 0, 9], i16::to_le_bytes),
+            Some(json!([i16::MIN, -1, 0, 9])),
+        ),
+        (
+            "i32",
+            "INT32",
+            le(&[i32::MIN, -1, 0, 9], i32::to_le_bytes),
+            Some(json!([i32::MIN, -1, 0, 9])),
+        ),
+        (
+            "i64",
+            "INT64",
+            le(&[i64::MIN, -1, 0, 9], i64::to_le_bytes),
+            Some(json!([i64::MIN, -1, 0, 9])),
+        ),
         ("f16", "FP16", vec![0, 0, 0, 0x3c, 0, 0xc0, 0xff, 0x7b], None),
         (
             "f32",
@@ -43,8 +73,10 @@ fn every_datatype() -> Vec<(&'static str, &'static str, Vec<u8>, Option<Value>)>
 fn every_datatype_comes_back_unchanged_in_binary() {
     let engine = Engine::start(&[&model("echo_all.py")], 1);
     let all = every_datatype();
-    let tensors: Vec<Tensor<'_>> =
-        all.iter().map(|(name, dtype, bytes, _)| (*name, *dtype, &[2u64, 2][..], bytes.clone())).collect();
+    let tensors: Vec<Tensor<'_>> = all
+        .iter()
+        .map(|(name, dtype, bytes, _)| (*name, *dtype, &[2u64, 2][..], bytes.clone()))
+        .collect();
     let outputs = ask_binary(&mut engine.client(), "echo_all", &tensors);
     assert_eq!(outputs.len(), all.len());
     for ((name, _, bytes, _), (output, got)) in all.iter().zip(&outputs) {

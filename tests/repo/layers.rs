@@ -43,9 +43,8 @@ const UNSAFE: [&str; 9] = [
 
 fn names(code: &str, krate: &str) -> bool {
     let path = format!("{krate}::");
-    code.match_indices(&path).any(|(at, _)| {
-        !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':')
-    })
+    code.match_indices(&path)
+        .any(|(at, _)| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'))
 }
 
 #[test]
@@ -56,7 +55,11 @@ fn each_outside_world_is_named_in_its_own_place_only() {
             for (line, code) in file.code().filter(|(_, code)| names(code, krate)) {
                 found = true;
                 let home = homes.iter().any(|home| file.path.starts_with(home));
-                assert!(home, "{}:{line} names {krate}, which belongs to {homes:?}: {code}", file.path);
+                assert!(
+                    home,
+                    "{}:{line} names {krate}, which belongs to {homes:?}: {code}",
+                    file.path
+                );
             }
         }
         assert!(found, "{krate} is named nowhere: take it off the list");
@@ -97,7 +100,8 @@ const ALLOWED: [(&str, &str); 8] = [
 fn unsafe_code_stands_where_it_is_listed_only() {
     for file in production() {
         for (line, code) in file.code() {
-            let word = code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe");
+            let word =
+                code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe");
             let listed = UNSAFE.iter().any(|home| file.path.starts_with(home));
             assert!(!word || listed, "{}:{line}: unsafe code belongs to {UNSAFE:?}", file.path);
         }
@@ -109,7 +113,11 @@ fn only_clocks_read_the_clock() {
     for file in production().iter().filter(|file| !file.path.starts_with("xtask/")) {
         for (line, code) in file.code() {
             let reads = code.contains("Instant::now(") || code.contains("SystemTime::now(");
-            assert!(!reads || file.path.ends_with("/clock.rs"), "{}:{line} reads the clock", file.path);
+            assert!(
+                !reads || file.path.ends_with("/clock.rs"),
+                "{}:{line} reads the clock",
+                file.path
+            );
         }
     }
 }
@@ -117,7 +125,8 @@ fn only_clocks_read_the_clock() {
 #[test]
 fn every_metric_and_error_kind_is_used_somewhere() {
     let files = production();
-    let metrics = files.iter().find(|file| file.path.ends_with("observe/metrics.rs")).expect("it exists");
+    let metrics =
+        files.iter().find(|file| file.path.ends_with("observe/metrics.rs")).expect("it exists");
     let kinds = metrics.code().filter_map(|(_, code)| {
         let (kind, name) = code.trim().split_once(" = \"")?;
         name.ends_with("\",").then_some(kind)
@@ -126,7 +135,8 @@ fn every_metric_and_error_kind_is_used_somewhere() {
     for kind in kinds {
         count += 1;
         let used = files.iter().any(|file| {
-            file.path != metrics.path && file.code().any(|(_, code)| code.contains(&format!("ErrorKind::{kind}")))
+            file.path != metrics.path
+                && file.code().any(|(_, code)| code.contains(&format!("ErrorKind::{kind}")))
         });
         assert!(used, "ErrorKind::{kind} is declared and never recorded");
     }

@@ -77,8 +77,18 @@ fn functions_and_files_keep_their_limits_and_the_yardsticks_are_printed() {
     let mut sizes: Vec<_> = files.iter().map(|file| file.lines.len()).collect();
     sizes.sort_unstable();
     let at = |sorted: &[usize], share: f64| sorted[(sorted.len() as f64 * share) as usize];
-    println!("function lines  median {}  p90 {}  of {}", at(&lengths, 0.5), at(&lengths, 0.9), lengths.len());
-    println!("file lines      median {}  p90 {}  of {}", at(&sizes, 0.5), at(&sizes, 0.9), sizes.len());
+    println!(
+        "function lines  median {}  p90 {}  of {}",
+        at(&lengths, 0.5),
+        at(&lengths, 0.9),
+        lengths.len()
+    );
+    println!(
+        "file lines      median {}  p90 {}  of {}",
+        at(&sizes, 0.5),
+        at(&sizes, 0.9),
+        sizes.len()
+    );
     assert!(lengths.len() > 300, "the scanner finds functions: {}", lengths.len());
     assert!(too_long.is_empty(), "{too_long:#?}");
 }
@@ -96,8 +106,16 @@ fn production_code_never_unwraps() {
 
 #[test]
 fn modules_lie_beside_their_directories_and_have_telling_names() {
-    const EMPTY_NAMES: [&str; 8] =
-        ["mod.rs", "utils.rs", "util.rs", "helpers.rs", "common.rs", "misc.rs", "manager.rs", "service.rs"];
+    const EMPTY_NAMES: [&str; 8] = [
+        "mod.rs",
+        "utils.rs",
+        "util.rs",
+        "helpers.rs",
+        "common.rs",
+        "misc.rs",
+        "manager.rs",
+        "service.rs",
+    ];
     for file in files() {
         let name = file.path.rsplit('/').next().unwrap_or_default();
         assert!(!EMPTY_NAMES.contains(&name), "{}: name the idea", file.path);
@@ -106,7 +124,9 @@ fn modules_lie_beside_their_directories_and_have_telling_names() {
 
 #[test]
 fn modules_open_with_what_they_are_for() {
-    for file in files().iter().filter(|file| !file.is_generated() && !file.path.ends_with("/tests.rs")) {
+    for file in
+        files().iter().filter(|file| !file.is_generated() && !file.path.ends_with("/tests.rs"))
+    {
         let first = file.lines.iter().find(|line| !line.is_empty() && !line.starts_with("#!"));
         let told = first.is_some_and(|line| line.starts_with("//!"));
         assert!(told, "{} does not say what it is for", file.path);
@@ -115,20 +135,48 @@ fn modules_open_with_what_they_are_for() {
 
 #[test]
 fn the_documents_are_there_and_short_enough() {
-    for name in ["README.md", "ARCHITECTURE.md", "STYLE.md", "CHANGELOG.md", "LICENSE", "bench/RESULTS.md"] {
-        let text = std::fs::read_to_string(root().join(name)).unwrap_or_else(|_| panic!("{name} is missing"));
+    for name in
+        ["README.md", "ARCHITECTURE.md", "STYLE.md", "CHANGELOG.md", "LICENSE", "bench/RESULTS.md"]
+    {
+        let text = std::fs::read_to_string(root().join(name))
+            .unwrap_or_else(|_| panic!("{name} is missing"));
         assert!(!text.is_empty());
     }
-    let architecture = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("it is there");
+    let architecture =
+        std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("it is there");
     assert!(architecture.lines().count() <= ARCHITECTURE_LINES_MAX);
 }
 
 #[test]
 fn nothing_but_the_house_lies_at_the_top() {
     const HOUSE: [&str; 27] = [
-        ".cargo", ".ci", ".git", ".gitignore", ".venv", "ARCHITECTURE.md", "CHANGELOG.md", "Cargo.lock",
-        "Cargo.toml", "LICENSE", "README.md", "STYLE.md", "bench", "clippy.toml", "deny.toml", "docs", "engine",
-        "fuzz", "gpu-containers", "python", "rustfmt.toml", "schemas", "shm-rpc", "target", "tests", "xtask", "shared",
+        ".cargo",
+        ".ci",
+        ".git",
+        ".gitignore",
+        ".venv",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "Cargo.lock",
+        "Cargo.toml",
+        "LICENSE",
+        "README.md",
+        "STYLE.md",
+        "bench",
+        "clippy.toml",
+        "deny.toml",
+        "docs",
+        "engine",
+        "fuzz",
+        "gpu-containers",
+        "python",
+        "rustfmt.toml",
+        "schemas",
+        "shm-rpc",
+        "target",
+        "tests",
+        "xtask",
+        "shared",
     ];
     for entry in std::fs::read_dir(root()).expect("the root is readable").flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();

@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 
 use harness::engine::root;
 
-pub struct File {
+pub(super) struct File {
     /// From the root, with slashes.
-    pub path: String,
+    pub(super) path: String,
     /// Lines before `#[cfg(test)] mod tests {`.
-    pub lines: Vec<String>,
+    pub(super) lines: Vec<String>,
 }
 
 impl File {
-    pub fn is_test(&self) -> bool {
+    pub(super) fn is_test(&self) -> bool {
         let path = &self.path;
         ["tests/", "benches/", "examples/", "fuzz/"].iter().any(|start| path.starts_with(start))
             || path.contains("/tests/")
@@ -21,21 +21,31 @@ impl File {
                 && !path.starts_with("gpu-containers/")
     }
 
-    pub fn is_generated(&self) -> bool {
+    pub(super) fn is_generated(&self) -> bool {
         self.path.contains("/generated/")
     }
 
     /// Code of a line, without its comment.
-    pub fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+    pub(super) fn code(&self) -> impl Iterator<Item = (usize, &str)> {
         let code = |line: &'_ str| line.find("//").unwrap_or(line.len());
         self.lines.iter().enumerate().map(move |(index, line)| (index + 1, &line[..code(line)]))
     }
 }
 
 /// Every Rust file of the workspace, in order.
-pub fn files() -> Vec<File> {
+pub(super) fn files() -> Vec<File> {
     let mut paths = Vec::new();
-    for top in ["engine", "shm-rpc", "schemas", "gpu-containers", "python", "bench", "tests", "xtask", "fuzz"] {
+    for top in [
+        "engine",
+        "shm-rpc",
+        "schemas",
+        "gpu-containers",
+        "python",
+        "bench",
+        "tests",
+        "xtask",
+        "fuzz",
+    ] {
         collect(&root().join(top), &mut paths);
     }
     paths.sort();
@@ -43,7 +53,7 @@ pub fn files() -> Vec<File> {
 }
 
 /// Those that ship: neither tests nor generated.
-pub fn production() -> Vec<File> {
+pub(super) fn production() -> Vec<File> {
     files().into_iter().filter(|file| !file.is_test() && !file.is_generated()).collect()
 }
 
@@ -61,7 +71,12 @@ fn collect(directory: &Path, into: &mut Vec<PathBuf>) {
 fn read(path: &Path) -> File {
     let text = std::fs::read_to_string(path).expect("a source file is text");
     let all: Vec<String> = text.lines().map(str::to_owned).collect();
-    let tests = |window: &[String]| window[0].trim().starts_with("#[cfg(") && window[0].contains("test") && window[1].contains("mod ") && window[1].ends_with('{');
+    let tests = |window: &[String]| {
+        window[0].trim().starts_with("#[cfg(")
+            && window[0].contains("test")
+            && window[1].contains("mod ")
+            && window[1].ends_with('{')
+    };
     let cut = all.windows(2).position(tests).unwrap_or(all.len());
     let shown = path.strip_prefix(root()).expect("below the root").display().to_string();
     File { path: shown, lines: all[..cut].to_vec() }

@@ -30,7 +30,8 @@ impl Response {
     }
 
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     /// The sentence of an error answer.
@@ -94,19 +95,26 @@ impl Client {
                 break at + 4;
             }
             if self.fill() == 0 {
-                assert!(self.unread.is_empty(), "cut off: {}", String::from_utf8_lossy(&self.unread));
+                assert!(
+                    self.unread.is_empty(),
+                    "cut off: {}",
+                    String::from_utf8_lossy(&self.unread)
+                );
                 return None;
             }
         };
-        let head = String::from_utf8(self.unread.drain(..head_end).collect()).expect("a head is text");
+        let head =
+            String::from_utf8(self.unread.drain(..head_end).collect()).expect("a head is text");
         let mut lines = head.trim_end().split("\r\n");
         let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
         let headers: Vec<_> = lines
             .filter_map(|line| line.split_once(':'))
             .map(|(key, value)| (key.to_owned(), value.trim().to_owned()))
             .collect();
-        let mut response = Response { status: status.expect("a status"), headers, body: Vec::new() };
-        let length = response.header("content-length").map_or(0, |it| it.parse().expect("a length"));
+        let mut response =
+            Response { status: status.expect("a status"), headers, body: Vec::new() };
+        let length =
+            response.header("content-length").map_or(0, |it| it.parse().expect("a length"));
         while self.unread.len() < length {
             assert!(self.fill() > 0, "the body was cut off");
         }

@@ -39,14 +39,16 @@ pub struct Scratch(pub PathBuf);
 
 impl Scratch {
     pub fn new(name: &str) -> Scratch {
-        let path = std::env::temp_dir().join(format!("hydrofoil-test-{}-{name}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("hydrofoil-test-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&path).expect("a temporary directory");
         Scratch(path)
     }
 
     pub fn write(&self, path: &str, text: &str) {
         let path = self.0.join(path);
-        std::fs::create_dir_all(path.parent().expect("inside the scratch directory")).expect("made");
+        std::fs::create_dir_all(path.parent().expect("inside the scratch directory"))
+            .expect("made");
         std::fs::write(path, text).expect("written");
     }
 
@@ -100,7 +102,11 @@ impl Engine {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut engine = Engine { child, http: nowhere, metrics: nowhere, said };
         wait_until("the engine is ready", || {
-            assert!(engine.child.try_wait().expect("waits").is_none(), "it ended: {}", engine.said());
+            assert!(
+                engine.child.try_wait().expect("waits").is_none(),
+                "it ended: {}",
+                engine.said()
+            );
             engine.said().lines().filter(|line| line.starts_with("ready ")).count() == models
         });
         let said = engine.said();

@@ -27,7 +27,11 @@ pub fn binary(tensors: &[Tensor<'_>]) -> (Vec<u8>, usize) {
 }
 
 /// Asks in binary and returns each output's bytes by name.
-pub fn ask_binary(client: &mut Client, model: &str, tensors: &[Tensor<'_>]) -> Vec<(String, Vec<u8>)> {
+pub fn ask_binary(
+    client: &mut Client,
+    model: &str,
+    tensors: &[Tensor<'_>],
+) -> Vec<(String, Vec<u8>)> {
     let (body, header) = binary(tensors);
     let length = header.to_string();
     let headers = [("Inference-Header-Content-Length", length.as_str())];

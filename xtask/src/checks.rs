@@ -15,13 +15,13 @@ const FUZZ_SECONDS_NIGHTLY: u32 = 900;
 /// Property cases by night; tests have their own numbers otherwise.
 const PROPTEST_CASES_NIGHTLY: &str = "100000";
 
-pub fn test() -> Done {
+pub(crate) fn test() -> Done {
     let mut lanes = Lanes::default();
     tests(&mut lanes);
     lanes.finish()
 }
 
-pub fn ci() -> Done {
+pub(crate) fn ci() -> Done {
     let mut lanes = Lanes::default();
     lanes.run("format", || run(&mut cargo(&["fmt", "--all", "--check"])));
     lanes.run("clippy", || {
@@ -40,7 +40,7 @@ pub fn ci() -> Done {
     lanes.finish()
 }
 
-pub fn nightly() -> Done {
+pub(crate) fn nightly() -> Done {
     let mut lanes = Lanes::default();
     lanes.run("many properties", || {
         let test = ["test", "--quiet", "--release", "--package", "engine", "--package", "schemas"];
@@ -50,7 +50,10 @@ pub fn nightly() -> Done {
         let check = ["deny", "--offline", "check", "bans", "licenses", "sources"];
         lanes.run("dependencies", || run(&mut cargo(&check)));
     } else {
-        lanes.skip("dependencies", "cargo-deny is not installed (cargo install --locked cargo-deny)");
+        lanes.skip(
+            "dependencies",
+            "cargo-deny is not installed (cargo install --locked cargo-deny)",
+        );
     }
     fuzz(&mut lanes, FUZZ_SECONDS_NIGHTLY);
     lanes.finish()
@@ -70,7 +73,8 @@ fn tests(lanes: &mut Lanes) {
         run(test.env("RUSTFLAGS", "--cfg loom").env("LOOM_MAX_PREEMPTIONS", "3"))
     });
     lanes.run("python", || {
-        run(command(venv("python"), &["-m", "pytest", "-q", "-p", "no:cacheprovider"]).arg("python"))
+        run(command(venv("python"), &["-m", "pytest", "-q", "-p", "no:cacheprovider"])
+            .arg("python"))
     });
     lanes.run("integration", || run(&mut cargo(&["test", "--package", "tests", "--locked"])));
 }

@@ -3,13 +3,13 @@
 use crate::shell::Done;
 
 #[cfg(not(feature = "codegen"))]
-pub fn codegen(_check: bool) -> Done {
+pub(crate) fn codegen(_check: bool) -> Done {
     let command = "cargo run --package xtask --features codegen -- codegen";
     Err(format!("this xtask was built without flatc; use: {command}"))
 }
 
 #[cfg(feature = "codegen")]
-pub fn codegen(check: bool) -> Done {
+pub(crate) fn codegen(check: bool) -> Done {
     let made = make()?;
     let committed = crate::shell::root().join("schemas/src/generated/schema.rs");
     if !check {

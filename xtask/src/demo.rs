@@ -15,7 +15,7 @@ const READY_WAIT: Duration = Duration::from_secs(120);
 const LINES_MAX: usize = 1024;
 
 #[derive(Debug, Default, clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Stay up afterwards, and print lines to copy.
     #[arg(long)]
     serve: bool,
@@ -26,7 +26,7 @@ pub struct Arguments {
 
 const MODELS: [&str; 3] = ["forest", "logistic", "logistic_native"];
 
-pub fn demo(arguments: &Arguments) -> Done {
+pub(crate) fn demo(arguments: &Arguments) -> Done {
     setup()?;
     let directory = target_dir().join("demo");
     let directory = directory.to_string_lossy();
@@ -82,7 +82,10 @@ impl Engine {
                     said.push(line);
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    return Err(format!("the engine was not ready within {READY_WAIT:?}:\n{}", said.join("\n")));
+                    return Err(format!(
+                        "the engine was not ready within {READY_WAIT:?}:\n{}",
+                        said.join("\n")
+                    ));
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(format!("the engine ended:\n{}", said.join("\n")));
@@ -97,7 +100,9 @@ impl Engine {
         let python = "import numpy as np, json, urllib.request as u; from sklearn.datasets import load_digits; x = load_digits().data[:1]";
         println!("\nStill serving. Try:\n");
         println!("  curl {url}/v2/models/logistic_native");
-        println!("  .venv/bin/python -c '{python}; print(json.load(u.urlopen(\"{url}/v2/models/forest/infer\", json.dumps({{\"inputs\": [{{\"name\": \"x\", \"shape\": [1, 64], \"datatype\": \"FP64\", \"data\": x.tolist()}}]}}).encode())))'");
+        println!(
+            "  .venv/bin/python -c '{python}; print(json.load(u.urlopen(\"{url}/v2/models/forest/infer\", json.dumps({{\"inputs\": [{{\"name\": \"x\", \"shape\": [1, 64], \"datatype\": \"FP64\", \"data\": x.tolist()}}]}}).encode())))'"
+        );
         println!("\nCtrl-C ends it.");
         let ended = self.child.wait().map_err(|error| format!("cannot wait for foil: {error}"))?;
         if ended.success() { Ok(()) } else { Err(format!("foil ended with {ended}")) }

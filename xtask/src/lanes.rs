@@ -12,14 +12,14 @@ enum Ended {
 }
 
 #[derive(Default)]
-pub struct Lanes {
+pub(crate) struct Lanes {
     ended: Vec<(&'static str, Duration, Ended)>,
 }
 
 impl Lanes {
     /// Runs a lane. A failure does not keep the others from running.
     #[expect(clippy::disallowed_methods, reason = "timing the lanes is the point")]
-    pub fn run(&mut self, name: &'static str, lane: impl FnOnce() -> Done) {
+    pub(crate) fn run(&mut self, name: &'static str, lane: impl FnOnce() -> Done) {
         println!("\n── {name} ──");
         let began = Instant::now();
         let ended = match lane() {
@@ -30,13 +30,13 @@ impl Lanes {
     }
 
     /// Says that a lane can't run here, and why.
-    pub fn skip(&mut self, name: &'static str, why: &str) {
+    pub(crate) fn skip(&mut self, name: &'static str, why: &str) {
         println!("\n── {name} ──\nskipped: {why}");
         self.ended.push((name, Duration::ZERO, Ended::Skipped(why.to_owned())));
     }
 
     /// The table and the summary line; an error when a lane failed.
-    pub fn finish(self) -> Done {
+    pub(crate) fn finish(self) -> Done {
         println!("\nlane                 seconds  result");
         for (name, took, ended) in &self.ended {
             let result = match ended {

@@ -4,7 +4,7 @@ use crate::setup::setup;
 use crate::shell::{Done, command, run, target_dir, venv, works};
 
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Interleaved pairs of each comparison.
     #[arg(long, default_value_t = 7)]
     pairs: u32,
@@ -16,11 +16,16 @@ pub struct Arguments {
     json: bool,
 }
 
-pub fn overhead(arguments: &Arguments) -> Done {
+pub(crate) fn overhead(arguments: &Arguments) -> Done {
     setup()?;
     let mut bench = command(venv("foil-bench"), &["overhead"]);
     bench.arg("--foil").arg(venv("foil")).arg("--python").arg(venv("python"));
-    bench.args(["--pairs", &arguments.pairs.to_string(), "--seconds", &arguments.seconds.to_string()]);
+    bench.args([
+        "--pairs",
+        &arguments.pairs.to_string(),
+        "--seconds",
+        &arguments.seconds.to_string(),
+    ]);
     if arguments.json {
         bench.arg("--json");
     }

@@ -15,7 +15,7 @@ const SOURCES: [&str; 7] =
 
 const PYTHON_LEAST: (u32, u32) = (3, 11);
 
-pub fn setup() -> Done {
+pub(crate) fn setup() -> Done {
     system_packages()?;
     make_venv()?;
     install_packages()?;
@@ -39,7 +39,7 @@ fn system_packages() -> Done {
 }
 
 /// Installs Debian packages as root; otherwise says which to install.
-pub fn apt_install(packages: &[&str]) -> Done {
+pub(crate) fn apt_install(packages: &[&str]) -> Done {
     if packages.is_empty() {
         return Ok(());
     }
@@ -84,7 +84,7 @@ fn install_packages() -> Done {
 }
 
 /// Installs into `.venv/`.
-pub fn pip(packages: &[&str]) -> Done {
+pub(crate) fn pip(packages: &[&str]) -> Done {
     let quiet = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
     run(command(venv("python"), &quiet).args(packages))
 }
@@ -114,7 +114,8 @@ fn newest(path: &Path) -> Option<SystemTime> {
         let source = path.extension().is_some_and(|it| kinds.iter().any(|kind| it == *kind));
         return modified(path).filter(|_| source);
     }
-    let left_behind = ["target", "hydrofoil.data", "__pycache__", "build", ".pytest_cache", "tests"];
+    let left_behind =
+        ["target", "hydrofoil.data", "__pycache__", "build", ".pytest_cache", "tests"];
     if left_behind.iter().any(|name| path.ends_with(name)) {
         return None;
     }

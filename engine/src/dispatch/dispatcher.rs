@@ -184,7 +184,8 @@ impl Dispatcher {
     }
 
     fn take_control(&mut self, now: Time) {
-        while let Some(message) = self.received_control.take().or_else(|| self.control.try_recv().ok())
+        while let Some(message) =
+            self.received_control.take().or_else(|| self.control.try_recv().ok())
         {
             self.handle_control(now, message);
             self.carry_out(now);
@@ -193,17 +194,16 @@ impl Dispatcher {
 
     fn handle_control(&mut self, now: Time, message: ControlMsg) {
         match message {
-            ControlMsg::ReplicaUp(up) => self.replica_up(now, up),
+            ControlMsg::ReplicaUp(up) => self.replica_up(now, *up),
             ControlMsg::ReplicaDown { replica, incarnation, last_output } => {
                 self.take_replies(now);
                 self.lose_replica(now, replica, incarnation, last_output);
             }
             ControlMsg::Unavailable { reason, retry_after } => {
-                self.answer_waiting(now, &TaskError::NoReplica {
-                    model: self.name.clone(),
-                    reason,
-                    retry_after,
-                });
+                self.answer_waiting(
+                    now,
+                    &TaskError::NoReplica { model: self.name.clone(), reason, retry_after },
+                );
             }
             ControlMsg::Drain(done) => self.draining = Some(done),
         }
@@ -382,7 +382,8 @@ impl Dispatcher {
         let Cause::Answered { outputs, departed, replied, model } = &self.cause else {
             unreachable!("the batcher answers tasks only for the batch whose reply is at hand")
         };
-        let first_row = departed.first_row_of(id).expect("the batcher answers only tasks of the batch it sent");
+        let first_row =
+            departed.first_row_of(id).expect("the batcher answers only tasks of the batch it sent");
         let rows = task.inputs.rows;
         let outputs =
             outputs.iter().map(|whole| rows_of(whole, departed.rows, first_row, rows)).collect();
@@ -406,7 +407,11 @@ impl Dispatcher {
     fn kill(&mut self, now: Time, replica: ReplicaId) {
         if let Some(index) = self.lanes.iter().position(|lane| lane.replica == replica) {
             let limit = Duration::from_micros(self.spec.batch_timeout_us);
-            self.end_lane_because(now, index, format!("a batch took longer than batch_timeout ({limit:?})"));
+            self.end_lane_because(
+                now,
+                index,
+                format!("a batch took longer than batch_timeout ({limit:?})"),
+            );
         }
     }
 

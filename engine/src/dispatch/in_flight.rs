@@ -62,9 +62,10 @@ impl Departed {
     /// Where a task's rows start in the batch. Tasks mostly depart in the order of their ids.
     pub fn first_row_of(&self, id: TaskId) -> Option<u32> {
         let by_id = self.tasks.binary_search_by_key(&id, |&(task, _)| task);
-        by_id.ok().map(|index| self.tasks[index].1).or_else(|| {
-            self.tasks.iter().find(|&&(task, _)| task == id).map(|&(_, row)| row)
-        })
+        by_id
+            .ok()
+            .map(|index| self.tasks[index].1)
+            .or_else(|| self.tasks.iter().find(|&&(task, _)| task == id).map(|&(_, row)| row))
     }
 }
 

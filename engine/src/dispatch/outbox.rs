@@ -105,6 +105,9 @@ mod tests {
             tickets.push(ticket);
         }
         let answered = tickets.iter_mut().filter_map(|ticket| ticket.try_recv().ok()).count();
-        assert_eq!(answered, 2, "the first waits in the mailbox, the others were completed directly");
+        assert_eq!(
+            answered, 2,
+            "the first waits in the mailbox, the others were completed directly"
+        );
     }
 }

@@ -71,7 +71,9 @@ impl LogTail {
 fn forward(budget: &mut Budget, now: Time, prefix: &str, line: &str) {
     match budget.spend(now) {
         Spent::Within => eprintln!("[{prefix}] {line}"),
-        Spent::First => eprintln!("[{prefix}] … prints more than {FORWARD_LINES_MAX} lines a second, the rest is dropped"),
+        Spent::First => eprintln!(
+            "[{prefix}] … prints more than {FORWARD_LINES_MAX} lines a second, the rest is dropped"
+        ),
         Spent::Over => {}
     }
 }

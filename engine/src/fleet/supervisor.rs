@@ -27,8 +27,8 @@ use crate::clock::{Clock, Time};
 use crate::config::Limits;
 use crate::dispatch::handle::ModelHandle;
 use crate::dispatch::{
-    CONTROL_MESSAGES_MAX, ControlMsg, CoreLinks, CoreMsg, FleetEvent, HANDOFF_TASKS_MAX, ModelSetup,
-    ReplicaLane,
+    CONTROL_MESSAGES_MAX, ControlMsg, CoreLinks, CoreMsg, FleetEvent, HANDOFF_TASKS_MAX,
+    ModelSetup, ReplicaLane,
 };
 use crate::ids::{CoreId, Incarnation, ReplicaId};
 
@@ -71,7 +71,9 @@ pub enum LifeError {
     LoadLate { seconds: u64 },
     #[error("it declares another model than before; restart foil to serve a changed file")]
     Changed,
-    #[error("a model named '{name}' version {version} is served already; give one of them another --name")]
+    #[error(
+        "a model named '{name}' version {version} is served already; give one of them another --name"
+    )]
     NameTaken { name: String, version: u64 },
     #[error("{0}")]
     Fault(String),
@@ -313,7 +315,8 @@ impl Keeper {
             ended = process.ended() => return Err(ended.map_or_else(LifeError::Wait, LifeError::Exited)),
             _ = stopping.wait_for(|stopping| *stopping) => return Err(LifeError::Stopping),
         };
-        self.tell(ControlMsg::ReplicaUp(ReplicaLane { replica: self.replica, incarnation, side })).await;
+        let up = ReplicaLane { replica: self.replica, incarnation, side };
+        self.tell(ControlMsg::ReplicaUp(Box::new(up))).await;
         Ok(guest)
     }
 
@@ -341,7 +344,9 @@ impl Keeper {
 
     fn name(&self) -> String {
         let known = self.model.established.get().map(|known| known.handle.name.to_string());
-        known.or_else(|| self.model.target.name.as_deref().map(str::to_owned)).unwrap_or_else(|| "model".into())
+        known
+            .or_else(|| self.model.target.name.as_deref().map(str::to_owned))
+            .unwrap_or_else(|| "model".into())
     }
 
     /// The first hello makes the model; later ones must say the same.

@@ -25,8 +25,13 @@ pub struct Target {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Program {
     /// `file.py` or `file.py:Class`, the file absolute.
-    Python { target: String },
-    Native { kind: String, directory: PathBuf },
+    Python {
+        target: String,
+    },
+    Native {
+        kind: String,
+        directory: PathBuf,
+    },
 }
 
 impl Target {
@@ -163,7 +168,9 @@ fn check(path: &Path, toml: &ModelToml) -> Result<(), TargetError> {
             wrong(format!("kind is {kind:?}; a native model is one of {NATIVE_KINDS:?}"))
         }
         (None | Some("python"), Some(_)) => wrong("kind goes with runtime = \"native\"".into()),
-        (Some(other), _) => wrong(format!("runtime '{other}' does not exist; use python or native")),
+        (Some(other), _) => {
+            wrong(format!("runtime '{other}' does not exist; use python or native"))
+        }
     }
 }
 

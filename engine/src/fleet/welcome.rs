@@ -40,13 +40,19 @@ pub enum WelcomeError {
     Message(#[from] schemas::SchemaError),
     #[error("it sent another message than the handshake expects")]
     OutOfOrder,
-    #[error("it speaks schema version {theirs}, this engine {ours}; install one version of hydrofoil")]
+    #[error(
+        "it speaks schema version {theirs}, this engine {ours}; install one version of hydrofoil"
+    )]
     SchemaVersion { ours: u32, theirs: u32 },
-    #[error("its shared-memory layout differs from this engine's; install one version of hydrofoil")]
+    #[error(
+        "its shared-memory layout differs from this engine's; install one version of hydrofoil"
+    )]
     Abi,
     #[error("it does not know its nonce: another process connected")]
     Nonce,
-    #[error("a batch of max_batch {rows} takes {bytes} bytes, more than limits.slot_bytes_max = {limit}; lower max_batch or raise the limit")]
+    #[error(
+        "a batch of max_batch {rows} takes {bytes} bytes, more than limits.slot_bytes_max = {limit}; lower max_batch or raise the limit"
+    )]
     SlotTooSmall { rows: u32, bytes: u64, limit: u32 },
     #[error("{message}")]
     LoadFailed { message: String },
@@ -104,7 +110,9 @@ impl Guest {
     pub async fn hello(&mut self, nonce: u64) -> Result<ModelSpec, WelcomeError> {
         let hello = match self.receive().await? {
             FromContainer::Hello(hello) => hello,
-            FromContainer::LoadFailed { message } => return Err(WelcomeError::LoadFailed { message }),
+            FromContainer::LoadFailed { message } => {
+                return Err(WelcomeError::LoadFailed { message });
+            }
             FromContainer::Ready => return Err(WelcomeError::OutOfOrder),
         };
         let checked = check_hello(&hello, nonce);
@@ -116,7 +124,8 @@ impl Guest {
 
     /// Tells the container why; it may be gone already.
     fn refuse(&mut self, error: &WelcomeError) {
-        let message = lifecycle::encode_from_engine(&FromEngine::Refused { message: error.to_string() });
+        let message =
+            lifecycle::encode_from_engine(&FromEngine::Refused { message: error.to_string() });
         if let Err(error) = self.session.send(&message) {
             tracing::debug!(%error, "a refused container did not hear why");
         }
@@ -152,7 +161,10 @@ impl Guest {
 
 fn check_hello(hello: &lifecycle::Hello, nonce: u64) -> Result<(), WelcomeError> {
     if hello.schema_version != SCHEMA_VERSION {
-        return Err(WelcomeError::SchemaVersion { ours: SCHEMA_VERSION, theirs: hello.schema_version });
+        return Err(WelcomeError::SchemaVersion {
+            ours: SCHEMA_VERSION,
+            theirs: hello.schema_version,
+        });
     }
     if hello.abi_hash != ABI_HASH {
         return Err(WelcomeError::Abi);
@@ -184,7 +196,10 @@ fn slot_bytes(tensors: &[TensorSpec], rows: u32, limit: u32) -> Result<u32, Welc
     for tensor in tensors {
         let padding = 2 * TENSOR_ALIGN as u64;
         match row_bytes(tensor) {
-            Some(row) => bytes = bytes.saturating_add(row.saturating_mul(rows.into())).saturating_add(padding),
+            Some(row) => {
+                bytes =
+                    bytes.saturating_add(row.saturating_mul(rows.into())).saturating_add(padding)
+            }
             None => variable = true,
         }
     }

@@ -71,7 +71,8 @@ impl Collector for Scrape {
 impl Scrape {
     fn requests(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Requests that got a prediction";
-        let mut family = encoder.encode_descriptor("foil_requests", help, None, MetricType::Counter)?;
+        let mut family =
+            encoder.encode_descriptor("foil_requests", help, None, MetricType::Counter)?;
         for (model, counts) in &self.models {
             put_counter(&mut family, &labels(model), counts.answered)?;
         }
@@ -79,8 +80,10 @@ impl Scrape {
     }
 
     fn errors(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Requests that got none, by cause; those that concern no model have an empty one";
-        let mut family = encoder.encode_descriptor("foil_errors", help, None, MetricType::Counter)?;
+        let help =
+            "Requests that got none, by cause; those that concern no model have an empty one";
+        let mut family =
+            encoder.encode_descriptor("foil_errors", help, None, MetricType::Counter)?;
         let nobody = (Arc::from(""), Version(0));
         for kind in ErrorKind::ALL {
             for (model, counts) in &self.models {
@@ -250,7 +253,9 @@ mod tests {
     use crate::observe::stages::CoreRecorder;
 
     fn line<'a>(page: &'a str, start: &str) -> &'a str {
-        page.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("no {start}\n{page}"))
+        page.lines()
+            .find(|line| line.starts_with(start))
+            .unwrap_or_else(|| panic!("no {start}\n{page}"))
     }
 
     #[test]
@@ -268,9 +273,14 @@ mod tests {
         let page = page(cores.iter().map(|core| core.snapshot()).collect()).unwrap();
         let model = r#"{model="digits",version="1",device="cpu""#;
         assert!(line(&page, &format!("foil_requests_total{model}")).ends_with(" 2"));
-        assert!(line(&page, &format!(r#"foil_errors_total{model},code="queue_full""#)).ends_with(" 2"));
+        assert!(
+            line(&page, &format!(r#"foil_errors_total{model},code="queue_full""#)).ends_with(" 2")
+        );
         assert!(line(&page, &format!("foil_batch_size_sum{model}")).ends_with(" 8.0"));
-        assert!(line(&page, &format!(r#"foil_stage_seconds_count{model},stage="total""#)).ends_with(" 2"));
+        assert!(
+            line(&page, &format!(r#"foil_stage_seconds_count{model},stage="total""#))
+                .ends_with(" 2")
+        );
         assert!(line(&page, r#"foil_http_connections{core="1"}"#).ends_with(" 1"));
         assert!(page.contains(r#"code="unknown_path"} 1"#));
         assert!(page.contains(r#"le="+Inf""#), "quantiles need the last bucket");

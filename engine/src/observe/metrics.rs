@@ -72,8 +72,8 @@ error_kinds! {
 /// Upper bounds of a stage's buckets, seconds. Two to a factor of about 2.5: from half of what the fastest stage takes
 /// to the longest wait we allow by default.
 pub const STAGE_BOUNDS_S: [f64; 18] = [
-    10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1, 0.25,
-    0.5, 1.0, 5.0, 30.0,
+    10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1,
+    0.25, 0.5, 1.0, 5.0, 30.0,
 ];
 
 /// Upper bounds of batch sizes, rows.

@@ -12,11 +12,13 @@ use super::metrics::{BATCH_ROWS_BOUNDS, ErrorKind, Histogram, STAGE_BOUNDS_S, St
 use crate::ids::{CoreId, Version};
 use crate::query::types::Timings;
 
+type ByModel = HashMap<(Arc<str>, Version), Rc<ModelRecorder>>;
+
 /// All that one core records.
 #[derive(Debug)]
 pub struct CoreRecorder {
     core: CoreId,
-    models: RefCell<HashMap<(Arc<str>, Version), Rc<ModelRecorder>>>,
+    models: RefCell<ByModel>,
     /// Errors that concern no model: unknown paths and names, slow or oversized requests.
     errors: RefCell<[u64; ErrorKind::COUNT]>,
     connections: Cell<u64>,

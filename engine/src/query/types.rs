@@ -105,7 +105,9 @@ pub struct Prediction {
 pub enum TaskError {
     #[error("the model's queue is full; retry after the time given, or add replicas")]
     QueueFull { retry_after: Duration },
-    #[error("the inputs take {bytes} bytes, more than the {limit} bytes one batch of this model can carry; send fewer rows or raise slot_bytes_max")]
+    #[error(
+        "the inputs take {bytes} bytes, more than the {limit} bytes one batch of this model can carry; send fewer rows or raise slot_bytes_max"
+    )]
     TooLarge { bytes: u64, limit: u64 },
     #[error("the deadline passed before the model could answer; allow more time or send less load")]
     DeadlinePassed,
@@ -117,9 +119,13 @@ pub enum TaskError {
     InputRefused { message: Arc<str> },
     #[error("the model's output does not match what it declares: {message}")]
     BadOutput { message: Arc<str> },
-    #[error("the model's process ended while it ran this request, twice; the request may be what ends it. Last output: {last_output}")]
+    #[error(
+        "the model's process ended while it ran this request, twice; the request may be what ends it. Last output: {last_output}"
+    )]
     ReplicaLost { last_output: Arc<str> },
-    #[error("the model did not answer within its batch_timeout of {limit:?}; it was stopped and restarted")]
+    #[error(
+        "the model did not answer within its batch_timeout of {limit:?}; it was stopped and restarted"
+    )]
     BatchTimeout { limit: Duration },
     #[error("the engine is shutting down; send the request to another one")]
     Draining,

@@ -56,7 +56,8 @@ fn freeze_examples() {
     let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/golden");
     let mut writer = HeaderWriter::new();
     std::fs::create_dir_all(golden).unwrap();
-    let write = |name: &str, bytes: &[u8]| std::fs::write(format!("{golden}/{name}"), bytes).unwrap();
+    let write =
+        |name: &str, bytes: &[u8]| std::fs::write(format!("{golden}/{name}"), bytes).unwrap();
     write("request.bin", writer.request(&header()).unwrap());
     write("reply.bin", writer.reply(&header()).unwrap());
     write("failure.bin", writer.failure(9, &failure("frozen")).unwrap());

@@ -1,5 +1,8 @@
 //! Descriptors the runtime watches for us. The one unsafe call of the dispatcher.
-#![expect(unsafe_code, reason = "tokio asks for a promise about the descriptor that only its owner can give")]
+#![expect(
+    unsafe_code,
+    reason = "tokio asks for a promise about the descriptor that only its owner can give"
+)]
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};

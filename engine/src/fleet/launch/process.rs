@@ -51,7 +51,10 @@ impl Programs {
             path.exists().then_some(path)
         };
         let find = |name: &str| beside(name).unwrap_or_else(|| PathBuf::from(name));
-        Programs { python: python.unwrap_or_else(|| find("python3")), native: find("foil-container") }
+        Programs {
+            python: python.unwrap_or_else(|| find("python3")),
+            native: find("foil-container"),
+        }
     }
 }
 

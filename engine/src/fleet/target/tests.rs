@@ -5,7 +5,8 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new(name: &str) -> Scratch {
-        let path = std::env::temp_dir().join(format!("hydrofoil-target-{}-{name}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("hydrofoil-target-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Scratch(path)
     }
