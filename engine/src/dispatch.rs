@@ -17,6 +17,7 @@ use crate::ids::{CoreId, Incarnation, ReplicaId, Version};
 use crate::observe::stages::{CoreRecorder, CoreSnapshot};
 use crate::query::types::TaskResult;
 
+pub mod cause;
 pub mod dispatcher;
 pub mod handle;
 pub mod in_flight;

@@ -17,7 +17,9 @@ impl File {
         ["tests/", "benches/", "examples/", "fuzz/"].iter().any(|start| path.starts_with(start))
             || path.contains("/tests/")
             || path.contains("/examples/")
-            || ["/tests.rs", "/laws.rs", "/models.rs"].iter().any(|end| path.ends_with(end))
+            || ["/tests.rs", "/laws.rs", "/models.rs", "/test_server.rs"]
+                .iter()
+                .any(|end| path.ends_with(end))
                 && !path.starts_with("gpu-containers/")
     }
 

@@ -99,8 +99,12 @@ fn install_wheel() -> Done {
         return Ok(());
     }
     eprintln!("setup: building the wheel (several minutes the first time)");
+    let cannot = |error| format!("cannot write {}: {error}", stamp.display());
+    // Dated before the build: a source that changes meanwhile makes another wheel next time.
+    let begun = stamp.with_extension("begun");
+    fs::write(&begun, "").map_err(cannot)?;
     pip(&["--force-reinstall", "--no-deps", "./python"])?;
-    fs::write(&stamp, "").map_err(|error| format!("cannot write {}: {error}", stamp.display()))
+    fs::rename(&begun, &stamp).map_err(cannot)
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {

@@ -18,9 +18,10 @@ use schemas::predict::{Failure, FailureKind};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
 
+use super::cause::{Answered, Cause};
 use super::handle::Submission;
 use super::in_flight::{Accepted, Departed, InFlight};
-use super::lane::shm::{ShmLane, rows_of};
+use super::lane::shm::ShmLane;
 use super::lane::{Batch, LaneError, Reply, payload_bytes_max};
 use super::outbox::Outbox;
 use super::{ControlMsg, Core, FleetEvent, ModelSetup, ReplicaLane};
@@ -28,19 +29,11 @@ use crate::batch::{Batcher, BatcherConfig, Effect, Leave, Outcome, Refusal, Task
 use crate::clock::{Clock, Time};
 use crate::ids::{BatchId, Incarnation, ReplicaId, TaskId, Version};
 use crate::observe::stages::ModelRecorder;
-use crate::query::types::{Prediction, TaskError, TaskResult, Tensor, Timings};
+use crate::query::types::TaskError;
 
 /// Submissions moved into the queue in one turn; more wait in the hand-off for the next, so that replies and
 /// connections on this core are not held up by a flood.
 const SUBMISSIONS_PER_TURN_MAX: usize = 1024;
-
-/// Why tasks leave in the event being handled, beyond what the batcher says.
-enum Cause {
-    None,
-    Answered { outputs: Vec<Tensor>, departed: Departed, replied: Time, model: Duration },
-    Failed(Arc<str>),
-    ReplicaLost(Arc<str>),
-}
 
 pub struct Dispatcher {
     name: Arc<str>,
@@ -271,7 +264,7 @@ impl Dispatcher {
         let outcome = match reply.outcome {
             Ok(outputs) => {
                 let model = reply.model.min(service);
-                self.cause = Cause::Answered { outputs, departed, replied: now, model };
+                self.cause = Cause::Answered(Answered { outputs, departed, replied: now, model });
                 Outcome::Answered { service }
             }
             Err(failure) => self.failed(failure, service),
@@ -363,12 +356,12 @@ impl Dispatcher {
     fn leave(&mut self, id: TaskId, why: Leave) {
         let Some(task) = self.in_flight.leave(id) else { return };
         let result = match why {
-            Leave::Answered => self.prediction(id, &task),
+            Leave::Answered => Ok(self.cause.prediction(id, &task)),
             Leave::DeadlinePassed => Err(TaskError::DeadlinePassed),
-            Leave::Raised => Err(TaskError::ModelRaised { message: self.failure_message() }),
-            Leave::Refused => Err(TaskError::InputRefused { message: self.failure_message() }),
-            Leave::BadOutput => Err(TaskError::BadOutput { message: self.failure_message() }),
-            Leave::Lost => Err(TaskError::ReplicaLost { last_output: self.failure_message() }),
+            Leave::Raised => Err(TaskError::ModelRaised { message: self.cause.message() }),
+            Leave::Refused => Err(TaskError::InputRefused { message: self.cause.message() }),
+            Leave::BadOutput => Err(TaskError::BadOutput { message: self.cause.message() }),
+            Leave::Lost => Err(TaskError::ReplicaLost { last_output: self.cause.message() }),
             Leave::TimedOut => Err(TaskError::BatchTimeout {
                 limit: Duration::from_micros(self.spec.batch_timeout_us),
             }),
@@ -376,31 +369,6 @@ impl Dispatcher {
             Leave::Cancelled => return,
         };
         self.outbox.put(task.reply, result);
-    }
-
-    fn prediction(&self, id: TaskId, task: &Accepted) -> TaskResult {
-        let Cause::Answered { outputs, departed, replied, model } = &self.cause else {
-            unreachable!("the batcher answers tasks only for the batch whose reply is at hand")
-        };
-        let first_row =
-            departed.first_row_of(id).expect("the batcher answers only tasks of the batch it sent");
-        let rows = task.inputs.rows;
-        let outputs =
-            outputs.iter().map(|whole| rows_of(whole, departed.rows, first_row, rows)).collect();
-        let timings = Timings {
-            queue: departed.at.since(task.submitted),
-            lane: replied.since(departed.at).saturating_sub(*model),
-            model: *model,
-            batch_rows: departed.rows,
-        };
-        Ok(Prediction { outputs, timings })
-    }
-
-    fn failure_message(&self) -> Arc<str> {
-        match &self.cause {
-            Cause::Failed(message) | Cause::ReplicaLost(message) => message.clone(),
-            Cause::None | Cause::Answered { .. } => Arc::from("no further detail"),
-        }
     }
 
     /// A batch overran its time: the replica is stopped, and what it had is settled as a loss.
