@@ -1,6 +1,8 @@
-//! Newtypes for every number that names something, so that one can't be passed for another.
+//! Newtypes for every number that names something, so that one can't be passed for another; and the map they key.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
@@ -44,3 +46,28 @@ id!(
     /// Equal keys may share a batch: dtypes and all non-batch dimensions are the same.
     ShapeKey(u64)
 );
+
+/// A map by one of the engine's own numbers.
+pub type ById<Id, T> = HashMap<Id, T, BuildHasherDefault<IdHasher>>;
+
+/// Hashes the engine's own consecutive numbers: no attacker chooses them, so one multiplication will do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        // 2^64 / golden ratio, odd: Fibonacci hashing (Knuth, TAOCP 3, 6.4). The rotation brings the well-mixed
+        // high bits down to where the table takes its bucket from.
+        self.0 = (self.0 ^ id).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(26);
+    }
+}

@@ -1,11 +1,8 @@
 //! Every accepted task that has not left yet, by id.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-
 use super::TaskView;
 use crate::clock::Time;
-use crate::ids::{ShapeKey, TaskId};
+use crate::ids::{ById, ShapeKey, TaskId};
 
 /// What decides about a task; copied freely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,26 +48,4 @@ pub(super) struct Task {
     pub(super) suspect: bool,
 }
 
-pub(super) type TaskTable = HashMap<TaskId, Task, BuildHasherDefault<IdHasher>>;
-
-/// Hashes the engine's own consecutive numbers: no attacker chooses them, so one multiplication will do.
-#[derive(Default)]
-pub(super) struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, id: u64) {
-        // 2^64 / golden ratio, odd: Fibonacci hashing (Knuth, TAOCP 3, 6.4). The rotation brings the well-mixed
-        // high bits down to where the table takes its bucket from.
-        self.0 = (self.0 ^ id).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(26);
-    }
-}
+pub(super) type TaskTable = ById<TaskId, Task>;

@@ -2,36 +2,10 @@
 //! A task is in the table from acceptance until it leaves; the rows stay here until its last answer, so that a
 //! lost replica costs no data.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-
 use super::handle::ReplyTo;
 use crate::clock::Time;
-use crate::ids::{BatchId, ReplicaId, TaskId};
+use crate::ids::{BatchId, ById, ReplicaId, TaskId};
 use crate::query::types::TaskInputs;
-
-/// Hashes the engine's own consecutive numbers: no attacker chooses them, so one multiplication will do.
-#[derive(Default)]
-pub struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, id: u64) {
-        // 2^64 / golden ratio, odd: Fibonacci hashing (Knuth, TAOCP 3, 6.4).
-        self.0 = (self.0 ^ id).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(26);
-    }
-}
-
-type ById<Id, T> = HashMap<Id, T, BuildHasherDefault<IdHasher>>;
 
 /// A task between acceptance and its one answer.
 #[derive(Debug)]
