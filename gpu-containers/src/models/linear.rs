@@ -1,6 +1,6 @@
 //! A linear classifier: `score = coef · x + intercept`, the label of the largest score.
 //!
-//! Weights from `model.safetensors`: `coef` f64 [classes, features], `intercept` f64 [classes], `classes` i64 [classes].
+//! Weights from `model.safetensors`: `coef` f64 (classes × features), `intercept` f64 and `classes` i64 (one a class).
 //! The first of equal scores wins, as NumPy's argmax has it.
 
 use std::path::Path;
