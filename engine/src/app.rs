@@ -1,8 +1,10 @@
 //! The composition root: build, spawn, drain. Nothing else knows every room.
 
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, IsTerminal};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -268,27 +270,50 @@ impl CoreSeed {
     }
 }
 
-/// A private directory for the replicas' sockets, removed with the engine.
+/// A private directory for the replicas' sockets, removed with the engine. An engine that is killed leaves its own
+/// behind; the lock tells the next one that nobody uses it any more.
 struct SocketDirectory {
     path: PathBuf,
+    /// Held while the engine lives.
+    _lock: File,
 }
+
+const SOCKET_DIRECTORY: &str = "hydrofoil-";
+const LOCK: &str = "lock";
 
 impl SocketDirectory {
     fn make() -> io::Result<SocketDirectory> {
-        use std::os::unix::fs::DirBuilderExt;
         let root =
             std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
         let root = if root.is_dir() { root } else { std::env::temp_dir() };
-        let path = root.join(format!("hydrofoil-{}", std::process::id()));
-        // Left by an engine that was killed and had our number: nobody can be using it.
-        let _absent = std::fs::remove_dir_all(&path);
-        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(SocketDirectory { path })
+        remove_abandoned(&root)?;
+        let path = root.join(format!("{SOCKET_DIRECTORY}{}", std::process::id()));
+        DirBuilder::new().mode(0o700).create(&path)?;
+        let lock = File::create(path.join(LOCK))?;
+        lock.lock()?;
+        Ok(SocketDirectory { path, _lock: lock })
     }
+}
+
+/// Removes what killed engines left. What another user owns, or a live engine holds, stays.
+fn remove_abandoned(root: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(root)?.flatten() {
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(SOCKET_DIRECTORY));
+        if number.is_none_or(|number| number.parse::<u32>().is_err()) {
+            continue;
+        }
+        let abandoned =
+            File::open(entry.path().join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok());
+        if abandoned && let Err(error) = fs::remove_dir_all(entry.path()) {
+            tracing::debug!(%error, "a dead engine's directory could not be removed");
+        }
+    }
+    Ok(())
 }
 
 impl Drop for SocketDirectory {
     fn drop(&mut self) {
-        let _gone = std::fs::remove_dir_all(&self.path);
+        let _gone = fs::remove_dir_all(&self.path);
     }
 }

@@ -69,7 +69,7 @@ fn restarts_leak_no_descriptors_mappings_processes_or_sockets() {
     });
     assert_eq!(engine.containers().len(), 1);
     let left = std::fs::read_dir(&sockets).map_or(0, Iterator::count);
-    assert_eq!(left, 0, "a socket's path is gone once its container has connected");
+    assert_eq!(left, 1, "a socket's path is gone once its container has connected; the lock stays");
     assert!(engine.stop().success());
     assert!(!sockets.exists(), "the directory of sockets goes with the engine");
 }
@@ -78,8 +78,12 @@ fn restarts_leak_no_descriptors_mappings_processes_or_sockets() {
 fn containers_die_with_an_engine_that_is_killed() {
     let mut engine = Engine::start(&[&model("moody.py")], 1);
     let containers = engine.containers();
+    let left = std::env::temp_dir().join(format!("hydrofoil-{}", engine.pid()));
     engine.signal(Signal::KILL);
     engine.wait();
+    assert!(left.exists(), "nobody could remove it");
+    let _next = Engine::start(&[&model("unbatched.py")], 1);
+    assert!(!left.exists(), "the next engine removes what a killed one left");
     wait_until("its containers are gone", || {
         containers.iter().all(|pid| {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
