@@ -18,7 +18,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 const CONFIG: LaneConfig =
-    LaneConfig { ring_depth: 2, slots: 2, request_slot_bytes: 1 << 20, reply_slot_bytes: 1 << 20 };
+    LaneConfig::new(2, 2, 1 << 20, 1 << 20);
 const INCARNATION: u64 = 1;
 /// Rounds before the measurement, so that pages, caches and clocks are warm.
 const WARM_ROUNDS: usize = 1_000;

@@ -6,16 +6,15 @@
 //! spinning; a container that finds no request sleeps at once.
 
 use crate::LaneFds;
-use crate::doorbell::{Sleeper, Waker, futex_wait, ring_bell};
+use crate::doorbell::{announce, awake, futex_wait, peer_sleeps, ring_bell};
 use crate::engine_side::check_in_slot;
 use crate::error::{LaneError, LaneFault};
-use crate::layout::{self, LaneConfig};
+use crate::layout::{self, LaneConfig, Memory, TAIL_AT};
 use crate::ring::{Consumer, Producer};
-use crate::segment::memfd::{Segment, check};
-use crate::segment::{Access, Mapping};
+use crate::segment::memfd::{check, check_size};
+use crate::segment::{Access, Mapping, Part, Window};
 use crate::slot::{Lengths, ReplyEntry, RequestEntry, SentRequest, Status};
-use crate::sync::{Entries, Word};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::mm::{MapFlags, MremapFlags, ProtFlags, mmap_anonymous, mremap_fixed, munmap};
 use std::ptr::NonNull;
 use std::time::Duration;
@@ -83,20 +82,15 @@ impl Escaped {
 }
 
 /// The container's end of one lane. Dropping it unmaps the slots, not what escaped from them.
-///
-/// The rings and flags point into the mappings below them; both go together.
 pub struct ContainerSide {
     requests: Consumer,
     replies: Producer,
-    sleeper: Sleeper,
-    waker: Waker,
     config: LaneConfig,
     awaiting_reply: Vec<bool>,
     fault: Option<LaneFault>,
     bell: OwnedFd,
     request_fd: OwnedFd,
-    // Kept because `requests` and `waker` point into it.
-    _engine_out: Mapping,
+    engine_out: Mapping,
     container_out: Mapping,
     request_slots: Vec<Mapping>,
 }
@@ -110,9 +104,13 @@ impl ContainerSide {
     ) -> Result<ContainerSide, LaneError> {
         config.check()?;
         let [engine_fd, container_fd, request_fd, bell] = fds.into_fds();
-        check(Segment::EngineOut, engine_fd.as_fd(), config.engine_out_bytes())?;
-        check(Segment::ContainerOut, container_fd.as_fd(), config.container_out_bytes())?;
-        check(Segment::RequestData, request_fd.as_fd(), config.request_data_bytes())?;
+        let check = |part, fd: BorrowedFd<'_>| match config.memory {
+            Memory::Memfd => check(part, fd, config.segment_bytes(part)),
+            Memory::Posix => check_size(part, fd, config.segment_bytes(part)),
+        };
+        check(Part::EngineOut, engine_fd.as_fd())?;
+        check(Part::ContainerOut, container_fd.as_fd())?;
+        check(Part::RequestData, request_fd.as_fd())?;
         let len = config.engine_out_bytes();
         let engine_out = Mapping::new(engine_fd.as_fd(), 0, len, Access::ReadOnly)?;
         check_header(&engine_out, &config, incarnation)?;
@@ -120,51 +118,18 @@ impl ContainerSide {
         let container_out = Mapping::new(container_fd.as_fd(), 0, len, Access::ReadWrite)?;
         let slots = (0..config.slots).map(|slot| map_slot(&request_fd, &config, slot));
         let request_slots = slots.collect::<Result<Vec<_>, _>>()?;
-        let mappings = (engine_out, container_out, request_slots);
-        Ok(ContainerSide::over(mappings, request_fd, bell, config))
-    }
-
-    fn over(
-        (engine_out, container_out, request_slots): (Mapping, Mapping, Vec<Mapping>),
-        request_fd: OwnedFd,
-        bell: OwnedFd,
-        config: LaneConfig,
-    ) -> ContainerSide {
-        let (ours, theirs) = (container_out.base(), engine_out.base());
-        let count = config.ring_entries();
-        // SAFETY: all offsets lie within both control heads, whose sizes were checked against
-        // `config`; C is mapped writable here and only its words are stored to; the mappings
-        // live in the same struct as what points into them.
-        let (requests, replies, sleeper, waker) = unsafe {
-            (
-                Consumer::new(
-                    Word::at(theirs, layout::TAIL_AT),
-                    Word::at(ours, layout::HEAD_AT),
-                    Entries::at(theirs, layout::ENTRIES_AT, count),
-                ),
-                Producer::new(
-                    Word::at(ours, layout::TAIL_AT),
-                    Word::at(theirs, layout::HEAD_AT),
-                    Entries::at(ours, layout::ENTRIES_AT, count),
-                ),
-                Sleeper::new(Word::at(ours, layout::SLEEPS_AT)),
-                Waker::new(Word::at(theirs, layout::SLEEPS_AT)),
-            )
-        };
-        ContainerSide {
-            requests,
-            replies,
-            sleeper,
-            waker,
+        Ok(ContainerSide {
+            requests: Consumer::new(config.ring_entries()),
+            replies: Producer::new(config.ring_entries()),
             config,
             awaiting_reply: vec![false; config.slots as usize],
             fault: None,
             bell,
             request_fd,
-            _engine_out: engine_out,
+            engine_out,
             container_out,
             request_slots,
-        }
+        })
     }
 
     /// The sizes this lane was made with.
@@ -193,17 +158,18 @@ impl ContainerSide {
 
     /// Announce, look again, sleep.
     fn sleep(&mut self, wait: Duration) -> Result<(), LaneFault> {
-        self.sleeper.announce();
-        let slept = match self.requests.is_empty() {
-            true => futex_wait(self.requests.tail_word(), self.requests.position(), wait),
+        let (own, peer): (&Window, &Window) = (&self.container_out, &self.engine_out);
+        announce(own)?;
+        let slept = match self.requests.is_empty(peer)? {
+            true => futex_wait(peer.word(TAIL_AT), self.requests.position(), wait),
             false => Ok(()),
         };
-        self.sleeper.awake();
+        awake(own)?;
         slept
     }
 
     fn take(&mut self) -> Result<Option<Next>, LaneFault> {
-        let Some(entry) = self.requests.pop()? else {
+        let Some(entry) = self.requests.pop(&*self.container_out, &*self.engine_out)? else {
             return Ok(None);
         };
         match RequestEntry::decode(&entry, &self.config)? {
@@ -277,12 +243,18 @@ impl ContainerSide {
         let Request { tag, slot, generation, .. } = r;
         self.awaiting_reply[slot as usize] = false;
         let reply = ReplyEntry { slot, generation, tag, status, lengths, started_ns, ended_ns };
-        if let Err(fault) = self.replies.push(&reply.encode()) {
+        if let Err(fault) = self.push_and_ring(&reply) {
             self.fault.get_or_insert(fault);
         }
-        if self.waker.peer_sleeps() {
+    }
+
+    fn push_and_ring(&mut self, reply: &ReplyEntry) -> Result<(), LaneFault> {
+        let (own, peer): (&Window, &Window) = (&self.container_out, &self.engine_out);
+        self.replies.push(own, peer, &reply.encode())?;
+        if peer_sleeps(peer)? {
             ring_bell(self.bell.as_fd());
         }
+        Ok(())
     }
 
     /// Freezes the request under views that outlive it: the slot moves to a fresh address, and
@@ -340,7 +312,7 @@ fn check_header(
         engine_out.copy_out(at, &mut bytes);
         same(word, expected, u64::from_le_bytes(bytes))?;
     }
-    for (at, expected) in layout::size_words(config) {
+    for (at, expected) in layout::header_words(config) {
         let mut bytes = [0; 4];
         engine_out.copy_out(at, &mut bytes);
         same("size", expected.into(), u32::from_le_bytes(bytes).into())?;

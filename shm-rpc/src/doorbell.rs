@@ -7,81 +7,60 @@
 //! futex in memory it can't write; the engine sleeps in its reactor on an eventfd that it never
 //! reads, since the peer holds the same file description and could drain or block it.
 
-use crate::sync::{Word, full_fence};
+use crate::control::Control;
+use crate::error::LaneFault;
+use crate::layout::SLEEPS_AT;
+use crate::sync::full_fence;
 #[cfg(not(loom))]
-pub(crate) use system::{bell, futex_wait, futex_wake, ring_bell};
+pub(crate) use system::{bell, futex_wait, ring_bell};
 
-/// Our own flag.
-pub(crate) struct Sleeper {
-    flag: Word,
+/// From here the peer wakes us. Look at the ring once more before sleeping.
+#[inline]
+pub(crate) fn announce(own: &impl Control) -> Result<(), LaneFault> {
+    own.store(SLEEPS_AT, 1)?;
+    full_fence();
+    Ok(())
 }
 
-impl Sleeper {
-    pub(crate) fn new(flag: Word) -> Sleeper {
-        Sleeper { flag }
-    }
-
-    /// From here the peer wakes us. Look at the ring once more before sleeping.
-    #[inline]
-    pub(crate) fn announce(&self) {
-        self.flag.store_relaxed(1);
-        full_fence();
-    }
-
-    /// From here the peer need not wake us.
-    #[inline]
-    pub(crate) fn awake(&self) {
-        self.flag.store_relaxed(0);
-    }
+/// From here the peer need not wake us.
+#[inline]
+pub(crate) fn awake(own: &impl Control) -> Result<(), LaneFault> {
+    own.store(SLEEPS_AT, 0)
 }
 
-/// The peer's flag.
-pub(crate) struct Waker {
-    flag: Word,
-}
-
-impl Waker {
-    pub(crate) fn new(flag: Word) -> Waker {
-        Waker { flag }
-    }
-
-    /// To be asked after every publication, never before.
-    #[inline]
-    pub(crate) fn peer_sleeps(&self) -> bool {
-        full_fence();
-        self.flag.load_relaxed() != 0
-    }
+/// To be asked after every publication, never before.
+#[inline]
+pub(crate) fn peer_sleeps(peer: &impl Control) -> Result<bool, LaneFault> {
+    full_fence();
+    Ok(peer.load(SLEEPS_AT)? != 0)
 }
 
 #[cfg(not(loom))]
 mod system {
     use crate::error::{LaneError, LaneFault};
-    use crate::sync::Word;
     use rustix::event::{EventfdFlags, eventfd};
     use rustix::fd::{BorrowedFd, OwnedFd};
     use rustix::io::Errno;
     use rustix::thread::futex;
+    use std::sync::atomic::AtomicU32;
     use std::time::Duration;
 
     /// A lying or lost flag costs at most this; long enough that an idle container costs nothing.
     pub(crate) const WAIT_MAX: Duration = Duration::from_millis(100);
 
     /// Sleeps while `word` still is `expected`, at most [`WAIT_MAX`].
-    pub(crate) fn futex_wait(word: &Word, expected: u32, wait: Duration) -> Result<(), LaneFault> {
+    pub(crate) fn futex_wait(
+        word: &AtomicU32,
+        expected: u32,
+        wait: Duration,
+    ) -> Result<(), LaneFault> {
         let bounded = wait.min(WAIT_MAX);
         let timeout = futex::Timespec { tv_sec: 0, tv_nsec: bounded.subsec_nanos().into() };
         // No PRIVATE flag: the two processes map the same page at different addresses.
-        match futex::wait(word.atomic(), futex::Flags::empty(), expected, Some(&timeout)) {
+        match futex::wait(word, futex::Flags::empty(), expected, Some(&timeout)) {
             Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => Ok(()),
             Err(errno) => Err(LaneFault::Wait(errno)),
         }
-    }
-
-    /// Wakes the one process that may sleep on `word`.
-    pub(crate) fn futex_wake(word: &Word) {
-        // It fails only for an address that isn't mapped, and a Word's always is.
-        let woken = futex::wake(word.atomic(), futex::Flags::empty(), 1);
-        debug_assert!(woken.is_ok(), "a futex word lies in a live mapping");
     }
 
     /// The engine's bell. Nobody reads it: every write is a fresh edge.

@@ -7,14 +7,13 @@
 //! bell.
 
 use crate::LaneFds;
-use crate::doorbell::{Sleeper, Waker, bell, futex_wake};
+use crate::doorbell::{announce, awake, bell, peer_sleeps};
 use crate::error::{LaneError, LaneFault};
-use crate::layout::{self, LaneConfig};
+use crate::layout::{self, LaneConfig, Memory, TAIL_AT};
 use crate::ring::{Consumer, Producer};
-use crate::segment::Mapping;
-use crate::segment::memfd::{Segment, create};
+use crate::segment::backing::Backing;
+use crate::segment::{Part, Segment};
 use crate::slot::{Lengths, ReplyEntry, RequestEntry, RequestSlot, SentRequest, SlotTable, Status};
-use crate::sync::{Entries, Word};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -43,83 +42,66 @@ pub struct Completion {
 }
 
 /// The engine's end of one lane; one owner, one thread at a time.
-///
-/// The rings and flags point into the mappings below them; both go together.
 pub struct EngineSide {
     requests: Producer,
     replies: Consumer,
-    sleeper: Sleeper,
-    waker: Waker,
     slots: SlotTable,
     config: LaneConfig,
     fault: Option<LaneFault>,
     shut: bool,
     bell: OwnedFd,
-    // Kept because `requests`, `replies`, `sleeper` point into it.
-    _engine_out: Mapping,
-    container_out: Mapping,
-    request_data: Mapping,
+    engine_out: Backing,
+    container_out: Backing,
+    request_data: Backing,
     _one_thread: PhantomData<Cell<()>>,
 }
 
 impl EngineSide {
-    /// Makes the three segments and the bell. Send the descriptors, then drop them.
+    /// Makes the three segments and the bell. Send the descriptors, then drop them. Tell the
+    /// container what [`EngineSide::config`] says: where the system has no huge pages to give,
+    /// the lane is made without.
     pub fn create(
         config: LaneConfig,
         incarnation: u64,
     ) -> Result<(EngineSide, LaneFds), LaneError> {
+        EngineSide::create_on(config, incarnation, None)
+    }
+
+    /// As [`EngineSide::create`], with memory from the given NUMA node as long as it has some.
+    pub fn create_on(
+        config: LaneConfig,
+        incarnation: u64,
+        node: Option<u32>,
+    ) -> Result<(EngineSide, LaneFds), LaneError> {
         config.check()?;
-        let (engine_fd, engine_out) = create(Segment::EngineOut, config.engine_out_bytes())?;
-        let (container_fd, container_out) =
-            create(Segment::ContainerOut, config.container_out_bytes())?;
-        let (data_fd, request_data) = create(Segment::RequestData, config.request_data_bytes())?;
-        write_header(&engine_out, &config, incarnation);
+        let (config, segments) = match create_segments(&config, node) {
+            Err(LaneError::System { .. }) if config.huge_pages => {
+                let config = LaneConfig { huge_pages: false, ..config };
+                (config, create_segments(&config, node)?)
+            }
+            segments => (config, segments?),
+        };
+        let [(engine_fd, engine_out), (container_fd, container_out), (data_fd, request_data)] =
+            segments;
+        write_header(&engine_out, &config, incarnation)?;
         let bell = bell()?;
         let their_bell = rustix::io::fcntl_dupfd_cloexec(&bell, 0)
             .map_err(LaneError::system("share the engine's bell"))?;
         let fds = LaneFds::from_fds([engine_fd, container_fd, data_fd, their_bell]);
-        let side = EngineSide::over([engine_out, container_out, request_data], bell, config);
-        Ok((side, fds))
-    }
-
-    fn over(segments: [Mapping; 3], bell: OwnedFd, config: LaneConfig) -> EngineSide {
-        let [engine_out, container_out, request_data] = segments;
-        let (ours, theirs) = (engine_out.base(), container_out.base());
-        let count = config.ring_entries();
-        // SAFETY: all offsets lie within both control heads, whose sizes `config` gave; E is
-        // mapped writable here and only its words are stored to; the mappings live in the same
-        // struct as what points into them.
-        let (requests, replies, sleeper, waker) = unsafe {
-            (
-                Producer::new(
-                    Word::at(ours, layout::TAIL_AT),
-                    Word::at(theirs, layout::HEAD_AT),
-                    Entries::at(ours, layout::ENTRIES_AT, count),
-                ),
-                Consumer::new(
-                    Word::at(theirs, layout::TAIL_AT),
-                    Word::at(ours, layout::HEAD_AT),
-                    Entries::at(theirs, layout::ENTRIES_AT, count),
-                ),
-                Sleeper::new(Word::at(ours, layout::SLEEPS_AT)),
-                Waker::new(Word::at(theirs, layout::SLEEPS_AT)),
-            )
-        };
-        EngineSide {
-            requests,
-            replies,
-            sleeper,
-            waker,
+        let side = EngineSide {
+            requests: Producer::new(config.ring_entries()),
+            replies: Consumer::new(config.ring_entries()),
             slots: SlotTable::new(config.slots),
             config,
             fault: None,
             shut: false,
             bell,
-            _engine_out: engine_out,
+            engine_out,
             container_out,
             request_data,
             _one_thread: PhantomData,
-        }
+        };
+        Ok((side, fds))
     }
 
     /// The sizes this lane was made with.
@@ -142,13 +124,13 @@ impl EngineSide {
         if self.shut { None } else { self.slots.lease() }
     }
 
-    /// Copies bytes into a leased slot.
+    /// Copies bytes into a leased slot. A fault ends the lane, as one found by `poll` does.
     #[inline]
     pub fn write(&mut self, slot: &RequestSlot, at: u32, bytes: &[u8]) -> Result<(), LaneError> {
         assert!(self.slots.holds(slot), "a slot is written on the lane that leased it");
         check_in_slot(at, bytes.len(), self.config.request_slot_bytes)?;
         let offset = self.config.request_slot_at(slot.index()) + at as usize;
-        self.request_data.copy_in(offset, bytes);
+        self.request_data.put(offset, bytes).inspect_err(|fault| self.fault = Some(*fault))?;
         Ok(())
     }
 
@@ -178,12 +160,17 @@ impl EngineSide {
     }
 
     fn push(&mut self, entry: RequestEntry) {
-        if let Err(fault) = self.requests.push(&entry.encode()) {
+        if let Err(fault) = self.push_and_wake(entry) {
             self.fault.get_or_insert(fault);
         }
-        if self.waker.peer_sleeps() {
-            futex_wake(self.requests.tail_word());
+    }
+
+    fn push_and_wake(&mut self, entry: RequestEntry) -> Result<(), LaneFault> {
+        self.requests.push(&self.engine_out, &self.container_out, &entry.encode())?;
+        if peer_sleeps(&self.container_out)? {
+            self.engine_out.wake(TAIL_AT);
         }
+        Ok(())
     }
 
     /// The next reply, checked; one load when there is none.
@@ -196,7 +183,7 @@ impl EngineSide {
     }
 
     fn take(&mut self) -> Result<Option<Completion>, LaneFault> {
-        let Some(entry) = self.replies.pop()? else {
+        let Some(entry) = self.replies.pop(&self.engine_out, &self.container_out)? else {
             return Ok(None);
         };
         let reply = ReplyEntry::decode(&entry, &self.config)?;
@@ -222,8 +209,7 @@ impl EngineSide {
             let (len, total_bytes) = (into.len(), message_bytes);
             return Err(LaneFault::OutsideMessage { at, len, total_bytes });
         }
-        self.container_out.copy_out(self.config.reply_slot_at(c.slot) + at as usize, into);
-        Ok(())
+        self.container_out.get(self.config.reply_slot_at(c.slot) + at as usize, into)
     }
 
     /// Everything needed was copied out: the slot may carry another request.
@@ -234,19 +220,46 @@ impl EngineSide {
     /// Announces sleep, then looks again. True: sleep, the bell will ring. False: there is
     /// something to poll, and the announcement was taken back.
     pub fn announce_sleep(&mut self) -> bool {
-        self.sleeper.announce();
-        let idle = self.fault.is_none() && self.replies.is_empty();
+        let idle = self.fault.is_none() && self.look_before_sleep();
         if !idle {
-            self.sleeper.awake();
+            self.awake();
         }
         idle
+    }
+
+    fn look_before_sleep(&mut self) -> bool {
+        let looked =
+            announce(&self.engine_out).and_then(|()| self.replies.is_empty(&self.container_out));
+        // A fault is no reason to sleep: the next poll gives it.
+        looked.inspect_err(|fault| self.fault = Some(*fault)).unwrap_or(false)
     }
 
     /// Spares the container the bell while the engine is at work.
     #[inline]
     pub fn awake(&mut self) {
-        self.sleeper.awake();
+        if let Err(fault) = awake(&self.engine_out) {
+            self.fault.get_or_insert(fault);
+        }
     }
+}
+
+/// Sealed memory where this system has it, and why not where it has not.
+pub fn choose_memory() -> (Memory, Option<LaneError>) {
+    match Backing::create(Part::EngineOut, &LaneConfig::new(2, 1, 1, 1), None) {
+        Ok(_) => (Memory::Memfd, None),
+        Err(why) => (Memory::Posix, Some(why)),
+    }
+}
+
+fn create_segments(
+    config: &LaneConfig,
+    node: Option<u32>,
+) -> Result<[(OwnedFd, Backing); 3], LaneError> {
+    Ok([
+        Backing::create(Part::EngineOut, config, node)?,
+        Backing::create(Part::ContainerOut, config, node)?,
+        Backing::create(Part::RequestData, config, node)?,
+    ])
 }
 
 /// `at + len ≤ slot`, for what we write ourselves.
@@ -257,11 +270,16 @@ pub(crate) fn check_in_slot(at: u32, len: usize, slot_bytes: u32) -> Result<(), 
     Err(LaneError::OutOfSlot { at, len, slot_bytes })
 }
 
-fn write_header(engine_out: &Mapping, config: &LaneConfig, incarnation: u64) {
-    engine_out.copy_in(layout::MAGIC_AT, &layout::MAGIC.to_le_bytes());
-    engine_out.copy_in(layout::ABI_HASH_AT, &layout::ABI_HASH.to_le_bytes());
-    engine_out.copy_in(layout::INCARNATION_AT, &incarnation.to_le_bytes());
-    for (at, value) in layout::size_words(config) {
-        engine_out.copy_in(at, &value.to_le_bytes());
+fn write_header(
+    engine_out: &Backing,
+    config: &LaneConfig,
+    incarnation: u64,
+) -> Result<(), LaneFault> {
+    engine_out.put(layout::MAGIC_AT, &layout::MAGIC.to_le_bytes())?;
+    engine_out.put(layout::ABI_HASH_AT, &layout::ABI_HASH.to_le_bytes())?;
+    engine_out.put(layout::INCARNATION_AT, &incarnation.to_le_bytes())?;
+    for (at, value) in layout::header_words(config) {
+        engine_out.put(at, &value.to_le_bytes())?;
     }
+    Ok(())
 }

@@ -17,6 +17,8 @@ pub enum LaneError {
          8 GiB in all"
     )]
     SlotBytes { slot_bytes: u32 },
+    #[error("huge pages need sealed memory: choose memfd, or no huge pages")]
+    HugePages,
     #[error("could not {doing}: check the limits on memory and open files of this process")]
     System { doing: &'static str, source: io::Error },
     #[error(
@@ -49,6 +51,8 @@ pub enum LaneError {
     PeerNotReading,
     #[error("the peer did not answer within {seconds} s: see its last output")]
     PeerSilent { seconds: u64 },
+    #[error("the lane broke: {0}")]
+    Fault(#[from] LaneFault),
 }
 
 impl LaneError {
@@ -86,7 +90,43 @@ pub enum LaneFault {
     Lengths { header_bytes: u32, total_bytes: u32, slot_bytes: u32 },
     #[error("{len} bytes at {at} lie outside a message of {total_bytes} bytes")]
     OutsideMessage { at: u32, len: usize, total_bytes: u32 },
+    #[error("the peer's position reads {word}, and positions are at most 255")]
+    NoCounter { word: u32 },
+    #[error("the peer rang {rings} times more than it had anything to say")]
+    BellStorm { rings: u32 },
+    #[error("a segment was cut off under the lane")]
+    SegmentCut,
+    #[cfg(not(loom))]
+    #[error("a segment can't be read or written: {0}")]
+    SegmentIo(rustix::io::Errno),
     #[cfg(not(loom))]
     #[error("could not wait for the peer: {0}")]
     Wait(rustix::io::Errno),
+}
+
+impl LaneFault {
+    /// The stable name of the violation, for logs, metrics and tests.
+    pub fn name(&self) -> &'static str {
+        match self {
+            LaneFault::TailOutOfRange { .. } => "tail_out_of_range",
+            LaneFault::HeadOutOfRange { .. } => "head_out_of_range",
+            LaneFault::RingFull => "ring_full",
+            LaneFault::UnknownKind { .. } => "unknown_kind",
+            LaneFault::UnknownSlot { .. } => "unknown_slot",
+            LaneFault::SlotNotInFlight { .. } => "slot_not_in_flight",
+            LaneFault::SlotTwice { .. } => "slot_twice",
+            LaneFault::WrongGeneration { .. } => "wrong_generation",
+            LaneFault::WrongTag { .. } => "wrong_tag",
+            LaneFault::UnknownStatus { .. } => "unknown_status",
+            LaneFault::Lengths { .. } => "lengths",
+            LaneFault::OutsideMessage { .. } => "outside_message",
+            LaneFault::NoCounter { .. } => "no_counter",
+            LaneFault::BellStorm { .. } => "bell_storm",
+            LaneFault::SegmentCut => "segment_cut",
+            #[cfg(not(loom))]
+            LaneFault::SegmentIo(_) => "segment_io",
+            #[cfg(not(loom))]
+            LaneFault::Wait(_) => "wait",
+        }
+    }
 }

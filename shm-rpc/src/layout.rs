@@ -16,9 +16,13 @@
 //! [`LaneConfig`] on both sides and only compared with what memory says.
 
 use crate::error::LaneError;
+#[cfg(not(loom))]
+use crate::segment::Part;
 
 /// Slots start on pages, so that one slot can be mapped on its own.
 pub(crate) const PAGE_BYTES: usize = 4096;
+/// The huge page every x86-64 has; slots over huge pages start on these.
+pub(crate) const HUGE_PAGE_BYTES: usize = 2 << 20;
 /// One writer per cache line; 64 is the line of every machine this runs on.
 pub(crate) const LINE_BYTES: usize = 64;
 
@@ -32,12 +36,14 @@ pub(crate) const RING_DEPTH_AT: usize = 24;
 pub(crate) const SLOTS_AT: usize = 28;
 pub(crate) const REQUEST_SLOT_BYTES_AT: usize = 32;
 pub(crate) const REPLY_SLOT_BYTES_AT: usize = 36;
+pub(crate) const MEMORY_AT: usize = 40;
+pub(crate) const HUGE_PAGES_AT: usize = 44;
 
-/// Where the writer of this segment publishes how many descriptors it has ever pushed.
+/// Where the writer of this segment publishes how many descriptors it has pushed, modulo 256.
 pub(crate) const TAIL_AT: usize = LINE_BYTES;
 /// Where the writer of this segment says that it sleeps.
 pub(crate) const SLEEPS_AT: usize = 2 * LINE_BYTES;
-/// Where the writer of this segment says how many of its peer's descriptors it has taken.
+/// Where the writer of this segment says how many of its peer's descriptors it took, modulo 256.
 pub(crate) const HEAD_AT: usize = 3 * LINE_BYTES;
 /// Where the descriptors begin.
 pub(crate) const ENTRIES_AT: usize = 4 * LINE_BYTES;
@@ -52,6 +58,10 @@ pub(crate) const RING_DEPTH_MIN: u32 = 2;
 pub(crate) const RING_DEPTH_MAX: u32 = 64;
 /// Twice the requests that can be out: the farewell always finds room behind them.
 pub(crate) const ENTRIES_PER_DEPTH: u32 = 2;
+/// The deepest ring.
+pub(crate) const RING_ENTRIES_MAX: u32 = RING_DEPTH_MAX * ENTRIES_PER_DEPTH;
+/// Positions count modulo 256, one byte of their word, so that no copy of one can be torn.
+pub(crate) const COUNTER_MAX: u32 = 255;
 /// A slot larger than 1 GiB is a unit mistake, and offsets inside a slot are 32-bit.
 pub(crate) const SLOT_BYTES_MAX: u32 = 1 << 30;
 /// All slots of one direction; they are backed by real memory from the start, so 8 GiB is generous.
@@ -59,7 +69,9 @@ pub(crate) const SEGMENT_BYTES_MAX: u64 = 8 << 30;
 
 const _: () = assert!(size_of::<usize>() == 8, "lanes are 64-bit only");
 const _: () = assert!(cfg!(target_endian = "little"), "lanes are little-endian only");
-const _: () = assert!(REPLY_SLOT_BYTES_AT + 4 <= LINE_BYTES, "the header is one cache line");
+const _: () = assert!(HUGE_PAGES_AT + 4 <= LINE_BYTES, "the header is one cache line");
+const _: () = assert!(2 * RING_ENTRIES_MAX <= COUNTER_MAX + 1, "a distance is unambiguous");
+const _: () = assert!(HUGE_PAGE_BYTES.is_multiple_of(PAGE_BYTES));
 const _: () = assert!(ENTRIES_AT.is_multiple_of(ENTRY_BYTES), "descriptors are line-aligned");
 const _: () = assert!(RING_DEPTH_MAX.is_power_of_two() && RING_DEPTH_MIN.is_power_of_two());
 const _: () = assert!(PAGE_BYTES.is_multiple_of(LINE_BYTES));
@@ -84,6 +96,10 @@ const fn abi_hash() -> u64 {
         SLOTS_AT as u64,
         REQUEST_SLOT_BYTES_AT as u64,
         REPLY_SLOT_BYTES_AT as u64,
+        MEMORY_AT as u64,
+        HUGE_PAGES_AT as u64,
+        COUNTER_MAX as u64,
+        HUGE_PAGE_BYTES as u64,
         TAIL_AT as u64,
         SLEEPS_AT as u64,
         HEAD_AT as u64,
@@ -107,12 +123,39 @@ const fn abi_hash() -> u64 {
 }
 
 /// Raise it when the meaning of a word inside a descriptor changes.
-const DESCRIPTOR_REVISION: u64 = 1;
+const DESCRIPTOR_REVISION: u64 = 2;
 /// FNV-1a's published constants: a hash that can run at compile time is all that is needed.
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 
-/// The sizes both sides agree on before a lane exists.
+/// What a lane's segments are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// Sealed anonymous files, mapped by both sides. The fast and the safe choice.
+    Memfd,
+    /// Named shared memory, read by the engine through system calls. Where sealing is not to be
+    /// had.
+    Posix,
+}
+
+impl Memory {
+    /// The name it goes by in settings and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Memory::Memfd => "memfd",
+            Memory::Posix => "posix",
+        }
+    }
+
+    fn word(self) -> u32 {
+        match self {
+            Memory::Memfd => 1,
+            Memory::Posix => 2,
+        }
+    }
+}
+
+/// What both sides agree on before a lane exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaneConfig {
     /// Requests that may be out at once: a power of two from 2 to 64.
@@ -123,9 +166,25 @@ pub struct LaneConfig {
     pub request_slot_bytes: u32,
     /// Bytes of one reply slot; its memory is rounded up to whole pages.
     pub reply_slot_bytes: u32,
+    /// What the segments are made of.
+    pub memory: Memory,
+    /// Whether slots lie on 2 MiB pages; memfd only.
+    pub huge_pages: bool,
 }
 
 impl LaneConfig {
+    /// A lane over sealed memory with pages of 4 KiB.
+    pub const fn new(
+        ring_depth: u32,
+        slots: u32,
+        request_slot_bytes: u32,
+        reply_slot_bytes: u32,
+    ) -> LaneConfig {
+        let memory = Memory::Memfd;
+        let huge_pages = false;
+        LaneConfig { ring_depth, slots, request_slot_bytes, reply_slot_bytes, memory, huge_pages }
+    }
+
     /// Refuses sizes that could not make a lane.
     pub fn check(&self) -> Result<(), LaneError> {
         let depths = RING_DEPTH_MIN..=RING_DEPTH_MAX;
@@ -134,6 +193,9 @@ impl LaneConfig {
         }
         if self.slots == 0 || self.slots > self.ring_depth {
             return Err(LaneError::Slots { slots: self.slots, ring_depth: self.ring_depth });
+        }
+        if self.huge_pages && self.memory != Memory::Memfd {
+            return Err(LaneError::HugePages);
         }
         for slot_bytes in [self.request_slot_bytes, self.reply_slot_bytes] {
             let all_bytes = u64::from(self.slots) * u64::from(slot_bytes);
@@ -150,13 +212,26 @@ impl LaneConfig {
         self.ring_depth * ENTRIES_PER_DEPTH
     }
 
+    #[cfg(not(loom))]
+    pub(crate) fn segment_bytes(&self, part: Part) -> usize {
+        match part {
+            Part::EngineOut => self.engine_out_bytes(),
+            Part::ContainerOut => self.container_out_bytes(),
+            Part::RequestData => self.request_data_bytes(),
+        }
+    }
+
+    fn control_bytes(&self) -> usize {
+        ENTRIES_AT + self.ring_entries() as usize * ENTRY_BYTES
+    }
+
     pub(crate) fn engine_out_bytes(&self) -> usize {
-        whole_pages(ENTRIES_AT + self.ring_entries() as usize * ENTRY_BYTES)
+        self.control_bytes().next_multiple_of(PAGE_BYTES)
     }
 
     /// Where the reply slots begin in the container's segment.
     pub(crate) fn replies_at(&self) -> usize {
-        self.engine_out_bytes()
+        self.whole_pages(self.control_bytes())
     }
 
     pub(crate) fn container_out_bytes(&self) -> usize {
@@ -168,11 +243,17 @@ impl LaneConfig {
     }
 
     pub(crate) fn request_stride(&self) -> usize {
-        whole_pages(self.request_slot_bytes as usize)
+        self.whole_pages(self.request_slot_bytes as usize)
     }
 
     pub(crate) fn reply_stride(&self) -> usize {
-        whole_pages(self.reply_slot_bytes as usize)
+        self.whole_pages(self.reply_slot_bytes as usize)
+    }
+
+    /// Rounds up to whole pages; the largest input is a checked segment, far from overflow.
+    fn whole_pages(&self, bytes: usize) -> usize {
+        let page_bytes = if self.huge_pages { HUGE_PAGE_BYTES } else { PAGE_BYTES };
+        bytes.next_multiple_of(page_bytes)
     }
 
     /// Byte offset of a request slot in D.
@@ -186,19 +267,16 @@ impl LaneConfig {
     }
 }
 
-/// The agreed sizes as they stand in the header of E.
-pub(crate) fn size_words(config: &LaneConfig) -> [(usize, u32); 4] {
+/// The agreed words as they stand in the header of E.
+pub(crate) fn header_words(config: &LaneConfig) -> [(usize, u32); 6] {
     [
         (RING_DEPTH_AT, config.ring_depth),
         (SLOTS_AT, config.slots),
         (REQUEST_SLOT_BYTES_AT, config.request_slot_bytes),
         (REPLY_SLOT_BYTES_AT, config.reply_slot_bytes),
+        (MEMORY_AT, config.memory.word()),
+        (HUGE_PAGES_AT, config.huge_pages.into()),
     ]
-}
-
-/// Rounds up to whole pages; the largest input is a checked segment, far from overflow.
-fn whole_pages(bytes: usize) -> usize {
-    bytes.next_multiple_of(PAGE_BYTES)
 }
 
 #[cfg(not(loom))]
@@ -207,7 +285,7 @@ mod tests {
     use super::*;
 
     const SMALL: LaneConfig =
-        LaneConfig { ring_depth: 4, slots: 3, request_slot_bytes: 5000, reply_slot_bytes: 100 };
+        LaneConfig::new(4, 3, 5000, 100);
 
     #[test]
     fn slots_start_on_pages_and_do_not_overlap() {
@@ -246,12 +324,7 @@ mod tests {
 
     #[test]
     fn refuses_slots_that_together_exceed_a_segment() {
-        let config = LaneConfig {
-            ring_depth: 16,
-            slots: 16,
-            request_slot_bytes: SLOT_BYTES_MAX,
-            reply_slot_bytes: 1,
-        };
+        let config = LaneConfig::new(16, 16, SLOT_BYTES_MAX, 1);
         assert!(config.check().is_err());
     }
 }

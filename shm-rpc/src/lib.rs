@@ -58,6 +58,7 @@
 
 #![cfg_attr(loom, allow(dead_code, reason = "the models drive the ring and the flags alone"))]
 
+mod control;
 mod doorbell;
 mod error;
 mod layout;
@@ -79,5 +80,7 @@ mod segment;
 pub use error::{LaneError, LaneFault};
 #[cfg(not(loom))]
 pub use fds::LaneFds;
-pub use layout::{ABI_HASH, LaneConfig};
+pub use layout::{ABI_HASH, LaneConfig, Memory};
+#[cfg(not(loom))]
+pub use segment::posix::sweep;
 pub use slot::{RequestSlot, Status};

@@ -2,18 +2,24 @@
 //!
 //! [`Producer`] and [`Consumer`] keep their own position in private memory and never read it
 //! back. The peer's position is copied once, checked to lie within one ring length of ours and
-//! not to run backwards, and only then used. Counters run freely over 32 bits; the index is
-//! `counter & mask`. Deliberately absent: blocking, waking (see `doorbell`), and any meaning of
-//! the descriptors (see `slot`).
+//! not to run backwards, and only then used. Deliberately absent: the memory itself, which comes
+//! with every call (`own` is written by us, `peer` by the other side), blocking, waking (see
+//! `doorbell`), and any meaning of the descriptors (see `slot`).
+//!
+//! Positions are counters modulo 256, stored in 32-bit words. One byte can't tear, even where a
+//! kernel copies a word bytewise on our behalf; a ring holds at most half of 256, so a distance
+//! is never ambiguous; and a sleeping futex can't take a wrapped counter for an unchanged one,
+//! since nobody may push 256 descriptors past a consumer that took none.
 //!
 //! Orderings: `push` writes the entry, then stores the tail with release; `pop` loads the tail,
 //! fences with acquire, reads the entry, then stores the head with release; the next `push` that
 //! needs the place loads the head and fences with acquire. So an entry is never read before it is
 //! whole, nor overwritten before it is read.
 
+use crate::control::{Control, Entry};
 use crate::error::LaneFault;
-use crate::layout::ENTRY_WORDS;
-use crate::sync::{Entries, Word, acquire};
+use crate::layout::{COUNTER_MAX, ENTRIES_AT, ENTRY_BYTES, HEAD_AT, RING_ENTRIES_MAX, TAIL_AT};
+use crate::sync::acquire;
 
 #[cfg(loom)]
 #[cfg(test)]
@@ -22,53 +28,46 @@ mod models;
 #[cfg(test)]
 mod tests;
 
-/// What a ring carries.
-pub(crate) type Entry = [u64; ENTRY_WORDS];
-
 /// The end that pushes.
 pub(crate) struct Producer {
-    tail_word: Word,
-    peer_head: Word,
-    entries: Entries,
+    entries: u32,
     tail: u32,
     head_seen: u32,
 }
 
 impl Producer {
-    /// `tail_word` is ours to write, `peer_head` the consumer's.
-    pub(crate) fn new(tail_word: Word, peer_head: Word, entries: Entries) -> Producer {
-        assert!(entries.count().is_power_of_two(), "the index is a mask of the counter");
-        Producer { tail_word, peer_head, entries, tail: 0, head_seen: 0 }
+    pub(crate) fn new(entries: u32) -> Producer {
+        check_entries(entries);
+        Producer { entries, tail: 0, head_seen: 0 }
     }
 
     /// Makes one descriptor visible to the consumer; waking it is the caller's next step.
     #[inline]
-    pub(crate) fn push(&mut self, entry: &Entry) -> Result<(), LaneFault> {
+    pub(crate) fn push(
+        &mut self,
+        own: &impl Control,
+        peer: &impl Control,
+        entry: &Entry,
+    ) -> Result<(), LaneFault> {
         if self.is_full() {
-            self.look_at_head()?;
+            self.look_at_head(peer)?;
         }
         if self.is_full() {
             return Err(LaneFault::RingFull);
         }
-        self.entries.write(self.tail & (self.entries.count() - 1), entry);
-        self.tail = self.tail.wrapping_add(1);
-        self.tail_word.store_release(self.tail);
-        Ok(())
-    }
-
-    /// The word the consumer's futex waits on.
-    pub(crate) fn tail_word(&self) -> &Word {
-        &self.tail_word
+        own.write_entry(entry_at(self.tail, self.entries), entry)?;
+        self.tail = advance(self.tail);
+        own.publish(TAIL_AT, self.tail)
     }
 
     fn is_full(&self) -> bool {
-        distance(self.head_seen, self.tail) == self.entries.count()
+        distance(self.head_seen, self.tail) == self.entries
     }
 
     /// Copies the consumer's position, and believes it only if it lies between what we saw
     /// before and what we pushed.
-    fn look_at_head(&mut self) -> Result<(), LaneFault> {
-        let head = self.peer_head.load_relaxed();
+    fn look_at_head(&mut self, peer: &impl Control) -> Result<(), LaneFault> {
+        let head = counter(peer.load(HEAD_AT)?)?;
         let taken = distance(self.head_seen, head);
         let pushed = distance(self.head_seen, self.tail);
         if taken > pushed {
@@ -82,38 +81,39 @@ impl Producer {
 
 /// The end that pops.
 pub(crate) struct Consumer {
-    peer_tail: Word,
-    head_word: Word,
-    entries: Entries,
+    entries: u32,
     head: u32,
     tail_seen: u32,
 }
 
 impl Consumer {
-    /// `peer_tail` is the producer's, `head_word` ours to write.
-    pub(crate) fn new(peer_tail: Word, head_word: Word, entries: Entries) -> Consumer {
-        assert!(entries.count().is_power_of_two(), "the index is a mask of the counter");
-        Consumer { peer_tail, head_word, entries, head: 0, tail_seen: 0 }
+    pub(crate) fn new(entries: u32) -> Consumer {
+        check_entries(entries);
+        Consumer { entries, head: 0, tail_seen: 0 }
     }
 
     /// A private copy of the oldest descriptor, if there is one.
     #[inline]
-    pub(crate) fn pop(&mut self) -> Result<Option<Entry>, LaneFault> {
-        let tail = self.peer_tail.load_relaxed();
+    pub(crate) fn pop(
+        &mut self,
+        own: &impl Control,
+        peer: &impl Control,
+    ) -> Result<Option<Entry>, LaneFault> {
+        let tail = peer.load(TAIL_AT)?;
         if tail == self.head {
-            return Ok(None);
+            return self.nothing_new();
         }
-        self.accept_tail(tail)?;
-        let entry = self.entries.read(self.head & (self.entries.count() - 1));
-        self.head = self.head.wrapping_add(1);
-        self.head_word.store_release(self.head);
+        self.accept_tail(counter(tail)?)?;
+        let entry = peer.read_entry(entry_at(self.head, self.entries))?;
+        self.head = advance(self.head);
+        own.publish(HEAD_AT, self.head)?;
         Ok(Some(entry))
     }
 
     /// One relaxed load; nothing is read on the strength of it.
     #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.peer_tail.load_relaxed() == self.head
+    pub(crate) fn is_empty(&self, peer: &impl Control) -> Result<bool, LaneFault> {
+        Ok(peer.load(TAIL_AT)? == self.head)
     }
 
     /// The value the tail has while there is nothing to pop.
@@ -121,9 +121,12 @@ impl Consumer {
         self.head
     }
 
-    /// The word a futex may wait on.
-    pub(crate) fn tail_word(&self) -> &Word {
-        &self.peer_tail
+    /// The tail stands where we are: empty, unless more was promised before.
+    fn nothing_new(&self) -> Result<Option<Entry>, LaneFault> {
+        if self.tail_seen == self.head {
+            return Ok(None);
+        }
+        Err(LaneFault::TailOutOfRange { claimed: 0, capacity: self.entries })
     }
 
     /// Believes the copied position only if it is at most a ring ahead and not behind what the
@@ -131,7 +134,7 @@ impl Consumer {
     fn accept_tail(&mut self, tail: u32) -> Result<(), LaneFault> {
         let claimed = distance(self.head, tail);
         let claimed_before = distance(self.head, self.tail_seen);
-        let capacity = self.entries.count();
+        let capacity = self.entries;
         if claimed > capacity || claimed < claimed_before {
             return Err(LaneFault::TailOutOfRange { claimed, capacity });
         }
@@ -141,7 +144,25 @@ impl Consumer {
     }
 }
 
-/// How far `to` is ahead of `from`, counters running over 32 bits.
+fn check_entries(entries: u32) {
+    let possible = entries.is_power_of_two() && entries <= RING_ENTRIES_MAX;
+    assert!(possible, "the index is a mask of the counter, and a distance is unambiguous");
+}
+
+/// A peer's word, if it can be a position at all.
+fn counter(word: u32) -> Result<u32, LaneFault> {
+    if word <= COUNTER_MAX { Ok(word) } else { Err(LaneFault::NoCounter { word }) }
+}
+
+fn advance(counter: u32) -> u32 {
+    (counter + 1) & COUNTER_MAX
+}
+
+/// How far `to` is ahead of `from`.
 fn distance(from: u32, to: u32) -> u32 {
-    to.wrapping_sub(from)
+    to.wrapping_sub(from) & COUNTER_MAX
+}
+
+fn entry_at(counter: u32, entries: u32) -> usize {
+    ENTRIES_AT + (counter & (entries - 1)) as usize * ENTRY_BYTES
 }

@@ -4,9 +4,9 @@
 //! the token of the one before. The record lives in engine memory: what a container claims is
 //! compared with it, never believed. Deliberately absent: the bytes of a slot.
 
+use crate::control::Entry;
 use crate::error::LaneFault;
 use crate::layout::{KIND_REQUEST, KIND_SHUT, LaneConfig, STATUS_FAILED, STATUS_OK};
-use crate::ring::Entry;
 
 /// How a container ended a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,12 +15,7 @@ use std::time::Duration;
 
 const SOCKET_VARIABLE: &str = "LANE_TEST_SOCKET";
 const INCARNATION: u64 = 77;
-const CONFIG: LaneConfig = LaneConfig {
-    ring_depth: 4,
-    slots: 2,
-    request_slot_bytes: 256 * 1024,
-    reply_slot_bytes: 256 * 1024,
-};
+const CONFIG: LaneConfig = LaneConfig::new(4, 2, 256 * 1024, 256 * 1024);
 /// Looks at the other process before a test gives up: a watchdog, not a measurement.
 const PATIENCE: u32 = 6000;
 

@@ -3,11 +3,13 @@
 use super::*;
 use crate::engine_side::EngineSide;
 use crate::layout::{ENTRIES_AT, ENTRY_BYTES};
+use crate::segment::memfd::{self, Pages};
 use rustix::io::fcntl_dupfd_cloexec;
 
 const CONFIG: LaneConfig =
-    LaneConfig { ring_depth: 4, slots: 2, request_slot_bytes: 5000, reply_slot_bytes: 3000 };
+    LaneConfig::new(4, 2, 5000, 3000);
 const INCARNATION: u64 = 42;
+const PLAIN: Pages = Pages { huge: false, node: None };
 
 fn lane() -> (EngineSide, ContainerSide) {
     let (engine, fds) = EngineSide::create(CONFIG, INCARNATION).unwrap();
@@ -149,7 +151,7 @@ fn refuses_descriptors_in_another_order() {
 /// An engine segment on the heap of a test, with whatever words it likes.
 fn deceived(entry: [u64; 8], times: u32) -> Result<Next, LaneFault> {
     let (engine_fd, engine_out) =
-        crate::segment::memfd::create(Segment::EngineOut, CONFIG.engine_out_bytes()).unwrap();
+        memfd::create(Part::EngineOut, CONFIG.engine_out_bytes(), PLAIN).unwrap();
     let (_engine, fds) = EngineSide::create(CONFIG, INCARNATION).unwrap();
     let [honest, container_out, request_data, bell] = fds.into_fds();
     let header = Mapping::new(honest.as_fd(), 0, 4096, Access::ReadOnly).unwrap();

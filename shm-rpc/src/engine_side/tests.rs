@@ -3,18 +3,52 @@
 use super::*;
 use crate::container_side::{ContainerSide, Next};
 use crate::layout::{ENTRIES_AT, ENTRY_BYTES, HEAD_AT, SLEEPS_AT, TAIL_AT};
-use crate::ring::Entry;
-use crate::segment::Access;
+use crate::control::Entry;
+use crate::segment::{Access, Mapping};
 use proptest::prelude::*;
 use std::time::Duration;
 
 const CONFIG: LaneConfig =
-    LaneConfig { ring_depth: 4, slots: 2, request_slot_bytes: 5000, reply_slot_bytes: 3000 };
+    LaneConfig::new(4, 2, 5000, 3000);
 const INCARNATION: u64 = 42;
 
-fn lane() -> (EngineSide, ContainerSide) {
-    let (engine, fds) = EngineSide::create(CONFIG, INCARNATION).unwrap();
-    (engine, ContainerSide::map(fds, CONFIG, INCARNATION).unwrap())
+/// Runs every test over both kinds of memory.
+macro_rules! over_both {
+    ($($test:ident)*) => {
+        mod memfd {
+            use crate::layout::Memory;
+            $(#[test] fn $test() { super::$test(Memory::Memfd); })*
+        }
+        mod posix {
+            use crate::layout::Memory;
+            $(#[test] fn $test() { super::$test(Memory::Posix); })*
+        }
+    };
+}
+
+over_both! {
+    a_request_goes_out_and_its_reply_comes_back
+    thousands_of_requests_cross_two_slots_in_order
+    writing_beyond_the_slot_is_refused
+    reading_beyond_the_reply_is_refused
+    every_lie_about_a_reply_is_its_own_fault
+    answering_twice_is_a_fault
+    a_tail_far_ahead_is_a_fault
+    a_container_that_answers_without_taking_its_descriptors_is_found_out
+    a_lying_head_is_a_fault_when_it_is_needed
+    a_flag_of_any_value_costs_a_wake_at_most
+    the_bell_rings_only_for_a_sleeping_engine
+    a_bell_that_is_never_read_is_a_fresh_edge_each_time_it_rings
+    sides_move_between_threads
+    the_farewell_follows_what_was_published_and_nothing_is_leased_after
+    a_container_that_cuts_a_segment_off_is_found_out_and_kills_nobody
+    request_data_cut_off_is_no_signal_either
+}
+
+fn lane(memory: Memory) -> (EngineSide, ContainerSide) {
+    let config = LaneConfig { memory, ..CONFIG };
+    let (engine, fds) = EngineSide::create(config, INCARNATION).unwrap();
+    (engine, ContainerSide::map(fds, config, INCARNATION).unwrap())
 }
 
 fn send(engine: &mut EngineSide, tag: u64, bytes: &[u8]) {
@@ -30,8 +64,9 @@ struct Liar {
 }
 
 impl Liar {
-    fn meet() -> (EngineSide, Liar) {
-        let (engine, fds) = EngineSide::create(CONFIG, INCARNATION).unwrap();
+    fn meet(memory: Memory) -> (EngineSide, Liar) {
+        let config = LaneConfig { memory, ..CONFIG };
+        let (engine, fds) = EngineSide::create(config, INCARNATION).unwrap();
         let len = CONFIG.container_out_bytes();
         let out = Mapping::new(fds.as_fds()[1], 0, len, Access::ReadWrite).unwrap();
         (engine, Liar { out, tail: 0 })
@@ -47,7 +82,7 @@ impl Liar {
             let at = ENTRIES_AT + index as usize * ENTRY_BYTES + word * 8;
             self.out.copy_in(at, &value.to_le_bytes());
         }
-        self.tail = self.tail.wrapping_add(1);
+        self.tail = (self.tail + 1) % 256;
         self.write_word(TAIL_AT, self.tail);
     }
 }
@@ -65,9 +100,8 @@ fn honest() -> ReplyEntry {
     }
 }
 
-#[test]
-fn a_request_goes_out_and_its_reply_comes_back() {
-    let (mut engine, mut container) = lane();
+fn a_request_goes_out_and_its_reply_comes_back(memory: Memory) {
+    let (mut engine, mut container) = lane(memory);
     send(&mut engine, 7, b"hello lane");
     assert_eq!(engine.in_flight(), 1);
     assert!(engine.poll().unwrap().is_none());
@@ -92,9 +126,8 @@ fn a_request_goes_out_and_its_reply_comes_back() {
     assert_eq!(engine.in_flight(), 0);
 }
 
-#[test]
-fn thousands_of_requests_cross_two_slots_in_order() {
-    let (mut engine, mut container) = lane();
+fn thousands_of_requests_cross_two_slots_in_order(memory: Memory) {
+    let (mut engine, mut container) = lane(memory);
     for tag in 0..5000_u64 {
         send(&mut engine, tag, &tag.to_le_bytes());
         let Next::Request(request) = container.next(Duration::ZERO).unwrap() else {
@@ -111,9 +144,8 @@ fn thousands_of_requests_cross_two_slots_in_order() {
     }
 }
 
-#[test]
-fn writing_beyond_the_slot_is_refused() {
-    let (mut engine, _container) = lane();
+fn writing_beyond_the_slot_is_refused(memory: Memory) {
+    let (mut engine, _container) = lane(memory);
     let slot = engine.lease().unwrap();
     assert!(engine.write(&slot, 4998, b"ab").is_ok());
     for (at, len) in [(4999, 2), (5000, 1), (u32::MAX, 1), (0, 5001)] {
@@ -123,9 +155,8 @@ fn writing_beyond_the_slot_is_refused() {
     engine.release(slot);
 }
 
-#[test]
-fn reading_beyond_the_reply_is_refused() {
-    let (mut engine, mut liar) = Liar::meet();
+fn reading_beyond_the_reply_is_refused(memory: Memory) {
+    let (mut engine, mut liar) = Liar::meet(memory);
     send(&mut engine, 7, b"x");
     liar.say(&honest().encode());
     let mut done = engine.poll().unwrap().unwrap();
@@ -139,8 +170,7 @@ fn reading_beyond_the_reply_is_refused() {
     engine.finish(done);
 }
 
-#[test]
-fn every_lie_about_a_reply_is_its_own_fault() {
+fn every_lie_about_a_reply_is_its_own_fault(memory: Memory) {
     let lengths = |header_bytes, total_bytes| Lengths { header_bytes, total_bytes };
     let wrong_length = |header_bytes, total_bytes| LaneFault::Lengths {
         header_bytes,
@@ -172,7 +202,7 @@ fn every_lie_about_a_reply_is_its_own_fault() {
         (zeroed_status, LaneFault::UnknownStatus { status: 0 }),
     ];
     for (lie, fault) in lies {
-        let (mut engine, mut liar) = Liar::meet();
+        let (mut engine, mut liar) = Liar::meet(memory);
         send(&mut engine, 7, b"x");
         liar.say(&lie);
         assert_eq!(engine.poll().unwrap_err(), fault);
@@ -181,9 +211,8 @@ fn every_lie_about_a_reply_is_its_own_fault() {
     }
 }
 
-#[test]
-fn answering_twice_is_a_fault() {
-    let (mut engine, mut liar) = Liar::meet();
+fn answering_twice_is_a_fault(memory: Memory) {
+    let (mut engine, mut liar) = Liar::meet(memory);
     send(&mut engine, 7, b"x");
     liar.say(&honest().encode());
     liar.say(&honest().encode());
@@ -192,19 +221,17 @@ fn answering_twice_is_a_fault() {
     engine.finish(done);
 }
 
-#[test]
-fn a_tail_far_ahead_is_a_fault() {
-    for claimed in [9, 100, 1 << 31, u32::MAX] {
-        let (mut engine, liar) = Liar::meet();
+fn a_tail_far_ahead_is_a_fault(memory: Memory) {
+    for claimed in [9, 100, 255] {
+        let (mut engine, liar) = Liar::meet(memory);
         liar.write_word(TAIL_AT, claimed);
         let fault = LaneFault::TailOutOfRange { claimed, capacity: 8 };
         assert_eq!(engine.poll().unwrap_err(), fault);
     }
 }
 
-#[test]
-fn a_container_that_answers_without_taking_its_descriptors_is_found_out() {
-    let (mut engine, mut liar) = Liar::meet();
+fn a_container_that_answers_without_taking_its_descriptors_is_found_out(memory: Memory) {
+    let (mut engine, mut liar) = Liar::meet(memory);
     for round in 0..9 {
         send(&mut engine, 7, b"x");
         if round < 8 {
@@ -217,10 +244,9 @@ fn a_container_that_answers_without_taking_its_descriptors_is_found_out() {
     assert!(!engine.announce_sleep(), "an engine does not sleep on a broken lane");
 }
 
-#[test]
-fn a_lying_head_is_a_fault_when_it_is_needed() {
-    let (mut engine, mut liar) = Liar::meet();
-    liar.write_word(HEAD_AT, 1000);
+fn a_lying_head_is_a_fault_when_it_is_needed(memory: Memory) {
+    let (mut engine, mut liar) = Liar::meet(memory);
+    liar.write_word(HEAD_AT, 100);
     for round in 0..8 {
         send(&mut engine, 7, b"x");
         liar.say(&ReplyEntry { generation: round + 1, ..honest() }.encode());
@@ -228,13 +254,12 @@ fn a_lying_head_is_a_fault_when_it_is_needed() {
         engine.finish(done);
     }
     send(&mut engine, 7, b"x");
-    let fault = LaneFault::HeadOutOfRange { claimed: 1000, pushed: 8 };
+    let fault = LaneFault::HeadOutOfRange { claimed: 100, pushed: 8 };
     assert_eq!(engine.poll().unwrap_err(), fault);
 }
 
-#[test]
-fn a_flag_of_any_value_costs_a_wake_at_most() {
-    let (mut engine, liar) = Liar::meet();
+fn a_flag_of_any_value_costs_a_wake_at_most(memory: Memory) {
+    let (mut engine, liar) = Liar::meet(memory);
     for flag in [1, 2, u32::MAX] {
         liar.write_word(SLEEPS_AT, flag);
         let slot = engine.lease().unwrap();
@@ -248,9 +273,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
     fn no_writing_of_the_container_makes_the_engine_panic(
+        memory in prop_oneof![Just(Memory::Memfd), Just(Memory::Posix)],
         writes in proptest::collection::vec((0_usize..4, any::<u32>(), any::<[u64; 8]>()), 1..30),
     ) {
-        let (mut engine, mut liar) = Liar::meet();
+        let (mut engine, mut liar) = Liar::meet(memory);
         for (kind, value, noise) in writes {
             if let Some(slot) = engine.lease() {
                 engine.publish(slot, 7, 0, 1);
@@ -270,9 +296,8 @@ proptest! {
     }
 }
 
-#[test]
-fn the_bell_rings_only_for_a_sleeping_engine() {
-    let (mut engine, mut container) = lane();
+fn the_bell_rings_only_for_a_sleeping_engine(memory: Memory) {
+    let (mut engine, mut container) = lane(memory);
     let rung = |engine: &EngineSide| {
         let mut fds =
             [rustix::event::PollFd::from_borrowed_fd(engine.bell(), rustix::event::PollFlags::IN)];
@@ -299,10 +324,9 @@ fn the_bell_rings_only_for_a_sleeping_engine() {
     engine.finish(done);
 }
 
-#[test]
-fn a_bell_that_is_never_read_is_a_fresh_edge_each_time_it_rings() {
+fn a_bell_that_is_never_read_is_a_fresh_edge_each_time_it_rings(memory: Memory) {
     use rustix::event::epoll;
-    let (mut engine, mut container) = lane();
+    let (mut engine, mut container) = lane(memory);
     let reactor = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
     let edges = epoll::EventFlags::IN | epoll::EventFlags::ET;
     epoll::add(&reactor, engine.bell(), epoll::EventData::new_u64(1), edges).unwrap();
@@ -326,17 +350,15 @@ fn a_bell_that_is_never_read_is_a_fresh_edge_each_time_it_rings() {
     }
 }
 
-#[test]
-fn sides_move_between_threads() {
+fn sides_move_between_threads(memory: Memory) {
     fn moves<T: Send>(_: &T) {}
-    let (engine, container) = lane();
+    let (engine, container) = lane(memory);
     moves(&engine);
     moves(&container);
 }
 
-#[test]
-fn the_farewell_follows_what_was_published_and_nothing_is_leased_after() {
-    let (mut engine, mut container) = lane();
+fn the_farewell_follows_what_was_published_and_nothing_is_leased_after(memory: Memory) {
+    let (mut engine, mut container) = lane(memory);
     send(&mut engine, 1, b"x");
     send(&mut engine, 2, b"x");
     engine.shut();
@@ -351,4 +373,27 @@ fn the_farewell_follows_what_was_published_and_nothing_is_leased_after() {
     }
     assert!(matches!(container.next(Duration::ZERO), Ok(Next::Shut)));
     assert!(matches!(container.next(Duration::ZERO), Ok(Next::Idle)));
+}
+
+fn a_container_that_cuts_a_segment_off_is_found_out_and_kills_nobody(memory: Memory) {
+    let config = LaneConfig { memory, ..CONFIG };
+    let (mut engine, fds) = EngineSide::create(config, INCARNATION).unwrap();
+    let cut = rustix::fs::ftruncate(fds.as_fds()[1], 0);
+    if memory == Memory::Memfd {
+        assert_eq!(cut, Err(rustix::io::Errno::PERM), "sealed memory can't be cut");
+        assert!(engine.poll().unwrap().is_none());
+        return;
+    }
+    assert_eq!(engine.poll().unwrap_err(), LaneFault::SegmentCut);
+    assert!(!engine.announce_sleep());
+}
+
+fn request_data_cut_off_is_no_signal_either(memory: Memory) {
+    let config = LaneConfig { memory, ..CONFIG };
+    let (mut engine, fds) = EngineSide::create(config, INCARNATION).unwrap();
+    let _refused_or_done = rustix::fs::ftruncate(fds.as_fds()[2], 0);
+    for tag in 0..2 {
+        send(&mut engine, tag, &[1; 5000]);
+    }
+    assert!(engine.poll().unwrap().is_none());
 }

@@ -7,7 +7,7 @@ use crate::layout::LaneConfig;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 const CONFIG: LaneConfig =
-    LaneConfig { ring_depth: 2, slots: 2, request_slot_bytes: 4096, reply_slot_bytes: 4096 };
+    LaneConfig::new(2, 2, 4096, 4096);
 
 fn fresh_path() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);

@@ -6,18 +6,53 @@
 //! `RUSTFLAGS="--cfg loom" cargo test -p shm-rpc --lib`.
 
 use super::*;
-use crate::doorbell::{Sleeper, Waker};
+use crate::control::modelled::Modelled;
+use crate::doorbell::{announce, awake, peer_sleeps};
+use crate::layout::ENTRY_WORDS;
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
 /// The smallest ring that wraps.
 const ENTRIES: u32 = 2;
 
-fn ring() -> (Producer, Consumer) {
-    let (tail, head) = (Word::modelled(0), Word::modelled(0));
-    let entries = Entries::modelled(ENTRIES);
-    let producer = Producer::new(tail.clone(), head.clone(), entries.clone());
-    (producer, Consumer::new(tail, head, entries))
+/// One end of a ring with the two control heads it works on.
+struct Pushing(Producer, Modelled, Modelled);
+
+struct Popping(Consumer, Modelled, Modelled);
+
+/// The producer's segment and the consumer's, and a ring over both.
+fn ring() -> (Pushing, Popping) {
+    let (ours, theirs) = (Modelled::new(ENTRIES as usize), Modelled::new(ENTRIES as usize));
+    let pushing = Pushing(Producer::new(ENTRIES), ours.clone(), theirs.clone());
+    (pushing, Popping(Consumer::new(ENTRIES), theirs, ours))
+}
+
+impl Pushing {
+    fn push(&mut self, value: u64) -> Result<(), LaneFault> {
+        self.0.push(&self.1, &self.2, &entry(value))
+    }
+
+    fn peer_sleeps(&self) -> bool {
+        peer_sleeps(&self.2).unwrap()
+    }
+}
+
+impl Popping {
+    fn pop(&mut self) -> Result<Option<Entry>, LaneFault> {
+        self.0.pop(&self.1, &self.2)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty(&self.2).unwrap()
+    }
+
+    fn announce(&self) {
+        announce(&self.1).unwrap();
+    }
+
+    fn awake(&self) {
+        awake(&self.1).unwrap();
+    }
 }
 
 fn entry(value: u64) -> Entry {
@@ -34,9 +69,9 @@ impl Bed {
     }
 
     /// A futex: the word is compared under the bucket's lock.
-    fn futex_wait(&self, word: &Word, expected: u32) {
+    fn futex_wait(&self, consumer: &Popping) {
         let rings = self.0.0.lock().unwrap();
-        if word.load_relaxed() == expected {
+        if consumer.2.load(TAIL_AT).unwrap() == consumer.0.position() {
             drop(self.0.1.wait(rings).unwrap());
         }
     }
@@ -67,7 +102,7 @@ fn entries_arrive_whole_and_in_order_across_the_wrap() {
         let (mut producer, mut consumer) = ring();
         let pushing = thread::spawn(move || {
             for value in 1..=3 {
-                while producer.push(&entry(value)) == Err(LaneFault::RingFull) {
+                while producer.push(value) == Err(LaneFault::RingFull) {
                     thread::yield_now();
                 }
             }
@@ -89,17 +124,17 @@ fn entries_arrive_whole_and_in_order_across_the_wrap() {
 fn a_full_ring_takes_more_only_once_its_credit_returned() {
     loom::model(|| {
         let (mut producer, mut consumer) = ring();
-        producer.push(&entry(1)).unwrap();
-        producer.push(&entry(2)).unwrap();
+        producer.push(1).unwrap();
+        producer.push(2).unwrap();
         let popping = thread::spawn(move || {
             assert_eq!(consumer.pop(), Ok(Some(entry(1))));
             consumer
         });
-        let pushed = producer.push(&entry(3));
+        let pushed = producer.push(3);
         let mut consumer = popping.join().unwrap();
         assert!(matches!(pushed, Ok(()) | Err(LaneFault::RingFull)));
         if pushed.is_err() {
-            producer.push(&entry(3)).unwrap();
+            producer.push(3).unwrap();
         }
         assert_eq!(consumer.pop(), Ok(Some(entry(2))));
         assert_eq!(consumer.pop(), Ok(Some(entry(3))));
@@ -107,25 +142,25 @@ fn a_full_ring_takes_more_only_once_its_credit_returned() {
     });
 }
 
-/// Pushes values, waking as the engine does.
-fn publish(producer: &mut Producer, waker: &Waker, bed: &Bed, value: u64) {
-    producer.push(&entry(value)).unwrap();
-    if waker.peer_sleeps() {
+/// Pushes a value, waking as the engine does.
+fn publish(producer: &mut Pushing, bed: &Bed, value: u64) {
+    producer.push(value).unwrap();
+    if producer.peer_sleeps() {
         bed.futex_wake();
     }
 }
 
 /// Pops one value, sleeping as the container does.
-fn take(consumer: &mut Consumer, sleeper: &Sleeper, bed: &Bed) -> Entry {
+fn take(consumer: &mut Popping, bed: &Bed) -> Entry {
     loop {
         if let Some(popped) = consumer.pop().unwrap() {
             return popped;
         }
-        sleeper.announce();
+        consumer.announce();
         if consumer.is_empty() {
-            bed.futex_wait(consumer.tail_word(), consumer.position());
+            bed.futex_wait(consumer);
         }
-        sleeper.awake();
+        consumer.awake();
     }
 }
 
@@ -133,15 +168,14 @@ fn take(consumer: &mut Consumer, sleeper: &Sleeper, bed: &Bed) -> Entry {
 fn a_container_that_falls_asleep_never_misses_a_request() {
     loom::model(|| {
         let (mut producer, mut consumer) = ring();
-        let flag = Word::modelled(0);
-        let (sleeper, waker, bed) = (Sleeper::new(flag.clone()), Waker::new(flag), Bed::new());
+        let bed = Bed::new();
         let theirs = bed.clone();
         let taking = thread::spawn(move || {
-            assert_eq!(take(&mut consumer, &sleeper, &theirs), entry(1));
-            assert_eq!(take(&mut consumer, &sleeper, &theirs), entry(2));
+            assert_eq!(take(&mut consumer, &theirs), entry(1));
+            assert_eq!(take(&mut consumer, &theirs), entry(2));
         });
-        publish(&mut producer, &waker, &bed, 1);
-        publish(&mut producer, &waker, &bed, 2);
+        publish(&mut producer, &bed, 1);
+        publish(&mut producer, &bed, 2);
         taking.join().unwrap();
     });
 }
@@ -153,13 +187,12 @@ fn an_engine_that_falls_asleep_never_misses_a_reply() {
     model.preemption_bound = Some(4);
     model.check(|| {
         let (mut producer, mut consumer) = ring();
-        let flag = Word::modelled(0);
-        let (sleeper, waker, bed) = (Sleeper::new(flag.clone()), Waker::new(flag), Bed::new());
+        let bed = Bed::new();
         let theirs = bed.clone();
         let replying = thread::spawn(move || {
             for value in 1..=2 {
-                producer.push(&entry(value)).unwrap();
-                if waker.peer_sleeps() {
+                producer.push(value).unwrap();
+                if producer.peer_sleeps() {
                     theirs.ring_bell();
                 }
             }
@@ -170,11 +203,11 @@ fn an_engine_that_falls_asleep_never_misses_a_reply() {
                 assert_eq!(popped, entry(value));
                 value += 1;
             }
-            sleeper.announce();
+            consumer.announce();
             if value <= 2 && consumer.is_empty() {
                 bed.bell_wait(&mut seen);
             }
-            sleeper.awake();
+            consumer.awake();
         }
         replying.join().unwrap();
     });
@@ -185,18 +218,17 @@ fn the_farewell_comes_after_every_published_request_and_wakes_the_sleeper() {
     const FAREWELL: u64 = 99;
     loom::model(|| {
         let (mut producer, mut consumer) = ring();
-        let flag = Word::modelled(0);
-        let (sleeper, waker, bed) = (Sleeper::new(flag.clone()), Waker::new(flag), Bed::new());
+        let bed = Bed::new();
         let theirs = bed.clone();
         let serving = thread::spawn(move || {
             let mut served = 0;
-            while take(&mut consumer, &sleeper, &theirs) != entry(FAREWELL) {
+            while take(&mut consumer, &theirs) != entry(FAREWELL) {
                 served += 1;
             }
             served
         });
-        publish(&mut producer, &waker, &bed, 1);
-        publish(&mut producer, &waker, &bed, FAREWELL);
+        publish(&mut producer, &bed, 1);
+        publish(&mut producer, &bed, FAREWELL);
         assert_eq!(serving.join().unwrap(), 1);
     });
 }

@@ -1,52 +1,59 @@
 //! The ring against a plain queue, and against a peer that lies about its position.
 
 use super::*;
-use crate::layout::{ENTRIES_AT, ENTRY_BYTES, HEAD_AT, TAIL_AT};
+use crate::segment::{Heap, Window};
 use proptest::prelude::*;
 use std::collections::VecDeque;
-use std::ptr::NonNull;
 
 /// Two control heads on the heap, where segments would be.
 struct Memory {
-    producer_out: Vec<u64>,
-    consumer_out: Vec<u64>,
+    producer_out: Heap,
+    consumer_out: Heap,
     entries: u32,
 }
 
 impl Memory {
     fn new(entries: u32) -> Memory {
-        let words = (ENTRIES_AT + entries as usize * ENTRY_BYTES) / 8;
-        Memory { producer_out: vec![0; words], consumer_out: vec![0; words], entries }
+        let bytes = ENTRIES_AT + entries as usize * ENTRY_BYTES;
+        Memory { producer_out: Heap::new(bytes), consumer_out: Heap::new(bytes), entries }
     }
 
-    fn bases(&mut self) -> (NonNull<u8>, NonNull<u8>) {
-        let base = |words: &mut Vec<u64>| NonNull::new(words.as_mut_ptr().cast()).unwrap();
-        (base(&mut self.producer_out), base(&mut self.consumer_out))
-    }
-
-    fn word(base: NonNull<u8>, at: usize) -> Word {
-        // SAFETY: tests keep the memory alive and ask for offsets of the control head.
-        unsafe { Word::at(base, at) }
-    }
-
-    fn ring(&mut self, counter: u32) -> (Producer, Consumer, Words) {
-        let ((ours, theirs), entries) = (self.bases(), self.entries);
-        let words = Words { tail: Self::word(ours, TAIL_AT), head: Self::word(theirs, HEAD_AT) };
-        words.tail.store_relaxed(counter);
-        words.head.store_relaxed(counter);
-        // SAFETY: as in `word`; the vectors hold `entries` descriptors behind the head.
-        let places = || unsafe { Entries::at(ours, ENTRIES_AT, entries) };
-        let mut producer = Producer::new(words.tail, words.head, places());
-        let mut consumer = Consumer::new(words.tail, words.head, places());
+    /// A ring both of whose positions stand at `counter`.
+    fn ring(&self, counter: u32) -> Ring {
+        let (ours, theirs) = (self.producer_out.window(), self.consumer_out.window());
+        ours.store(TAIL_AT, counter).unwrap();
+        theirs.store(HEAD_AT, counter).unwrap();
+        let (mut producer, mut consumer) =
+            (Producer::new(self.entries), Consumer::new(self.entries));
         (producer.tail, producer.head_seen) = (counter, counter);
         (consumer.head, consumer.tail_seen) = (counter, counter);
-        (producer, consumer, words)
+        Ring { producer, consumer, ours, theirs }
     }
 }
 
-struct Words {
-    tail: Word,
-    head: Word,
+struct Ring {
+    producer: Producer,
+    consumer: Consumer,
+    ours: Window,
+    theirs: Window,
+}
+
+impl Ring {
+    fn push(&mut self, entry: &Entry) -> Result<(), LaneFault> {
+        self.producer.push(&self.ours, &self.theirs, entry)
+    }
+
+    fn pop(&mut self) -> Result<Option<Entry>, LaneFault> {
+        self.consumer.pop(&self.theirs, &self.ours)
+    }
+
+    fn claim_tail(&self, value: u32) {
+        self.ours.store(TAIL_AT, value).unwrap();
+    }
+
+    fn claim_head(&self, value: u32) {
+        self.theirs.store(HEAD_AT, value).unwrap();
+    }
 }
 
 fn entry(value: u64) -> Entry {
@@ -56,54 +63,65 @@ fn entry(value: u64) -> Entry {
 proptest! {
     #[test]
     fn behaves_like_a_bounded_queue(
-        start in any::<u32>(),
-        entries_log2 in 1_u32..5,
-        pushes in proptest::collection::vec(any::<bool>(), 0..300),
+        start in 0..=COUNTER_MAX,
+        entries_log2 in 1_u32..8,
+        pushes in proptest::collection::vec(any::<bool>(), 0..600),
     ) {
-        let mut memory = Memory::new(1 << entries_log2);
-        let (mut producer, mut consumer, _) = memory.ring(start);
+        let memory = Memory::new(1 << entries_log2);
+        let mut ring = memory.ring(start);
         let mut queue = VecDeque::new();
         for (number, is_push) in pushes.into_iter().enumerate() {
             if !is_push {
-                prop_assert_eq!(consumer.pop(), Ok(queue.pop_front()));
+                prop_assert_eq!(ring.pop(), Ok(queue.pop_front()));
             } else if queue.len() < 1 << entries_log2 {
-                prop_assert_eq!(producer.push(&entry(number as u64)), Ok(()));
+                prop_assert_eq!(ring.push(&entry(number as u64)), Ok(()));
                 queue.push_back(entry(number as u64));
             } else {
-                prop_assert_eq!(producer.push(&entry(0)), Err(LaneFault::RingFull));
+                prop_assert_eq!(ring.push(&entry(0)), Err(LaneFault::RingFull));
             }
-            prop_assert_eq!(consumer.is_empty(), queue.is_empty());
+            prop_assert_eq!(ring.consumer.is_empty(&ring.ours).unwrap(), queue.is_empty());
         }
     }
 
     #[test]
-    fn no_sequence_of_lies_makes_the_consumer_panic_or_read_outside(
-        start in any::<u32>(),
-        lies in proptest::collection::vec(any::<u32>(), 1..50),
+    fn no_sequence_of_lies_makes_either_end_panic_or_read_outside(
+        start in 0..=COUNTER_MAX,
+        lies in proptest::collection::vec((any::<bool>(), 0_u32..300), 1..50),
     ) {
-        let mut memory = Memory::new(4);
-        let (_, mut consumer, words) = memory.ring(start);
-        for lie in lies {
-            words.tail.store_relaxed(lie);
-            let _accepted_or_refused = consumer.pop();
+        let memory = Memory::new(4);
+        let mut ring = memory.ring(start);
+        for (about_the_tail, lie) in lies {
+            if about_the_tail {
+                ring.claim_tail(lie);
+                let _accepted_or_refused = ring.pop();
+            } else {
+                ring.claim_head(lie);
+                let _accepted_or_refused = ring.push(&entry(1));
+            }
         }
     }
 }
 
+/// Every position a consumer can have, and every word a producer can claim, plus words that are
+/// no counters at all.
 #[test]
 fn a_tail_is_believed_exactly_when_it_is_within_one_ring_ahead() {
-    for start in [0, 1, 7, u32::MAX - 5, u32::MAX] {
-        for ahead in 0..=255_u32 {
-            for sign in [1, u32::MAX] {
-                let mut memory = Memory::new(8);
-                let (_, mut consumer, words) = memory.ring(start);
-                words.tail.store_relaxed(start.wrapping_add(ahead.wrapping_mul(sign)));
-                let claimed = ahead.wrapping_mul(sign);
-                match (claimed, consumer.pop()) {
+    for entries in [4, 128] {
+        let memory = Memory::new(entries);
+        for start in 0..=COUNTER_MAX {
+            for word in 0..=COUNTER_MAX {
+                let mut ring = memory.ring(start);
+                ring.claim_tail(word);
+                let claimed = (word + 256 - start) % 256;
+                match (claimed, ring.pop()) {
                     (0, popped) => assert_eq!(popped, Ok(None)),
-                    (1..=8, popped) => assert!(matches!(popped, Ok(Some(_)))),
+                    (ahead, popped) if ahead <= entries => {
+                        assert!(matches!(popped, Ok(Some(_))), "{start} {word}: {popped:?}");
+                    }
                     (_, popped) => {
-                        assert_eq!(popped, Err(LaneFault::TailOutOfRange { claimed, capacity: 8 }))
+                        let capacity = entries;
+                        let fault = LaneFault::TailOutOfRange { claimed, capacity };
+                        assert_eq!(popped, Err(fault));
                     }
                 }
             }
@@ -113,32 +131,88 @@ fn a_tail_is_believed_exactly_when_it_is_within_one_ring_ahead() {
 
 #[test]
 fn a_head_is_believed_exactly_when_it_is_between_what_was_seen_and_what_was_pushed() {
-    for start in [0, 3, u32::MAX - 2, u32::MAX] {
-        for claimed in (0..=20).chain(u32::MAX - 20..=u32::MAX) {
-            let mut memory = Memory::new(4);
-            let (mut producer, _, words) = memory.ring(start);
+    let memory = Memory::new(4);
+    for start in 0..=COUNTER_MAX {
+        for claimed in 0..=COUNTER_MAX {
+            let mut ring = memory.ring(start);
             for number in 0..4 {
-                producer.push(&entry(number)).unwrap();
+                ring.push(&entry(number)).unwrap();
             }
-            words.head.store_relaxed(start.wrapping_add(claimed));
+            ring.claim_head((start + claimed) % 256);
             let expected = match claimed {
                 0 => Err(LaneFault::RingFull),
                 1..=4 => Ok(()),
                 _ => Err(LaneFault::HeadOutOfRange { claimed, pushed: 4 }),
             };
-            assert_eq!(producer.push(&entry(9)), expected, "start {start} claimed {claimed}");
+            assert_eq!(ring.push(&entry(9)), expected, "start {start} claimed {claimed}");
         }
     }
 }
 
 #[test]
-fn a_tail_that_runs_backwards_is_a_fault() {
-    let mut memory = Memory::new(4);
-    let (mut producer, mut consumer, words) = memory.ring(0);
-    for number in 0..3 {
-        producer.push(&entry(number)).unwrap();
+fn a_word_that_is_no_counter_is_a_fault_on_either_end() {
+    let memory = Memory::new(2);
+    for word in [256, 257, 1 << 16, 1 << 31, u32::MAX] {
+        let mut ring = memory.ring(0);
+        ring.claim_tail(word);
+        assert_eq!(ring.pop(), Err(LaneFault::NoCounter { word }));
+        let mut ring = memory.ring(0);
+        ring.push(&entry(1)).unwrap();
+        ring.push(&entry(2)).unwrap();
+        ring.claim_head(word);
+        assert_eq!(ring.push(&entry(3)), Err(LaneFault::NoCounter { word }));
     }
-    assert!(matches!(consumer.pop(), Ok(Some(_))));
-    words.tail.store_relaxed(2);
-    assert_eq!(consumer.pop(), Err(LaneFault::TailOutOfRange { claimed: 1, capacity: 4 }));
+}
+
+#[test]
+fn a_tail_that_runs_backwards_is_a_fault_even_to_where_the_consumer_stands() {
+    for back_to in [1, 2] {
+        let memory = Memory::new(4);
+        let mut ring = memory.ring(0);
+        for number in 0..3 {
+            ring.push(&entry(number)).unwrap();
+        }
+        assert!(matches!(ring.pop(), Ok(Some(_))));
+        ring.claim_tail(back_to);
+        let fault = LaneFault::TailOutOfRange { claimed: back_to - 1, capacity: 4 };
+        assert_eq!(ring.pop(), Err(fault));
+    }
+}
+
+/// Every pair of counters against plain subtraction of numbers that never wrap.
+#[test]
+fn distance_is_subtraction_for_every_pair_of_counters() {
+    for from in 0..=COUNTER_MAX {
+        for ahead in 0..=COUNTER_MAX {
+            let to = (from + ahead) % (COUNTER_MAX + 1);
+            assert_eq!(distance(from, to), ahead);
+        }
+    }
+}
+
+/// For Miri and ThreadSanitizer: two threads, the real orderings, the whole range of counters.
+#[test]
+fn two_threads_hand_over_every_entry_in_order() {
+    let rounds: u64 = if cfg!(miri) { 300 } else { 20_000 };
+    let memory = Memory::new(4);
+    let Ring { mut producer, mut consumer, ours, theirs } = memory.ring(0);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for number in 0..rounds {
+                while producer.push(&ours, &theirs, &entry(number)) == Err(LaneFault::RingFull) {
+                    std::thread::yield_now();
+                }
+            }
+        });
+        for number in 0..rounds {
+            let popped = loop {
+                match consumer.pop(&theirs, &ours) {
+                    Ok(Some(popped)) => break popped,
+                    other => assert_eq!(other, Ok(None)),
+                }
+                std::thread::yield_now();
+            };
+            assert_eq!(popped, entry(number));
+        }
+    });
 }

@@ -4,7 +4,7 @@ use super::*;
 use proptest::prelude::*;
 
 const CONFIG: LaneConfig =
-    LaneConfig { ring_depth: 4, slots: 3, request_slot_bytes: 4096, reply_slot_bytes: 8192 };
+    LaneConfig::new(4, 3, 4096, 8192);
 
 fn reply_to(slot: &RequestSlot, tag: u64) -> ReplyEntry {
     ReplyEntry {
