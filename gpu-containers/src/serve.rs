@@ -95,14 +95,10 @@ fn join(
         FromEngine::Welcome(welcome) => welcome,
         FromEngine::Refused { message } => return Err(ServeError::Refused(message)),
     };
-    let config = LaneConfig {
-        ring_depth: lane.ring_depth,
-        slots: lane.slots,
-        request_slot_bytes: lane.request_slot_bytes,
-        reply_slot_bytes: lane.reply_slot_bytes,
-    };
     let fds = fds.ok_or(ServeError::NoLane)?;
-    Ok(ContainerSide::map(fds, config, lane.incarnation)?)
+    let mut side = ContainerSide::map(fds, LaneConfig::from(&lane), lane.incarnation)?;
+    side.set_spin(Duration::from_micros(lane.spin_us.into()));
+    Ok(side)
 }
 
 struct Worker {
@@ -193,7 +189,7 @@ impl Worker {
         let limit = self.side.config().reply_slot_bytes;
         if total_bytes > limit {
             let message = format!(
-                "the outputs take {total_bytes} bytes, a reply slot has {limit}; raise limits.slot_bytes_max or lower max_batch"
+                "the outputs take {total_bytes} bytes, a reply slot has {limit}; lower max_batch, or raise limits.variable_slot_bytes (for outputs of variable size) or limits.slot_bytes_max"
             );
             let failure = Failure { kind: FailureKind::OutputTooLarge, message, row: None };
             return self.write_failure(request, &failure);

@@ -162,11 +162,11 @@ impl Lane {
 
 impl Work {
     fn new(py: Python<'_>, spec: ModelSpec, lane: LaneGeometry, fds: LaneFds) -> PyResult<Work> {
-        let LaneGeometry { ring_depth, slots, request_slot_bytes, reply_slot_bytes, incarnation } =
-            lane;
-        let config = LaneConfig { ring_depth, slots, request_slot_bytes, reply_slot_bytes };
+        let config = LaneConfig::from(&lane);
+        let mut side = ContainerSide::map(fds, config, lane.incarnation).map_err(error)?;
+        side.set_spin(Duration::from_micros(lane.spin_us.into()));
         Ok(Work {
-            side: ContainerSide::map(fds, config, incarnation).map_err(error)?,
+            side,
             inputs: ArrayMaker::new(py, &spec.inputs)?,
             outputs: spec.outputs,
             header_bytes: Vec::new(),

@@ -13,7 +13,7 @@ use crate::tensor::{Dim, TENSORS_MAX, TensorSpec};
 use crate::wire;
 
 /// Raised when a message changes its meaning.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// One message of the handshake; a socket of packets carries each whole.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -113,7 +113,14 @@ pub struct Hello {
     pub spec: ModelSpec,
 }
 
-/// Sizes of a lane, decided by the engine.
+/// What the segments of a lane are made of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LaneMemory {
+    Memfd,
+    Posix,
+}
+
+/// What a lane is, decided by the engine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LaneGeometry {
     pub ring_depth: u32,
@@ -121,6 +128,11 @@ pub struct LaneGeometry {
     pub request_slot_bytes: u32,
     pub reply_slot_bytes: u32,
     pub incarnation: u64,
+    pub memory: LaneMemory,
+    /// Slots lie on 2 MiB pages.
+    pub huge_pages: bool,
+    /// Microseconds the container may spin before it sleeps; 0 where it shares its cores.
+    pub spin_us: u32,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -197,6 +209,12 @@ pub fn encode_from_engine(message: &FromEngine) -> Vec<u8> {
             args.request_slot_bytes = lane.request_slot_bytes;
             args.reply_slot_bytes = lane.reply_slot_bytes;
             args.incarnation = lane.incarnation;
+            args.memory = match lane.memory {
+                LaneMemory::Memfd => fb::LaneMemory::Memfd,
+                LaneMemory::Posix => fb::LaneMemory::Posix,
+            };
+            args.huge_pages = lane.huge_pages;
+            args.spin_us = lane.spin_us;
         }
         FromEngine::Refused { message } => {
             args.kind = fb::EngineKind::Refused;
@@ -219,12 +237,25 @@ pub fn decode_from_engine(bytes: &[u8]) -> Result<FromEngine, SchemaError> {
                 request_slot_bytes: table.request_slot_bytes(),
                 reply_slot_bytes: table.reply_slot_bytes(),
                 incarnation: table.incarnation(),
+                memory: read_memory(table.memory())?,
+                huge_pages: table.huge_pages(),
+                spin_us: table.spin_us(),
             };
             Ok(FromEngine::Welcome(Welcome { lane }))
         }
         fb::EngineKind::Refused => Ok(FromEngine::Refused { message: text(table.message()) }),
         fb::EngineKind(value) => {
             Err(SchemaError::UnknownValue { field: "kind", value: u64::from(value) })
+        }
+    }
+}
+
+fn read_memory(memory: fb::LaneMemory) -> Result<LaneMemory, SchemaError> {
+    match memory {
+        fb::LaneMemory::Memfd => Ok(LaneMemory::Memfd),
+        fb::LaneMemory::Posix => Ok(LaneMemory::Posix),
+        fb::LaneMemory(value) => {
+            Err(SchemaError::UnknownValue { field: "memory", value: u64::from(value) })
         }
     }
 }

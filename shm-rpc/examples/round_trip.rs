@@ -17,8 +17,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-const CONFIG: LaneConfig =
-    LaneConfig::new(2, 2, 1 << 20, 1 << 20);
+const CONFIG: LaneConfig = LaneConfig::new(2, 2, 1 << 20, 1 << 20);
 const INCARNATION: u64 = 1;
 /// Rounds before the measurement, so that pages, caches and clocks are warm.
 const WARM_ROUNDS: usize = 1_000;

@@ -2,10 +2,12 @@
 //!
 //! Distrust is mutual and costs nothing: seals, sizes, header and every descriptor are checked
 //! here too. Request slots are mapped one by one, so that one slot can be replaced under views
-//! the model still holds ([`ContainerSide::escape`]). Deliberately absent: the interpreter, and
-//! spinning; a container that finds no request sleeps at once.
+//! the model still holds ([`ContainerSide::escape`]). A container that finds no request sleeps at
+//! once, unless it was told that its core is its own ([`ContainerSide::set_spin`]). Deliberately
+//! absent: the interpreter.
 
 use crate::LaneFds;
+use crate::clock::now;
 use crate::doorbell::{announce, awake, futex_wait, peer_sleeps, ring_bell};
 use crate::engine_side::check_in_slot;
 use crate::error::{LaneError, LaneFault};
@@ -14,13 +16,17 @@ use crate::ring::{Consumer, Producer};
 use crate::segment::memfd::{check, check_size};
 use crate::segment::{Access, Mapping, Part, Window};
 use crate::slot::{Lengths, ReplyEntry, RequestEntry, SentRequest, Status};
+use crate::spin::Spin;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::mm::{MapFlags, MremapFlags, ProtFlags, mmap_anonymous, mremap_fixed, munmap};
 use std::ptr::NonNull;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[cfg(test)]
 mod tests;
+
+/// Reading the clock takes as long as a look or two; looks alone would not know when to end.
+const LOOKS_PER_CLOCK: u32 = 16;
 
 /// What the engine wants next.
 #[derive(Debug)]
@@ -87,6 +93,7 @@ pub struct ContainerSide {
     replies: Producer,
     config: LaneConfig,
     awaiting_reply: Vec<bool>,
+    spin: Spin,
     fault: Option<LaneFault>,
     bell: OwnedFd,
     request_fd: OwnedFd,
@@ -123,6 +130,7 @@ impl ContainerSide {
             replies: Producer::new(config.ring_entries()),
             config,
             awaiting_reply: vec![false; config.slots as usize],
+            spin: Spin::none(),
             fault: None,
             bell,
             request_fd,
@@ -135,6 +143,12 @@ impl ContainerSide {
     /// The sizes this lane was made with.
     pub fn config(&self) -> &LaneConfig {
         &self.config
+    }
+
+    /// Allows looking for requests without sleeping, up to `limit` at a time and only while they
+    /// come in quick succession. For containers that share their cores with nobody.
+    pub fn set_spin(&mut self, limit: Duration) {
+        self.spin = Spin::up_to(limit);
     }
 
     /// The next request, waiting for it at most `wait` and never more than 100 ms.
@@ -152,8 +166,30 @@ impl ContainerSide {
         if wait.is_zero() {
             return Ok(Next::Idle);
         }
-        self.sleep(wait)?;
-        Ok(self.take()?.unwrap_or(Next::Idle))
+        if !self.spin.allowed() {
+            self.sleep(wait)?;
+            return Ok(self.take()?.unwrap_or(Next::Idle));
+        }
+        let began = now();
+        if !self.came_while_spinning(began)? {
+            self.sleep(wait)?;
+        }
+        let next = self.take()?;
+        self.spin.waited(now() - began);
+        Ok(next.unwrap_or(Next::Idle))
+    }
+
+    fn came_while_spinning(&self, began: Instant) -> Result<bool, LaneFault> {
+        let budget = self.spin.budget();
+        while now() - began < budget {
+            for _ in 0..LOOKS_PER_CLOCK {
+                if !self.requests.is_empty(&*self.engine_out)? {
+                    return Ok(true);
+                }
+                std::hint::spin_loop();
+            }
+        }
+        Ok(false)
     }
 
     /// Announce, look again, sleep.

@@ -284,8 +284,7 @@ pub(crate) fn header_words(config: &LaneConfig) -> [(usize, u32); 6] {
 mod tests {
     use super::*;
 
-    const SMALL: LaneConfig =
-        LaneConfig::new(4, 3, 5000, 100);
+    const SMALL: LaneConfig = LaneConfig::new(4, 3, 5000, 100);
 
     #[test]
     fn slots_start_on_pages_and_do_not_overlap() {

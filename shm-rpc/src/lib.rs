@@ -67,15 +67,21 @@ mod slot;
 mod sync;
 
 #[cfg(not(loom))]
+mod clock;
+#[cfg(not(loom))]
 pub mod container_side;
 #[cfg(not(loom))]
 pub mod engine_side;
 #[cfg(not(loom))]
 mod fds;
+#[cfg(feature = "schemas")]
+mod geometry;
 #[cfg(not(loom))]
 pub mod handshake;
 #[cfg(not(loom))]
 mod segment;
+#[cfg(not(loom))]
+mod spin;
 
 pub use error::{LaneError, LaneFault};
 #[cfg(not(loom))]

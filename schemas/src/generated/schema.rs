@@ -589,6 +589,94 @@ impl<'a> ::flatbuffers::Verifiable for ContainerKind {
 
 impl ::flatbuffers::SimpleToVerifyInSlice for ContainerKind {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MIN_LANE_MEMORY: u8 = 0;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MAX_LANE_MEMORY: u8 = 2;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+#[allow(non_camel_case_types)]
+pub const ENUM_VALUES_LANE_MEMORY: [LaneMemory; 3] = [
+  LaneMemory::None,
+  LaneMemory::Memfd,
+  LaneMemory::Posix,
+];
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(transparent)]
+pub struct LaneMemory(pub u8);
+#[allow(non_upper_case_globals)]
+impl LaneMemory {
+  pub const None: Self = Self(0);
+  pub const Memfd: Self = Self(1);
+  pub const Posix: Self = Self(2);
+
+  pub const ENUM_MIN: u8 = 0;
+  pub const ENUM_MAX: u8 = 2;
+  pub const ENUM_VALUES: &'static [Self] = &[
+    Self::None,
+    Self::Memfd,
+    Self::Posix,
+  ];
+  /// Returns the variant's name or "" if unknown.
+  pub fn variant_name(self) -> Option<&'static str> {
+    match self {
+      Self::None => Some("None"),
+      Self::Memfd => Some("Memfd"),
+      Self::Posix => Some("Posix"),
+      _ => None,
+    }
+  }
+}
+impl ::core::fmt::Debug for LaneMemory {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    if let Some(name) = self.variant_name() {
+      f.write_str(name)
+    } else {
+      f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+    }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for LaneMemory {
+  type Inner = Self;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+    Self(b)
+  }
+}
+
+impl ::flatbuffers::Push for LaneMemory {
+    type Output = LaneMemory;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+    }
+}
+
+impl ::flatbuffers::EndianScalar for LaneMemory {
+  type Scalar = u8;
+  #[inline]
+  fn to_little_endian(self) -> u8 {
+    self.0.to_le()
+  }
+  #[inline]
+  #[allow(clippy::wrong_self_convention)]
+  fn from_little_endian(v: u8) -> Self {
+    let b = u8::from_le(v);
+    Self(b)
+  }
+}
+
+impl<'a> ::flatbuffers::Verifiable for LaneMemory {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    u8::run_verifier(v, pos)
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for LaneMemory {}
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_ENGINE_KIND: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MAX_ENGINE_KIND: u8 = 2;
@@ -1960,6 +2048,9 @@ impl<'a> FromEngine<'a> {
   pub const VT_REPLY_SLOT_BYTES: ::flatbuffers::VOffsetT = 12;
   pub const VT_INCARNATION: ::flatbuffers::VOffsetT = 14;
   pub const VT_MESSAGE: ::flatbuffers::VOffsetT = 16;
+  pub const VT_MEMORY: ::flatbuffers::VOffsetT = 18;
+  pub const VT_HUGE_PAGES: ::flatbuffers::VOffsetT = 20;
+  pub const VT_SPIN_US: ::flatbuffers::VOffsetT = 22;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -1972,11 +2063,14 @@ impl<'a> FromEngine<'a> {
   ) -> ::flatbuffers::WIPOffset<FromEngine<'bldr>> {
     let mut builder = FromEngineBuilder::new(_fbb);
     builder.add_incarnation(args.incarnation);
+    builder.add_spin_us(args.spin_us);
     if let Some(x) = args.message { builder.add_message(x); }
     builder.add_reply_slot_bytes(args.reply_slot_bytes);
     builder.add_request_slot_bytes(args.request_slot_bytes);
     builder.add_slots(args.slots);
     builder.add_ring_depth(args.ring_depth);
+    builder.add_huge_pages(args.huge_pages);
+    builder.add_memory(args.memory);
     builder.add_kind(args.kind);
     builder.finish()
   }
@@ -2031,6 +2125,27 @@ impl<'a> FromEngine<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(FromEngine::VT_MESSAGE, None)}
   }
+  #[inline]
+  pub fn memory(&self) -> LaneMemory {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<LaneMemory>(FromEngine::VT_MEMORY, Some(LaneMemory::None)).unwrap()}
+  }
+  #[inline]
+  pub fn huge_pages(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(FromEngine::VT_HUGE_PAGES, Some(false)).unwrap()}
+  }
+  #[inline]
+  pub fn spin_us(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(FromEngine::VT_SPIN_US, Some(0)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for FromEngine<'_> {
@@ -2046,6 +2161,9 @@ impl ::flatbuffers::Verifiable for FromEngine<'_> {
      .visit_field::<u32>("reply_slot_bytes", Self::VT_REPLY_SLOT_BYTES, false)?
      .visit_field::<u64>("incarnation", Self::VT_INCARNATION, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("message", Self::VT_MESSAGE, false)?
+     .visit_field::<LaneMemory>("memory", Self::VT_MEMORY, false)?
+     .visit_field::<bool>("huge_pages", Self::VT_HUGE_PAGES, false)?
+     .visit_field::<u32>("spin_us", Self::VT_SPIN_US, false)?
      .finish();
     Ok(())
   }
@@ -2058,6 +2176,9 @@ pub struct FromEngineArgs<'a> {
     pub reply_slot_bytes: u32,
     pub incarnation: u64,
     pub message: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub memory: LaneMemory,
+    pub huge_pages: bool,
+    pub spin_us: u32,
 }
 impl<'a> Default for FromEngineArgs<'a> {
   #[inline]
@@ -2070,6 +2191,9 @@ impl<'a> Default for FromEngineArgs<'a> {
       reply_slot_bytes: 0,
       incarnation: 0,
       message: None,
+      memory: LaneMemory::None,
+      huge_pages: false,
+      spin_us: 0,
     }
   }
 }
@@ -2108,6 +2232,18 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> FromEngineBuilder<'a, 'b, A> 
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(FromEngine::VT_MESSAGE, message);
   }
   #[inline]
+  pub fn add_memory(&mut self, memory: LaneMemory) {
+    self.fbb_.push_slot::<LaneMemory>(FromEngine::VT_MEMORY, memory, LaneMemory::None);
+  }
+  #[inline]
+  pub fn add_huge_pages(&mut self, huge_pages: bool) {
+    self.fbb_.push_slot::<bool>(FromEngine::VT_HUGE_PAGES, huge_pages, false);
+  }
+  #[inline]
+  pub fn add_spin_us(&mut self, spin_us: u32) {
+    self.fbb_.push_slot::<u32>(FromEngine::VT_SPIN_US, spin_us, 0);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> FromEngineBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     FromEngineBuilder {
@@ -2132,6 +2268,9 @@ impl ::core::fmt::Debug for FromEngine<'_> {
       ds.field("reply_slot_bytes", &self.reply_slot_bytes());
       ds.field("incarnation", &self.incarnation());
       ds.field("message", &self.message());
+      ds.field("memory", &self.memory());
+      ds.field("huge_pages", &self.huge_pages());
+      ds.field("spin_us", &self.spin_us());
       ds.finish()
   }
 }

@@ -43,6 +43,9 @@ fn messages_come_back_as_they_were_sent() {
         request_slot_bytes: 1 << 20,
         reply_slot_bytes: 8192,
         incarnation: 12,
+        memory: LaneMemory::Posix,
+        huge_pages: true,
+        spin_us: 30,
     };
     let refused = FromEngine::Refused { message: "update hydrofoil".into() };
     for message in [FromEngine::Welcome(Welcome { lane }), refused] {

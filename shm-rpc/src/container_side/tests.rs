@@ -6,8 +6,7 @@ use crate::layout::{ENTRIES_AT, ENTRY_BYTES};
 use crate::segment::memfd::{self, Pages};
 use rustix::io::fcntl_dupfd_cloexec;
 
-const CONFIG: LaneConfig =
-    LaneConfig::new(4, 2, 5000, 3000);
+const CONFIG: LaneConfig = LaneConfig::new(4, 2, 5000, 3000);
 const INCARNATION: u64 = 42;
 const PLAIN: Pages = Pages { huge: false, node: None };
 

@@ -2,14 +2,13 @@
 
 use super::*;
 use crate::container_side::{ContainerSide, Next};
-use crate::layout::{ENTRIES_AT, ENTRY_BYTES, HEAD_AT, SLEEPS_AT, TAIL_AT};
 use crate::control::Entry;
+use crate::layout::{ENTRIES_AT, ENTRY_BYTES, HEAD_AT, SLEEPS_AT, TAIL_AT};
 use crate::segment::{Access, Mapping};
 use proptest::prelude::*;
 use std::time::Duration;
 
-const CONFIG: LaneConfig =
-    LaneConfig::new(4, 2, 5000, 3000);
+const CONFIG: LaneConfig = LaneConfig::new(4, 2, 5000, 3000);
 const INCARNATION: u64 = 42;
 
 /// Runs every test over both kinds of memory.

@@ -6,8 +6,7 @@ use crate::engine_side::EngineSide;
 use crate::layout::LaneConfig;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-const CONFIG: LaneConfig =
-    LaneConfig::new(2, 2, 4096, 4096);
+const CONFIG: LaneConfig = LaneConfig::new(2, 2, 4096, 4096);
 
 fn fresh_path() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);

@@ -65,8 +65,7 @@ fn named(part: Part, len: usize) -> Result<(OwnedFd, OwnedFd), LaneError> {
         let mut random = [0; 8];
         getrandom(&mut random, GetRandomFlags::empty())
             .map_err(LaneError::system("draw a segment's name"))?;
-        let name =
-            format!("{PREFIX}{}-{:016x}", std::process::id(), u64::from_le_bytes(random));
+        let name = format!("{PREFIX}{}-{:016x}", std::process::id(), u64::from_le_bytes(random));
         // The object unlinks its name when it is dropped, on every way out of here.
         let object = match ShmemConf::new().size(len).os_id(&name).create() {
             Ok(object) => object,

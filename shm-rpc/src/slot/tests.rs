@@ -3,8 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 
-const CONFIG: LaneConfig =
-    LaneConfig::new(4, 3, 4096, 8192);
+const CONFIG: LaneConfig = LaneConfig::new(4, 3, 4096, 8192);
 
 fn reply_to(slot: &RequestSlot, tag: u64) -> ReplyEntry {
     ReplyEntry {
