@@ -11,19 +11,23 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use shm_rpc::Memory;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::listener::{self, DrainPhase, FrontEnd, HttpLimits, HttpOptions};
-use crate::cli::{LogFormat, Serve};
+use crate::cli::{Lane, LogFormat, Serve};
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Limits};
 use crate::dispatch::{CORE_MAILBOX_MESSAGES_MAX, Core, CoreLinks, CoreMsg, run_core_mailbox};
 use crate::fleet::catalog::{Catalog, PublishedCatalog};
+use crate::fleet::cores::{self, CpusError};
 use crate::fleet::launch::process::Programs;
+use crate::fleet::launch::users::{self, Users};
 use crate::fleet::supervisor::{Fleet, FleetConfig, StartError};
 use crate::fleet::target::{self, TargetError};
+use crate::fleet::welcome::LaneSettings;
 use crate::ids::CoreId;
 use crate::observe::export;
 use crate::observe::stages::{CoreRecorder, CoreSnapshot};
@@ -38,6 +42,8 @@ pub enum ServeError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Target(#[from] TargetError),
+    #[error(transparent)]
+    Cpus(#[from] CpusError),
     #[error(transparent)]
     Start(#[from] StartError),
     #[error("cannot listen on {address}: {source}; is another server running there?")]
@@ -55,6 +61,7 @@ pub fn serve(flags: Serve) -> Result<(), ServeError> {
     let config = Config::resolve(flags, &threads::available_cpus())?;
     start_log(config.log_format);
     let targets = target::resolve(&config.targets, config.name.as_deref())?;
+    cores::check(&targets, &threads::available_cpus())?;
     let engine = Engine::build(config)?;
     let control = runtime().map_err(system("start the control runtime"))?;
     control.block_on(engine.run(targets))
@@ -89,6 +96,7 @@ struct Engine {
     http: SocketAddr,
     metrics: TcpListener,
     sockets: SocketDirectory,
+    users: Option<Users>,
 }
 
 impl Engine {
@@ -103,7 +111,9 @@ impl Engine {
             config.cores.iter().map(|_| mpsc::channel(CORE_MAILBOX_MESSAGES_MAX)).unzip();
         let links: CoreLinks = links.into();
         check_free(config.http)?;
-        let sockets = SocketDirectory::make().map_err(system("make a directory for sockets"))?;
+        let users = Users::available(config.shared_user);
+        let sockets = SocketDirectory::make(clock, users.is_some())
+            .map_err(system("make a directory for sockets"))?;
         let (mut cores, mut http) = (Vec::new(), config.http);
         for (index, mailbox) in mailboxes.into_iter().enumerate() {
             // With port 0 the first core's listener chooses, and the others share its choice.
@@ -124,7 +134,7 @@ impl Engine {
             let thread = threads::spawn_pinned(index, config.cores[index], move || seed.run());
             cores.push(thread.map_err(system("start a core's thread"))?);
         }
-        Ok(Engine { config, clock, catalog, links, drain, cores, http, metrics, sockets })
+        Ok(Engine { config, clock, catalog, links, drain, cores, http, metrics, sockets, users })
     }
 
     async fn run(self, targets: Vec<target::Target>) -> Result<(), ServeError> {
@@ -165,6 +175,9 @@ impl Engine {
         FleetConfig {
             clock: self.clock,
             limits: self.config.limits.clone(),
+            lane: lane_settings(&self.config),
+            cores: self.config.cores.clone(),
+            users: self.users,
             programs: Programs::find(self.config.python.clone()),
             catalog: self.catalog.clone(),
             links: self.links.clone(),
@@ -195,6 +208,30 @@ impl Engine {
             );
         }
     }
+}
+
+/// How lanes are made here; `auto` says what it chose and why.
+fn lane_settings(config: &Config) -> LaneSettings {
+    let memory = match config.lane {
+        Lane::Memfd => Memory::Memfd,
+        Lane::Posix => Memory::Posix,
+        Lane::Auto => match shm_rpc::engine_side::choose_memory() {
+            (memory, None) => {
+                tracing::info!(lane = memory.name(), "this system seals memory");
+                memory
+            }
+            (memory, Some(why)) => {
+                tracing::warn!(lane = memory.name(), "this system does not seal memory: {why}");
+                memory
+            }
+        },
+    };
+    let Limits { slot_bytes_max, variable_slot_bytes, .. } = config.limits;
+    let huge_pages = config.huge_pages && memory == Memory::Memfd;
+    if config.huge_pages && !huge_pages {
+        tracing::warn!("huge pages need lane memfd; going on without");
+    }
+    LaneSettings { memory, huge_pages, slot_bytes_max, variable_slot_bytes }
 }
 
 /// Cores share their port, and so would a second engine, silently: an ordinary bind tells whether it is taken.
@@ -282,13 +319,18 @@ const SOCKET_DIRECTORY: &str = "hydrofoil-";
 const LOCK: &str = "lock";
 
 impl SocketDirectory {
-    fn make() -> io::Result<SocketDirectory> {
+    /// `shared`: users of replicas must be able to pass through to their own directories.
+    fn make(clock: Clock, shared: bool) -> io::Result<SocketDirectory> {
         let root =
             std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
-        let root = if root.is_dir() { root } else { std::env::temp_dir() };
+        let usable = root.is_dir()
+            && !(shared && users::first_unreachable(std::slice::from_ref(&root)).is_some());
+        let root = if usable { root } else { std::env::temp_dir() };
+        let mode = if shared { 0o711 } else { 0o700 };
         remove_abandoned(&root)?;
+        shm_rpc::sweep(clock.wall());
         let path = root.join(format!("{SOCKET_DIRECTORY}{}", std::process::id()));
-        DirBuilder::new().mode(0o700).create(&path)?;
+        DirBuilder::new().mode(mode).create(&path)?;
         let lock = File::create(path.join(LOCK))?;
         lock.lock()?;
         Ok(SocketDirectory { path, _lock: lock })

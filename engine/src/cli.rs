@@ -36,6 +36,17 @@ pub enum Launcher {
     Process,
 }
 
+/// What the memory between engine and models is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Lane {
+    /// memfd where this system seals files, else posix; the log says which and why.
+    Auto,
+    /// Sealed anonymous memory, mapped by both sides.
+    Memfd,
+    /// Named shared memory, which the engine reads by system calls.
+    Posix,
+}
+
 /// Every flag also reads the environment (`FOIL_HTTP`, …) and may stand in the file given by --config. Flags win over
 /// the environment, the environment over the file.
 #[derive(Clone, Debug, Default, Args)]
@@ -67,6 +78,18 @@ pub struct Serve {
     /// What runs the models [default: process].
     #[arg(long, env = "FOIL_LAUNCHER")]
     pub launcher: Option<Launcher>,
+
+    /// Shared memory between engine and models [default: auto].
+    #[arg(long, env = "FOIL_LANE")]
+    pub lane: Option<Lane>,
+
+    /// Put batches on 2 MiB pages where the system has some reserved (vm.nr_hugepages).
+    #[arg(long, env = "FOIL_HUGE_PAGES")]
+    pub huge_pages: bool,
+
+    /// Run models as the engine's own user, even where the engine is root and could give each its own.
+    #[arg(long, env = "FOIL_SHARED_USER")]
+    pub shared_user: bool,
 
     /// Python interpreter for Python models [default: the one beside foil, else python3].
     #[arg(long, env = "FOIL_PYTHON", value_name = "FILE")]

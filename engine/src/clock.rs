@@ -1,6 +1,6 @@
 //! The only clock. Everything that decides takes a [`Time`] as an argument; only shells ask [`Clock::now`].
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Nanoseconds since the engine started, on the monotonic clock.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -55,6 +55,12 @@ impl Clock {
 
     pub fn now(&self) -> Time {
         Time(nanos(self.epoch.elapsed()))
+    }
+
+    /// The wall clock, for comparing with files' times alone.
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    pub fn wall(&self) -> SystemTime {
+        SystemTime::now()
     }
 
     /// The instant a timer of the runtime understands. `NEVER` becomes a day from the start.

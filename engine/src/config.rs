@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::cli::{Launcher, LogFormat, Serve};
+use crate::cli::{Lane, Launcher, LogFormat, Serve};
 
 /// What `foil serve` runs with.
 #[derive(Clone, Debug)]
@@ -18,6 +18,10 @@ pub struct Config {
     pub metrics: SocketAddr,
     /// CPU numbers, one front-end thread each.
     pub cores: Vec<usize>,
+    pub lane: Lane,
+    pub huge_pages: bool,
+    /// Models run as the engine's user even where each could have its own.
+    pub shared_user: bool,
     pub python: Option<PathBuf>,
     pub drain_delay: Duration,
     pub server_timing: bool,
@@ -35,6 +39,8 @@ pub struct Limits {
     pub queue_bytes_max: u64,
     /// Bytes of one slot of shared memory; a larger batch or reply is an error that names this setting.
     pub slot_bytes_max: u32,
+    /// Bytes of a slot beyond its fixed part where a tensor's size is not declared; at most `slot_bytes_max` in all.
+    pub variable_slot_bytes: u32,
     /// Bytes of one request's body. Triton's default for HTTP.
     pub body_bytes_max: u64,
     /// Open connections per core; more are told so. Below the 8192 tasks of the hand-off to a dispatcher.
@@ -59,6 +65,7 @@ impl Default for Limits {
             queue_tasks_max: 1024,
             queue_bytes_max: 256 << 20,
             slot_bytes_max: 16 << 20,
+            variable_slot_bytes: 1 << 20,
             body_bytes_max: 64 << 20,
             connections_max: 4096,
             head_s: 10,
@@ -81,6 +88,9 @@ struct File {
     metrics: Option<SocketAddr>,
     cores: Option<Vec<usize>>,
     launcher: Option<String>,
+    lane: Option<String>,
+    huge_pages: Option<bool>,
+    shared_user: Option<bool>,
     python: Option<PathBuf>,
     drain_delay: Option<String>,
     server_timing: Option<bool>,
@@ -106,6 +116,8 @@ pub enum ConfigError {
     Duration { text: String },
     #[error("launcher '{launcher}' does not exist; use process")]
     Launcher { launcher: String },
+    #[error("lane '{lane}' does not exist; use auto, memfd or posix")]
+    Lane { lane: String },
     #[error("log_format '{format}' does not exist; use pretty or json")]
     LogFormat { format: String },
     #[error("CPU {cpu} is not available to this process; use some of {available:?}")]
@@ -130,6 +142,9 @@ impl Config {
             http: flags.http.or(file.http).unwrap_or(loopback(8000)),
             metrics: flags.metrics.or(file.metrics).unwrap_or(loopback(8002)),
             cores: flags.cores.or(file.cores).unwrap_or_else(|| default_cores(available)),
+            lane: lane(flags.lane, file.lane)?,
+            huge_pages: flags.huge_pages || file.huge_pages.unwrap_or(false),
+            shared_user: flags.shared_user || file.shared_user.unwrap_or(false),
             python: flags.python.or(file.python),
             drain_delay: drain_delay.as_deref().map_or(Ok(Duration::ZERO), duration)?,
             server_timing: !flags.no_server_timing && file.server_timing.unwrap_or(true),
@@ -172,6 +187,7 @@ impl Limits {
             ("limits.drain_s", self.drain_s, 1),
             // A slot holds its header's page and at least as much again.
             ("limits.slot_bytes_max", u64::from(self.slot_bytes_max), 8192),
+            ("limits.variable_slot_bytes", u64::from(self.variable_slot_bytes), 4096),
             // A batch that fits a slot must fit the queue.
             ("limits.queue_bytes_max", self.queue_bytes_max, u64::from(self.slot_bytes_max)),
             ("limits.body_bytes_max", self.body_bytes_max, 1024),
@@ -195,6 +211,16 @@ fn check_launcher(flag: Option<Launcher>, file: Option<String>) -> Result<(), Co
     match (flag, file) {
         (None, Some(launcher)) if launcher != "process" => Err(ConfigError::Launcher { launcher }),
         _ => Ok(()),
+    }
+}
+
+fn lane(flag: Option<Lane>, file: Option<String>) -> Result<Lane, ConfigError> {
+    match (flag, file.as_deref()) {
+        (Some(lane), _) => Ok(lane),
+        (None, None | Some("auto")) => Ok(Lane::Auto),
+        (None, Some("memfd")) => Ok(Lane::Memfd),
+        (None, Some("posix")) => Ok(Lane::Posix),
+        (None, Some(lane)) => Err(ConfigError::Lane { lane: lane.to_owned() }),
     }
 }
 
@@ -285,6 +311,8 @@ pub struct ModelToml {
     pub runtime: Option<String>,
     /// Which native model: linear, echo, noop, sleep.
     pub kind: Option<String>,
+    /// CPUs that belong to this model alone; its replicas are pinned there.
+    pub cpus: Option<Vec<usize>>,
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Containers and the life of replicas: started, welcomed, watched, replaced.
 
 pub mod catalog;
+pub mod cores;
 pub mod keeper;
 pub mod launch;
 pub mod liveness;

@@ -6,12 +6,12 @@
 //! by copies, bounds-checked; no reference to memory a peer may write is ever made.
 
 pub(crate) mod backing;
-#[cfg(test)]
-mod conformance;
 mod mapping;
 pub(crate) mod memfd;
 mod numa;
 pub(crate) mod posix;
+#[cfg(test)]
+mod tests;
 mod window;
 
 pub(crate) use mapping::{Access, Mapping};

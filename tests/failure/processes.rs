@@ -68,8 +68,11 @@ fn restarts_leak_no_descriptors_mappings_processes_or_sockets() {
         (engine.descriptors(), engine.shared_mappings()) <= before
     });
     assert_eq!(engine.containers().len(), 1);
-    let left = std::fs::read_dir(&sockets).map_or(0, Iterator::count);
-    assert_eq!(left, 1, "a socket's path is gone once its container has connected; the lock stays");
+    let count = |path: &std::path::Path| std::fs::read_dir(path).map_or(0, Iterator::count);
+    assert_eq!(count(&sockets), 2, "the lock, and the home of the one live replica");
+    let homes = std::fs::read_dir(&sockets).expect("it exists").flatten();
+    let home = homes.map(|entry| entry.path()).find(|path| path.is_dir()).expect("one home");
+    assert_eq!(count(&home), 0, "a socket's path is gone once its container has connected");
     assert!(engine.stop().success());
     assert!(!sockets.exists(), "the directory of sockets goes with the engine");
 }

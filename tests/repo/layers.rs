@@ -3,7 +3,7 @@
 use super::source::{files, production};
 
 /// A crate, and the only places that may name it.
-const CONFINED: [(&str, &[&str]); 9] = [
+const CONFINED: [(&str, &[&str]); 11] = [
     ("hyper", &["engine/src/api", "engine/src/observe/export.rs", "bench/"]),
     ("hyper_util", &["engine/src/api", "engine/src/observe/export.rs", "bench/"]),
     ("core_affinity", &["engine/src/threads.rs", "bench/src/threads.rs"]),
@@ -12,7 +12,9 @@ const CONFINED: [(&str, &[&str]); 9] = [
     ("pyo3", &["python/"]),
     ("prometheus_client", &["engine/src/observe/export.rs"]),
     ("safetensors", &["gpu-containers/src/models/linear.rs"]),
-    ("loom", &["shm-rpc/src/sync.rs", "shm-rpc/src/ring/models.rs"]),
+    ("loom", &["shm-rpc/src/sync.rs", "shm-rpc/src/control.rs", "shm-rpc/src/ring/models.rs"]),
+    ("shared_memory", &["shm-rpc/src/segment/posix.rs"]),
+    ("libc", &["shm-rpc/src/segment/numa.rs"]),
 ];
 
 /// A room of the engine, and the rooms it must not import.
@@ -30,10 +32,10 @@ const FORBIDDEN: [(&str, &[&str]); 9] = [
 
 /// Files that may hold unsafe code: shared memory, the interpreter's glue, and one system call each.
 const UNSAFE: [&str; 9] = [
-    "shm-rpc/src/sync.rs",
-    "shm-rpc/src/segment.rs",
-    "shm-rpc/src/segment/memfd.rs",
-    "shm-rpc/src/engine_side.rs",
+    "shm-rpc/src/control.rs",
+    "shm-rpc/src/segment/window.rs",
+    "shm-rpc/src/segment/mapping.rs",
+    "shm-rpc/src/segment/numa.rs",
     "shm-rpc/src/container_side.rs",
     "python/src/memory.rs",
     "engine/src/dispatch/lane/doorbell.rs",

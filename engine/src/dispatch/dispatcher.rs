@@ -433,7 +433,7 @@ impl Dispatcher {
             ready = true;
         }
         ready |= self.poll_control(context);
-        for lane in &self.lanes {
+        for lane in &mut self.lanes {
             ready |= lane.poll_bell(context).is_ready();
         }
         if self.timer_at.is_some() && self.timer.as_mut().poll(context).is_ready() {

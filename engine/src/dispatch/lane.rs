@@ -37,18 +37,35 @@ pub struct Reply {
 /// What ends an incarnation. The messages name the rule broken, never an address or a shared-memory name.
 #[derive(Debug, thiserror::Error)]
 pub enum LaneError {
-    #[error("the lane broke its protocol: {0}")]
-    Fault(#[from] shm_rpc::LaneFault),
-    #[error("the lane failed: {0}")]
-    Lane(#[from] shm_rpc::LaneError),
-    #[error("the reply's header does not verify: {0}")]
+    #[error("lane fault {name}: {fault}", name = .fault.name())]
+    Fault { fault: shm_rpc::LaneFault },
+    #[error("lane fault unusable: {0}")]
+    Lane(shm_rpc::LaneError),
+    #[error("lane fault bad_header: the reply's header does not verify: {0}")]
     Header(#[from] schemas::SchemaError),
-    #[error("the reply has {got} outputs, the model declares {declared}")]
+    #[error("lane fault output_count: the reply has {got} outputs, the model declares {declared}")]
     OutputCount { got: usize, declared: usize },
-    #[error("output '{output}' has another dtype or shape than the model declares for {rows} rows")]
+    #[error(
+        "lane fault output_shape: output '{output}' has another dtype or shape than the model declares for {rows} rows"
+    )]
     OutputShape { output: String, rows: u32 },
     #[error("a batch was due while no slot was free")]
     NoSlot,
+}
+
+impl From<shm_rpc::LaneFault> for LaneError {
+    fn from(fault: shm_rpc::LaneFault) -> LaneError {
+        LaneError::Fault { fault }
+    }
+}
+
+impl From<shm_rpc::LaneError> for LaneError {
+    fn from(error: shm_rpc::LaneError) -> LaneError {
+        match error {
+            shm_rpc::LaneError::Fault(fault) => fault.into(),
+            error => LaneError::Lane(error),
+        }
+    }
 }
 
 /// Bytes of rows that fit one slot of `slot_bytes`: what is left after the header and the padding in front of

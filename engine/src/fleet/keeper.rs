@@ -1,7 +1,10 @@
 //! Keeps one replica alive: start, welcome, hand over, watch, bury, wait, start again.
 
 use std::ffi::OsString;
+use std::fs::DirBuilder;
 use std::hash::{BuildHasher, RandomState};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,7 +14,9 @@ use schemas::lifecycle::{LaneGeometry, ModelSpec};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::catalog::{ModelEntry, ModelState};
+use super::cores;
 use super::launch::process::{Process, Start};
+use super::launch::users::first_unreachable;
 use super::liveness::BackOff;
 use super::supervisor::{Established, Model, Shared, StartError};
 use super::welcome::{Door, Guest, WelcomeError, geometry};
@@ -31,6 +36,8 @@ const BACK_AT_ONCE: Duration = Duration::from_millis(500);
 /// Why an incarnation ended, or never came to life.
 #[derive(Debug, thiserror::Error)]
 pub enum LifeError {
+    #[error("its private directory could not be made: {0}")]
+    Home(std::io::Error),
     #[error("its process could not be started: {0}")]
     Spawn(std::io::Error),
     #[error("its process ended with {0}")]
@@ -95,6 +102,9 @@ impl Keeper {
     async fn live(&mut self, life: &mut Life, first: &mut Option<First>) -> LifeError {
         let incarnation = self.shared.incarnation();
         life.incarnation = Some(incarnation);
+        // Before the dispatcher hears of the lane: a container may break it with its first word.
+        let (tell, fault) = oneshot::channel();
+        self.shared.faults.borrow_mut().insert(incarnation, tell);
         let mut guest = match self.bring_to_life(life, incarnation).await {
             Ok(guest) => guest,
             Err(error) => return error,
@@ -104,8 +114,6 @@ impl Keeper {
         if let Some(tell) = first.take() {
             let _listening = tell.send(Ok(()));
         }
-        let (tell, fault) = oneshot::channel();
-        self.shared.faults.borrow_mut().insert(incarnation, tell);
         let Some(process) = life.process.as_mut() else { return LifeError::Stopping };
         let mut stopping = self.stopping.clone();
         tokio::select! {
@@ -128,9 +136,15 @@ impl Keeper {
     ) -> Result<Guest, LifeError> {
         let limits = &self.shared.config.limits;
         let nonce = RandomState::new().hash_one((incarnation, std::process::id()));
-        let socket = self.shared.config.sockets.join(format!("{incarnation}.sock"));
+        let user = self.user(incarnation);
+        let home = life.home.insert(Home::make(&self.shared.config.sockets, incarnation, user)?);
+        let socket = home.path.join("sock");
         let door = Door::open(&socket)?;
-        let process = life.process.insert(self.spawn(&socket, nonce).map_err(LifeError::Spawn)?);
+        if let Some(user) = user {
+            std::os::unix::fs::chown(&socket, Some(user), None).map_err(LifeError::Home)?;
+        }
+        let process = self.spawn(&home.path, &socket, nonce, user).map_err(LifeError::Spawn)?;
+        let process = life.process.insert(process);
         let mut stopping = self.stopping.clone();
         let hello = async {
             let mut guest = door.accept().await?;
@@ -144,9 +158,12 @@ impl Keeper {
             ended = process.ended() => return Err(ended.map_or_else(LifeError::Wait, LifeError::Exited)),
             _ = stopping.wait_for(|stopping| *stopping) => return Err(LifeError::Stopping),
         };
-        let geometry = geometry(&spec, incarnation, limits.slot_bytes_max)?;
+        let owns_cores = self.owns_cores(spec.replicas);
+        let geometry = geometry(&spec, incarnation, &self.shared.config.lane, owns_cores)?;
         self.establish(spec, geometry).await?;
-        let load = tokio::time::timeout(Duration::from_secs(limits.load_s), guest.join(geometry));
+        let node = self.model.target.cpus.as_deref().and_then(cores::node_of);
+        let load = guest.join(geometry, node);
+        let load = tokio::time::timeout(Duration::from_secs(limits.load_s), load);
         let late = LifeError::LoadLate { seconds: limits.load_s };
         let side = tokio::select! {
             side = load => alive(process, side.map_err(|_| late)?).await?,
@@ -158,7 +175,37 @@ impl Keeper {
         Ok(guest)
     }
 
-    fn spawn(&self, socket: &std::path::Path, nonce: u64) -> std::io::Result<Process> {
+    /// A user of its own, if there are any and it could work as one.
+    fn user(&self, incarnation: Incarnation) -> Option<u32> {
+        let users = self.shared.config.users?;
+        let mut paths = self.model.target.program.paths(&self.shared.config.programs);
+        paths.push(self.shared.config.sockets.clone());
+        let Some(path) = first_unreachable(&paths) else { return Some(users.uid(incarnation)) };
+        if !self.model.warned.replace(true) {
+            tracing::warn!(
+                model = self.name(),
+                "runs as the engine's user: other users can't reach {}; open it (chmod o+rX), or say --shared-user",
+                path.display()
+            );
+        }
+        None
+    }
+
+    fn owns_cores(&self, replicas: u32) -> bool {
+        let models = self.shared.models.borrow();
+        let others = models.iter().filter(|model| !Rc::ptr_eq(model, &self.model));
+        let others = others.map(|model| model.target.cpus.as_deref());
+        let front_end = &self.shared.config.cores;
+        cores::owned(self.model.target.cpus.as_deref(), replicas, front_end, others)
+    }
+
+    fn spawn(
+        &self,
+        home: &Path,
+        socket: &Path,
+        nonce: u64,
+        user: Option<u32>,
+    ) -> std::io::Result<Process> {
         let target = &self.model.target;
         let mut env: Vec<(String, OsString)> =
             target.env.iter().map(|(key, value)| (key.clone(), value.into())).collect();
@@ -177,6 +224,9 @@ impl Keeper {
             env,
             label: format!("{}/{}", self.name(), self.replica),
             clock: self.shared.config.clock,
+            home,
+            user,
+            cpus: target.cpus.as_deref(),
         })
     }
 
@@ -252,6 +302,7 @@ impl Keeper {
         if let Err(error) = ended {
             tracing::error!(%error, "a container could not be reaped");
         }
+        life.home = None;
         if life.live_since.is_some() {
             self.model.live.set(self.model.live.get() - 1);
             let last_output = process.log.last_line();
@@ -302,7 +353,35 @@ impl Keeper {
 struct Life {
     incarnation: Option<Incarnation>,
     process: Option<Process>,
+    /// Dropped after the process, which lives in it.
+    home: Option<Home>,
     live_since: Option<Time>,
+}
+
+/// The directory of one incarnation: its socket, and what it may write. Removed with everything in it.
+struct Home {
+    path: PathBuf,
+}
+
+impl Home {
+    fn make(root: &Path, incarnation: Incarnation, user: Option<u32>) -> Result<Home, LifeError> {
+        let path = root.join(incarnation.to_string());
+        DirBuilder::new().mode(0o700).create(&path).map_err(LifeError::Home)?;
+        let home = Home { path };
+        if let Some(user) = user {
+            std::os::unix::fs::chown(&home.path, Some(user), Some(user))
+                .map_err(LifeError::Home)?;
+        }
+        Ok(home)
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.path) {
+            tracing::debug!(%error, "a replica's directory could not be removed");
+        }
+    }
 }
 
 /// A container that closes its socket is about to end: how it ended says more than that it closed.

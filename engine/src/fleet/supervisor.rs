@@ -16,7 +16,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::catalog::{Catalog, PublishedCatalog};
 use super::keeper::{Keeper, LifeError};
 use super::launch::process::Programs;
+use super::launch::users::Users;
 use super::target::Target;
+use super::welcome::LaneSettings;
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::dispatch::handle::ModelHandle;
@@ -30,6 +32,11 @@ const EVENTS_MAX: usize = 1024;
 pub struct FleetConfig {
     pub clock: Clock,
     pub limits: Limits,
+    pub lane: LaneSettings,
+    /// CPUs of the front end, which no model can own.
+    pub cores: Vec<usize>,
+    /// Whether each replica gets a user of its own.
+    pub users: Option<Users>,
     pub programs: Programs,
     pub catalog: PublishedCatalog,
     pub links: CoreLinks,
@@ -76,7 +83,7 @@ pub struct Shared {
     /// Models per core.
     load: RefCell<Vec<usize>>,
     pub stopping: watch::Sender<bool>,
-    models: RefCell<Vec<Rc<Model>>>,
+    pub models: RefCell<Vec<Rc<Model>>>,
 }
 
 /// One model version.
@@ -86,6 +93,8 @@ pub struct Model {
     pub live: Cell<usize>,
     /// Its ready line was printed.
     pub announced: Cell<bool>,
+    /// It was said that it has no user of its own.
+    pub warned: Cell<bool>,
 }
 
 /// What is known once the first replica said hello.
@@ -120,6 +129,7 @@ impl Fleet {
                 established: OnceCell::new(),
                 live: Cell::new(0),
                 announced: Cell::new(false),
+                warned: Cell::new(false),
             });
             self.shared.models.borrow_mut().push(model.clone());
             let keeper = Keeper::new(self.shared.clone(), model.clone(), ReplicaId(0));

@@ -19,6 +19,8 @@ pub struct Target {
     /// Overrides for what the model declares, as JSON for the container.
     pub settings: String,
     pub env: Vec<(String, String)>,
+    /// Where its replicas are pinned; None: anywhere.
+    pub cpus: Option<Vec<usize>>,
 }
 
 /// What runs it.
@@ -99,6 +101,7 @@ fn resolve_one(target: &str) -> Result<Vec<Target>, TargetError> {
         program: Program::Python { target: format!("{}{class}", file.display()) },
         settings: "{}".into(),
         env: Vec::new(),
+        cpus: None,
     }])
 }
 
@@ -141,7 +144,8 @@ fn versioned(
     };
     let name = model.file_name().map(|name| name.to_string_lossy().as_ref().into());
     let env = toml.env.clone().into_iter().collect();
-    Ok(Target { name, version, program, settings: overrides(toml), env })
+    let cpus = toml.cpus.clone();
+    Ok(Target { name, version, program, settings: overrides(toml), env, cpus })
 }
 
 /// What can't work is refused by name, never ignored.

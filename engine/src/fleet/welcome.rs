@@ -5,14 +5,14 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use schemas::lifecycle::{
-    self, FromContainer, FromEngine, LaneGeometry, MESSAGE_BYTES_MAX, ModelSpec, SCHEMA_VERSION,
-    Welcome,
+    self, FromContainer, FromEngine, LaneGeometry, LaneMemory, MESSAGE_BYTES_MAX, ModelSpec,
+    SCHEMA_VERSION, Welcome,
 };
 use schemas::predict::HEADER_BYTES_MAX;
 use schemas::tensor::{Dim, TENSOR_ALIGN, TensorSpec};
 use shm_rpc::engine_side::EngineSide;
 use shm_rpc::handshake::{EngineListener, EngineSession, Received};
-use shm_rpc::{ABI_HASH, LaneConfig};
+use shm_rpc::{ABI_HASH, LaneConfig, Memory};
 use tokio::io::unix::AsyncFd;
 
 use crate::dispatch::lane::doorbell::watch;
@@ -24,8 +24,9 @@ const RING_DEPTH: u32 = 8;
 /// One running, one spare.
 const SLOTS: u32 = 2;
 
-/// A slot where a tensor's size is not declared.
-const VARIABLE_SLOT_BYTES: u32 = 1 << 20;
+/// The longest a container with cores of its own spins before it sleeps: two to three times what a sleep and a wake
+/// cost, which bounds the loss against the best choice in hindsight.
+const SPIN_US: u32 = 30;
 
 /// Why a container is not welcome.
 #[derive(Debug, thiserror::Error)]
@@ -132,15 +133,21 @@ impl Guest {
     }
 
     /// Hands the lane over and waits until the model is loaded.
-    pub async fn join(&mut self, geometry: LaneGeometry) -> Result<EngineSide, WelcomeError> {
-        let config = LaneConfig {
-            ring_depth: geometry.ring_depth,
-            slots: geometry.slots,
-            request_slot_bytes: geometry.request_slot_bytes,
-            reply_slot_bytes: geometry.reply_slot_bytes,
-        };
-        let (side, fds) = EngineSide::create(config, geometry.incarnation)?;
-        let welcome = FromEngine::Welcome(Welcome { lane: geometry });
+    pub async fn join(
+        &mut self,
+        geometry: LaneGeometry,
+        node: Option<u32>,
+    ) -> Result<EngineSide, WelcomeError> {
+        let wanted = LaneConfig::from(&geometry);
+        let (side, fds) = EngineSide::create_on(wanted, geometry.incarnation, node)?;
+        let huge_pages = side.config().huge_pages;
+        if geometry.huge_pages && !huge_pages {
+            tracing::warn!(
+                "no huge pages to be had for a lane; reserve some (sysctl vm.nr_hugepages=N) or leave --huge-pages out"
+            );
+        }
+        let lane = LaneGeometry { huge_pages, ..geometry };
+        let welcome = FromEngine::Welcome(Welcome { lane });
         self.session.send_lane(&lifecycle::encode_from_engine(&welcome), &fds)?;
         drop(fds);
         match self.receive().await? {
@@ -175,22 +182,43 @@ fn check_hello(hello: &lifecycle::Hello, nonce: u64) -> Result<(), WelcomeError>
     Ok(hello.spec.check()?)
 }
 
-/// The sizes of a lane for a model: `max_batch` rows where their size is declared, room to vary where not.
+/// How lanes are made on this engine, whatever the model.
+#[derive(Clone, Copy, Debug)]
+pub struct LaneSettings {
+    pub memory: Memory,
+    pub huge_pages: bool,
+    pub slot_bytes_max: u32,
+    pub variable_slot_bytes: u32,
+}
+
+/// A lane for a model: `max_batch` rows where their size is declared, room to vary where not.
 pub fn geometry(
     spec: &ModelSpec,
     incarnation: Incarnation,
-    slot_bytes_max: u32,
+    settings: &LaneSettings,
+    owns_cores: bool,
 ) -> Result<LaneGeometry, WelcomeError> {
     Ok(LaneGeometry {
         ring_depth: RING_DEPTH,
         slots: SLOTS,
-        request_slot_bytes: slot_bytes(&spec.inputs, spec.max_batch, slot_bytes_max)?,
-        reply_slot_bytes: slot_bytes(&spec.outputs, spec.max_batch, slot_bytes_max)?,
+        request_slot_bytes: slot_bytes(&spec.inputs, spec.max_batch, settings)?,
+        reply_slot_bytes: slot_bytes(&spec.outputs, spec.max_batch, settings)?,
         incarnation: incarnation.0,
+        memory: match settings.memory {
+            Memory::Memfd => LaneMemory::Memfd,
+            Memory::Posix => LaneMemory::Posix,
+        },
+        huge_pages: settings.huge_pages,
+        spin_us: if owns_cores { SPIN_US } else { 0 },
     })
 }
 
-fn slot_bytes(tensors: &[TensorSpec], rows: u32, limit: u32) -> Result<u32, WelcomeError> {
+fn slot_bytes(
+    tensors: &[TensorSpec],
+    rows: u32,
+    settings: &LaneSettings,
+) -> Result<u32, WelcomeError> {
+    let limit = settings.slot_bytes_max;
     let mut bytes = HEADER_BYTES_MAX as u64;
     let mut variable = false;
     for tensor in tensors {
@@ -204,7 +232,7 @@ fn slot_bytes(tensors: &[TensorSpec], rows: u32, limit: u32) -> Result<u32, Welc
         }
     }
     if variable {
-        let room = bytes.saturating_add(VARIABLE_SLOT_BYTES.into()).min(limit.into());
+        let room = bytes.saturating_add(settings.variable_slot_bytes.into()).min(limit.into());
         bytes = bytes.max(room);
     }
     if bytes > u64::from(limit) {
@@ -232,23 +260,34 @@ mod tests {
         TensorSpec { name: "x".into(), dtype: DType::F32, dims: dims.to_vec() }
     }
 
+    fn settings(slot_bytes_max: u32) -> LaneSettings {
+        let variable_slot_bytes = 1 << 20;
+        LaneSettings {
+            memory: Memory::Memfd,
+            huge_pages: false,
+            slot_bytes_max,
+            variable_slot_bytes,
+        }
+    }
+
     #[test]
     fn a_slot_holds_a_full_batch_of_declared_rows() {
-        let bytes = slot_bytes(&[tensor(&[Dim::Batch, Dim::Fixed(784)])], 64, 16 << 20).unwrap();
+        let bytes =
+            slot_bytes(&[tensor(&[Dim::Batch, Dim::Fixed(784)])], 64, &settings(16 << 20)).unwrap();
         assert_eq!(bytes, 4096 + 64 * 784 * 4 + 128);
     }
 
     #[test]
     fn a_slot_leaves_room_where_sizes_vary_but_keeps_the_limit() {
         let varying = [tensor(&[Dim::Batch, Dim::Variable])];
-        assert!(slot_bytes(&varying, 64, 16 << 20).unwrap() >= VARIABLE_SLOT_BYTES);
-        assert_eq!(slot_bytes(&varying, 64, 65_536).unwrap(), 65_536);
+        assert!(slot_bytes(&varying, 64, &settings(16 << 20)).unwrap() >= 1 << 20);
+        assert_eq!(slot_bytes(&varying, 64, &settings(65_536)).unwrap(), 65_536);
     }
 
     #[test]
     fn rows_that_can_never_fit_are_refused_by_the_settings_name() {
         let huge = [tensor(&[Dim::Batch, Dim::Fixed(u64::MAX)])];
-        let error = slot_bytes(&huge, 64, 16 << 20).unwrap_err().to_string();
+        let error = slot_bytes(&huge, 64, &settings(16 << 20)).unwrap_err().to_string();
         assert!(error.contains("slot_bytes_max"), "{error}");
     }
 }

@@ -14,7 +14,7 @@ use schemas::lifecycle::ModelSpec;
 use schemas::predict::{self, BatchHeader, HEADER_BYTES_MAX, HeaderWriter};
 use schemas::tensor::{self, DType, Layout, Placement, Shape};
 use shm_rpc::engine_side::{Completion, EngineSide};
-use shm_rpc::{RequestSlot, Status};
+use shm_rpc::{LaneFault, RequestSlot, Status};
 use tokio::io::unix::AsyncFd;
 
 use super::doorbell::watch;
@@ -28,6 +28,7 @@ pub struct ShmLane {
     pub incarnation: Incarnation,
     side: EngineSide,
     bell: AsyncFd<OwnedFd>,
+    rings: Rings,
     writer: HeaderWriter,
     header: BatchHeader,
     /// Private copy of a reply's header.
@@ -43,6 +44,7 @@ impl ShmLane {
             incarnation: up.incarnation,
             side: up.side,
             bell,
+            rings: Rings::default(),
             writer: HeaderWriter::new(),
             header: BatchHeader::default(),
             head: Vec::with_capacity(HEADER_BYTES_MAX),
@@ -142,7 +144,9 @@ impl ShmLane {
         spec: &ModelSpec,
         rows: impl Fn(BatchId) -> u32,
     ) -> Result<Option<Reply>, LaneError> {
+        self.rings.check()?;
         let Some(completion) = self.side.poll()? else { return Ok(None) };
+        self.rings.replied();
         let batch = BatchId(completion.tag);
         let model = completion.ended_ns.saturating_sub(completion.started_ns);
         let outcome = self.read_outcome(&completion, spec, rows(batch));
@@ -226,10 +230,11 @@ impl ShmLane {
     }
 
     /// Ready when the replica rang since the last call.
-    pub fn poll_bell(&self, context: &mut Context<'_>) -> Poll<()> {
+    pub fn poll_bell(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match self.bell.poll_read_ready(context) {
             Poll::Ready(Ok(mut guard)) => {
                 guard.clear_ready();
+                self.rings.rang();
                 Poll::Ready(())
             }
             // The runtime is shutting down; the dispatcher looks and finds nothing.
@@ -241,6 +246,38 @@ impl ShmLane {
     /// Tells the replica to finish and leave.
     pub fn shut(&mut self) {
         self.side.shut();
+    }
+}
+
+/// How often the replica may still ring without a reply to show. An honest one rings at most once for each reply, so
+/// no clock is needed to tell a storm: whoever wakes the engine for nothing runs out.
+struct Rings {
+    spare: u32,
+}
+
+/// Wakes for nothing that one incarnation has for free; at some microseconds each, milliseconds in all.
+const SPARE_RINGS: u32 = 1024;
+
+impl Default for Rings {
+    fn default() -> Rings {
+        Rings { spare: SPARE_RINGS }
+    }
+}
+
+impl Rings {
+    fn rang(&mut self) {
+        self.spare = self.spare.saturating_sub(1);
+    }
+
+    fn replied(&mut self) {
+        self.spare = (self.spare + 1).min(SPARE_RINGS);
+    }
+
+    fn check(&self) -> Result<(), LaneFault> {
+        match self.spare {
+            0 => Err(LaneFault::BellStorm { rings: SPARE_RINGS }),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -285,6 +322,21 @@ pub fn rows_of(whole: &Tensor, batch_rows: u32, first_row: u32, rows: u32) -> Te
 mod tests {
     use super::*;
     use smallvec::smallvec;
+
+    #[test]
+    fn an_honest_replica_never_runs_out_of_rings_and_a_storm_does() {
+        let mut rings = Rings::default();
+        for _ in 0..100_000 {
+            rings.rang();
+            rings.replied();
+        }
+        assert!(rings.check().is_ok());
+        (1..SPARE_RINGS).for_each(|_| rings.rang());
+        assert!(rings.check().is_ok());
+        rings.rang();
+        let fault = LaneFault::BellStorm { rings: SPARE_RINGS };
+        assert_eq!(rings.check(), Err(fault));
+    }
 
     #[test]
     fn splits_fixed_outputs_by_rows() {

@@ -9,6 +9,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group, set_parent_process_death_signal};
+use rustix::thread::{CpuSet, sched_setaffinity};
 use tokio::process::{Child, Command};
 
 use crate::clock::Clock;
@@ -31,6 +32,15 @@ const KEPT: [&str; 14] = [
     "NUMEXPR_NUM_THREADS",
     "RAYON_NUM_THREADS",
     "TZ",
+];
+
+/// What sizes the thread pools of the usual numeric libraries; a pinned model gets one thread per CPU of its own.
+const THREADS: [&str; 5] = [
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "RAYON_NUM_THREADS",
 ];
 
 /// A container that was asked to end gets this long before it is killed.
@@ -67,6 +77,12 @@ pub struct Start<'a> {
     /// In front of each line it prints.
     pub label: String,
     pub clock: Clock,
+    /// Its home, where its socket lies too.
+    pub home: &'a Path,
+    /// A user of its own; None: the engine's.
+    pub user: Option<u32>,
+    /// Where it is pinned; None: anywhere.
+    pub cpus: Option<&'a [usize]>,
 }
 
 /// A running container. Dropped, its whole group is killed.
@@ -82,13 +98,26 @@ impl Process {
         let mut command = command(start.program, start.programs);
         command.env_clear();
         command.envs(KEPT.iter().filter_map(|key| Some((key, std::env::var_os(key)?))));
+        if let Some(cpus) = start.cpus {
+            command.envs(THREADS.map(|key| (key, cpus.len().to_string())));
+        }
         command.envs(start.env);
+        if let Some(user) = start.user {
+            // Its group has the same number; the supplementary groups are dropped with the user.
+            command.uid(user).gid(user).env("HOME", start.home);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
-        // SAFETY: between fork and exec only async-signal-safe calls are allowed; prctl is a bare system call and
-        // nothing here allocates or locks.
+        let cpus = start.cpus.map(cpu_set);
+        // SAFETY: between fork and exec only async-signal-safe calls are allowed; both are bare system calls and
+        // nothing here allocates or locks. The death signal comes after the change of user, which would clear it.
         unsafe {
-            command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
+            command.pre_exec(move || {
+                if let Some(cpus) = &cpus {
+                    sched_setaffinity(None, cpus)?;
+                }
+                Ok(set_parent_process_death_signal(Some(Signal::KILL))?)
+            });
         }
         let mut child = command.spawn()?;
         let group = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
@@ -137,6 +166,32 @@ impl Drop for Process {
     /// What the child started must not outlive it.
     fn drop(&mut self) {
         self.signal(Signal::KILL);
+    }
+}
+
+fn cpu_set(cpus: &[usize]) -> CpuSet {
+    let mut set = CpuSet::new();
+    cpus.iter().filter(|&&cpu| cpu < CpuSet::MAX_CPU).for_each(|&cpu| set.set(cpu));
+    set
+}
+
+impl Program {
+    /// What a user of its own must be able to reach, the engine's working directory included.
+    pub fn paths(&self, programs: &Programs) -> Vec<PathBuf> {
+        let mut paths: Vec<PathBuf> = std::env::current_dir().into_iter().collect();
+        match self {
+            Program::Python { target } => {
+                let file = match target.rsplit_once(':') {
+                    Some((file, class)) if !class.contains('/') => file,
+                    _ => target,
+                };
+                paths.extend([programs.python.clone(), file.into()]);
+            }
+            Program::Native { directory, .. } => {
+                paths.extend([programs.native.clone(), directory.clone()]);
+            }
+        }
+        paths
     }
 }
 
