@@ -1,0 +1,284 @@
+//! Containers that attack the lane, the socket and the clock, one rule at a time, over real processes.
+//!
+//! Every case ends the same way: the engine is up, has named what was broken, has put an honest replica in the
+//! attacker's place and leaked nothing; and a neighbour model answered every request all the while.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use harness::engine::{Engine, Scratch, command, wait_until};
+use harness::tensors::rows;
+use serde_json::json;
+
+/// What the engine says and does about an attack.
+#[derive(Clone, Copy)]
+enum Outcome {
+    /// The replica is replaced, and the log holds one of these.
+    Named(&'static [&'static str]),
+    /// The attack comes to nothing: no request fails, nobody is replaced.
+    Harmless,
+    /// Either, as the race goes; never anything else.
+    NamedOrHarmless(&'static [&'static str]),
+}
+
+use Outcome::{Harmless, Named, NamedOrHarmless};
+
+const TIMEOUT: &str = "longer than batch_timeout";
+const ENDED: &str = "its process ended with exit status";
+const OUT_OF_ORDER: &str = "another message than the handshake expects";
+const INVALID: &str = "it sent an invalid message";
+
+const RING: [(&str, Outcome); 6] = [
+    ("tail_jump", Named(&["lane fault tail_out_of_range"])),
+    ("tail_rewind", Named(&["lane fault tail_out_of_range"])),
+    ("tail_wrap", Named(&["lane fault no_counter"])),
+    ("head_jump", Named(&["lane fault head_out_of_range"])),
+    ("head_frozen", Named(&["lane fault ring_full"])),
+    ("head_garbage", Named(&["lane fault no_counter"])),
+];
+
+const DESCRIPTORS: [(&str, Outcome); 14] = [
+    ("stale_id", Named(&["lane fault slot_not_in_flight"])),
+    ("duplicate_id", Named(&["lane fault slot_not_in_flight"])),
+    ("wrong_generation", Named(&["lane fault wrong_generation"])),
+    ("wrong_tag", Named(&["lane fault wrong_tag"])),
+    ("unknown_slot", Named(&["lane fault unknown_slot"])),
+    ("unknown_status", Named(&["lane fault unknown_status"])),
+    ("oversize", Named(&["lane fault lengths"])),
+    ("header_beyond_message", Named(&["lane fault lengths"])),
+    ("garbage_header", Named(&["lane fault bad_header"])),
+    ("shape_overflow", Named(&["lane fault bad_header"])),
+    ("tensor_outside", Named(&["lane fault bad_header"])),
+    ("too_many_outputs", Named(&["lane fault output_count"])),
+    ("wrong_rows", Named(&["lane fault output_shape", "lane fault bad_header"])),
+    (
+        "flip_while_verifying",
+        NamedOrHarmless(&[
+            "lane fault bad_header",
+            "lane fault output_count",
+            "lane fault output_shape",
+            "lane fault outside_message",
+        ]),
+    ),
+];
+
+const SEALED_MEMORY: [(&str, Outcome); 5] = [
+    ("truncate_own", Harmless),
+    ("truncate_all", Harmless),
+    ("grow", Harmless),
+    // The request in its hands is punched too.
+    ("punch", NamedOrHarmless(&["lane fault tail_out_of_range", ENDED])),
+    ("reopen", Harmless),
+];
+
+const OPEN_MEMORY: [(&str, Outcome); 5] = [
+    ("truncate_own", Named(&["lane fault segment_cut", "lane fault tail_out_of_range"])),
+    ("truncate_all", Named(&["lane fault segment_cut", "lane fault tail_out_of_range", ENDED])),
+    ("grow", Harmless),
+    ("punch", NamedOrHarmless(&["lane fault", TIMEOUT, ENDED])),
+    // Under the engine's own user it may overwrite what it is told, and confuse itself alone.
+    ("reopen", NamedOrHarmless(&["lane fault", TIMEOUT, ENDED])),
+];
+
+const NOISE: [(&str, Outcome); 6] = [
+    ("bell_storm", Named(&["lane fault bell_storm"])),
+    ("bell_drained", NamedOrHarmless(&[TIMEOUT])),
+    ("bell_blocked", NamedOrHarmless(&[TIMEOUT])),
+    ("push_descriptors", Named(&[INVALID, OUT_OF_ORDER])),
+    ("socket_flood", Named(&[INVALID, OUT_OF_ORDER])),
+    ("ready_twice", Named(&[OUT_OF_ORDER])),
+];
+
+const TIME_AND_ENDS: [(&str, Outcome); 8] = [
+    ("stop", Named(&[TIMEOUT])),
+    ("never_reply", Named(&[TIMEOUT])),
+    ("reply_late", Named(&[TIMEOUT])),
+    ("log_flood", NamedOrHarmless(&[TIMEOUT])),
+    ("exit_with_request", Named(&[ENDED])),
+    ("exit_after_bytes", Named(&[ENDED])),
+    ("exit_after_entry", Named(&[ENDED])),
+    ("exit_before_bell", Named(&[ENDED])),
+];
+
+const HANDSHAKE: [(&str, Outcome); 14] = [
+    ("exit_before_connect", Named(&[ENDED])),
+    ("exit_after_connect", Named(&[ENDED])),
+    ("exit_after_hello", Named(&[ENDED])),
+    ("exit_after_welcome", Named(&[ENDED])),
+    ("exit_after_ready", Named(&[ENDED])),
+    ("garbage_hello", Named(&[INVALID])),
+    ("huge_hello", Named(&[INVALID, "its lane failed"])),
+    ("wrong_nonce", Named(&["does not know its nonce"])),
+    ("wrong_schema", Named(&["speaks schema version"])),
+    ("wrong_abi", Named(&["shared-memory layout differs"])),
+    ("other_model", Named(&["it declares another model than before"])),
+    ("ready_first", Named(&[OUT_OF_ORDER])),
+    // The first life ends by itself in every attack on the handshake.
+    ("double_connect", Named(&[ENDED])),
+    ("hello_with_descriptors", Named(&[INVALID])),
+];
+
+#[test]
+fn attacks_on_the_ring_sealed() {
+    all("memfd", &RING);
+}
+
+#[test]
+fn attacks_on_the_ring_open() {
+    all("posix", &RING);
+}
+
+#[test]
+fn attacks_by_descriptors_sealed() {
+    all("memfd", &DESCRIPTORS);
+}
+
+#[test]
+fn attacks_by_descriptors_open() {
+    all("posix", &DESCRIPTORS);
+}
+
+#[test]
+fn attacks_on_memory_sealed() {
+    all("memfd", &SEALED_MEMORY);
+}
+
+#[test]
+fn attacks_on_memory_open() {
+    all("posix", &OPEN_MEMORY);
+}
+
+#[test]
+fn attacks_by_noise_sealed() {
+    all("memfd", &NOISE);
+}
+
+#[test]
+fn attacks_by_noise_open() {
+    all("posix", &NOISE);
+}
+
+#[test]
+fn attacks_by_time_and_ends_sealed() {
+    all("memfd", &TIME_AND_ENDS);
+}
+
+#[test]
+fn attacks_by_time_and_ends_open() {
+    all("posix", &TIME_AND_ENDS);
+}
+
+#[test]
+fn attacks_on_the_handshake() {
+    all("memfd", &HANDSHAKE);
+}
+
+fn all(lane: &str, cases: &[(&str, Outcome)]) {
+    for (attack, outcome) in cases {
+        Case::begin(lane, attack).run(*outcome);
+    }
+}
+
+/// One engine with an attacker and a neighbour.
+struct Case {
+    attack: String,
+    engine: Engine,
+    _files: Scratch,
+}
+
+impl Case {
+    fn begin(lane: &str, attack: &str) -> Case {
+        let files = Scratch::new(&format!("hostile-{lane}-{attack}"));
+        let target = format!("attack.{attack}.py");
+        files.write(&target, "# see tests/src/bin/hostile_container\n");
+        files.write("models/bystander/model.toml", "runtime = \"native\"\nkind = \"noop\"\n");
+        files.write("models/bystander/1/keep", "");
+        let mut command = command(&[&files.path(&target), &files.path("models"), "--lane", lane]);
+        command.args(["--shared-user"]);
+        command.env("FOIL_PYTHON", env!("CARGO_BIN_EXE_hostile-container"));
+        Case { attack: attack.to_owned(), engine: Engine::start_with(command, 2), _files: files }
+    }
+
+    fn run(self, outcome: Outcome) {
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let neighbour = scope.spawn(|| ask_neighbour(&self.engine, &done));
+            let end = EndOnDrop(&done);
+            self.attack(outcome);
+            drop(end);
+            assert!(neighbour.join().expect("no request of the neighbour failed") > 0);
+        });
+        let attack = &self.attack;
+        let panicked = |line: &str| !line.starts_with('[') && line.contains("panicked");
+        let said = self.engine.said();
+        assert!(!said.lines().any(panicked), "{attack}: {said}");
+        assert!(self.engine.stop().success(), "{attack}: the engine ends well");
+    }
+
+    /// Sends requests until the attack has shown, and then until the model answers again.
+    fn attack(&self, outcome: Outcome) {
+        let (names, must) = match outcome {
+            Named(names) => (names, true),
+            Harmless => (&[] as &[_], false),
+            NamedOrHarmless(names) => (names, false),
+        };
+        // The first answers are honest in every life.
+        let (mut answered, mut failed) = (0, 0);
+        let named = || names.iter().any(|name| self.engine.said().contains(name));
+        wait_until(&format!("{} shows", self.attack), || {
+            match self.ask() {
+                200 => answered += 1,
+                _ => failed += 1,
+            }
+            if must { named() } else { answered >= 40 || named() }
+        });
+        let attack = &self.attack;
+        assert!(!matches!(outcome, Harmless) || failed == 0, "{attack}: {failed} requests failed");
+        if matches!(outcome, Harmless) || !named() {
+            assert_eq!(self.restarts(), 0.0, "{attack}: {}", self.engine.said());
+        }
+        let mut in_a_row = 0;
+        wait_until(&format!("the model serves again after {attack}"), || {
+            in_a_row = if self.ask() == 200 { in_a_row + 1 } else { 0 };
+            in_a_row >= 20 && self.restarts() >= f64::from(u8::from(must))
+        });
+    }
+
+    /// One request to the attacked model; its status. An answer, if it is one, is right.
+    fn ask(&self) -> u16 {
+        let answer = self.engine.infer("attacker", &rows(&[[3.0, 4.0]]));
+        assert!([200, 500, 503, 504].contains(&answer.status), "{}", answer.text());
+        let scribbled = self.attack == "flip_while_verifying";
+        if answer.status == 200 && !scribbled {
+            assert_eq!(answer.output(0), json!([3.0, 4.0]), "{}", self.attack);
+        }
+        answer.status
+    }
+
+    fn restarts(&self) -> f64 {
+        self.engine.metric("foil_replica_restarts_total{model=\"attacker\"")
+    }
+}
+
+/// Ends the neighbour's requests, also when the attack's own check panics.
+struct EndOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Asks the neighbour model without pause; every answer is right.
+fn ask_neighbour(engine: &Engine, done: &AtomicBool) -> u32 {
+    let input = json!({"name": "x", "shape": [1, 784], "datatype": "FP32", "data": vec![0.5; 784]});
+    let body = json!({ "inputs": [input] }).to_string();
+    let mut client = engine.client();
+    let mut answered = 0;
+    while !done.load(Ordering::Relaxed) {
+        let answer = client.infer("bystander", &body);
+        assert_eq!(answer.output(0), json!([392.0]));
+        answered += 1;
+        std::thread::park_timeout(std::time::Duration::from_millis(1));
+    }
+    answered
+}
