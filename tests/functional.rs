@@ -2,5 +2,6 @@
 
 mod batching;
 mod commands;
+mod programs;
 mod protocol;
 mod tensors;

@@ -307,10 +307,12 @@ pub struct ModelToml {
     pub image: Option<String>,
     pub device: Option<String>,
     pub env: BTreeMap<String, String>,
-    /// `python` (default) or `native`.
+    /// `python` (default), `native` or `program`.
     pub runtime: Option<String>,
     /// Which native model: linear, echo, noop, sleep.
     pub kind: Option<String>,
+    /// With runtime `program`: an executable, relative to the version's directory.
+    pub program: Option<PathBuf>,
     /// CPUs that belong to this model alone; its replicas are pinned there.
     pub cpus: Option<Vec<usize>>,
 }

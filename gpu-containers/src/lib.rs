@@ -9,4 +9,3 @@ pub mod clock;
 pub mod model;
 pub mod models;
 pub mod serve;
-pub mod settings;

@@ -10,6 +10,7 @@ use schemas::lifecycle::{
     decode_from_engine, encode_from_container,
 };
 use schemas::predict::{BatchHeader, Failure, FailureKind, HeaderWriter, read_request};
+use schemas::settings::{self, SettingsError};
 use shm_rpc::container_side::{ContainerSide, Next, Request};
 use shm_rpc::handshake::ContainerSession;
 use shm_rpc::{ABI_HASH, LaneConfig, LaneError, LaneFault, Status};
@@ -17,7 +18,6 @@ use shm_rpc::{ABI_HASH, LaneConfig, LaneError, LaneFault, Status};
 use crate::batch::{Batch, BatchError, Outputs};
 use crate::clock::Clock;
 use crate::model::{LoadError, Model, Refusal};
-use crate::settings::{self, SettingsError};
 
 /// Between two looks at whether the engine is still there.
 const WAIT: Duration = Duration::from_millis(100);

@@ -29,6 +29,8 @@ mod generated {
 mod error;
 pub mod lifecycle;
 pub mod predict;
+#[cfg(feature = "settings")]
+pub mod settings;
 pub mod tensor;
 mod wire;
 

@@ -66,6 +66,8 @@ mod ring;
 mod slot;
 mod sync;
 
+#[cfg(feature = "c-abi")]
+pub mod c_abi;
 #[cfg(not(loom))]
 mod clock;
 #[cfg(not(loom))]

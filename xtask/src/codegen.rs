@@ -1,4 +1,5 @@
-//! Makes schemas/src/generated from schemas/fbs with flatc of the runtime crate's own version, or checks that it is fresh.
+//! Makes schemas/src/generated from schemas/fbs with flatc of the runtime crate's own version, and the C header from the
+//! C ABI, or checks that they are fresh.
 
 use crate::shell::Done;
 
@@ -10,8 +11,14 @@ pub(crate) fn codegen(_check: bool) -> Done {
 
 #[cfg(feature = "codegen")]
 pub(crate) fn codegen(check: bool) -> Done {
-    let made = make()?;
-    let committed = crate::shell::root().join("schemas/src/generated/schema.rs");
+    let made =
+        [("schemas/src/generated/schema.rs", make()?), ("shm-rpc/include/hydrofoil.h", header()?)];
+    made.iter().try_for_each(|(path, made)| write_or_compare(path, made, check))
+}
+
+#[cfg(feature = "codegen")]
+fn write_or_compare(path: &str, made: &str, check: bool) -> Done {
+    let committed = crate::shell::root().join(path);
     if !check {
         return std::fs::write(&committed, made).map_err(|error| error.to_string());
     }
@@ -20,6 +27,31 @@ pub(crate) fn codegen(check: bool) -> Done {
         return Ok(());
     }
     Err(format!("{} is stale; run xtask codegen and commit the result", committed.display()))
+}
+
+/// The C header, from the functions and structs of the C ABI.
+#[cfg(feature = "codegen")]
+fn header() -> Done<String> {
+    use cbindgen::{Config, DocumentationStyle, ExportConfig, Language, Style};
+    let config = Config {
+        language: Language::C,
+        cpp_compat: true,
+        style: Style::Both,
+        include_guard: Some("HYDROFOIL_H".into()),
+        header: Some("/* Serve a model from any language that can call C. Made by xtask codegen; do not edit. */".into()),
+        documentation_style: DocumentationStyle::C,
+        export: ExportConfig {
+            // Passed as plain numbers, since C may pass any.
+            include: vec!["foil_dtype".into(), "foil_failure".into()],
+            ..ExportConfig::default()
+        },
+        ..Config::default()
+    };
+    let source = crate::shell::root().join("shm-rpc/src/c_abi.rs");
+    let made = cbindgen::Builder::new().with_config(config).with_src(source).generate();
+    let mut bytes = Vec::new();
+    made.map_err(|error| error.to_string())?.write(&mut bytes);
+    String::from_utf8(bytes).map_err(|error| error.to_string())
 }
 
 /// One file for all schemas: the umbrella that includes them exists only here.

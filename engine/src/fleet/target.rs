@@ -1,5 +1,6 @@
 //! What the command line names: Python files and model repositories, turned into models to start.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,6 +35,11 @@ pub enum Program {
         kind: String,
         directory: PathBuf,
     },
+    /// An executable of any language that speaks the C ABI, started in its version's directory.
+    Executable {
+        file: PathBuf,
+        directory: PathBuf,
+    },
 }
 
 impl Target {
@@ -42,7 +48,9 @@ impl Target {
         match (&self.name, &self.program) {
             (Some(name), _) => format!("{name} v{}", self.version),
             (None, Program::Python { target }) => target.clone(),
-            (None, Program::Native { directory, .. }) => directory.display().to_string(),
+            (None, Program::Native { directory, .. } | Program::Executable { directory, .. }) => {
+                directory.display().to_string()
+            }
         }
     }
 }
@@ -57,7 +65,7 @@ pub enum TargetError {
     EmptyRepository(PathBuf),
     #[error("{0} holds no version; put the model in a directory named by an integer, as in 1/")]
     NoVersion(PathBuf),
-    #[error("{0} holds neither model.py nor, in model.toml, runtime = \"native\"")]
+    #[error("{0} holds neither model.py nor, in model.toml, runtime = \"native\" or \"program\"")]
     NoModel(PathBuf),
     #[error("{path}: {message}")]
     Setting { path: PathBuf, message: String },
@@ -138,6 +146,7 @@ fn versioned(
     let directory = absolute(directory)?;
     let file = directory.join("model.py");
     let program = match (toml.runtime.as_deref(), &toml.kind) {
+        (Some("program"), _) => executable(settings, &directory, toml)?,
         (Some("native"), Some(kind)) => Program::Native { kind: kind.clone(), directory },
         _ if file.exists() => Program::Python { target: file.display().to_string() },
         _ => return Err(TargetError::NoModel(directory)),
@@ -146,6 +155,24 @@ fn versioned(
     let env = toml.env.clone().into_iter().collect();
     let cpus = toml.cpus.clone();
     Ok(Target { name, version, program, settings: overrides(toml), env, cpus })
+}
+
+/// The executable named in model.toml, relative to the version's directory.
+fn executable(settings: &Path, directory: &Path, toml: &ModelToml) -> Result<Program, TargetError> {
+    let wrong = |message: String| TargetError::Setting { path: settings.to_owned(), message };
+    let name = toml.program.as_ref();
+    let name = name.ok_or_else(|| {
+        wrong("runtime = \"program\" needs program = \"<file in the version's directory>\"".into())
+    })?;
+    let file = directory.join(name);
+    let mode = std::fs::metadata(&file).map(|it| if it.is_file() { it.mode() } else { 0 });
+    match mode {
+        Ok(mode) if mode & 0o111 != 0 => {
+            Ok(Program::Executable { file, directory: directory.to_owned() })
+        }
+        Ok(_) => Err(wrong(format!("{} is no executable file; chmod +x it", file.display()))),
+        Err(error) => Err(wrong(format!("program {} can't be found: {error}", file.display()))),
+    }
 }
 
 /// What can't work is refused by name, never ignored.
@@ -166,6 +193,10 @@ fn check(path: &Path, toml: &ModelToml) -> Result<(), TargetError> {
         Some(other) => return wrong(format!("device '{other}' does not exist; use cpu")),
     }
     match (toml.runtime.as_deref(), toml.kind.as_deref()) {
+        (None | Some("python"), None) if toml.program.is_some() => {
+            wrong("program goes with runtime = \"program\"".into())
+        }
+        (Some("program"), None) => Ok(()),
         (None | Some("python"), None) => Ok(()),
         (Some("native"), Some(kind)) if NATIVE_KINDS.contains(&kind) => Ok(()),
         (Some("native"), kind) => {
@@ -173,7 +204,7 @@ fn check(path: &Path, toml: &ModelToml) -> Result<(), TargetError> {
         }
         (None | Some("python"), Some(_)) => wrong("kind goes with runtime = \"native\"".into()),
         (Some(other), _) => {
-            wrong(format!("runtime '{other}' does not exist; use python or native"))
+            wrong(format!("runtime '{other}' does not exist; use python, native or program"))
         }
     }
 }

@@ -190,6 +190,7 @@ impl Program {
             Program::Native { directory, .. } => {
                 paths.extend([programs.native.clone(), directory.clone()]);
             }
+            Program::Executable { file, .. } => paths.push(file.clone()),
         }
         paths
     }
@@ -205,6 +206,11 @@ fn command(program: &Program, programs: &Programs) -> Command {
         Program::Native { kind, directory } => {
             let mut command = Command::new(&programs.native);
             command.args(["--kind", kind, "--path"]).arg::<&Path>(directory);
+            command
+        }
+        Program::Executable { file, directory } => {
+            let mut command = Command::new(file);
+            command.current_dir(directory);
             command
         }
     }

@@ -1,6 +1,6 @@
 //! `FOIL_SETTINGS`: what `model.toml` says over what a model declares.
 
-use schemas::lifecycle::{Late, ModelSpec};
+use crate::lifecycle::{Late, ModelSpec};
 
 /// Why the settings don't fit.
 #[derive(Debug, thiserror::Error)]
@@ -61,15 +61,34 @@ fn micros(name: &'static str, value: &serde_json::Value) -> Result<u64, Settings
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Model;
+    use crate::tensor::{DType, Dim, TensorSpec};
+
+    fn declared() -> ModelSpec {
+        let tensor = |name: &str| TensorSpec {
+            name: name.into(),
+            dtype: DType::F32,
+            dims: vec![Dim::Batch],
+        };
+        ModelSpec {
+            name: "m".into(),
+            platform: "test".into(),
+            inputs: vec![tensor("x")],
+            outputs: vec![tensor("y")],
+            batched: true,
+            max_batch: 64,
+            slo_us: None,
+            late: Late::Serve,
+            batch_timeout_us: 30_000_000,
+            replicas: 1,
+        }
+    }
 
     #[test]
     fn settings_override_what_is_declared_and_nulls_do_not() {
-        let mut spec = crate::models::noop::Noop.describe();
-        let before = spec.batch_timeout_us;
+        let mut spec = declared();
         apply(&mut spec, r#"{"max_batch": 8, "slo": "20ms", "batch_timeout": null}"#).unwrap();
         assert_eq!((spec.max_batch, spec.slo_us), (8, Some(20_000)));
-        assert_eq!(spec.batch_timeout_us, before);
+        assert_eq!(spec.batch_timeout_us, 30_000_000);
         assert!(apply(&mut spec, r#"{"late": "never"}"#).unwrap_err().to_string().contains("late"));
     }
 }
