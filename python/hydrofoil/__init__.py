@@ -35,6 +35,7 @@ from hydrofoil._annotations import (
 )
 from hydrofoil._errors import InputError, ModelError
 from hydrofoil._model import Context, model
+from hydrofoil._views import output
 
 __all__ = [
     "Context",
@@ -53,6 +54,7 @@ __all__ = [
     "i32",
     "i64",
     "model",
+    "output",
     "str",
     "u8",
     "u16",

@@ -26,6 +26,7 @@ from hydrofoil._discover import discover
 from hydrofoil._errors import BadOutput, InputError, ModelError, report, stderr_text, summary
 from hydrofoil._model import Context, Definition, Settings
 from hydrofoil._outputs import converter
+from hydrofoil._views import bind
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -85,6 +86,7 @@ def start(lane: Any, target: str) -> tuple[Callable[..., Any], Callable[..., Any
     # What load left lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()
+    bind(lane, definition)
     lane.ready()
     return call, converter(definition)
 

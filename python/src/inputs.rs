@@ -1,4 +1,5 @@
-//! A request as NumPy arrays: numbers as views over the slot, texts as arrays of objects.
+//! A request as NumPy arrays: numbers as views over the slot, texts as arrays of objects. And room for outputs of
+//! numbers, as views over the reply slot.
 
 use crate::memory::{BatchMemory, Region};
 use pyo3::exceptions::PyRuntimeError;
@@ -22,11 +23,13 @@ pub(crate) enum Inputs<'py> {
 /// Makes arrays of the declared inputs; everything that can be looked up once is.
 pub(crate) struct ArrayMaker {
     inputs: Vec<Input>,
+    outputs: Vec<Input>,
     ndarray: Py<PyAny>,
     empty: Py<PyAny>,
     object: Py<PyAny>,
 }
 
+/// One declared tensor.
 struct Input {
     name: String,
     dtype: DType,
@@ -34,7 +37,11 @@ struct Input {
 }
 
 impl ArrayMaker {
-    pub(crate) fn new(py: Python<'_>, specs: &[TensorSpec]) -> PyResult<ArrayMaker> {
+    pub(crate) fn new(
+        py: Python<'_>,
+        inputs: &[TensorSpec],
+        outputs: &[TensorSpec],
+    ) -> PyResult<ArrayMaker> {
         let numpy = py.import("numpy")?;
         let dtype_of = numpy.getattr("dtype")?;
         let input = |spec: &TensorSpec| -> PyResult<Input> {
@@ -42,7 +49,8 @@ impl ArrayMaker {
             Ok(Input { name: spec.name.clone(), dtype: spec.dtype, numpy })
         };
         Ok(ArrayMaker {
-            inputs: specs.iter().map(input).collect::<PyResult<_>>()?,
+            inputs: inputs.iter().map(input).collect::<PyResult<_>>()?,
+            outputs: outputs.iter().map(input).collect::<PyResult<_>>()?,
             ndarray: numpy.getattr("ndarray")?.unbind(),
             empty: numpy.getattr("empty")?.unbind(),
             object: dtype_of.call1(("O",))?.unbind(),
@@ -73,6 +81,18 @@ impl ArrayMaker {
             }
         }
         Ok(Inputs::Arrays(PyTuple::new(py, arrays)?))
+    }
+
+    /// An array over the part of the reply slot where output `index` was placed.
+    pub(crate) fn output<'py>(
+        &self,
+        py: Python<'py>,
+        index: usize,
+        placement: &Placement,
+        region: &Arc<Region>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let memory = Bound::new(py, BatchMemory::new(region))?;
+        self.view(&memory, &self.outputs[index], placement)
     }
 
     /// `numpy.ndarray(shape, dtype, memory, offset)`: no copy, and `memory` as its base.

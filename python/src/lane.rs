@@ -1,13 +1,13 @@
 //! `Lane`: from hello to the last batch, as `hydrofoil.container` drives it.
 //!
-//! Order of calls: `hello`, `ready` or `load_failed`, then for each batch `next`, one of `reply` and
-//! `fail`, and `finish`. Between the answer and `finish` the caller drops its arrays; what is
+//! Order of calls: `hello`, `ready` or `load_failed`, then for each batch `next`, `output` for what is
+//! to be written in place, one of `reply` and `fail`, and `finish`. Between the answer and `finish` the caller drops its arrays; what is
 //! still held then escapes before the slot goes back.
 
 use crate::clock::monotonic_ns;
 use crate::inputs::{ArrayMaker, Inputs};
 use crate::memory::Region;
-use crate::outputs::{NoReply, write_reply};
+use crate::outputs::{NoReply, Room, write_reply};
 use crate::spec::Declared;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -17,10 +17,10 @@ use schemas::lifecycle::{
     decode_from_engine, encode_from_container,
 };
 use schemas::predict::{BatchHeader, Failure, FailureKind, HeaderWriter, read_request};
-use schemas::tensor::TensorSpec;
+use schemas::tensor::{Shape, TensorSpec};
 use shm_rpc::container_side::{ContainerSide, Next, Request};
 use shm_rpc::handshake::ContainerSession;
-use shm_rpc::{ABI_HASH, LaneConfig, LaneFds, Status};
+use shm_rpc::{ABI_HASH, LaneConfig, LaneError, LaneFds, Status};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +50,7 @@ struct Work {
 struct Batch {
     request: Request,
     region: Arc<Region>,
+    room: Room,
     started_ns: u64,
     answer: Option<Answer>,
 }
@@ -112,6 +113,17 @@ impl Lane {
         }
     }
 
+    /// An array over the reply slot for output `index`, of `shape`. Returned from the model it is not
+    /// copied again.
+    fn output<'py>(
+        &mut self,
+        py: Python<'py>,
+        index: usize,
+        shape: &Bound<'py, PyTuple>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.work()?.output(py, index, shape)
+    }
+
     /// Copies the outputs, a list of (shape, array or list of texts), into the reply slot.
     fn reply(&mut self, outputs: &Bound<'_, PyList>) -> PyResult<()> {
         self.work()?.reply(outputs)
@@ -167,7 +179,7 @@ impl Work {
         side.set_spin(Duration::from_micros(lane.spin_us.into()));
         Ok(Work {
             side,
-            inputs: ArrayMaker::new(py, &spec.inputs)?,
+            inputs: ArrayMaker::new(py, &spec.inputs, &spec.outputs)?,
             outputs: spec.outputs,
             header_bytes: Vec::new(),
             header: BatchHeader::default(),
@@ -191,18 +203,40 @@ impl Work {
         let from = (&self.side, &request);
         let inputs = self.inputs.arrays(py, from, (&self.header, &region))?;
         let started_ns = monotonic_ns();
-        self.batch = Some(Batch { request, region, started_ns, answer: None });
+        let room = Room::default();
+        self.batch = Some(Batch { request, region, room, started_ns, answer: None });
         match inputs {
             Inputs::Arrays(arrays) => Ok(Some((self.header.rows, arrays))),
             Inputs::Refused(failure) => self.fail(&failure, started_ns).map(|()| None),
         }
     }
 
+    fn output<'py>(
+        &mut self,
+        py: Python<'py>,
+        index: usize,
+        shape: &Bound<'py, PyTuple>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let batch = self.batch.as_mut().ok_or_else(no_batch)?;
+        if batch.answer.is_some() {
+            return Err(PyRuntimeError::new_err("the batch is answered"));
+        }
+        let spec =
+            self.outputs.get(index).ok_or_else(|| PyValueError::new_err("no such output"))?;
+        let shape = shape.iter().map(|dim| dim.extract()).collect::<PyResult<Shape>>()?;
+        let slot_bytes = self.side.config().reply_slot_bytes;
+        batch.room.place(index, spec, shape, slot_bytes)?;
+        let Batch { request, room, .. } = batch;
+        let region = room.region.get_or_insert_with(|| Region::of_reply(&mut self.side, request));
+        let Some(placement) = room.views.get(&index) else { return Err(no_batch()) };
+        self.inputs.output(py, index, placement, region)
+    }
+
     fn reply(&mut self, outputs: &Bound<'_, PyList>) -> PyResult<()> {
         let ended_ns = monotonic_ns();
         let batch = self.batch.as_mut().ok_or_else(no_batch)?;
         let to = (&mut self.side, &batch.request);
-        let what = (&self.outputs[..], outputs);
+        let what = (&self.outputs[..], outputs, &mut batch.room);
         match write_reply(to, what, &mut self.header, &mut self.writer) {
             Ok((header_bytes, total_bytes)) => {
                 let status = Status::Ok;
@@ -225,28 +259,41 @@ impl Work {
 
     fn finish(&mut self) -> PyResult<()> {
         let batch = self.batch.take().ok_or_else(no_batch)?;
-        let Batch { request, region, started_ns, answer } = batch;
-        let Some(Answer { status, header_bytes, total_bytes, ended_ns }) = answer else {
-            self.batch = Some(Batch { request, region, started_ns, answer: None });
+        let Some(Answer { total_bytes, .. }) = batch.answer else {
+            self.batch = Some(batch);
             return Err(PyRuntimeError::new_err("the batch has no answer"));
         };
-        if is_held(&region) {
-            match self.side.escape(&request) {
-                Ok(escaped) => region.escape(escaped),
-                Err(why) => {
-                    // Unanswered, so that the engine never writes under the views.
-                    self.batch = Some(Batch { request, region, started_ns, answer: None });
-                    return Err(error(why));
-                }
-            }
+        if let Err(why) = self.free(&batch, total_bytes) {
+            // Unanswered, so that the engine never writes under the views.
+            self.batch = Some(batch);
+            return Err(error(why));
         }
+        let Batch { request, started_ns, answer, .. } = batch;
+        let Some(Answer { status, header_bytes, ended_ns, .. }) = answer else {
+            return Err(no_batch());
+        };
         self.side.reply(request, status, header_bytes, total_bytes, started_ns, ended_ns);
+        Ok(())
+    }
+
+    /// Gives the slots back to the lane: what Python still sees of them becomes private memory.
+    fn free(&mut self, batch: &Batch, total_bytes: u32) -> Result<(), LaneError> {
+        if is_held(&batch.region) {
+            batch.region.escape(self.side.escape(&batch.request)?);
+        }
+        if let Some(region) = batch.room.region.as_ref().filter(|region| is_held(region)) {
+            let used_bytes = batch.room.layout.total_bytes().max(total_bytes);
+            region.escape(self.side.escape_reply(&batch.request, used_bytes)?);
+        }
         Ok(())
     }
 
     /// Unmaps the lane, unless views of an unfinished batch would be left hanging.
     fn leave(self) {
-        if self.batch.as_ref().is_some_and(|batch| is_held(&batch.region)) {
+        let held = |batch: &Batch| {
+            is_held(&batch.region) || batch.room.region.as_ref().is_some_and(is_held)
+        };
+        if self.batch.as_ref().is_some_and(held) {
             std::mem::forget(self);
         }
     }

@@ -15,7 +15,7 @@ use shm_rpc::container_side::{ContainerSide, Escaped, Request};
 use std::ffi::c_int;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The bytes of one request, in its slot or escaped from it.
+/// The bytes of one request or reply, in its slot or escaped from it.
 pub(crate) struct Region {
     base: *mut u8,
     len: usize,
@@ -31,6 +31,17 @@ impl Region {
     pub(crate) fn of(side: &ContainerSide, request: &Request) -> Arc<Region> {
         let (base, len) = side.request_bytes(request);
         Arc::new(Region { base, len, escaped: Mutex::new(None) })
+    }
+
+    /// The reply slot that belongs to the request.
+    pub(crate) fn of_reply(side: &mut ContainerSide, request: &Request) -> Arc<Region> {
+        let (base, len) = side.reply_ptr(request);
+        Arc::new(Region { base, len, escaped: Mutex::new(None) })
+    }
+
+    /// Whether an array's bytes lie exactly at `offset`.
+    pub(crate) fn holds(&self, array: &PyUntypedBuffer, offset: u32) -> bool {
+        array.buf_ptr().addr() == self.base.addr() + offset as usize
     }
 
     /// Hands over the private memory that now lies under the views.
@@ -49,7 +60,7 @@ impl Drop for Region {
     }
 }
 
-/// What arrays over a batch have as their base: exports the request's bytes, writable.
+/// What arrays over a batch or its reply have as their base: exports the slot's bytes, writable.
 #[pyclass(frozen, module = "hydrofoil._native")]
 pub(crate) struct BatchMemory {
     region: Arc<Region>,
@@ -96,7 +107,8 @@ pub(crate) fn copy_array(
         return;
     }
     // SAFETY: the buffer is held, so its memory is valid for `len` bytes, all of them in one piece;
-    // the slot is valid for writes and holds `at + len` bytes, checked above; arrays of a model may
-    // lie in a request slot but never in a reply slot, to which Python has no view.
+    // the slot is valid for writes and holds `at + len` bytes, checked above; an array of a model may
+    // lie in a request slot, or in the part of the reply slot that it was shown as an output, which
+    // the layout gives to nothing else.
     unsafe { slot.add(at).copy_from_nonoverlapping(array.buf_ptr().cast(), len) }
 }

@@ -1,14 +1,16 @@
-//! A reply from checked outputs: laid out first, then copied into the slot once.
+//! A reply from checked outputs: laid out first, then copied into the slot once, unless they were written there.
 
-use crate::memory::copy_array;
+use crate::memory::{Region, copy_array};
 use pyo3::buffer::PyUntypedBuffer;
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 use schemas::SchemaError;
 use schemas::predict::{BatchHeader, Failure, FailureKind, HeaderWriter};
 use schemas::tensor::{DType, Layout, Placement, Shape, TensorSpec};
 use shm_rpc::container_side::{ContainerSide, Request};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Why a reply can't be written.
 pub(crate) enum NoReply {
@@ -24,9 +26,68 @@ impl From<PyErr> for NoReply {
     }
 }
 
+/// The part of a reply slot that was shown to the model before it answered.
+#[derive(Default)]
+pub(crate) struct Room {
+    pub(crate) layout: Layout,
+    /// By output, where its array lies.
+    pub(crate) views: HashMap<usize, Placement>,
+    pub(crate) region: Option<Arc<Region>>,
+}
+
+impl Room {
+    /// Makes room for one output of numbers. `ValueError` when it can't be.
+    pub(crate) fn place(
+        &mut self,
+        index: usize,
+        spec: &TensorSpec,
+        shape: Shape,
+        slot_bytes: u32,
+    ) -> PyResult<()> {
+        let name = &spec.name;
+        if spec.dtype.size_bytes().is_none() {
+            let message =
+                format!("output '{name}' holds texts: return them, there is no array to fill");
+            return Err(PyValueError::new_err(message));
+        }
+        if self.views.contains_key(&index) {
+            let message = format!("output '{name}' has its array already: keep the first");
+            return Err(PyValueError::new_err(message));
+        }
+        let mut layout = self.layout.clone();
+        let placement = layout.fixed(spec.dtype, shape).ok();
+        let fits = placement.filter(|_| layout.total_bytes() <= slot_bytes);
+        let placement = fits.ok_or_else(|| {
+            PyValueError::new_err(format!(
+                "output '{name}' does not fit the reply slot of {slot_bytes} bytes: {SMALLER}"
+            ))
+        })?;
+        self.layout = layout;
+        self.views.insert(index, placement);
+        Ok(())
+    }
+
+    /// Where an output lies already, if the model returned the array it was shown.
+    fn shown(&self, index: usize, shape: &Shape, array: &PyUntypedBuffer) -> Option<Placement> {
+        let placement = self.views.get(&index)?;
+        let same = placement.shape == *shape && array.len_bytes() == placement.len as usize;
+        let there = self.region.as_ref()?.holds(array, placement.offset);
+        (same && there).then(|| placement.clone())
+    }
+}
+
+/// What to do about outputs that are too large.
+const SMALLER: &str = "lower max_batch, or raise limits.variable_slot_bytes (where a dimension is \
+                       variable) or limits.slot_bytes_max";
+
 enum Values {
+    /// Written in place.
+    Shown,
     Array(PyUntypedBuffer),
-    Texts { table: Vec<u8>, values: Vec<u8> },
+    Texts {
+        table: Vec<u8>,
+        values: Vec<u8>,
+    },
 }
 
 /// Lays outputs out; `placements` is replaced. Returns what to copy and the size of the reply.
@@ -38,11 +99,11 @@ struct Plan {
 /// Writes header and tensors; returns the bytes of the header and of the whole.
 pub(crate) fn write_reply(
     (side, request): (&mut ContainerSide, &Request),
-    (specs, ready): (&[TensorSpec], &Bound<'_, PyList>),
+    (specs, ready, room): (&[TensorSpec], &Bound<'_, PyList>, &mut Room),
     header: &mut BatchHeader,
     writer: &mut HeaderWriter,
 ) -> Result<(u32, u32), NoReply> {
-    let plan = lay_out(specs, ready, &mut header.tensors)?;
+    let plan = lay_out(specs, ready, room, &mut header.tensors)?;
     let slot_bytes = side.config().reply_slot_bytes;
     if plan.total_bytes > slot_bytes {
         return Err(too_large(plan.total_bytes.into(), slot_bytes));
@@ -52,6 +113,7 @@ pub(crate) fn write_reply(
     let header_bytes = head.len() as u32;
     for (values, placement) in plan.values.iter().zip(&header.tensors) {
         match values {
+            Values::Shown => {}
             Values::Array(array) => copy_array(side, request, placement.offset, array),
             Values::Texts { table, values } => {
                 side.write_reply(request, placement.offsets_at, table).map_err(error)?;
@@ -65,23 +127,32 @@ pub(crate) fn write_reply(
 fn lay_out(
     specs: &[TensorSpec],
     ready: &Bound<'_, PyList>,
+    room: &mut Room,
     placements: &mut Vec<Placement>,
 ) -> Result<Plan, NoReply> {
     assert_eq!(specs.len(), ready.len(), "outputs are converted in their declared number");
-    let mut layout = Layout::new();
     let mut values = smallvec::SmallVec::new();
     placements.clear();
-    for (spec, output) in specs.iter().zip(ready.iter()) {
+    for (index, (spec, output)) in specs.iter().zip(ready.iter()).enumerate() {
         let (shape, data): (Bound<'_, PyTuple>, Bound<'_, PyAny>) = output.extract()?;
         let shape = shape.iter().map(|dim| dim.extract()).collect::<PyResult<Shape>>()?;
         let value = match spec.dtype.size_bytes() {
             Some(_) => Values::Array(PyUntypedBuffer::get(&data)?),
             None => texts(spec, data.cast::<PyList>().map_err(PyErr::from)?)?,
         };
-        placements.push(place(&mut layout, spec.dtype, shape, &value).map_err(overflow)?);
+        let shown = match &value {
+            Values::Array(array) => room.shown(index, &shape, array),
+            Values::Shown | Values::Texts { .. } => None,
+        };
+        if let Some(placement) = shown {
+            placements.push(placement);
+            values.push(Values::Shown);
+            continue;
+        }
+        placements.push(place(&mut room.layout, spec.dtype, shape, &value).map_err(overflow)?);
         values.push(value);
     }
-    Ok(Plan { values, total_bytes: layout.total_bytes() })
+    Ok(Plan { values, total_bytes: room.layout.total_bytes() })
 }
 
 fn place(
@@ -91,6 +162,7 @@ fn place(
     values: &Values,
 ) -> Result<Placement, SchemaError> {
     match values {
+        Values::Shown => Err(SchemaError::Missing("values")),
         Values::Array(array) => {
             let placement = layout.fixed(dtype, shape)?;
             assert_eq!(placement.len as usize, array.len_bytes(), "shape and array agree");
@@ -140,10 +212,8 @@ fn overflow(_: SchemaError) -> NoReply {
 }
 
 fn too_large(bytes: u64, slot_bytes: u32) -> NoReply {
-    let message = format!(
-        "the outputs need {bytes} bytes and the reply slot holds {slot_bytes}: return less, or \
-         lower max_batch"
-    );
+    let message =
+        format!("the outputs need {bytes} bytes and the reply slot holds {slot_bytes}: {SMALLER}");
     NoReply::Failure(Failure { kind: FailureKind::OutputTooLarge, message, row: None })
 }
 

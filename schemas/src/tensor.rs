@@ -175,7 +175,7 @@ pub fn check_offsets(
 }
 
 /// Packs tensors behind a slot's header, each on a [`TENSOR_ALIGN`] boundary.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Layout {
     end: u64,
 }

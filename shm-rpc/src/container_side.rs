@@ -1,8 +1,8 @@
 //! The container's face of a lane: wait for a request, view it, write the reply, publish it.
 //!
 //! Distrust is mutual and costs nothing: seals, sizes, header and every descriptor are checked
-//! here too. Request slots are mapped one by one, so that one slot can be replaced under views
-//! the model still holds ([`ContainerSide::escape`]). A container that finds no request sleeps at
+//! here too. Slots are mapped one by one, so that one can be replaced under views the model still
+//! holds ([`ContainerSide::escape`], [`ContainerSide::escape_reply`]). A container that finds no request sleeps at
 //! once, unless it was told that its core is its own ([`ContainerSide::set_spin`]). Deliberately
 //! absent: the interpreter.
 
@@ -53,7 +53,7 @@ pub struct Request {
     generation: u32,
 }
 
-/// Private memory that stands where a request slot was mapped, for views that outlive a batch.
+/// Private memory that stands where a slot was mapped, for views that outlive a batch.
 ///
 /// Dropping it keeps the memory, so that views stay valid for ever.
 #[derive(Debug)]
@@ -97,9 +97,12 @@ pub struct ContainerSide {
     fault: Option<LaneFault>,
     bell: OwnedFd,
     request_fd: OwnedFd,
+    container_fd: OwnedFd,
     engine_out: Mapping,
+    /// The control head alone.
     container_out: Mapping,
     request_slots: Vec<Mapping>,
+    reply_slots: Vec<Mapping>,
 }
 
 impl ContainerSide {
@@ -121,10 +124,12 @@ impl ContainerSide {
         let len = config.engine_out_bytes();
         let engine_out = Mapping::new(engine_fd.as_fd(), 0, len, Access::ReadOnly)?;
         check_header(&engine_out, &config, incarnation)?;
-        let len = config.container_out_bytes();
+        let len = config.replies_at();
         let container_out = Mapping::new(container_fd.as_fd(), 0, len, Access::ReadWrite)?;
-        let slots = (0..config.slots).map(|slot| map_slot(&request_fd, &config, slot));
+        let slots = (0..config.slots).map(|slot| map_request_slot(&request_fd, &config, slot));
         let request_slots = slots.collect::<Result<Vec<_>, _>>()?;
+        let slots = (0..config.slots).map(|slot| map_reply_slot(&container_fd, &config, slot));
+        let reply_slots = slots.collect::<Result<Vec<_>, _>>()?;
         Ok(ContainerSide {
             requests: Consumer::new(config.ring_entries()),
             replies: Producer::new(config.ring_entries()),
@@ -134,9 +139,11 @@ impl ContainerSide {
             fault: None,
             bell,
             request_fd,
+            container_fd,
             engine_out,
             container_out,
             request_slots,
+            reply_slots,
         })
     }
 
@@ -250,15 +257,13 @@ impl ContainerSide {
     /// Copies bytes into the reply slot that belongs to this request.
     pub fn write_reply(&mut self, r: &Request, at: u32, bytes: &[u8]) -> Result<(), LaneError> {
         check_in_slot(at, bytes.len(), self.config.reply_slot_bytes)?;
-        self.container_out.copy_in(self.config.reply_slot_at(r.slot) + at as usize, bytes);
+        self.reply_slots[r.slot as usize].copy_in(at as usize, bytes);
         Ok(())
     }
 
     /// Where the reply is to be written and how much room there is.
     pub fn reply_ptr(&mut self, r: &Request) -> (*mut u8, usize) {
-        let offset = self.config.reply_slot_at(r.slot);
-        // SAFETY: a reply slot lies inside the container's segment, by the layout of `config`.
-        let base = unsafe { self.container_out.base().add(offset) };
+        let base = self.reply_slots[r.slot as usize].base();
         (base.as_ptr(), self.config.reply_slot_bytes as usize)
     }
 
@@ -296,24 +301,42 @@ impl ContainerSide {
     /// Freezes the request under views that outlive it: the slot moves to a fresh address, and
     /// a private copy takes its place at the old one. To be called before the reply.
     pub fn escape(&mut self, r: &Request) -> Result<Escaped, LaneError> {
-        let fresh = map_slot(&self.request_fd, &self.config, r.slot)?;
-        let copy = private_copy(&fresh, r.total_bytes.min(self.config.request_slot_bytes))?;
-        let (len, to) = (copy.len(), self.slot(r).base().as_ptr().cast());
-        // SAFETY: both ranges are mappings of ours of the same length; no Rust reference into
-        // either exists, only raw views, which see equal bytes before and after.
-        unsafe { mremap_fixed(copy.base().as_ptr().cast(), len, len, MremapFlags::MAYMOVE, to) }
-            .map_err(LaneError::system("move a copy under the views of a request"))?;
-        // The kernel moved the range away: nothing is left to unmap there.
-        let _moved = copy.into_raw();
-        let replaced = std::mem::replace(&mut self.request_slots[r.slot as usize], fresh);
-        let (base, len) = replaced.into_raw();
-        Ok(Escaped { base, len })
+        let fresh = map_request_slot(&self.request_fd, &self.config, r.slot)?;
+        let used_bytes = r.total_bytes.min(self.config.request_slot_bytes);
+        freeze(&mut self.request_slots[r.slot as usize], fresh, used_bytes)
+    }
+
+    /// Freezes the first `used_bytes` of the reply under views that outlive it, in the same way.
+    /// To be called once the reply is written, before it is published.
+    pub fn escape_reply(&mut self, r: &Request, used_bytes: u32) -> Result<Escaped, LaneError> {
+        let fresh = map_reply_slot(&self.container_fd, &self.config, r.slot)?;
+        let used_bytes = used_bytes.min(self.config.reply_slot_bytes);
+        freeze(&mut self.reply_slots[r.slot as usize], fresh, used_bytes)
     }
 }
 
-fn map_slot(fd: &OwnedFd, config: &LaneConfig, slot: u32) -> Result<Mapping, LaneError> {
+/// Puts a private copy where `slot` lies, and `fresh` in its place.
+fn freeze(slot: &mut Mapping, fresh: Mapping, used_bytes: u32) -> Result<Escaped, LaneError> {
+    let copy = private_copy(&fresh, used_bytes)?;
+    let (len, to) = (copy.len(), slot.base().as_ptr().cast());
+    // SAFETY: both ranges are mappings of ours of the same length; no Rust reference into
+    // either exists, only raw views, which see equal bytes before and after.
+    unsafe { mremap_fixed(copy.base().as_ptr().cast(), len, len, MremapFlags::MAYMOVE, to) }
+        .map_err(LaneError::system("move a copy under the views of a batch"))?;
+    // The kernel moved the range away: nothing is left to unmap there.
+    let _moved = copy.into_raw();
+    let (base, len) = std::mem::replace(slot, fresh).into_raw();
+    Ok(Escaped { base, len })
+}
+
+fn map_request_slot(fd: &OwnedFd, config: &LaneConfig, slot: u32) -> Result<Mapping, LaneError> {
     let offset = config.request_slot_at(slot);
     Mapping::new(fd.as_fd(), offset, config.request_stride(), Access::ReadWrite)
+}
+
+fn map_reply_slot(fd: &OwnedFd, config: &LaneConfig, slot: u32) -> Result<Mapping, LaneError> {
+    let offset = config.reply_slot_at(slot);
+    Mapping::new(fd.as_fd(), offset, config.reply_stride(), Access::ReadWrite)
 }
 
 /// Fresh private memory as large as `source`, holding its first `used_bytes`.
@@ -321,9 +344,9 @@ fn private_copy(source: &Mapping, used_bytes: u32) -> Result<Mapping, LaneError>
     let (len, prot) = (source.len(), ProtFlags::READ | ProtFlags::WRITE);
     // SAFETY: without a fixed address the kernel chooses a range nothing else uses.
     let base = unsafe { mmap_anonymous(std::ptr::null_mut(), len, prot, MapFlags::PRIVATE) }
-        .map_err(LaneError::system("copy a request that is kept"))?;
+        .map_err(LaneError::system("copy a batch that is kept"))?;
     let copy = Mapping::own(base.cast(), len)?;
-    assert!(used_bytes as usize <= len, "a request lies inside its slot");
+    assert!(used_bytes as usize <= len, "a message lies inside its slot");
     // SAFETY: both mappings are at least `used_bytes` long, distinct, and `copy` is writable.
     unsafe {
         let from = source.base().as_ptr().cast_const();

@@ -68,6 +68,33 @@ fn a_view_that_escaped_keeps_its_data_when_the_slot_is_used_again() {
 }
 
 #[test]
+fn a_reply_view_that_escaped_keeps_its_data_and_the_engine_still_gets_the_reply() {
+    let (mut engine, mut container) = lane();
+    send(&mut engine, 1, b"question");
+    let request = take(&mut container);
+    let (view, _) = container.reply_ptr(&request);
+    container.write_reply(&request, 0, b"answer one").unwrap();
+    let escaped = container.escape_reply(&request, 10).unwrap();
+    assert_eq!(escaped.as_ptr(), view);
+    container.reply(request, Status::Ok, 0, 10, 0, 0);
+    // SAFETY: the view is private memory now.
+    unsafe { view.write(b'X') };
+    let done = engine.poll().unwrap().unwrap();
+    let mut bytes = [0; 10];
+    engine.read(&done, 0, &mut bytes).unwrap();
+    assert_eq!(&bytes, b"answer one", "what is scribbled later reaches nobody");
+    engine.finish(done);
+    send(&mut engine, 2, b"question");
+    let request = take(&mut container);
+    assert_ne!(container.reply_ptr(&request).0, view);
+    container.write_reply(&request, 0, b"answer two").unwrap();
+    exchange(&mut engine, &mut container, request);
+    assert_eq!(seen(view, 10), b"Xnswer one");
+    // SAFETY: the view is not used any more.
+    unsafe { escaped.unmap() };
+}
+
+#[test]
 fn every_batch_may_escape_and_the_lane_goes_on() {
     let (mut engine, mut container) = lane();
     let mut kept = Vec::new();
