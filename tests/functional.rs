@@ -2,6 +2,7 @@
 
 mod batching;
 mod commands;
+mod memory;
 mod programs;
 mod protocol;
 mod tensors;
