@@ -2,6 +2,7 @@
 //!
 //! It meets the engine over HTTP only. Deciding when to send ([`arrivals`]), what to send ([`payload`]), what an answer
 //! is ([`response`]) and how two servers compare ([`compare`]) is pure; [`driver`] is the shell that keeps time.
+//! [`samples`] and [`twin`] serve the benchmarks of other crates: one loop and one way to start a second process.
 #![forbid(unsafe_code)]
 
 pub mod arrivals;
@@ -17,4 +18,6 @@ pub mod record;
 pub mod report;
 pub mod response;
 pub mod run;
+pub mod samples;
 pub mod threads;
+pub mod twin;
