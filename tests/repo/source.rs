@@ -14,9 +14,10 @@ pub(super) struct File {
 impl File {
     pub(super) fn is_test(&self) -> bool {
         let path = &self.path;
-        ["tests/", "benches/", "examples/", "fuzz/"].iter().any(|start| path.starts_with(start))
+        ["tests/", "examples/", "fuzz/"].iter().any(|start| path.starts_with(start))
             || path.contains("/tests/")
             || path.contains("/examples/")
+            || path.contains("/benches/")
             || ["/tests.rs", "/laws.rs", "/models.rs", "/test_server.rs"]
                 .iter()
                 .any(|end| path.ends_with(end))
