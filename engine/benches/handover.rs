@@ -1,0 +1,278 @@
+//! What handing a batch over costs the engine: `ShmLane::send` itself, with 32 rows of 784 float32, without a wake.
+//!
+//! `cargo bench -p engine --bench handover [-- --json]`. Measured twice: with the container on the same core (played by
+//! this thread between two sends, so that it is awake and the caches are one), and in another process, spinning on a
+//! core of its own, which takes every byte of the slot out of this core's cache before the next batch is written.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bench::clock::wait_until;
+use bench::compare::spread;
+use bench::report::Table;
+use bench::samples::{Plan, sample};
+use bench::threads::on_core;
+use bench::twin::Twin;
+use bytes::Bytes;
+use engine::dispatch::ReplicaLane;
+use engine::dispatch::lane::Batch;
+use engine::dispatch::lane::shm::ShmLane;
+use engine::ids::{BatchId, Incarnation, ReplicaId};
+use engine::query::types::{TaskInputs, Tensor, TensorData};
+use schemas::lifecycle::{Late, ModelSpec};
+use schemas::predict::{BatchHeader, HEADER_BYTES_MAX, HeaderWriter};
+use schemas::tensor::{DType, Dim, Layout, TensorSpec};
+use shm_rpc::container_side::{ContainerSide, Next};
+use shm_rpc::engine_side::EngineSide;
+use shm_rpc::handshake::{ContainerSession, EngineListener, EngineSession};
+use shm_rpc::{LaneConfig, Status};
+use smallvec::smallvec;
+use tokio::runtime::{Builder, LocalOptions};
+
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+const ENGINE_CORE: usize = 0;
+const CONTAINER_CORE: usize = 1;
+const ROUNDS: usize = 7;
+const PLAN: Plan = Plan { warm: 500, timed: 5_000 };
+
+const ROWS: u32 = 32;
+const FEATURES: u64 = 784;
+const ROW_BYTES: usize = FEATURES as usize * 4;
+/// Batches of different requests take turns, so that their rows are not always in the nearest cache.
+const BATCHES: usize = 4;
+/// Room for a header and the padding behind it.
+const HEAD_BYTES: u32 = HEADER_BYTES_MAX as u32 + 64;
+
+const INCARNATION: u64 = 1;
+const JOIN_WAIT: Duration = Duration::from_secs(10);
+/// Fruitless looks of the container before it asks whether the engine still lives.
+const LOOKS: u32 = 1 << 16;
+/// Fruitless looks before the container is given up: seconds, where a reply takes microseconds.
+const LOOKS_MAX: u64 = 1 << 32;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let done = match &arguments[..] {
+        [role, path] if role == "container" => spin(Path::new(path)),
+        options => measure(options.iter().any(|option| option == "--json")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("handover: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(json: bool) -> Outcome<()> {
+    let (mut one_core, mut across) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        eprintln!("handover: round {} of {ROUNDS}", round + 1);
+        one_core.push(on_one_core()?);
+        across.push(across_cores()?);
+    }
+    let mut table = Table::new(&["handover", "median", "min", "max"]);
+    let mut medians = Vec::new();
+    for (name, values) in [("handover_rust_us", one_core), ("handover_rust_across_us", across)] {
+        let found = spread(&values).ok_or("nothing was measured")?;
+        let cells = [found.median, found.min, found.max].map(|value| format!("{value:.2}"));
+        table.row([name.to_owned()].into_iter().chain(cells));
+        medians.push(format!("\"{name}\":{:.3}", found.median));
+    }
+    if json {
+        println!("{{{}}}", medians.join(","));
+    } else {
+        print!("{table}");
+    }
+    Ok(())
+}
+
+// ---- the engine ----
+
+/// The container is this thread, in turns with the engine.
+fn on_one_core() -> Outcome<f64> {
+    let one_core = || -> Outcome<f64> {
+        let (mut listener, path) = listen()?;
+        let theirs = ContainerSession::connect(&path)?;
+        let ours = listener.try_accept()?.ok_or("the connection is not there")?;
+        let (side, _ours) = lane(ours)?;
+        let mut container = Container::join(theirs)?;
+        sends(side, || container.look().map(drop))
+    };
+    on_core(Some(ENGINE_CORE), one_core)?
+}
+
+/// The container is another process, which never sleeps.
+fn across_cores() -> Outcome<f64> {
+    let (mut listener, path) = listen()?;
+    let mut twin = Twin::start(CONTAINER_CORE, &["container".as_ref(), path.as_ref()])?;
+    let mut accepted = Ok(None);
+    wait_until(JOIN_WAIT, || {
+        accepted = listener.try_accept();
+        !matches!(accepted, Ok(None)) || twin.has_ended()
+    });
+    let (side, session) = lane(accepted?.ok_or("the container did not come")?)?;
+    let p50_us = on_core(Some(ENGINE_CORE), || sends(side, || Ok(())))??;
+    // It leaves when it sees the socket closed.
+    drop(session);
+    twin.leaves()?;
+    Ok(p50_us)
+}
+
+fn listen() -> Outcome<(EngineListener, PathBuf)> {
+    let path = std::env::temp_dir().join(format!("handover-{}.sock", std::process::id()));
+    Ok((EngineListener::bind(&path)?, path))
+}
+
+fn lane(mut session: EngineSession) -> Outcome<(EngineSide, EngineSession)> {
+    let (side, fds) = EngineSide::create(config(), INCARNATION)?;
+    session.send_lane(b"welcome", &fds)?;
+    Ok((side, session))
+}
+
+/// The p50 of a send, in µs; `meanwhile` runs whenever the engine waits for a reply.
+fn sends(side: EngineSide, mut meanwhile: impl FnMut() -> Outcome<()>) -> Outcome<f64> {
+    let (replica, incarnation) = (ReplicaId(0), Incarnation(INCARNATION));
+    let spec = spec();
+    let batches: Vec<Vec<TaskInputs>> = (0..BATCHES).map(batch).collect();
+    let batches: Vec<Vec<&TaskInputs>> =
+        batches.iter().map(|tasks| tasks.iter().collect()).collect();
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    let times = runtime.block_on(async {
+        let mut lane = ShmLane::new(ReplicaLane { replica, incarnation, side })?;
+        let times = sample(PLAN, |number, clock| -> Outcome<u64> {
+            let tasks = &batches[number as usize % BATCHES];
+            let batch = Batch { id: BatchId(number), rows: ROWS, tasks };
+            let begun_ns = clock.now_ns();
+            lane.send(&spec, batch)?;
+            let took_ns = clock.now_ns() - begun_ns;
+            await_reply(&mut lane, &spec, &mut meanwhile)?;
+            Ok(took_ns)
+        });
+        lane.shut();
+        times
+    })?;
+    Ok(times.p50_ns / 1e3)
+}
+
+fn await_reply(
+    lane: &mut ShmLane,
+    spec: &ModelSpec,
+    meanwhile: &mut impl FnMut() -> Outcome<()>,
+) -> Outcome<()> {
+    for _ in 0..LOOKS_MAX {
+        if let Some(reply) = lane.poll_reply(spec, |_| ROWS)? {
+            let outputs = reply.outcome.map_err(|failure| failure.message)?;
+            assert_eq!(outputs[0].shape.as_slice(), [u64::from(ROWS), 1]);
+            return Ok(());
+        }
+        meanwhile()?;
+    }
+    Err("the container does not answer".into())
+}
+
+/// A row a request.
+fn batch(number: usize) -> Vec<TaskInputs> {
+    let task = |row: u32| TaskInputs {
+        tensors: vec![Tensor {
+            dtype: DType::F32,
+            shape: smallvec![1, FEATURES],
+            data: TensorData::Fixed(Bytes::from(vec![(row as usize + number) as u8; ROW_BYTES])),
+        }],
+        rows: 1,
+    };
+    (0..ROWS).map(task).collect()
+}
+
+fn spec() -> ModelSpec {
+    let tensor = |name: &str, columns| TensorSpec {
+        name: name.to_owned(),
+        dtype: DType::F32,
+        dims: vec![Dim::Batch, Dim::Fixed(columns)],
+    };
+    ModelSpec {
+        name: "sum".to_owned(),
+        platform: "bench".to_owned(),
+        inputs: vec![tensor("x", FEATURES)],
+        outputs: vec![tensor("y", 1)],
+        batched: true,
+        max_batch: ROWS,
+        slo_us: None,
+        late: Late::Serve,
+        batch_timeout_us: 1_000_000,
+        replicas: 1,
+    }
+}
+
+/// The only place that says what the lane looks like.
+fn config() -> LaneConfig {
+    LaneConfig::new(2, 2, HEAD_BYTES + ROWS * ROW_BYTES as u32, HEAD_BYTES + ROWS * 4)
+}
+
+// ---- the container ----
+
+/// Reads every byte of a batch and answers a number for each row.
+struct Container {
+    session: ContainerSession,
+    side: ContainerSide,
+    bytes: Vec<u8>,
+    writer: HeaderWriter,
+    header: BatchHeader,
+    total_bytes: u32,
+}
+
+impl Container {
+    fn join(mut session: ContainerSession) -> Outcome<Container> {
+        let (_, fds) = session.recv_lane(&mut [0; 64])?;
+        let side = ContainerSide::map(fds.ok_or("no lane came")?, config(), INCARNATION)?;
+        let mut layout = Layout::new();
+        let answer = layout.fixed(DType::F32, smallvec![u64::from(ROWS), 1])?;
+        let header = BatchHeader { batch_id: 0, rows: ROWS, tensors: vec![answer] };
+        let bytes = vec![0; config().request_slot_bytes as usize];
+        let (writer, total_bytes) = (HeaderWriter::new(), layout.total_bytes());
+        Ok(Container { session, side, bytes, writer, header, total_bytes })
+    }
+
+    /// Answers a batch if one is there.
+    fn look(&mut self) -> Outcome<Looked> {
+        match self.side.next(Duration::ZERO)? {
+            Next::Idle => return Ok(Looked::Idle),
+            Next::Shut => return Ok(Looked::Shut),
+            Next::Request(request) => {
+                let bytes = &mut self.bytes[..request.total_bytes as usize];
+                self.side.read(&request, 0, bytes)?;
+                self.header.batch_id = request.tag;
+                let header = self.writer.reply(&self.header)?;
+                self.side.write_reply(&request, 0, header)?;
+                let header_bytes = header.len() as u32;
+                self.side.reply(request, Status::Ok, header_bytes, self.total_bytes, 0, 0);
+            }
+        }
+        Ok(Looked::Answered)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Looked {
+    Idle,
+    Answered,
+    Shut,
+}
+
+/// The other process: looks without pause, until the farewell or the engine's end.
+fn spin(path: &Path) -> Outcome<()> {
+    let mut container = Container::join(ContainerSession::connect(path)?)?;
+    let mut idle = 0;
+    loop {
+        match container.look()? {
+            Looked::Answered => idle = 0,
+            Looked::Shut => return Ok(()),
+            Looked::Idle if idle == LOOKS && container.session.is_closed() => return Ok(()),
+            Looked::Idle => idle = if idle == LOOKS { 0 } else { idle + 1 },
+        }
+    }
+}
