@@ -11,6 +11,7 @@ pub mod compare;
 pub mod driver;
 pub mod floor;
 pub mod http;
+pub mod lanes;
 pub mod overhead;
 pub mod payload;
 pub mod proc;

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use bench::{floor, overhead, run, threads};
+use bench::{floor, lanes, overhead, run, threads};
 use clap::{Parser, Subcommand};
 
 /// The engine's allocator, so that the floor differs from it by nothing but the work.
@@ -27,6 +27,8 @@ enum Command {
     Run(run::Args),
     /// Compares foil with bare hyper in interleaved pairs, each on one core
     Overhead(overhead::Args),
+    /// Gathers every figure of the shared-memory lane; `cargo xtask lanes` knows the programs it wants
+    Lanes(lanes::Args),
     /// Bare hyper: what any HTTP server on this machine costs
     Floor {
         #[arg(long, default_value = "127.0.0.1:0")]
@@ -41,6 +43,9 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(&args).map(exit_code).map_err(Failure::from),
         Command::Overhead(args) => overhead::run(&args).map(overhead_code).map_err(Failure::from),
+        Command::Lanes(args) => {
+            lanes::run(&args).map(|()| ExitCode::SUCCESS).map_err(Failure::from)
+        }
         Command::Floor { listen, core } => serve_floor(listen, core).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
@@ -55,6 +60,8 @@ enum Failure {
     Run(#[from] run::RunError),
     #[error(transparent)]
     Overhead(#[from] overhead::OverheadError),
+    #[error(transparent)]
+    Lanes(#[from] lanes::LanesError),
     #[error(transparent)]
     Pin(#[from] threads::PinError),
     #[error("the floor can't listen: {0}")]

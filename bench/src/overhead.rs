@@ -9,7 +9,7 @@ mod measure;
 mod servers;
 mod summary;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use self::measure::{Pair, Scenario, Setup};
@@ -109,6 +109,22 @@ pub fn run(args: &Args) -> Result<Validity, OverheadError> {
         println!("{}", findings.as_json());
     }
     Ok(findings.validity())
+}
+
+/// Memory of the engine and its NumPy container on one core, after some requests.
+pub fn pss_mib(
+    foil: Option<&Path>,
+    python: Option<&Path>,
+    core: usize,
+) -> Result<f64, OverheadError> {
+    const REQUESTS: usize = 100;
+    let workplace = Workplace::create()?;
+    let foil = foil.map(Path::to_owned).or_else(find_foil).ok_or(OverheadError::NoFoil)?;
+    let server = Server::foil(&workplace, &foil, python, Some(core), &[core])?;
+    for _ in 0..REQUESTS {
+        server.target(Encoding::Binary)?;
+    }
+    Ok(server.pss_mib())
 }
 
 fn setup_of(args: &Args) -> Result<Setup, OverheadError> {

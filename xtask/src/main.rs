@@ -4,6 +4,7 @@
 mod checks;
 mod codegen;
 mod demo;
+mod lane_figures;
 mod lanes;
 mod overhead;
 mod setup;
@@ -35,6 +36,8 @@ enum Command {
     Nightly,
     /// Bare hyper against `foil serve`, interleaved, on one core.
     Overhead(overhead::Arguments),
+    /// Every figure of the shared-memory lane, beside iceoryx2 and a bare futex.
+    Lanes(lane_figures::Arguments),
     /// Makes schemas/src/generated from schemas/fbs. Needs `--features codegen`.
     Codegen {
         /// Change nothing; fail when the committed code is not what would be made.
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Ci => checks::ci(),
         Command::Nightly => checks::nightly(),
         Command::Overhead(arguments) => overhead::overhead(&arguments),
+        Command::Lanes(arguments) => lane_figures::lane_figures(&arguments),
         Command::Codegen { check } => codegen::codegen(check),
     };
     match done {

@@ -111,15 +111,23 @@ fn modified(path: &Path) -> Option<SystemTime> {
     fs::metadata(path).and_then(|it| it.modified()).ok()
 }
 
-/// When the newest source file below `path` changed. What builds leave behind does not count.
+/// When the newest source file below `path` changed. What builds leave behind does not count, nor what is in no wheel.
 fn newest(path: &Path) -> Option<SystemTime> {
     if path.is_file() {
         let kinds = ["rs", "py", "toml", "fbs"];
         let source = path.extension().is_some_and(|it| kinds.iter().any(|kind| it == *kind));
         return modified(path).filter(|_| source);
     }
-    let left_behind =
-        ["target", "hydrofoil.data", "__pycache__", "build", ".pytest_cache", "tests"];
+    let left_behind = [
+        "target",
+        "hydrofoil.data",
+        "__pycache__",
+        "build",
+        ".pytest_cache",
+        "tests",
+        "benches",
+        "bench/iceoryx2",
+    ];
     if left_behind.iter().any(|name| path.ends_with(name)) {
         return None;
     }
