@@ -12,10 +12,13 @@ use std::path::PathBuf;
 use serde_json::{Map, Value, json};
 
 use self::programs::{Figures, Program, merge};
-use crate::compare::{ratios, spread};
+use crate::compare::{Spread, ratios, spread};
 use crate::overhead::{self, OverheadError};
 
 const ROUNDS_MAX: usize = 101;
+/// A host moves its guests' cores between moments, and what a cache line's way costs changes several times over: short
+/// pairs, and several a round.
+const AWAKE_PAIRS: usize = 3;
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -78,7 +81,8 @@ pub fn run(args: &Args) -> Result<(), LanesError> {
     eprintln!("lanes: asleep, and gathering");
     merge(&mut figures, lane.run(&["--only", "sleep,gather", "--rounds", &rounds])?);
     eprintln!("lanes: handing a batch over");
-    merge(&mut figures, Program::new(&args.handover).run(&["--json"])?);
+    let handover = Program::new(&args.handover).with(&["--json", "--cores", &cores(args)]);
+    merge(&mut figures, handover.run(&["--rounds", &rounds])?);
     merge(&mut figures, python(args)?);
     eprintln!("lanes: counting system calls");
     merge(&mut figures, syscalls::per_batch(args));
@@ -100,8 +104,11 @@ pub fn run(args: &Args) -> Result<(), LanesError> {
 }
 
 fn lane(args: &Args) -> Program {
-    let cores = format!("{},{}", args.engine_core, args.container_core);
-    Program::new(&args.lane).with(&["--json", "--cores", &cores])
+    Program::new(&args.lane).with(&["--json", "--cores", &cores(args)])
+}
+
+fn cores(args: &Args) -> String {
+    format!("{},{}", args.engine_core, args.container_core)
 }
 
 /// The lane and iceoryx2 in turns, both sides of each spinning.
@@ -110,11 +117,12 @@ fn awake(args: &Args, figures: &mut Figures) -> Result<(), LanesError> {
     let lane = lane(args);
     let peer = args.iceoryx2.as_deref().map(|path| Program::new(path).with(&cores));
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for round in 0..args.rounds {
-        eprintln!("lanes: awake, round {} of {}", round + 1, args.rounds);
+    let pairs = args.rounds * AWAKE_PAIRS;
+    for pair in 0..pairs {
+        eprintln!("lanes: awake, pair {} of {pairs}", pair + 1);
         let lane = || lane.figure(&["--only", "spin", "--rounds", "1"], "rtt_spin_ns");
         let peer = || peer.as_ref().map(|peer| peer.figure(&[], "iceoryx2_ns")).transpose();
-        let (our, their) = if round.is_multiple_of(2) {
+        let (our, their) = if pair.is_multiple_of(2) {
             let our = lane()?;
             (our, peer()?)
         } else {
@@ -124,13 +132,12 @@ fn awake(args: &Args, figures: &mut Figures) -> Result<(), LanesError> {
         ours.push(our);
         theirs.extend(their);
     }
-    let pairs: Vec<_> = ours.iter().copied().zip(theirs.iter().copied()).collect();
-    let median =
-        |found: Option<_>| json!(found.map(|it: crate::compare::Spread| rounded(it.median)));
+    let both: Vec<_> = ours.iter().copied().zip(theirs.iter().copied()).collect();
+    let median = |found: Option<Spread>| json!(found.map(|it| rounded(it.median)));
     let found = [
         ("rtt_spin_ns", median(spread(&ours))),
         ("iceoryx2_ns", median(spread(&theirs))),
-        ("rtt_spin_over_iceoryx2", median(ratios(&pairs))),
+        ("rtt_spin_over_iceoryx2", median(ratios(&both))),
     ];
     figures.extend(found.map(|(name, value)| (name.to_owned(), value)));
     Ok(())

@@ -16,6 +16,7 @@ use bench::samples::{Plan, sample};
 use bench::threads::on_core;
 use bench::twin::Twin;
 use bytes::Bytes;
+use clap::{Parser, Subcommand};
 use engine::dispatch::ReplicaLane;
 use engine::dispatch::lane::Batch;
 use engine::dispatch::lane::shm::ShmLane;
@@ -33,9 +34,9 @@ use tokio::runtime::{Builder, LocalOptions};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-const ENGINE_CORE: usize = 0;
-const CONTAINER_CORE: usize = 1;
+/// Fewer give no median worth the name.
 const ROUNDS: usize = 7;
+const ROUNDS_MAX: usize = 101;
 const PLAN: Plan = Plan { warm: 500, timed: 5_000 };
 
 const ROWS: u32 = 32;
@@ -53,11 +54,36 @@ const LOOKS: u32 = 1 << 16;
 /// Fruitless looks before the container is given up: seconds, where a reply takes microseconds.
 const LOOKS_MAX: u64 = 1 << 32;
 
+#[derive(Parser)]
+struct Cli {
+    /// One line of JSON instead of the table
+    #[arg(long)]
+    json: bool,
+    /// Interleaved rounds
+    #[arg(long, default_value_t = ROUNDS)]
+    rounds: usize,
+    /// The engine's core and the container's
+    #[arg(long, value_delimiter = ',', num_args = 1, default_values_t = [0, 1])]
+    cores: Vec<usize>,
+    /// What cargo says to every benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
+    #[command(subcommand)]
+    role: Option<Role>,
+}
+
+/// What the other process is for.
+#[derive(Subcommand)]
+enum Role {
+    #[command(hide = true)]
+    Container { socket: PathBuf },
+}
+
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let done = match &arguments[..] {
-        [role, path] if role == "container" => spin(Path::new(path)),
-        options => measure(options.iter().any(|option| option == "--json")),
+    let cli = Cli::parse();
+    let done = match &cli.role {
+        Some(Role::Container { socket }) => spin(socket),
+        None => measure(&cli),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -68,12 +94,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn measure(json: bool) -> Outcome<()> {
+fn measure(cli: &Cli) -> Outcome<()> {
+    let [engine, container] = cli.cores[..] else { return Err("give two cores".into()) };
+    if !(1..=ROUNDS_MAX).contains(&cli.rounds) {
+        return Err(format!("use 1 to {ROUNDS_MAX} rounds").into());
+    }
     let (mut one_core, mut across) = (Vec::new(), Vec::new());
-    for round in 0..ROUNDS {
-        eprintln!("handover: round {} of {ROUNDS}", round + 1);
-        one_core.push(on_one_core()?);
-        across.push(across_cores()?);
+    for round in 0..cli.rounds {
+        eprintln!("handover: round {} of {}", round + 1, cli.rounds);
+        one_core.push(on_one_core(engine)?);
+        across.push(across_cores(engine, container)?);
     }
     let mut table = Table::new(&["handover", "median", "min", "max"]);
     let mut medians = Vec::new();
@@ -83,7 +113,7 @@ fn measure(json: bool) -> Outcome<()> {
         table.row([name.to_owned()].into_iter().chain(cells));
         medians.push(format!("\"{name}\":{:.3}", found.median));
     }
-    if json {
+    if cli.json {
         println!("{{{}}}", medians.join(","));
     } else {
         print!("{table}");
@@ -94,7 +124,7 @@ fn measure(json: bool) -> Outcome<()> {
 // ---- the engine ----
 
 /// The container is this thread, in turns with the engine.
-fn on_one_core() -> Outcome<f64> {
+fn on_one_core(core: usize) -> Outcome<f64> {
     let one_core = || -> Outcome<f64> {
         let (mut listener, path) = listen()?;
         let theirs = ContainerSession::connect(&path)?;
@@ -103,20 +133,20 @@ fn on_one_core() -> Outcome<f64> {
         let mut container = Container::join(theirs)?;
         sends(side, || container.look().map(drop))
     };
-    on_core(Some(ENGINE_CORE), one_core)?
+    on_core(Some(core), one_core)?
 }
 
 /// The container is another process, which never sleeps.
-fn across_cores() -> Outcome<f64> {
+fn across_cores(engine: usize, container: usize) -> Outcome<f64> {
     let (mut listener, path) = listen()?;
-    let mut twin = Twin::start(CONTAINER_CORE, &["container".as_ref(), path.as_ref()])?;
+    let mut twin = Twin::start(container, &["container".as_ref(), path.as_ref()])?;
     let mut accepted = Ok(None);
     wait_until(JOIN_WAIT, || {
         accepted = listener.try_accept();
         !matches!(accepted, Ok(None)) || twin.has_ended()
     });
     let (side, session) = lane(accepted?.ok_or("the container did not come")?)?;
-    let p50_us = on_core(Some(ENGINE_CORE), || sends(side, || Ok(())))??;
+    let p50_us = on_core(Some(engine), || sends(side, || Ok(())))??;
     // It leaves when it sees the socket closed.
     drop(session);
     twin.leaves()?;
