@@ -116,13 +116,14 @@ fn awake(args: &Args, figures: &mut Figures) -> Result<(), LanesError> {
     let cores = [args.engine_core, args.container_core].map(|core| core.to_string());
     let lane = lane(args);
     let peer = args.iceoryx2.as_deref().map(|path| Program::new(path).with(&cores));
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let (mut ours, mut theirs, mut lines) = (Vec::new(), Vec::new(), Vec::new());
     let pairs = args.rounds * AWAKE_PAIRS;
     for pair in 0..pairs {
         eprintln!("lanes: awake, pair {} of {pairs}", pair + 1);
-        let lane = || lane.figure(&["--only", "spin", "--rounds", "1"], "rtt_spin_ns");
-        let peer = || peer.as_ref().map(|peer| peer.figure(&[], "iceoryx2_ns")).transpose();
-        let (our, their) = if pair.is_multiple_of(2) {
+        let names = ["rtt_spin_ns", "cache_line_rtt_ns"];
+        let lane = || lane.figures(&["--only", "spin", "--rounds", "1"], names);
+        let peer = || peer.as_ref().map(|peer| peer.figures(&[], ["iceoryx2_ns"])).transpose();
+        let ([our, line], their) = if pair.is_multiple_of(2) {
             let our = lane()?;
             (our, peer()?)
         } else {
@@ -130,12 +131,14 @@ fn awake(args: &Args, figures: &mut Figures) -> Result<(), LanesError> {
             (lane()?, their)
         };
         ours.push(our);
-        theirs.extend(their);
+        lines.push(line);
+        theirs.extend(their.into_iter().flatten());
     }
     let both: Vec<_> = ours.iter().copied().zip(theirs.iter().copied()).collect();
     let median = |found: Option<Spread>| json!(found.map(|it| rounded(it.median)));
     let found = [
         ("rtt_spin_ns", median(spread(&ours))),
+        ("cache_line_rtt_ns", median(spread(&lines))),
         ("iceoryx2_ns", median(spread(&theirs))),
         ("rtt_spin_over_iceoryx2", median(ratios(&both))),
     ];

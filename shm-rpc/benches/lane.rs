@@ -79,14 +79,14 @@ enum Role {
     #[command(hide = true)]
     Container { socket: PathBuf, manner: Manner },
     #[command(hide = true)]
-    Pong { memory: PathBuf },
+    Pong { memory: PathBuf, manner: Manner },
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.role {
         Some(Role::Container { socket, manner }) => peer::container(socket, *manner),
-        Some(Role::Pong { memory }) => futex::pong(memory),
+        Some(Role::Pong { memory, manner }) => futex::pong(memory, *manner),
         None => measure(&cli),
     };
     match done {
@@ -139,6 +139,7 @@ fn spin_round(cores: Cores, figures: &mut Figures) -> Outcome<()> {
     if cores.engine == cores.container {
         return Err("two spinning sides need a core each".into());
     }
+    figures.put(report::LINE, futex::line_round_trip(cores, SPIN)?.p50_ns);
     let times = spin::round_trip(cores, SPIN)?;
     figures.put(report::SPIN, times.p50_ns);
     figures.put(report::SPIN_P99, times.p99_ns);

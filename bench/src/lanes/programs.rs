@@ -51,14 +51,19 @@ impl Program {
         figures.map_err(|_| LanesError::NoFigures { program: self.name(), line: line.to_owned() })
     }
 
-    /// One of the figures that a run finds.
-    pub(super) fn figure(
+    /// Some of the figures that a run finds.
+    pub(super) fn figures<const N: usize>(
         &self,
         arguments: &[&str],
-        figure: &'static str,
-    ) -> Result<f64, LanesError> {
-        let found = self.run(arguments)?.get(figure).and_then(Value::as_f64);
-        found.ok_or_else(|| LanesError::NoFigure { program: self.name(), figure })
+        names: [&'static str; N],
+    ) -> Result<[f64; N], LanesError> {
+        let found = self.run(arguments)?;
+        let mut figures = [0.0; N];
+        for (place, figure) in figures.iter_mut().zip(names) {
+            let value = found.get(figure).and_then(Value::as_f64);
+            *place = value.ok_or_else(|| LanesError::NoFigure { program: self.name(), figure })?;
+        }
+        Ok(figures)
     }
 
     fn name(&self) -> String {
@@ -77,8 +82,8 @@ mod tests {
     #[test]
     fn figures_stand_on_the_last_line() {
         let program = shell("echo progress; echo '{\"a_us\":1.5,\"b_us\":null}'");
-        assert_eq!(program.figure(&[], "a_us").ok(), Some(1.5));
-        let error = program.figure(&[], "b_us").expect_err("null is no figure");
+        assert_eq!(program.figures(&[], ["a_us"]).ok(), Some([1.5]));
+        let error = program.figures(&[], ["a_us", "b_us"]).expect_err("null is no figure");
         assert!(matches!(error, LanesError::NoFigure { figure: "b_us", .. }));
     }
 

@@ -1,4 +1,4 @@
-//! The floor for two sides that sleep: a futex word each way in shared memory, and nothing else.
+//! The floors: a word each way in shared memory and nothing else, waited for in a futex or by looking.
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bench::clock::Clock;
-use bench::samples::{Plan, Samples, Times};
+use bench::samples::{Plan, Samples, Times, sample};
 use bench::threads::on_core;
 use bench::twin::Twin;
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::thread::futex;
 
-use crate::peer::{Cores, Outcome};
+use crate::peer::{Cores, Manner, Outcome};
 
 const MEMORY_BYTES: usize = 4096;
 /// Each word on a line of its own.
@@ -26,14 +26,40 @@ const LEAVE: u32 = u32::MAX;
 const WAIT: futex::Timespec = futex::Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 /// Fruitless waits before the other process is given up: ten seconds.
 const WAITS_MAX: u32 = 100;
+/// Fruitless looks before the same: a second, about.
+const LOOKS_MAX: u32 = 1 << 30;
 
+/// What two bare futexes take.
 pub(crate) fn round_trip(cores: Cores, plan: Plan) -> Outcome<Times> {
+    with_pong(cores, Manner::Sleeps, |words| ping(words, cores, plan))
+}
+
+/// What two cache lines take to the other core and back: tells one moment of a virtual machine from another.
+pub(crate) fn line_round_trip(cores: Cores, plan: Plan) -> Outcome<Times> {
+    with_pong(cores, Manner::Spins, |words| {
+        sample(plan, |number, clock| -> Outcome<u64> {
+            let before = number as u32;
+            let begun_ns = clock.now_ns();
+            words.ping().store(before + 1, Ordering::Release);
+            look_for_change(words.pong(), before).ok_or("the other process fell silent")?;
+            Ok(clock.now_ns() - begun_ns)
+        })
+    })
+}
+
+fn with_pong(
+    cores: Cores,
+    manner: Manner,
+    work: impl FnOnce(&Words) -> Outcome<Times> + Send,
+) -> Outcome<Times> {
     let memory = File::from(memfd_create("ping-pong", MemfdFlags::CLOEXEC)?);
     memory.set_len(MEMORY_BYTES as u64)?;
     let words = Words::map(&memory)?;
     let path = format!("/proc/{}/fd/{}", std::process::id(), memory.as_raw_fd());
-    let twin = Twin::start(cores.container, &["pong".as_ref(), path.as_ref()])?;
-    let times = on_core(Some(cores.engine), || ping(&words, cores, plan))??;
+    let manner = manner.name()?;
+    let arguments = ["pong", &path, &manner].map(AsRef::as_ref);
+    let twin = Twin::start(cores.container, &arguments)?;
+    let times = on_core(Some(cores.engine), || work(&words))??;
     say(words.ping(), LEAVE);
     twin.leaves()?;
     Ok(times)
@@ -57,13 +83,21 @@ fn ping(words: &Words, cores: Cores, plan: Plan) -> Outcome<Times> {
 }
 
 /// The other process: says back what it hears.
-pub(crate) fn pong(memory: &Path) -> Outcome<()> {
+pub(crate) fn pong(memory: &Path, manner: Manner) -> Outcome<()> {
     let engine = parent_id();
     let words = Words::map(&OpenOptions::new().read(true).write(true).open(memory)?)?;
     let mut heard = 0;
     while heard != LEAVE && parent_id() == engine {
-        (heard, _) = await_change(words.ping(), heard)?;
-        say(words.pong(), heard);
+        match manner {
+            Manner::Sleeps => {
+                (heard, _) = await_change(words.ping(), heard)?;
+                say(words.pong(), heard);
+            }
+            Manner::Spins => {
+                heard = look_for_change(words.ping(), heard).unwrap_or(heard);
+                words.pong().store(heard, Ordering::Release);
+            }
+        }
     }
     Ok(())
 }
@@ -72,6 +106,17 @@ fn say(word: &AtomicU32, value: u32) {
     word.store(value, Ordering::Release);
     let woken = futex::wake(word, futex::Flags::empty(), 1);
     debug_assert!(woken.is_ok(), "the word lies in a live mapping");
+}
+
+/// The new value, unless none came for long.
+fn look_for_change(word: &AtomicU32, from: u32) -> Option<u32> {
+    for _ in 0..LOOKS_MAX {
+        let value = word.load(Ordering::Acquire);
+        if value != from {
+            return Some(value);
+        }
+    }
+    None
 }
 
 /// The new value, and whether it found us asleep.

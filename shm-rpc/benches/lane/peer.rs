@@ -70,6 +70,14 @@ pub(crate) enum Manner {
     Sleeps,
 }
 
+impl Manner {
+    /// As the other process is told it.
+    pub(crate) fn name(self) -> Outcome<String> {
+        let value = self.to_possible_value().ok_or("every manner has a name")?;
+        Ok(value.get_name().to_owned())
+    }
+}
+
 /// The only place that says what a lane looks like.
 pub(crate) fn config(request_slot_bytes: u32) -> LaneConfig {
     LaneConfig::new(2, 2, request_slot_bytes, PAYLOAD_BYTES as u32)
@@ -89,8 +97,8 @@ impl Lane {
     pub(crate) fn join(core: usize, manner: Manner) -> Outcome<Lane> {
         let path = std::env::temp_dir().join(format!("lane-bench-{}.sock", std::process::id()));
         let mut listener = EngineListener::bind(&path)?;
-        let manner = manner.to_possible_value().ok_or("every manner has a name")?;
-        let arguments = ["container".as_ref(), path.as_os_str(), OsStr::new(manner.get_name())];
+        let manner = manner.name()?;
+        let arguments = ["container".as_ref(), path.as_os_str(), OsStr::new(&manner)];
         let mut twin = Twin::start(core, &arguments)?;
         let mut accepted = Ok(None);
         wait_until(JOIN_WAIT, || {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 pub(crate) const SPIN: &str = "rtt_spin_ns";
 pub(crate) const SPIN_P99: &str = "rtt_spin_p99_ns";
+pub(crate) const LINE: &str = "cache_line_rtt_ns";
 pub(crate) const GATHER: &str = "gather_us_per_mib";
 
 /// The names of what a round of sleeping found.
