@@ -154,7 +154,8 @@ fn python(args: &Args) -> Result<Map<String, Value>, LanesError> {
         return Ok(Map::from_iter([(figure.to_owned(), Value::Null)]));
     };
     eprintln!("lanes: viewing a batch in Python");
-    Program::new(&args.python).with(&[script]).run(&["--json"])
+    let Args { handover, python, .. } = args;
+    Program::new(handover).with(&["python".as_ref(), python.as_path(), script]).run(&[])
 }
 
 /// Three decimals are more than any of this is good for.

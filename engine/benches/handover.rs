@@ -6,7 +6,7 @@
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use bench::clock::wait_until;
@@ -22,12 +22,15 @@ use engine::dispatch::lane::Batch;
 use engine::dispatch::lane::shm::ShmLane;
 use engine::ids::{BatchId, Incarnation, ReplicaId};
 use engine::query::types::{TaskInputs, Tensor, TensorData};
-use schemas::lifecycle::{Late, ModelSpec};
+use schemas::lifecycle::{
+    FromEngine, LaneGeometry, LaneMemory, Late, MESSAGE_BYTES_MAX, ModelSpec, Welcome,
+    encode_from_engine,
+};
 use schemas::predict::{BatchHeader, HEADER_BYTES_MAX, HeaderWriter};
 use schemas::tensor::{DType, Dim, Layout, TensorSpec};
 use shm_rpc::container_side::{ContainerSide, Next};
 use shm_rpc::engine_side::EngineSide;
-use shm_rpc::handshake::{ContainerSession, EngineListener, EngineSession};
+use shm_rpc::handshake::{ContainerSession, EngineListener, EngineSession, Received};
 use shm_rpc::{LaneConfig, Status};
 use smallvec::smallvec;
 use tokio::runtime::{Builder, LocalOptions};
@@ -77,12 +80,15 @@ struct Cli {
 enum Role {
     #[command(hide = true)]
     Container { socket: PathBuf },
+    /// Plays the engine for a script that measures the hand-over in Python
+    Python { python: PathBuf, script: PathBuf },
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.role {
         Some(Role::Container { socket }) => spin(socket),
+        Some(Role::Python { python, script }) => in_python(python, script, &cli.cores),
         None => measure(&cli),
     };
     match done {
@@ -151,6 +157,66 @@ fn across_cores(engine: usize, container: usize) -> Outcome<f64> {
     drop(session);
     twin.leaves()?;
     Ok(p50_us)
+}
+
+/// The script is the container; it prints what it measured itself.
+fn in_python(python: &Path, script: &Path, cores: &[usize]) -> Outcome<()> {
+    let (mut listener, path) = listen()?;
+    let mut child = Command::new(python).arg(script).env("FOIL_SOCKET", &path).spawn()?;
+    let mut accepted = Ok(None);
+    wait_until(JOIN_WAIT, || {
+        accepted = listener.try_accept();
+        !matches!(accepted, Ok(None))
+    });
+    let mut session = accepted?.ok_or("the script did not come")?;
+    receive(&mut session)?;
+    let welcome = FromEngine::Welcome(Welcome { lane: geometry() });
+    let (side, fds) = EngineSide::create(config(), INCARNATION)?;
+    session.send_lane(&encode_from_engine(&welcome), &fds)?;
+    receive(&mut session)?;
+    let served = on_core(cores.first().copied(), || sends(side, || leave_if_closed(&mut session)))?;
+    let status = child.wait()?;
+    match (served, status.success()) {
+        // The script leaves when it has measured enough, whatever we still wanted to send.
+        (_, true) => Ok(()),
+        (Err(error), false) => Err(error),
+        (Ok(_), false) => Err("the script failed".into()),
+    }
+}
+
+/// Waits for a message of the handshake; what it says is the other benchmarks' business.
+fn receive(session: &mut EngineSession) -> Outcome<()> {
+    let mut buffer = vec![0; MESSAGE_BYTES_MAX];
+    let mut received = Ok(Received::WouldBlock);
+    wait_until(JOIN_WAIT, || {
+        received = session.try_recv(&mut buffer);
+        !matches!(received, Ok(Received::WouldBlock))
+    });
+    match received? {
+        Received::Message(_) => Ok(()),
+        Received::WouldBlock | Received::Closed => Err("the script did not speak".into()),
+    }
+}
+
+fn leave_if_closed(session: &mut EngineSession) -> Outcome<()> {
+    match session.try_recv(&mut [0; 64])? {
+        Received::Closed => Err("the script left".into()),
+        Received::Message(_) | Received::WouldBlock => Ok(()),
+    }
+}
+
+fn geometry() -> LaneGeometry {
+    let LaneConfig { ring_depth, slots, request_slot_bytes, reply_slot_bytes, .. } = config();
+    LaneGeometry {
+        ring_depth,
+        slots,
+        request_slot_bytes,
+        reply_slot_bytes,
+        incarnation: INCARNATION,
+        memory: LaneMemory::Memfd,
+        huge_pages: false,
+        spin_us: 0,
+    }
 }
 
 fn listen() -> Outcome<(EngineListener, PathBuf)> {
