@@ -31,12 +31,14 @@ const FORBIDDEN: [(&str, &[&str]); 9] = [
 ];
 
 /// Files that may hold unsafe code: shared memory, the interpreter's glue, and one system call each.
-const UNSAFE: [&str; 9] = [
+const UNSAFE: [&str; 11] = [
     "shm-rpc/src/control.rs",
     "shm-rpc/src/segment/window.rs",
     "shm-rpc/src/segment/mapping.rs",
     "shm-rpc/src/segment/numa.rs",
     "shm-rpc/src/container_side.rs",
+    "shm-rpc/src/c_abi.rs",
+    "shm-rpc/src/c_abi/arguments.rs",
     "python/src/memory.rs",
     "engine/src/dispatch/lane/doorbell.rs",
     "engine/src/fleet/launch/process.rs",

@@ -8,7 +8,8 @@ use schemas::lifecycle::{
     FromEngine, LaneGeometry, LaneMemory, MESSAGE_BYTES_MAX, Welcome, encode_from_engine,
 };
 use schemas::predict::{BatchHeader, HeaderWriter, read_failure, read_reply};
-use schemas::tensor::Layout;
+use schemas::tensor::{DType, Layout};
+use std::ffi::CStr;
 use std::ptr::{null, null_mut};
 
 const ANY_BY_TWO: [i64; 2] = [FOIL_ANY, 2];
