@@ -21,7 +21,8 @@ impl LaneFds {
         [self.engine_out, self.container_out, self.request_data, self.bell]
     }
 
-    pub(crate) fn as_fds(&self) -> [BorrowedFd<'_>; 4] {
+    /// Engine out, container out, request data, bell. For peers that map nothing, and for tests.
+    pub fn as_fds(&self) -> [BorrowedFd<'_>; 4] {
         [&self.engine_out, &self.container_out, &self.request_data, &self.bell].map(AsFd::as_fd)
     }
 }

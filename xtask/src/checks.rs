@@ -6,7 +6,8 @@ use crate::setup::{apt_install, setup};
 use crate::shell::{Done, cargo, command, root, run, target_dir, venv, works};
 
 /// Fuzz targets, each over bytes that come from outside.
-const FUZZ_TARGETS: [&str; 4] = ["json_request", "binary_request", "lane_reply", "handshake"];
+const FUZZ_TARGETS: [&str; 5] =
+    ["json_request", "binary_request", "lane_reply", "handshake", "hostile_segment"];
 
 /// Seconds a fuzz target runs in `ci`, and in `nightly`.
 const FUZZ_SECONDS: u32 = 20;

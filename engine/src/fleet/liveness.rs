@@ -10,6 +10,10 @@ const BACK_OFF_MIN: Duration = Duration::from_millis(100);
 /// No restart waits longer, so that a repaired model is back soon.
 const BACK_OFF_MAX: Duration = Duration::from_secs(10);
 
+/// One that was live is back within this, whatever ended it: it loads, so requests wait for it. Once a second is rare
+/// enough that a model which dies with every request takes little from the others.
+const BACK_OFF_LIVE_MAX: Duration = Duration::from_secs(1);
+
 /// A replica that lived this long starts again as if it had never failed.
 const LIFE_GOOD: Duration = Duration::from_secs(30);
 
@@ -27,7 +31,8 @@ impl BackOff {
         }
         let doublings = self.failures.min(16);
         self.failures += 1;
-        BACK_OFF_MIN.saturating_mul(1 << doublings).min(BACK_OFF_MAX)
+        let most = if live_since.is_some() { BACK_OFF_LIVE_MAX } else { BACK_OFF_MAX };
+        BACK_OFF_MIN.saturating_mul(1 << doublings).min(most)
     }
 }
 
@@ -44,6 +49,14 @@ mod tests {
         let mut back_off = BackOff::default();
         let waits: Vec<_> = (0..9).map(|_| back_off.after_end(at(1), None).as_millis()).collect();
         assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
+    }
+
+    #[test]
+    fn a_replica_that_loads_is_back_within_a_second() {
+        let mut back_off = BackOff::default();
+        let mut wait = || back_off.after_end(at(1), Some(at(0)));
+        let waits: Vec<_> = (0..6).map(|_| wait().as_millis()).collect();
+        assert_eq!(waits, [100, 200, 400, 800, 1000, 1000]);
     }
 
     #[test]
