@@ -1,6 +1,7 @@
 //! What goes wrong: requests, models, processes. A clear error for those concerned and only for them; nothing leaks.
 
 mod hostile;
+mod kills;
 mod models;
 mod processes;
 mod requests;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::client::{Client, Response};
+use crate::client::{Client, Response, bytes_of};
 
 /// Nothing an engine does in these tests takes this long; what does, hangs.
 pub const WATCHDOG: Duration = Duration::from_secs(60);
@@ -87,7 +87,22 @@ impl Engine {
     }
 
     /// The same with a command of the test's own making.
-    pub fn start_with(mut command: Command, models: usize) -> Engine {
+    pub fn start_with(command: Command, models: usize) -> Engine {
+        let mut engine = Engine::start_unready(command);
+        wait_until("the engine is ready", || {
+            assert!(
+                engine.child.try_wait().expect("waits").is_none(),
+                "it ended: {}",
+                engine.said()
+            );
+            engine.said().lines().filter(|line| line.starts_with("ready ")).count() == models
+        });
+        assert!(engine.has_address(), "it says where it listens");
+        engine
+    }
+
+    /// Starts and does not wait for any model.
+    pub fn start_unready(mut command: Command) -> Engine {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("foil starts");
         let said = Arc::new(Mutex::new(String::new()));
         let stderr = child.stderr.take().expect("stderr is piped");
@@ -100,21 +115,25 @@ impl Engine {
             }
         });
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut engine = Engine { child, http: nowhere, metrics: nowhere, said };
-        wait_until("the engine is ready", || {
-            assert!(
-                engine.child.try_wait().expect("waits").is_none(),
-                "it ended: {}",
-                engine.said()
-            );
-            engine.said().lines().filter(|line| line.starts_with("ready ")).count() == models
-        });
-        let said = engine.said();
-        let line = said.lines().find(|line| line.starts_with("listening")).expect("it says where");
+        Engine { child, http: nowhere, metrics: nowhere, said }
+    }
+
+    /// Whether it has said where it listens; from then on it can be talked to.
+    pub fn has_address(&mut self) -> bool {
+        let said = self.said();
+        let Some(line) = said.lines().find(|line| line.starts_with("listening")) else {
+            return false;
+        };
         let mut addresses = line.split("http://").skip(1).map(address);
-        engine.http = addresses.next().flatten().expect("an HTTP address");
-        engine.metrics = addresses.next().flatten().expect("a metrics address");
-        engine
+        self.http = addresses.next().flatten().expect("an HTTP address");
+        self.metrics = addresses.next().flatten().expect("a metrics address");
+        true
+    }
+
+    /// Sends an infer request whose answer nobody waits for.
+    pub fn post_and_forget(&self, model: &str, body: &str) {
+        let path = format!("/v2/models/{model}/infer");
+        self.client().send(&bytes_of("POST", &path, &[], body.as_bytes()));
     }
 
     /// All it has written to stderr.

@@ -232,3 +232,101 @@ fn the_farewell_comes_after_every_published_request_and_wakes_the_sleeper() {
         assert_eq!(serving.join().unwrap(), 1);
     });
 }
+
+/// The engine's own hand-over between threads: tasks wait in a bounded queue until the dispatcher, asleep or not, takes
+/// them; each is taken once.
+#[test]
+fn a_task_handed_to_a_sleeping_dispatcher_is_taken_once() {
+    loom::model(|| {
+        let waiting = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
+        let theirs = waiting.clone();
+        let submitting = thread::spawn(move || {
+            for task in 1..=2 {
+                theirs.0.lock().unwrap().push(task);
+                theirs.1.notify_one();
+            }
+        });
+        let (mut producer, mut consumer) = ring();
+        let mut taken = 0;
+        while taken < 2 {
+            let mut tasks = waiting.0.lock().unwrap();
+            while tasks.is_empty() {
+                tasks = waiting.1.wait(tasks).unwrap();
+            }
+            for task in tasks.drain(..) {
+                producer.push(task).unwrap();
+                taken += 1;
+            }
+        }
+        assert_eq!(consumer.pop(), Ok(Some(entry(1))));
+        assert_eq!(consumer.pop(), Ok(Some(entry(2))));
+        submitting.join().unwrap();
+    });
+}
+
+/// A slot goes round through both rings: what the container reads of it is what was last written, though the engine
+/// reuses it as soon as the reply is there.
+#[test]
+fn a_slot_is_written_again_only_after_its_reader_is_done() {
+    use loom::cell::UnsafeCell;
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let (mut requests, mut taken) = ring();
+        let (mut replies, mut answered) = ring();
+        let slot = Arc::new(UnsafeCell::new(0_u64));
+        let theirs = slot.clone();
+        let container = thread::spawn(move || {
+            for value in 1..=2 {
+                while taken.pop().unwrap().is_none() {
+                    thread::yield_now();
+                }
+                // SAFETY: loom checks that no write is concurrent.
+                theirs.with(|bytes| unsafe { assert_eq!(*bytes, value) });
+                replies.push(value).unwrap();
+            }
+        });
+        for value in 1..=2 {
+            // SAFETY: loom checks that no read is concurrent.
+            slot.with_mut(|bytes| unsafe { *bytes = value });
+            requests.push(value).unwrap();
+            while answered.pop().unwrap().is_none() {
+                thread::yield_now();
+            }
+        }
+        container.join().unwrap();
+    });
+}
+
+/// A container that dies after its reply was published, or before: the engine sees the whole reply or none, whenever
+/// it hears of the death.
+#[test]
+fn a_death_behind_a_reply_hides_no_reply_and_invents_none() {
+    use loom::sync::atomic::{AtomicBool, Ordering};
+    for dies_before in [false, true] {
+        loom::model(move || {
+            let (mut producer, mut consumer) = ring();
+            let dead = Arc::new(AtomicBool::new(false));
+            let hangup = dead.clone();
+            let container = thread::spawn(move || {
+                if !dies_before {
+                    producer.push(7).unwrap();
+                }
+                hangup.store(true, Ordering::Release);
+            });
+            let mut replies = 0;
+            // The dispatcher looks once more after it heard of the death.
+            let heard = dead.load(Ordering::Acquire);
+            while let Some(popped) = consumer.pop().unwrap() {
+                assert_eq!(popped, entry(7));
+                replies += 1;
+            }
+            assert!(!heard || replies == u32::from(!dies_before));
+            container.join().unwrap();
+            while consumer.pop().unwrap().is_some() {
+                replies += 1;
+            }
+            assert_eq!(replies, u32::from(!dies_before));
+        });
+    }
+}

@@ -31,7 +31,11 @@ const HONEST_ANSWERS: u32 = 5;
 fn main() {
     let target = std::env::args().skip_while(|it| it != "--target").nth(1).expect("--target");
     let name = Path::new(&target).file_stem().and_then(|it| it.to_str()).expect("a file");
-    let attack = Attack::named(name.split('.').nth(1).expect("attack.<name>.py"));
+    let name = name.split('.').nth(1).expect("attack.<name>.py");
+    if let Some(step) = name.strip_prefix("wait_") {
+        return wait_at(step, &target);
+    }
+    let attack = Attack::named(name);
     let life = count_life(&format!("{target}.lives"));
     let in_handshake = attack.is_on_the_handshake();
     let turn = match (life, in_handshake) {
@@ -45,6 +49,32 @@ fn main() {
         socket.send(&encode_from_container(&FromContainer::Ready));
     }
     serve(&mut lane, &socket, attack, turn);
+}
+
+/// Goes as far as `step`, says so in a file, and waits for the engine to be gone.
+fn wait_at(step: &str, target: &str) {
+    let reached = |at: &str, socket: &Socket| {
+        if at == step {
+            std::fs::write(format!("{target}.reached"), at).expect("the directory is writable");
+            while !socket.is_closed() {
+                std::thread::park_timeout(std::time::Duration::from_millis(1));
+            }
+            std::process::exit(0);
+        }
+    };
+    let socket = Socket::connect();
+    reached("connected", &socket);
+    socket.send(&encode_from_container(&FromContainer::Hello(hello())));
+    reached("hello_sent", &socket);
+    let mut lane = welcomed(&socket);
+    reached("welcomed", &socket);
+    socket.send(&encode_from_container(&FromContainer::Ready));
+    reached("ready", &socket);
+    while let Some(request) = lane.next_request(&socket) {
+        reached("with_request", &socket);
+        lane.answer(&request);
+        reached("answered", &socket);
+    }
 }
 
 /// What happens once enough was answered honestly.
