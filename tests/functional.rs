@@ -5,4 +5,5 @@ mod commands;
 mod memory;
 mod programs;
 mod protocol;
+mod slots;
 mod tensors;

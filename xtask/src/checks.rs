@@ -3,7 +3,8 @@
 use crate::demo::{Arguments, demo};
 use crate::lanes::Lanes;
 use crate::setup::{apt_install, setup};
-use crate::shell::{Done, cargo, command, root, run, target_dir, venv, works};
+use crate::shell::{Done, cargo, command, output, root, run, target_dir, venv, works};
+use std::path::Path;
 
 /// Fuzz targets, each over bytes that come from outside.
 const FUZZ_TARGETS: [&str; 5] =
@@ -12,6 +13,9 @@ const FUZZ_TARGETS: [&str; 5] =
 /// Seconds a fuzz target runs in `ci`, and in `nightly`.
 const FUZZ_SECONDS: u32 = 20;
 const FUZZ_SECONDS_NIGHTLY: u32 = 900;
+
+/// Containers killed by night, on each kind of memory; the ordinary run kills 100.
+const KILLS_NIGHTLY: &str = "1000";
 
 /// Property cases by night; tests have their own numbers otherwise.
 const PROPTEST_CASES_NIGHTLY: &str = "100000";
@@ -28,6 +32,10 @@ pub(crate) fn ci() -> Done {
     lanes.run("clippy", || {
         let flags = ["--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
         run(cargo(&["clippy", "--quiet"]).args(flags))
+    });
+    lanes.run("clippy, C ABI", || {
+        let flags = ["--package", "shm-rpc", "--features", "c-abi", "--all-targets", "--locked"];
+        run(cargo(&["clippy", "--quiet"]).args(flags).args(["--", "-D", "warnings"]))
     });
     tests(&mut lanes);
     lanes.run("docs", docs);
@@ -47,6 +55,17 @@ pub(crate) fn nightly() -> Done {
         let test = ["test", "--quiet", "--release", "--package", "engine", "--package", "schemas"];
         run(cargo(&test).env("PROPTEST_CASES", PROPTEST_CASES_NIGHTLY))
     });
+    lanes.run("setup", setup);
+    lanes.run("1000 kills", || {
+        let test = ["test", "--package", "tests", "--locked", "random_kills", "--", "--nocapture"];
+        run(cargo(&test).env("FOIL_TEST_KILLS", KILLS_NIGHTLY))
+    });
+    lanes.run("hostile neighbours", || {
+        let test = ["test", "--package", "tests", "--locked", "neighbours_of_an_attacker", "--"];
+        run(cargo(&test).args(["--ignored", "--nocapture"]))
+    });
+    miri(&mut lanes);
+    thread_sanitizer(&mut lanes);
     if works(&mut cargo(&["deny", "--version"])) {
         let check = ["deny", "--offline", "check", "bans", "licenses", "sources"];
         lanes.run("dependencies", || run(&mut cargo(&check)));
@@ -60,12 +79,47 @@ pub(crate) fn nightly() -> Done {
     lanes.finish()
 }
 
+/// The ring, the slots and the traits over heap memory: all of the lane that makes no system call.
+const WITHOUT_SYSTEM_CALLS: [&str; 4] = ["ring::", "slot::", "segment::tests::heap", "spin::"];
+
+fn miri(lanes: &mut Lanes) {
+    if !works(&mut command("cargo", &["+nightly", "miri", "--version"])) {
+        let why = "no Miri here (rustup +nightly component add miri rust-src)";
+        return lanes.skip("miri", why);
+    }
+    lanes.run("miri", || {
+        let test = ["+nightly", "miri", "test", "--package", "shm-rpc", "--lib", "--"];
+        let mut miri = command("cargo", &test);
+        miri.args(WITHOUT_SYSTEM_CALLS).current_dir(root());
+        miri.env("CARGO_TARGET_DIR", target_dir().join("miri"));
+        run(miri.env("PROPTEST_CASES", "4").env("MIRIFLAGS", "-Zmiri-disable-isolation"))
+    });
+}
+
+fn thread_sanitizer(lanes: &mut Lanes) {
+    let sysroot = output(&mut command("rustc", &["--print", "sysroot"])).unwrap_or_default();
+    if !Path::new(sysroot.trim()).join("lib/rustlib/src").is_dir() {
+        return lanes.skip("thread sanitizer", "no rust-src here (rustup component add rust-src)");
+    }
+    lanes.run("thread sanitizer", || {
+        let test = ["test", "-Zbuild-std", "--target", "x86_64-unknown-linux-gnu", "--package"];
+        let mut test = cargo(&test);
+        test.args(["shm-rpc", "--lib", "two_threads", "--target-dir"]);
+        test.arg(target_dir().join("tsan")).env("RUSTC_BOOTSTRAP", "1");
+        run(test.env("RUSTFLAGS", "-Zsanitizer=thread --cfg tsan"))
+    });
+}
+
 /// What `cargo xtask test` runs.
 fn tests(lanes: &mut Lanes) {
     lanes.run("setup", setup);
     lanes.run("rust", || {
         let test = ["test", "--quiet", "--workspace", "--exclude", "tests", "--locked"];
         run(&mut cargo(&test))
+    });
+    lanes.run("C ABI", || {
+        let test = ["test", "--quiet", "--package", "shm-rpc", "--features", "c-abi", "--locked"];
+        run(cargo(&test).args(["--lib", "c_abi"]))
     });
     lanes.run("loom", || {
         let directory = target_dir().join("loom");
