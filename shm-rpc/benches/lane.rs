@@ -122,7 +122,11 @@ fn measure(cli: &Cli) -> Outcome<()> {
             }
         }
         if wanted(Scenario::Gather) {
-            figures.put(report::GATHER, gather::us_per_mib(engine)?);
+            for (name, memory, huge_pages) in report::GATHERS {
+                if let Some(us) = gather::us_per_mib(engine, memory, huge_pages)? {
+                    figures.put(name, us);
+                }
+            }
         }
     }
     print!("{}", if cli.json { figures.line() } else { figures.table() });

@@ -3,6 +3,7 @@
 use bench::samples::{Plan, sample};
 use bench::threads::on_core;
 use shm_rpc::engine_side::EngineSide;
+use shm_rpc::{LaneConfig, Memory};
 
 use crate::peer::{Outcome, config};
 
@@ -16,12 +17,17 @@ const PLAN: Plan = Plan { warm: 50, timed: 500 };
 
 const _: () = assert!(!ROWS.is_multiple_of(STRIDE), "the stride visits every row");
 
-pub(crate) fn us_per_mib(core: usize) -> Outcome<f64> {
-    on_core(Some(core), gather)?
+/// None: this system has no huge pages to give (`sysctl vm.nr_hugepages=64`).
+pub(crate) fn us_per_mib(core: usize, memory: Memory, huge_pages: bool) -> Outcome<Option<f64>> {
+    on_core(Some(core), || gather(memory, huge_pages))?
 }
 
-fn gather() -> Outcome<f64> {
-    let (mut side, fds) = EngineSide::create(config((ROWS * ROW_BYTES) as u32), 1)?;
+fn gather(memory: Memory, huge_pages: bool) -> Outcome<Option<f64>> {
+    let config = LaneConfig { memory, huge_pages, ..config((ROWS * ROW_BYTES) as u32) };
+    let (mut side, fds) = EngineSide::create(config, 1)?;
+    if side.config().huge_pages != huge_pages {
+        return Ok(None);
+    }
     let rows: Vec<Vec<u8>> = (0..ROWS).map(|row| vec![row as u8; ROW_BYTES]).collect();
     let times = sample(PLAN, |_, clock| -> Outcome<u64> {
         let slot = side.lease().ok_or("every slot is out")?;
@@ -36,5 +42,5 @@ fn gather() -> Outcome<f64> {
     })?;
     drop(fds);
     let mib = (ROWS * ROW_BYTES) as f64 / f64::from(1 << 20);
-    Ok(times.p50_ns / 1e3 / mib)
+    Ok(Some(times.p50_ns / 1e3 / mib))
 }

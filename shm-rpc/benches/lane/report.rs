@@ -5,11 +5,17 @@ use std::collections::BTreeMap;
 use bench::compare::{Spread, ratios, spread};
 use bench::report::Table;
 use serde_json::{Map, Value, json};
+use shm_rpc::Memory;
 
 pub(crate) const SPIN: &str = "rtt_spin_ns";
 pub(crate) const SPIN_P99: &str = "rtt_spin_p99_ns";
 pub(crate) const LINE: &str = "cache_line_rtt_ns";
-pub(crate) const GATHER: &str = "gather_us_per_mib";
+/// Gathering into each kind of memory, and onto huge pages.
+pub(crate) const GATHERS: [(&str, Memory, bool); 3] = [
+    ("gather_us_per_mib", Memory::Memfd, false),
+    ("gather_huge_us_per_mib", Memory::Memfd, true),
+    ("gather_posix_us_per_mib", Memory::Posix, false),
+];
 
 /// The names of what a round of sleeping found.
 #[derive(Clone, Copy)]
