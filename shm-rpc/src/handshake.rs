@@ -11,7 +11,7 @@ use crate::error::LaneError;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix, SocketFlags,
@@ -62,8 +62,7 @@ impl EngineListener {
             Err(errno) => return Err(LaneError::system("accept a replica")(errno)),
         };
         self.close();
-        let peer = socket_peercred(&socket).map_err(LaneError::system("identify a replica"))?;
-        Ok(Some(EngineSession { socket, peer_pid: peer.pid.as_raw_nonzero().get() as u32 }))
+        Ok(Some(EngineSession { socket }))
     }
 
     /// The descriptor itself stays open, since a reactor may still watch it.
@@ -103,15 +102,9 @@ pub enum Received {
 #[derive(Debug)]
 pub struct EngineSession {
     socket: OwnedFd,
-    peer_pid: u32,
 }
 
 impl EngineSession {
-    /// The process that connected, as numbered in the engine's namespace.
-    pub fn peer_pid(&self) -> u32 {
-        self.peer_pid
-    }
-
     /// The next message, if there is one.
     pub fn try_recv(&mut self, into: &mut [u8]) -> Result<Received, LaneError> {
         let bytes_max = into.len();
