@@ -28,7 +28,7 @@ fn accepts_one_connection_and_no_second() {
     assert!(listener.try_accept().unwrap().is_none());
     assert!(path.exists());
     let _container = ContainerSession::connect(&path).unwrap();
-    let session = listener.try_accept().unwrap().unwrap();
+    let _session = listener.try_accept().unwrap().unwrap();
     assert!(!path.exists());
     assert!(ContainerSession::connect(&path).is_err());
     assert!(matches!(listener.try_accept(), Err(LaneError::Closed)));
