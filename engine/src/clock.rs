@@ -1,5 +1,6 @@
 //! The only clock. Everything that decides takes a [`Time`] as an argument; only shells ask [`Clock::now`].
 
+use rustix::time::{ClockId, clock_gettime};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Nanoseconds since the engine started, on the monotonic clock.
@@ -45,16 +46,22 @@ fn nanos(span: Duration) -> u64 {
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     epoch: Instant,
+    coarse_epoch: Duration,
 }
 
 impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn start() -> Clock {
-        Clock { epoch: Instant::now() }
+        Clock { coarse_epoch: coarse_now(), epoch: Instant::now() }
     }
 
     pub fn now(&self) -> Time {
         Time(nanos(self.epoch.elapsed()))
+    }
+
+    /// As [`Clock::now`], up to a tick (4 ms) behind and at a fifth of its price: for limits in seconds.
+    pub fn coarse(&self) -> Time {
+        Time(nanos(coarse_now().saturating_sub(self.coarse_epoch)))
     }
 
     /// The wall clock, for comparing with files' times alone.
@@ -70,6 +77,11 @@ impl Clock {
     }
 }
 
+fn coarse_now() -> Duration {
+    let now = clock_gettime(ClockId::MonotonicCoarse);
+    Duration::try_from(now).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +91,14 @@ mod tests {
         assert_eq!(Time::NEVER.after(Duration::from_secs(1)), Time::NEVER);
         assert_eq!(Time::ZERO.before(Duration::from_secs(1)), Time::ZERO);
         assert_eq!(Time::ZERO.since(Time::from_nanos(5)), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_coarse_clock_stays_within_ticks_of_the_fine_one() {
+        let clock = Clock::start();
+        let (coarse, fine) = (clock.coarse(), clock.now());
+        let apart = coarse.since(fine).max(fine.since(coarse));
+        assert!(apart < Duration::from_secs(1), "{apart:?}");
     }
 
     #[test]

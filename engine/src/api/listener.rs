@@ -167,7 +167,7 @@ impl Server {
                     // Whoever could ask for an end is gone: that is the end.
                     return self.connections.set_phase(DrainPhase::Closing);
                 },
-                _ = sweep.tick() => self.connections.sweep(self.front.clock.now()),
+                _ = sweep.tick() => self.connections.sweep(self.front.clock.coarse()),
                 () = self.accept_some(listener) => {}
             }
         }
@@ -227,7 +227,7 @@ impl Server {
         while self.connections.count() > 0 {
             tokio::select! {
                 () = &mut grace, if !self.connections.finishing() => self.connections.finish(),
-                _ = sweep.tick() => self.connections.sweep(self.front.clock.now()),
+                _ = sweep.tick() => self.connections.sweep(self.front.clock.coarse()),
                 () = self.connections.one_closed() => {}
             }
         }
@@ -241,7 +241,7 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 }
 
 async fn serve_connection(front: Rc<FrontEnd>, connections: Rc<Connections>, stream: TcpStream) {
-    let open = connections.open(front.clock.now().after(front.limits.head_time_max));
+    let open = connections.open(front.clock.coarse().after(front.limits.head_time_max));
     front.recorder.connection_opened();
     let service = service_fn(|request| {
         let (front, connections, connection) = (&front, &connections, &open.connection);

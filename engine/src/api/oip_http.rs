@@ -47,13 +47,13 @@ pub async fn handle(
     connection: &Connection,
     request: Request<Incoming>,
 ) -> HttpResponse {
-    let now = front.clock.now();
+    let now = front.clock.coarse();
     connection.await_body(now.after(front.limits.body_time_max));
     let mut response = dispatch(front, connections, connection, request).await;
     if connections.phase() != DrainPhase::Serving {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    connection.await_head(front.clock.now().after(front.limits.idle_time_max));
+    connection.await_head(front.clock.coarse().after(front.limits.idle_time_max));
     response
 }
 
