@@ -223,7 +223,11 @@ impl Work {
         }
         let spec =
             self.outputs.get(index).ok_or_else(|| PyValueError::new_err("no such output"))?;
-        let shape = shape.iter().map(|dim| dim.extract()).collect::<PyResult<Shape>>()?;
+        let dims = shape.iter().map(|dim| dim.extract()).collect::<PyResult<Shape>>();
+        let shape = dims.map_err(|_| {
+            let message = format!("{shape} is no shape: use integers from 0, rows first");
+            PyValueError::new_err(message)
+        })?;
         let slot_bytes = self.side.config().reply_slot_bytes;
         batch.room.place(index, spec, shape, slot_bytes)?;
         let Batch { request, room, .. } = batch;

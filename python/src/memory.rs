@@ -44,6 +44,12 @@ impl Region {
         array.buf_ptr().addr() == self.base.addr() + offset as usize
     }
 
+    /// Whether an array's bytes begin anywhere inside.
+    pub(crate) fn overlaps(&self, array: &PyUntypedBuffer) -> bool {
+        let begin = self.base.addr();
+        (begin..begin + self.len).contains(&array.buf_ptr().addr())
+    }
+
     /// Hands over the private memory that now lies under the views.
     pub(crate) fn escape(&self, escaped: Escaped) {
         *self.escaped.lock().unwrap_or_else(PoisonError::into_inner) = Some(escaped);
@@ -108,7 +114,6 @@ pub(crate) fn copy_array(
     }
     // SAFETY: the buffer is held, so its memory is valid for `len` bytes, all of them in one piece;
     // the slot is valid for writes and holds `at + len` bytes, checked above; an array of a model may
-    // lie in a request slot, or in the part of the reply slot that it was shown as an output, which
-    // the layout gives to nothing else.
+    // lie in a request slot, but not in this reply slot: one that does is copied out of it first.
     unsafe { slot.add(at).copy_from_nonoverlapping(array.buf_ptr().cast(), len) }
 }

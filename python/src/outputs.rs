@@ -67,12 +67,32 @@ impl Room {
         Ok(())
     }
 
-    /// Where an output lies already, if the model returned the array it was shown.
-    fn shown(&self, index: usize, shape: &Shape, array: &PyUntypedBuffer) -> Option<Placement> {
-        let placement = self.views.get(&index)?;
-        let same = placement.shape == *shape && array.len_bytes() == placement.len as usize;
-        let there = self.region.as_ref()?.holds(array, placement.offset);
-        (same && there).then(|| placement.clone())
+    /// Where an array of numbers goes, and what is to be copied there. An output that was shown has
+    /// its place, whatever array the model returned for it.
+    fn settle(
+        &mut self,
+        index: usize,
+        dtype: DType,
+        shape: Shape,
+        data: &Bound<'_, PyAny>,
+    ) -> Result<(Placement, Values), NoReply> {
+        let array = PyUntypedBuffer::get(data)?;
+        let shown = self.views.get(&index).filter(|it| it.shape == shape).cloned();
+        let region = self.region.as_ref();
+        let placement = match shown {
+            Some(placement) if region.is_some_and(|it| it.holds(&array, placement.offset)) => {
+                return Ok((placement, Values::Shown));
+            }
+            Some(placement) => placement,
+            None => self.layout.fixed(dtype, shape).map_err(overflow)?,
+        };
+        // Another output may be written where this one lies: it moves out before anything is copied.
+        let array = match region.is_some_and(|it| it.overlaps(&array)) {
+            true => PyUntypedBuffer::get(&data.call_method0("copy")?)?,
+            false => array,
+        };
+        assert_eq!(placement.len as usize, array.len_bytes(), "shape and array agree");
+        Ok((placement, Values::Array(array)))
     }
 }
 
@@ -136,55 +156,30 @@ fn lay_out(
     for (index, (spec, output)) in specs.iter().zip(ready.iter()).enumerate() {
         let (shape, data): (Bound<'_, PyTuple>, Bound<'_, PyAny>) = output.extract()?;
         let shape = shape.iter().map(|dim| dim.extract()).collect::<PyResult<Shape>>()?;
-        let value = match spec.dtype.size_bytes() {
-            Some(_) => Values::Array(PyUntypedBuffer::get(&data)?),
-            None => texts(spec, data.cast::<PyList>().map_err(PyErr::from)?)?,
+        let (placement, value) = match spec.dtype.size_bytes() {
+            Some(_) => room.settle(index, spec.dtype, shape, &data)?,
+            None => {
+                let (table, bytes) = texts(spec, data.cast::<PyList>().map_err(PyErr::from)?)?;
+                let len = u32::try_from(bytes.len()).map_err(|_| SchemaError::SlotOverflow);
+                let placement = len.and_then(|len| room.layout.variable(spec.dtype, shape, len));
+                (placement.map_err(overflow)?, Values::Texts { table, values: bytes })
+            }
         };
-        let shown = match &value {
-            Values::Array(array) => room.shown(index, &shape, array),
-            Values::Shown | Values::Texts { .. } => None,
-        };
-        if let Some(placement) = shown {
-            placements.push(placement);
-            values.push(Values::Shown);
-            continue;
-        }
-        placements.push(place(&mut room.layout, spec.dtype, shape, &value).map_err(overflow)?);
+        placements.push(placement);
         values.push(value);
     }
     Ok(Plan { values, total_bytes: room.layout.total_bytes() })
 }
 
-fn place(
-    layout: &mut Layout,
-    dtype: DType,
-    shape: Shape,
-    values: &Values,
-) -> Result<Placement, SchemaError> {
-    match values {
-        Values::Shown => Err(SchemaError::Missing("values")),
-        Values::Array(array) => {
-            let placement = layout.fixed(dtype, shape)?;
-            assert_eq!(placement.len as usize, array.len_bytes(), "shape and array agree");
-            Ok(placement)
-        }
-        Values::Texts { values, .. } => {
-            let values_bytes =
-                u32::try_from(values.len()).map_err(|_| SchemaError::SlotOverflow)?;
-            layout.variable(dtype, shape, values_bytes)
-        }
-    }
-}
-
 /// A table of offsets, and the elements one after the other.
-fn texts(spec: &TensorSpec, items: &Bound<'_, PyList>) -> Result<Values, NoReply> {
+fn texts(spec: &TensorSpec, items: &Bound<'_, PyList>) -> Result<(Vec<u8>, Vec<u8>), NoReply> {
     let (mut table, mut values) = (0u32.to_le_bytes().to_vec(), Vec::new());
     for item in items.iter() {
         append(spec, &item, &mut values)?;
         let end = u32::try_from(values.len()).map_err(|_| overflow(SchemaError::SlotOverflow))?;
         table.extend_from_slice(&end.to_le_bytes());
     }
-    Ok(Values::Texts { table, values })
+    Ok((table, values))
 }
 
 fn append(spec: &TensorSpec, item: &Bound<'_, PyAny>, into: &mut Vec<u8>) -> Result<(), NoReply> {

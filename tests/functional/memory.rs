@@ -13,6 +13,11 @@ const HUGE: f32 = 2.0;
 const UNKNOWN: f32 = 3.0;
 const TWICE: f32 = 4.0;
 const OTHER: f32 = 5.0;
+const SWAP: f32 = 6.0;
+const THREAD: f32 = 7.0;
+const NEGATIVE: f32 = 8.0;
+/// The most rows the model takes: its slot has room for each output once.
+const FULL: usize = 16;
 
 fn ask(engine: &Engine, how: f32, number: f32) -> harness::Response {
     engine.infer("in_place", &rows(&[[how, number]]))
@@ -40,11 +45,23 @@ fn outputs_are_written_in_place_and_kept_ones_never_change() {
 }
 
 #[test]
+fn a_full_batch_may_return_other_arrays_than_it_was_shown() {
+    let engine = Engine::start(&[&model("in_place.py")], 1);
+    let answer = engine.infer("in_place", &rows(&[[OTHER, 3.0]; FULL]));
+    assert_eq!(answer.output(0), json!([[11.0, 7.0]; FULL].concat()));
+    let answer = engine.infer("in_place", &rows(&[[SWAP, 3.0]; FULL]));
+    assert_eq!(answer.output(0), json!([[6.0, 3.0]; FULL].concat()), "y is what was written as z");
+    assert_eq!(answer.output(3), json!([[12.0, 6.0]; FULL].concat()), "z is what was written as y");
+}
+
+#[test]
 fn room_that_cannot_be_is_refused_with_a_sentence_and_the_model_goes_on() {
     let engine = Engine::start(&[&model("in_place.py")], 1);
     for (how, says) in [
         (HUGE, "limits.slot_bytes_max"),
-        (UNKNOWN, "there is no output 'z'"),
+        (UNKNOWN, "there is no output 'unknown'"),
+        (THREAD, "the thread that runs predict"),
+        (NEGATIVE, "(1, -1) is no shape"),
         (TWICE, "has its array already"),
     ] {
         let answer = ask(&engine, how, 1.0);
