@@ -20,6 +20,10 @@ const KILLS_NIGHTLY: &str = "1000";
 /// Property cases by night; tests have their own numbers otherwise.
 const PROPTEST_CASES_NIGHTLY: &str = "100000";
 
+/// The interpreter that the extension is checked against without one being there.
+const FREE_THREADED: &str = "implementation=CPython\nversion=3.14\nshared=true\n\
+    target_abi=CPython-free_threaded-3.14\npointer_width=64\nbuild_flags=Py_GIL_DISABLED\n";
+
 pub(crate) fn test() -> Done {
     let mut lanes = Lanes::default();
     tests(&mut lanes);
@@ -37,6 +41,7 @@ pub(crate) fn ci() -> Done {
         let flags = ["--package", "shm-rpc", "--features", "c-abi", "--all-targets", "--locked"];
         run(cargo(&["clippy", "--quiet"]).args(flags).args(["--", "-D", "warnings"]))
     });
+    lanes.run("free-threaded Python", free_threaded);
     tests(&mut lanes);
     lanes.run("docs", docs);
     lanes.run("generated code", || {
@@ -132,6 +137,17 @@ fn tests(lanes: &mut Lanes) {
             .arg("python"))
     });
     lanes.run("integration", || run(&mut cargo(&["test", "--package", "tests", "--locked"])));
+}
+
+/// Whether the extension compiles without the interpreter's lock. PyO3 is told what interpreter it
+/// would be for: it has its own declarations, so that none needs to be installed.
+fn free_threaded() -> Done {
+    let config = target_dir().join("free-threaded.txt");
+    std::fs::create_dir_all(target_dir()).map_err(|error| error.to_string())?;
+    std::fs::write(&config, FREE_THREADED).map_err(|error| error.to_string())?;
+    let mut check = cargo(&["check", "--quiet", "--package", "hydrofoil-python", "--locked"]);
+    check.arg("--target-dir").arg(target_dir().join("free-threaded"));
+    run(check.env("PYO3_CONFIG_FILE", std::path::absolute(&config).map_err(|e| e.to_string())?))
 }
 
 fn docs() -> Done {
