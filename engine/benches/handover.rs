@@ -69,7 +69,7 @@ struct Cli {
     #[arg(long, value_delimiter = ',', num_args = 1, default_values_t = [0, 1])]
     cores: Vec<usize>,
     /// What cargo says to every benchmark
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, global = true)]
     bench: bool,
     #[command(subcommand)]
     role: Option<Role>,
