@@ -67,20 +67,15 @@ impl EngineSide {
         EngineSide::create_on(config, incarnation, None)
     }
 
-    /// As [`EngineSide::create`], with memory from the given NUMA node as long as it has some.
+    /// As [`EngineSide::create`], with memory from the given NUMA node as long as it has some; from
+    /// anywhere where this system binds no memory to nodes.
     pub fn create_on(
         config: LaneConfig,
         incarnation: u64,
         node: Option<u32>,
     ) -> Result<(EngineSide, LaneFds), LaneError> {
         config.check()?;
-        let (config, segments) = match create_segments(&config, node) {
-            Err(LaneError::System { .. }) if config.huge_pages => {
-                let config = LaneConfig { huge_pages: false, ..config };
-                (config, create_segments(&config, node)?)
-            }
-            segments => (config, segments?),
-        };
+        let (config, segments) = create_segments(config, node)?;
         let [(engine_fd, engine_out), (container_fd, container_out), (data_fd, request_data)] =
             segments;
         write_header(&engine_out, &config, incarnation)?;
@@ -251,10 +246,23 @@ pub fn choose_memory() -> (Memory, Option<LaneError>) {
     }
 }
 
+type Segments = [(OwnedFd, Backing); 3];
+
+/// With all that is wished for, else without huge pages, else without the node too.
 fn create_segments(
-    config: &LaneConfig,
+    config: LaneConfig,
     node: Option<u32>,
-) -> Result<[(OwnedFd, Backing); 3], LaneError> {
+) -> Result<(LaneConfig, Segments), LaneError> {
+    let small = LaneConfig { huge_pages: false, ..config };
+    for (config, node) in [(config, node), (small, node)] {
+        if let Ok(segments) = create_three(&config, node) {
+            return Ok((config, segments));
+        }
+    }
+    Ok((small, create_three(&small, None)?))
+}
+
+fn create_three(config: &LaneConfig, node: Option<u32>) -> Result<Segments, LaneError> {
     Ok([
         Backing::create(Part::EngineOut, config, node)?,
         Backing::create(Part::ContainerOut, config, node)?,

@@ -87,3 +87,29 @@ proptest! {
         prop_assert!(checked.is_err() || inside);
     }
 }
+
+/// Every shape of up to three of these sizes, against arithmetic too wide to overflow.
+#[test]
+fn a_shape_product_is_right_or_refused_for_every_small_and_extreme_size() {
+    let sizes = [0, 1, 2, 3, 1 << 31, 1 << 32, 1 << 33, 1 << 63, u64::MAX];
+    let product = |shape: &[u64]| {
+        let mut product = 1_u128;
+        for &size in shape {
+            // Three sizes below 2^64 need 192 bits: past 128 it is too large whatever follows but 0.
+            product = product.saturating_mul(size.into());
+        }
+        u64::try_from(product).ok()
+    };
+    for a in sizes {
+        assert_eq!(elements(&[a]), Some(a));
+        for b in sizes {
+            assert_eq!(elements(&[a, b]), product(&[a, b]), "{a} {b}");
+            for c in sizes {
+                let found = elements(&[a, b, c]);
+                // An overflow before a zero may be refused: no such tensor exists either way.
+                let overflows_first = c == 0 && product(&[a, b]).is_none();
+                assert!(found == product(&[a, b, c]) || overflows_first, "{a} {b} {c}: {found:?}");
+            }
+        }
+    }
+}

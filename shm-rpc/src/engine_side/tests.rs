@@ -42,6 +42,7 @@ over_both! {
     the_farewell_follows_what_was_published_and_nothing_is_leased_after
     a_container_that_cuts_a_segment_off_is_found_out_and_kills_nobody
     request_data_cut_off_is_no_signal_either
+    a_lane_is_made_where_its_node_is_and_where_there_is_no_such_node
 }
 
 fn lane(memory: Memory) -> (EngineSide, ContainerSide) {
@@ -395,4 +396,58 @@ fn request_data_cut_off_is_no_signal_either(memory: Memory) {
         send(&mut engine, tag, &[1; 5000]);
     }
     assert!(engine.poll().unwrap().is_none());
+}
+
+fn a_lane_is_made_where_its_node_is_and_where_there_is_no_such_node(memory: Memory) {
+    let config = LaneConfig { memory, ..CONFIG };
+    for node in [Some(0), Some(63), Some(64), Some(u32::MAX), None] {
+        let (mut engine, fds) = EngineSide::create_on(config, INCARNATION, node).unwrap();
+        let _container = ContainerSide::map(fds, config, INCARNATION).unwrap();
+        send(&mut engine, 1, b"x");
+        assert!(engine.poll().unwrap().is_none());
+    }
+}
+
+/// Huge pages are there or they are not; the lane works either way, and says which.
+#[test]
+fn a_lane_wishes_for_huge_pages_and_says_what_it_got() {
+    let config = LaneConfig { huge_pages: true, ..CONFIG };
+    let (mut engine, fds) = EngineSide::create(config, INCARNATION).unwrap();
+    let got = *engine.config();
+    let mut container = ContainerSide::map(fds, got, INCARNATION).unwrap();
+    println!("huge pages: {}", got.huge_pages);
+    for tag in 0..10_u8 {
+        send(&mut engine, tag.into(), &[tag; 5000]);
+        let Next::Request(request) = container.next(Duration::ZERO).unwrap() else {
+            panic!("a request was published")
+        };
+        let escaped = container.escape(&request).unwrap();
+        container.write_reply(&request, 0, &[tag; 3000]).unwrap();
+        container.reply(request, Status::Ok, 0, 3000, 0, 0);
+        let done = engine.poll().unwrap().unwrap();
+        let mut bytes = [0; 3000];
+        engine.read(&done, 0, &mut bytes).unwrap();
+        assert_eq!(bytes, [tag; 3000]);
+        engine.finish(done);
+        // SAFETY: no view of it is used.
+        unsafe { escaped.unmap() };
+    }
+}
+
+#[test]
+fn slot_bounds_agree_with_wide_arithmetic_for_every_small_and_extreme_input() {
+    let sizes = (0..=20_u32).chain([u32::MAX - 1, u32::MAX]);
+    for slot_bytes in sizes.clone() {
+        for at in sizes.clone() {
+            for len in (0..=20_usize).chain([u32::MAX as usize]) {
+                let fits = u128::from(at) + len as u128 <= u128::from(slot_bytes);
+                assert_eq!(check_in_slot(at, len, slot_bytes).is_ok(), fits, "{len} at {at}");
+            }
+            for total_bytes in sizes.clone() {
+                let lengths = Lengths { header_bytes: at, total_bytes };
+                let fits = at <= total_bytes && total_bytes <= slot_bytes;
+                assert_eq!(lengths.check(slot_bytes).is_ok(), fits, "{lengths:?}");
+            }
+        }
+    }
 }

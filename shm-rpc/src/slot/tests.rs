@@ -145,3 +145,23 @@ proptest! {
         }
     }
 }
+
+/// Every small value of every checked word of both descriptors, against the rule in one line.
+#[test]
+fn descriptors_are_believed_exactly_when_every_word_is_possible() {
+    let small = LaneConfig::new(4, 3, 2, 2);
+    let words = || 0..5_u64;
+    for (first, second) in words().flat_map(|kind| words().map(move |slot| (kind, slot))) {
+        for (header, total) in words().flat_map(|header| words().map(move |total| (header, total)))
+        {
+            let sizes = header | total << 32;
+            let fits = header <= total && total <= 2;
+            let request = [first | second << 32, 7, sizes, 1, 0, 0, 0, 0];
+            let possible = first == 2 || (first == 1 && second < 3 && fits);
+            assert_eq!(RequestEntry::decode(&request, &small).is_ok(), possible, "{request:?}");
+            let reply = [first, 7, sizes, 1 | second << 32, 0, 0, 0, 0];
+            let possible = first < 3 && fits && (second == 1 || second == 2);
+            assert_eq!(ReplyEntry::decode(&reply, &small).is_ok(), possible, "{reply:?}");
+        }
+    }
+}
