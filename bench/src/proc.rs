@@ -91,13 +91,13 @@ mod tests {
     #[test]
     fn work_shows_in_the_run_time() {
         let before = own_thread_cpu_ns().expect("schedstat");
-        let processes = [std::process::id()];
-        let all_before = cpu_ns(&processes);
         let mut sum = 0_u64;
         for number in 0..20_000_000_u64 {
             sum = std::hint::black_box(sum.wrapping_add(number));
         }
-        assert!(own_thread_cpu_ns().expect("schedstat") > before);
-        assert!(cpu_ns(&processes) > all_before);
+        let own = own_thread_cpu_ns().expect("schedstat");
+        assert!(own > before);
+        // Other threads come and go with their tests; this one is among them.
+        assert!(cpu_ns(&[std::process::id()]) >= own);
     }
 }
