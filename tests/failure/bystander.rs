@@ -7,8 +7,8 @@ use harness::tensors::rows;
 use serde_json::json;
 
 const PAIRS: usize = 7;
-/// Long enough for some thousand requests of the neighbour.
-const SPAN: Duration = Duration::from_secs(2);
+/// Long enough for some hundred requests of the neighbour.
+const SPAN: Duration = Duration::from_secs(1);
 const ATTACKS: [&str; 7] = [
     "tail_jump",
     "wrong_generation",
