@@ -22,6 +22,11 @@ const FORWARD_LINES_MAX: u32 = 200;
 /// Bytes read at once.
 const READ_BYTES: usize = 8192;
 
+/// After as many bytes as a pipe holds, reading pauses: a flood is held back by its own full pipe to 6 MB a second, and
+/// takes no more of the machine from other models. Who prints less never waits.
+const PAUSE_AFTER_BYTES: usize = 64 << 10;
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// The last lines of one incarnation, from both of its streams.
 #[derive(Clone, Debug, Default)]
 pub struct LogTail {
@@ -55,14 +60,18 @@ impl LogTail {
         let mut splitter = Splitter::default();
         let mut budget = Budget::default();
         let mut buffer = vec![0; READ_BYTES];
+        let mut since_pause = 0;
         while let Ok(count @ 1..) = from.read(&mut buffer).await {
             let now = clock.now();
             splitter.feed(&buffer[..count], |line| {
                 forward(&mut budget, now, &prefix, &line);
                 self.push(line);
             });
-            // A flood must not keep other containers' streams waiting.
-            tokio::task::yield_now().await;
+            since_pause += count;
+            if since_pause >= PAUSE_AFTER_BYTES {
+                since_pause = 0;
+                tokio::time::sleep(PAUSE).await;
+            }
         }
         splitter.finish(|line| self.push(line));
     }
