@@ -112,3 +112,34 @@ fn a_container_gets_a_reduced_environment_and_no_descriptors_of_the_engine() {
     let sockets = descriptors.matches("socket:").count();
     assert_eq!(sockets, 1, "its own to the engine: {descriptors}");
 }
+
+#[test]
+fn replicas_of_a_root_engine_run_as_users_of_their_own_and_leave_no_home() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can give users away");
+        return;
+    }
+    let files = harness::Scratch::new("users");
+    files.write("noop/model.toml", "runtime = \"native\"\nkind = \"noop\"\nreplicas = 2\n");
+    files.write("noop/1/keep", "");
+    let mut command = harness::engine::command(&[&files.0.display().to_string()]);
+    // Others must be able to pass through to it.
+    command.current_dir("/");
+    let engine = Engine::start_with(command, 1);
+    wait_until("both live", || engine.metric("foil_replicas{model=\"noop\"") == 2.0);
+    if engine.said().contains("other users can't reach") {
+        println!("skipped: this checkout lies where only root can reach it");
+        return;
+    }
+    let user = |pid: &u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+        let line = status.lines().find(|line| line.starts_with("Uid:")).expect("a user");
+        line.split_whitespace().nth(1).and_then(|uid| uid.parse::<u32>().ok()).expect("a number")
+    };
+    let users: Vec<u32> = engine.containers().iter().map(user).collect();
+    assert!(users.iter().all(|user| (61184..=65519).contains(user)), "{users:?}");
+    assert_ne!(users[0], users[1]);
+    let homes = std::env::temp_dir().join(format!("hydrofoil-{}", engine.pid()));
+    assert!(engine.stop().success());
+    assert!(!homes.exists());
+}
