@@ -176,7 +176,8 @@ fn cpu_set(cpus: &[usize]) -> CpuSet {
 }
 
 impl Program {
-    /// What a user of its own must be able to reach, the engine's working directory included.
+    /// What a user of its own must be able to reach: the program, what lies beside the model (its weights), the engine's
+    /// working directory.
     pub fn paths(&self, programs: &Programs) -> Vec<PathBuf> {
         let mut paths: Vec<PathBuf> = std::env::current_dir().into_iter().collect();
         match self {
@@ -185,15 +186,28 @@ impl Program {
                     Some((file, class)) if !class.contains('/') => file,
                     _ => target,
                 };
+                paths.extend(Path::new(file).parent().into_iter().flat_map(beside));
                 paths.extend([programs.python.clone(), file.into()]);
             }
             Program::Native { directory, .. } => {
+                paths.extend(beside(directory));
                 paths.extend([programs.native.clone(), directory.clone()]);
             }
-            Program::Executable { file, .. } => paths.push(file.clone()),
+            Program::Executable { file, directory } => {
+                paths.extend(beside(directory));
+                paths.push(file.clone());
+            }
         }
         paths
     }
+}
+
+/// Entries of a model's directory that are looked at; more than a model has files, few enough to take no time.
+const ENTRIES_MAX: usize = 1000;
+
+fn beside(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.take(ENTRIES_MAX).map(|entry| entry.path())
 }
 
 fn command(program: &Program, programs: &Programs) -> Command {
