@@ -58,9 +58,12 @@ use crate::ids::{BatchId, ReplicaId, ShapeKey, TaskId};
 pub mod batch_size;
 pub mod batcher;
 mod deadline_queue;
+mod edf_list;
 pub mod latency_profile;
+mod rate;
 mod replicas;
 mod reruns;
+pub mod slo;
 mod task_table;
 
 #[cfg(test)]
@@ -68,7 +71,7 @@ mod laws;
 #[cfg(test)]
 mod tests;
 
-pub use batch_size::{Aimd, Controller, Decision, Observed, QueueView, ReplicasView};
+pub use batch_size::{Controller, Decision, Observed, QueueView, ReplicasView, Running, Shed};
 pub use batcher::Batcher;
 pub use replicas::CREDITS_PER_REPLICA;
 
@@ -150,6 +153,8 @@ pub enum Effect {
 pub enum Leave {
     Answered,
     DeadlinePassed,
+    /// Given up before its deadline, so that the caller can try elsewhere.
+    Shed(Shed),
     Raised,
     /// The model blamed this task's rows on the caller.
     Refused,

@@ -95,6 +95,9 @@ fn shown_task(error: &TaskError) -> Shown {
         TaskError::QueueFull { retry_after } => {
             (StatusCode::SERVICE_UNAVAILABLE, ErrorKind::QueueFull, Some(*retry_after))
         }
+        TaskError::Overloaded { retry_after } => {
+            (StatusCode::SERVICE_UNAVAILABLE, ErrorKind::Overloaded, Some(*retry_after))
+        }
         TaskError::NoReplica { retry_after, .. } => {
             (StatusCode::SERVICE_UNAVAILABLE, ErrorKind::NoReplica, Some(*retry_after))
         }

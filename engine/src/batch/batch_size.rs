@@ -1,227 +1,208 @@
-//! How many rows go into a batch: the controller's interface, and AIMD behind it.
+//! How much goes into a batch, when, and what is given up: the controller's interface.
 //!
 //! A controller is two calls. `decide` looks at the queue and the replicas and says what to do now; `observe`
-//! learns from a batch that came back. It sees no task and holds no time but what it is told, so any of the
-//! literature's controllers fits: they differ in what they remember.
+//! learns from a batch that came back. It holds no task and no time but what it is told, so any of the
+//! literature's controllers fits: they differ in what they remember. Ours is [`super::slo`]; the simulator drives
+//! the others through the same interface.
 
 use std::time::Duration;
 
+use super::edf_list::EdfList;
+use super::replicas::Replica;
 use crate::clock::Time;
+use crate::ids::{BatchId, ReplicaId};
 
-/// Service time a batch may take where the model has no SLO (`interfaces`: at most 100 ms).
-const TARGET_WITHOUT_SLO: Duration = Duration::from_millis(100);
-
-/// Full batches from one row to the model's maximum: the additive step is the maximum divided by this. At a few
-/// milliseconds a batch that is well under a second, and a step too far costs 2 % of the maximum.
-const FULL_BATCHES_TO_MAX: u32 = 64;
-
-/// Batches the p99 is taken over, since the last back-off. Over 100, so that one outlier in a hundred is what p99 lets pass.
-const WINDOW_BATCHES: usize = 128;
-
-/// What waits, when a replica is idle. Never empty.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueView {
-    pub on_time_tasks: usize,
-    pub late_tasks: usize,
-    pub rows: u64,
-    /// Due time of the earliest on-time task.
-    pub head_due: Option<Time>,
+/// What waits, when a replica is idle. Never empty. Ranks count the tasks that can still be on time, earliest due
+/// first; costs are sums over tasks.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueView<'a> {
+    pub(super) on_time: &'a EdfList,
+    pub(super) late: &'a EdfList,
 }
 
+impl QueueView<'_> {
+    pub fn on_time_tasks(&self) -> usize {
+        self.on_time.len()
+    }
+
+    pub fn on_time_cost(&self) -> u64 {
+        self.on_time.cost()
+    }
+
+    pub fn late_tasks(&self) -> usize {
+        self.late.len()
+    }
+
+    pub fn late_cost(&self) -> u64 {
+        self.late.cost()
+    }
+
+    /// Due time of the on-time task of this rank.
+    pub fn due(&self, rank: usize) -> Option<Time> {
+        self.on_time.get(rank).map(|task| task.due)
+    }
+
+    /// Cost of the on-time task of this rank.
+    pub fn cost(&self, rank: usize) -> Option<u32> {
+        self.on_time.get(rank).map(|task| task.cost)
+    }
+
+    /// Costs of on-time tasks from this rank on.
+    pub fn costs_from(&self, rank: usize) -> impl Iterator<Item = u32> {
+        self.on_time.iter_from(rank).map(|task| task.cost)
+    }
+
+    /// What the first `tasks` on-time tasks cost together.
+    pub fn cost_of_first(&self, tasks: usize) -> u64 {
+        self.on_time.cost_of_first(tasks)
+    }
+
+    /// How many leading on-time tasks cost at most `cost` together.
+    pub fn tasks_within_cost(&self, cost: u64) -> usize {
+        self.on_time.tasks_within_cost(cost)
+    }
+
+    /// How many on-time tasks are due before `time`.
+    pub fn due_before(&self, time: Time) -> usize {
+        self.on_time.before(time)
+    }
+}
+
+/// The live replicas, and the idle one that is asked about.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplicasView<'a> {
+    pub(super) replicas: &'a [Replica],
+    pub(super) live: usize,
+    pub(super) idle: usize,
+    pub(super) asked: usize,
+}
+
+/// A batch with a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReplicasView {
-    pub live: usize,
-    /// Never zero when a decision is asked for.
-    pub idle: usize,
+pub struct Running {
+    pub replica: ReplicaId,
+    pub batch: BatchId,
+    pub cost: u64,
+    pub departed: Time,
+    /// When the member that is due last is due.
+    pub last_due: Time,
+    /// It has a copy, or is one.
+    pub hedged: bool,
+}
+
+impl ReplicasView<'_> {
+    /// The replica the decision is for; idle.
+    pub fn asked(&self) -> ReplicaId {
+        self.replicas[self.asked].id
+    }
+
+    pub fn live(&self) -> usize {
+        self.live
+    }
+
+    /// At least one when a decision is asked for.
+    pub fn idle(&self) -> usize {
+        self.idle
+    }
+
+    pub fn ids(&self) -> impl Iterator<Item = ReplicaId> {
+        self.replicas.iter().filter(|replica| !replica.ending).map(|replica| replica.id)
+    }
+
+    pub fn running(&self) -> impl Iterator<Item = Running> {
+        let of = |replica: &Replica| {
+            let id = replica.id;
+            let running = replica.out.first().filter(|_| !replica.ending);
+            running.map(|out| Running {
+                replica: id,
+                batch: out.id,
+                cost: out.cost,
+                departed: out.departed,
+                last_due: out.last_due,
+                hedged: out.hedged,
+            })
+        };
+        self.replicas.iter().filter_map(of)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Pass over `skip` heads, which keep their place, and send at most `rows` (≥ 1).
-    Dispatch { skip: usize, rows: u32 },
-    /// This many heads (≥ 1) can't make it any more: they leave as past their deadline. Then ask again.
-    Shed { tasks: usize },
-    /// Nothing yet; ask again at the next event or at this instant, which lies ahead.
+    /// Pass over `skip` heads, which keep their place, and send what follows, up to `cost` (one task always goes).
+    /// Late tasks go when none is on time.
+    Dispatch { skip: usize, cost: u64 },
+    /// This many heads (≥ 1) can't be on time, or are given up so that others are: hard ones leave, soft ones turn
+    /// late. Then ask again.
+    Shed { tasks: usize, why: Shed },
+    /// Send the same tasks to the replica asked about as well; the first answer counts.
+    Hedge { batch: BatchId },
+    /// Nothing for this replica yet; ask again at the next event or at this instant, which lies ahead.
     WaitUntil(Time),
+}
+
+/// Why a task was given up before its deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Shed {
+    /// Even alone and at once it would be late.
+    Hopeless,
+    /// Serving it would have made more others late.
+    Backlog,
+    /// Its class gives way to more valuable ones under overload.
+    Class,
 }
 
 /// A batch that came back, or was given up after `service`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Observed {
-    pub rows: u32,
+    pub replica: ReplicaId,
+    pub batch: BatchId,
+    pub cost: u64,
     pub service: Duration,
-    /// More would have gone had the bound in rows been larger, or it was met exactly.
+    /// More would have gone had the bound been larger, or it was met exactly.
     pub at_bound: bool,
+    /// It did not come back: `service` is how long it was out when it was given up.
+    pub censored: bool,
+}
+
+impl<C: Controller + ?Sized> Controller for Box<C> {
+    fn arrived(&mut self, now: Time, cost: u32, due: Time) {
+        (**self).arrived(now, cost, due);
+    }
+
+    fn decide(&mut self, now: Time, queue: &QueueView<'_>, replicas: &ReplicasView<'_>) -> Decision {
+        (**self).decide(now, queue, replicas)
+    }
+
+    fn observe(&mut self, now: Time, observed: &Observed) {
+        (**self).observe(now, observed);
+    }
+
+    fn cost_limit(&self) -> u64 {
+        (**self).cost_limit()
+    }
+
+    fn expected_service(&self, cost: u64) -> Duration {
+        (**self).expected_service(cost)
+    }
+
+    fn hedge(&mut self, now: Time, replicas: &ReplicasView<'_>) -> Option<Decision> {
+        (**self).hedge(now, replicas)
+    }
 }
 
 /// One model's batch sizes on one kind of device.
 pub trait Controller {
-    fn decide(&mut self, now: Time, queue: &QueueView, replicas: &ReplicasView) -> Decision;
+    /// A task of this cost was accepted, due then.
+    fn arrived(&mut self, now: Time, cost: u32, due: Time);
+    /// What to do with the idle replica asked about. Asked again until every idle replica has work or waits.
+    fn decide(&mut self, now: Time, queue: &QueueView<'_>, replicas: &ReplicasView<'_>) -> Decision;
     fn observe(&mut self, now: Time, observed: &Observed);
-    /// The bound in rows it holds to now, ≥ 1; groups that run again keep to it too.
-    fn rows_limit(&self) -> u32;
-}
-
-/// Additive increase, multiplicative decrease (Clipper, NSDI '17, §4.3), on the observed p99 of batch service
-/// time: a step up after each batch that met the bound while p99 is within the target; down by 10 % when it is
-/// not. Never waits, never sheds.
-///
-/// The target is half the SLO: a task that arrives just after a batch left waits for it whole, then rides in the
-/// next.
-#[derive(Debug)]
-pub struct Aimd {
-    rows_limit: u32,
-    rows_max: u32,
-    target: Duration,
-    window: Window,
-}
-
-impl Aimd {
-    pub fn new(rows_max: u32, slo: Option<Duration>) -> Aimd {
-        assert!(rows_max >= 1, "a batch holds at least one row");
-        let target = slo.map_or(TARGET_WITHOUT_SLO, |slo| slo / 2);
-        Aimd { rows_limit: 1, rows_max, target, window: Window::new() }
-    }
-
-    pub fn target(&self) -> Duration {
-        self.target
-    }
-
-    fn back_off(&mut self) {
-        self.rows_limit = (u64::from(self.rows_limit) * 9 / 10).max(1) as u32;
-        // What larger batches took says nothing about the smaller ones; keeping it would cut again and again.
-        self.window.clear();
-    }
-
-    fn step_up(&mut self) {
-        let step = self.rows_max.div_ceil(FULL_BATCHES_TO_MAX);
-        self.rows_limit = self.rows_limit.saturating_add(step).min(self.rows_max);
-    }
-}
-
-impl Controller for Aimd {
-    fn decide(&mut self, _now: Time, _queue: &QueueView, _replicas: &ReplicasView) -> Decision {
-        Decision::Dispatch { skip: 0, rows: self.rows_limit }
-    }
-
-    fn observe(&mut self, _now: Time, observed: &Observed) {
-        self.window.push(observed.service);
-        if self.window.p99() > self.target {
-            self.back_off();
-        } else if observed.at_bound {
-            self.step_up();
-        }
-    }
-
-    fn rows_limit(&self) -> u32 {
-        self.rows_limit
-    }
-}
-
-/// The latest service times, at most [`WINDOW_BATCHES`].
-#[derive(Debug)]
-struct Window {
-    samples: [Duration; WINDOW_BATCHES],
-    seen: usize,
-}
-
-impl Window {
-    fn new() -> Window {
-        Window { samples: [Duration::ZERO; WINDOW_BATCHES], seen: 0 }
-    }
-
-    fn clear(&mut self) {
-        self.seen = 0;
-    }
-
-    fn push(&mut self, service: Duration) {
-        self.samples[self.seen % WINDOW_BATCHES] = service;
-        self.seen += 1;
-    }
-
-    /// By nearest rank: the largest of up to 99 samples, the second largest of 100 to 128.
-    fn p99(&self) -> Duration {
-        let samples = &self.samples[..self.seen.min(WINDOW_BATCHES)];
-        let (mut largest, mut second) = (Duration::ZERO, Duration::ZERO);
-        for &sample in samples {
-            second = second.max(sample.min(largest));
-            largest = largest.max(sample);
-        }
-        if samples.len() < 100 { largest } else { second }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SLO: Duration = Duration::from_millis(20);
-
-    fn full(rows: u32, service_ms: u64) -> Observed {
-        Observed { rows, service: Duration::from_millis(service_ms), at_bound: true }
-    }
-
-    fn grown_to_max(rows_max: u32) -> Aimd {
-        let mut aimd = Aimd::new(rows_max, Some(SLO));
-        (0..FULL_BATCHES_TO_MAX).for_each(|_| aimd.observe(Time::ZERO, &full(1, 1)));
-        assert_eq!(aimd.rows_limit(), rows_max);
-        aimd
-    }
-
-    #[test]
-    fn grows_while_under_the_target_and_stops_at_the_models_maximum() {
-        let mut aimd = Aimd::new(64, Some(SLO));
-        assert_eq!(aimd.target(), SLO / 2);
-        aimd.observe(Time::ZERO, &full(1, 10));
-        assert_eq!(aimd.rows_limit(), 2);
-        grown_to_max(64);
-        grown_to_max(4096);
-    }
-
-    #[test]
-    fn backs_off_by_ten_percent_over_the_target() {
-        let mut aimd = grown_to_max(100);
-        aimd.observe(Time::ZERO, &full(100, 11));
-        assert_eq!(aimd.rows_limit(), 90);
-        aimd.observe(Time::ZERO, &full(90, 11));
-        assert_eq!(aimd.rows_limit(), 81);
-    }
-
-    #[test]
-    fn one_slow_batch_costs_one_back_off() {
-        let mut aimd = grown_to_max(100);
-        aimd.observe(Time::ZERO, &full(100, 11));
-        aimd.observe(Time::ZERO, &full(90, 9));
-        assert_eq!(aimd.rows_limit(), 92, "a step up: the slow batch is forgotten");
-    }
-
-    #[test]
-    fn one_slow_batch_in_a_hundred_is_within_the_p99() {
-        let mut aimd = grown_to_max(64);
-        (0..100).for_each(|_| aimd.observe(Time::ZERO, &full(64, 5)));
-        aimd.observe(Time::ZERO, &full(64, 500));
-        assert_eq!(aimd.rows_limit(), 64);
-        aimd.observe(Time::ZERO, &full(64, 500));
-        assert_eq!(aimd.rows_limit(), 57);
-    }
-
-    #[test]
-    fn a_batch_below_the_bound_is_no_reason_to_grow() {
-        let mut aimd = Aimd::new(64, Some(SLO));
-        let small = Observed { at_bound: false, ..full(1, 1) };
-        (0..1000).for_each(|_| aimd.observe(Time::ZERO, &small));
-        assert_eq!(aimd.rows_limit(), 1);
-    }
-
-    #[test]
-    fn never_goes_below_one_row() {
-        let mut aimd = Aimd::new(64, Some(SLO));
-        (0..100).for_each(|_| aimd.observe(Time::ZERO, &full(1, 1000)));
-        assert_eq!(aimd.rows_limit(), 1);
-    }
-
-    #[test]
-    fn without_an_slo_batches_are_sized_to_a_hundred_milliseconds() {
-        assert_eq!(Aimd::new(8, None).target(), Duration::from_millis(100));
+    /// The bound in cost it holds to now, ≥ 1; groups that run again keep to it too.
+    fn cost_limit(&self) -> u64;
+    /// What a batch of `cost` is expected to take; zero while nothing is known.
+    fn expected_service(&self, cost: u64) -> Duration;
+    /// Asked also when nothing waits and a replica is idle: whether to send a copy of something that runs.
+    fn hedge(&mut self, _now: Time, _replicas: &ReplicasView<'_>) -> Option<Decision> {
+        None
     }
 }

@@ -6,11 +6,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::batch_size::{Aimd, Controller, Decision, Observed, QueueView, ReplicasView};
+use super::batch_size::{Controller, Decision, Observed, Shed};
 use super::deadline_queue::{BatchBounds, DeadlineQueue, Stop};
-use super::latency_profile::LatencyProfile;
 use super::replicas::{Outgoing, Replicas};
 use super::reruns::{FailureHistory, Reruns};
+use super::slo::{SloConfig, SloController};
 use super::task_table::{Place, Task, TaskTable, Waiting};
 use super::{BatcherConfig, Effect, Leave, Outcome, Refusal, TaskView};
 use crate::clock::Time;
@@ -26,12 +26,11 @@ const RETRY_AFTER_UNKNOWN: Duration = Duration::from_secs(1);
 const RETRY_AFTER_MIN: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
-pub struct Batcher<C = Aimd> {
+pub struct Batcher<C = SloController> {
     config: BatcherConfig,
     /// The latest instant any event told; never runs backwards.
     now: Time,
     controller: C,
-    profile: LatencyProfile,
     failures: FailureHistory,
     tasks: TaskTable,
     queue: DeadlineQueue,
@@ -39,15 +38,16 @@ pub struct Batcher<C = Aimd> {
     replicas: Replicas,
     effects: VecDeque<Effect>,
     batches_sent: u64,
+    hedged_batches: u64,
     /// The controller asked to be asked again.
     wait_until: Option<Time>,
     /// The batch being formed; reused.
     forming: Vec<Waiting>,
 }
 
-impl Batcher<Aimd> {
-    pub fn new(config: BatcherConfig) -> Batcher<Aimd> {
-        let controller = Aimd::new(config.batch_rows_max, config.slo);
+impl Batcher<SloController> {
+    pub fn new(config: BatcherConfig) -> Batcher<SloController> {
+        let controller = SloController::new(SloConfig::new(config.slo, u64::from(config.batch_rows_max)));
         Batcher::with_controller(config, controller)
     }
 }
@@ -65,13 +65,13 @@ impl<C: Controller> Batcher<C> {
             config,
             now: Time::ZERO,
             controller,
-            profile: LatencyProfile::default(),
             tasks: TaskTable::default(),
             queue: DeadlineQueue::new(),
             reruns: Reruns::default(),
             replicas: Replicas::default(),
             effects: VecDeque::new(),
             batches_sent: 0,
+            hedged_batches: 0,
             wait_until: None,
             forming: Vec::new(),
         }
@@ -93,9 +93,22 @@ impl<C: Controller> Batcher<C> {
         self.replicas.batches().count()
     }
 
-    /// The controller's bound in rows.
-    pub fn batch_rows_limit(&self) -> u32 {
-        self.controller.rows_limit().clamp(1, self.config.batch_rows_max)
+    /// The controller's bound in cost.
+    pub fn batch_cost_limit(&self) -> u64 {
+        self.controller.cost_limit().max(1)
+    }
+
+    pub fn controller(&self) -> &C {
+        &self.controller
+    }
+
+    pub fn controller_mut(&mut self) -> &mut C {
+        &mut self.controller
+    }
+
+    /// Copies sent of batches that were overdue.
+    pub fn hedged_batches(&self) -> u64 {
+        self.hedged_batches
     }
 
     /// Replicas that may be sent something, now or once they are idle.
@@ -105,13 +118,13 @@ impl<C: Controller> Batcher<C> {
 
     /// How long what waits and what runs is expected to take. At least a second when that is unknown.
     pub fn predicted_drain(&self) -> Duration {
-        let limit = self.batch_rows_limit();
-        let service = self.profile.expected_service(limit);
+        let limit = self.batch_cost_limit();
+        let service = self.controller.expected_service(limit);
         let live = self.replicas.live() as u64;
         if live == 0 || service.is_zero() {
             return RETRY_AFTER_UNKNOWN;
         }
-        let batches = (self.queue.rows() + self.reruns.rows()).div_ceil(u64::from(limit));
+        let batches = (self.queue.cost() + self.reruns.cost()).div_ceil(limit);
         // One more for what is running.
         let rounds = batches.div_ceil(live) + 1;
         service.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX))
@@ -137,9 +150,11 @@ impl<C: Controller> Batcher<C> {
             return Err(Refusal::QueueFull { retry_after });
         }
         let waiting = Waiting::new(&task);
-        let entry = Task { waiting, place: Place::Queued, suspect: false };
+        let entry = Task { waiting, place: Place::Queued, copies: 0, suspect: false };
         assert!(self.tasks.insert(task.id, entry).is_none(), "a task's id is used once");
         self.queue.insert(waiting);
+        self.controller.arrived(self.now, task.cost, task.due);
+        self.begin_round();
         Ok(())
     }
 
@@ -148,9 +163,8 @@ impl<C: Controller> Batcher<C> {
         self.advance(now);
         let Some(entry) = self.tasks.get(&task) else { return };
         if entry.place == Place::InFlight {
-            let mut batches = self.replicas.batches_mut();
             let has_task = |batch: &&mut Outgoing| batch.members.iter().any(|m| m.task == task);
-            if let Some(batch) = batches.find(has_task) {
+            for batch in self.replicas.batches_mut().filter(has_task) {
                 batch.rows_uncertain = true;
             }
         }
@@ -188,10 +202,6 @@ impl<C: Controller> Batcher<C> {
     /// Does what is due. Early and late calls are harmless.
     pub fn handle_timeout(&mut self, now: Time) {
         self.advance(now);
-        if !self.queue.is_empty() {
-            // Tasks that turn late are taken together, so that a backlog does not ask for a wake-up each.
-            self.queue.set_late_aside(self.predicted_finish());
-        }
     }
 
     /// When [`Self::handle_timeout`] next has something to do, once all effects are taken.
@@ -208,11 +218,9 @@ impl<C: Controller> Batcher<C> {
         if self.effects.is_empty() {
             self.expire();
         }
-        if self.effects.is_empty() {
-            self.wait_until = None;
-            if let Some(replica) = self.replicas.first_idle() {
-                self.send_next(replica);
-            }
+        while self.effects.is_empty() {
+            let Some(asked) = self.replicas.next_to_ask() else { break };
+            self.ask(asked);
         }
         self.effects.pop_front()
     }
@@ -225,7 +233,9 @@ impl<C: Controller> Batcher<C> {
         assert_eq!(in_place(Place::Rerun), self.reruns.tasks());
         let is_out = |id: &TaskId| self.tasks.get(id).is_some_and(|t| t.place == Place::InFlight);
         let members = self.replicas.batches().flat_map(|batch| &batch.members);
-        assert_eq!(members.filter(|m| is_out(&m.task)).count(), in_place(Place::InFlight));
+        let copies: usize = self.tasks.values().map(|task| usize::from(task.copies)).sum();
+        assert_eq!(members.filter(|m| is_out(&m.task)).count(), copies);
+        assert!(self.tasks.values().all(|t| (t.copies > 0) == (t.place == Place::InFlight)));
         let is_rerun = |id: &TaskId| self.tasks.get(id).is_some_and(|t| t.place == Place::Rerun);
         assert_eq!(self.reruns.ids().filter(is_rerun).count(), self.reruns.tasks());
         for task in self.tasks.values() {
@@ -244,8 +254,9 @@ impl<C: Controller> Batcher<C> {
     /// What holds once every effect is taken.
     fn check_at_rest(&self) {
         self.queue.check_invariants(self.now);
-        let may_wait = self.replicas.idle() == 0 || self.queued() == 0 || self.wait_until.is_some();
-        assert!(may_wait, "no replica idles while a task waits");
+        let may_wait = self.replicas.idle() == 0 || self.queued() == 0;
+        let asks_again = self.wait_until.is_some_and(|at| at > self.now);
+        assert!(may_wait || asks_again, "no replica idles while a task waits, unless it is asked again");
     }
 
     // ---- time ----
@@ -253,6 +264,13 @@ impl<C: Controller> Batcher<C> {
     fn advance(&mut self, now: Time) {
         self.now = self.now.max(now);
         self.expire();
+        self.begin_round();
+    }
+
+    /// Something happened: every idle replica is asked about anew.
+    fn begin_round(&mut self) {
+        self.replicas.ask_all_again();
+        self.wait_until = None;
     }
 
     fn next_expiry(&self) -> Time {
@@ -272,10 +290,10 @@ impl<C: Controller> Batcher<C> {
         self.expire_reruns();
         self.expire_in_flight();
         while let Some(overrun) = self.replicas.overrun(self.now) {
-            // It took at least this long. The profile does not learn it: one hang is no expectation.
-            let (rows, service, at_bound) = (overrun.rows, overrun.service, overrun.at_bound);
-            self.controller.observe(self.now, &Observed { rows, service, at_bound });
             let (replica, batch) = (overrun.replica, overrun.batch);
+            let (cost, service, at_bound) = (overrun.cost, overrun.service, overrun.at_bound);
+            let observed = Observed { replica, batch, cost, service, at_bound, censored: true };
+            self.controller.observe(self.now, &observed);
             self.effects.push_back(Effect::Kill { replica, batch });
         }
     }
@@ -311,6 +329,7 @@ impl<C: Controller> Batcher<C> {
                 }
             }
         }
+        self.replicas.renew_next_timeout();
         expired.into_iter().for_each(|id| self.leave(id, Leave::DeadlinePassed));
     }
 
@@ -329,61 +348,76 @@ impl<C: Controller> Batcher<C> {
 
     // ---- sending ----
 
-    fn send_next(&mut self, replica: ReplicaId) {
+    /// Finds something to do for an idle replica, or tells it to wait.
+    fn ask(&mut self, asked: usize) {
+        let replica = self.replicas.id_at(asked);
         if self.reruns.tasks() > 0 {
-            self.send_group(replica);
-        } else if !self.queue.is_empty() {
-            self.queue.set_late_aside(self.predicted_finish());
-            self.decide(replica);
+            return self.send_group(replica);
         }
-    }
-
-    fn decide(&mut self, replica: ReplicaId) {
-        let late_tasks = self.queue.late_len();
-        let queue = QueueView {
-            on_time_tasks: self.queue.len() - late_tasks,
-            late_tasks,
-            rows: self.queue.rows(),
-            head_due: self.queue.head_due(),
+        let replicas = self.replicas.view(asked);
+        let decision = if self.queue.is_empty() {
+            self.controller.hedge(self.now, &replicas)
+        } else {
+            Some(self.controller.decide(self.now, &self.queue.view(), &replicas))
         };
-        let replicas = ReplicasView { live: self.replicas.live(), idle: self.replicas.idle() };
-        match self.controller.decide(self.now, &queue, &replicas) {
-            Decision::Dispatch { skip, rows } => self.send_queued(replica, skip, rows),
-            Decision::Shed { tasks } => self.shed(tasks),
-            Decision::WaitUntil(at) => {
+        match decision {
+            Some(Decision::Dispatch { skip, cost }) => self.send_queued(replica, skip, cost),
+            Some(Decision::Shed { tasks, why }) => self.give_up(tasks, why),
+            Some(Decision::Hedge { batch }) => self.send_copy(replica, batch),
+            Some(Decision::WaitUntil(at)) => {
                 assert!(at > self.now, "a controller waits for an instant that lies ahead");
-                self.wait_until = Some(at);
+                self.wait_until = Some(self.wait_until.map_or(at, |other| other.min(at)));
+                self.replicas.told_to_wait(asked);
             }
+            None => self.replicas.told_to_wait(asked),
         }
     }
 
-    fn shed(&mut self, tasks: usize) {
+    fn give_up(&mut self, tasks: usize, why: Shed) {
         assert!(tasks >= 1, "a controller that sheds sheds something");
-        for _ in 0..tasks {
-            let Some(task) = self.queue.pop_head() else { break };
+        for _ in 0..tasks.min(self.queue.len() - self.queue.late_len()) {
+            let Some(task) = self.queue.give_up_head() else { continue };
             self.tasks.remove(&task.id);
-            self.effects.push_back(Effect::Leave { task: task.id, why: Leave::DeadlinePassed });
+            self.effects.push_back(Effect::Leave { task: task.id, why: Leave::Shed(why) });
         }
     }
 
-    fn send_queued(&mut self, replica: ReplicaId, skip: usize, rows: u32) {
-        let rows = rows.clamp(1, self.config.batch_rows_max);
-        let bounds = BatchBounds { skip, rows, bytes: self.config.batch_bytes_max };
+    fn send_queued(&mut self, replica: ReplicaId, skip: usize, cost: u64) {
+        let (rows, bytes) = (self.config.batch_rows_max, self.config.batch_bytes_max);
+        let bounds = BatchBounds { skip, rows, cost: cost.max(1), bytes };
         let mut forming = std::mem::take(&mut self.forming);
         let stop = self.queue.take_batch(&bounds, &mut forming);
-        self.send(replica, &forming, stop == Stop::Rows);
+        self.send(replica, &forming, stop == Stop::Cost);
+        self.forming = forming;
+    }
+
+    /// Sends what a batch in flight holds to one more replica: whichever answers first counts.
+    fn send_copy(&mut self, replica: ReplicaId, batch: BatchId) {
+        let original = self.replicas.batch_mut(batch).expect("a controller copies a batch that it was shown");
+        assert!(!original.hedged, "a batch is copied once");
+        original.hedged = true;
+        let members = original.members.iter().filter_map(|member| self.tasks.get(&member.task));
+        let mut forming = std::mem::take(&mut self.forming);
+        forming.clear();
+        forming.extend(members.map(|task| task.waiting));
+        if !forming.is_empty() {
+            self.send(replica, &forming, false);
+            let copy = BatchId(self.batches_sent);
+            self.replicas.batch_mut(copy).expect("it was just sent").hedged = true;
+            self.hedged_batches += 1;
+        }
         self.forming = forming;
     }
 
     /// Sends the first group that runs again, or as much of it as today's bounds allow.
     fn send_group(&mut self, replica: ReplicaId) {
-        let rows_limit = self.batch_rows_limit();
+        let cost_limit = self.batch_cost_limit();
         let mut forming = std::mem::take(&mut self.forming);
         forming.clear();
         while forming.is_empty() {
             let Some(mut group) = self.reruns.pop_group() else { break };
             group.retain(|id| self.tasks.contains_key(id));
-            let fits = self.prefix_that_fits(&group, rows_limit);
+            let fits = self.prefix_that_fits(&group, cost_limit);
             let rest = group.split_off(fits);
             forming.extend(group.iter().filter_map(|id| self.tasks.get(id)).map(|t| t.waiting));
             self.reruns.put_back(rest);
@@ -395,11 +429,11 @@ impl<C: Controller> Batcher<C> {
 
     /// How many leading tasks of a group make one batch; at least one of a group that has any. Their bytes
     /// fitted once, together.
-    fn prefix_that_fits(&self, group: &[TaskId], rows_limit: u32) -> usize {
-        let mut rows = 0;
+    fn prefix_that_fits(&self, group: &[TaskId], cost_limit: u64) -> usize {
+        let mut cost = 0;
         let fits = group.iter().take_while(|id| {
-            rows += self.tasks.get(id).map_or(0, |task| task.waiting.rows);
-            rows <= rows_limit
+            cost += self.tasks.get(id).map_or(0, |task| u64::from(task.waiting.cost));
+            cost <= cost_limit
         });
         fits.count().max(1).min(group.len())
     }
@@ -409,8 +443,9 @@ impl<C: Controller> Batcher<C> {
         let mut expires = Time::NEVER;
         for task in tasks {
             expires = expires.min(task.late_limit);
-            let entry = self.tasks.get_mut(&task.id);
-            entry.expect("what waits has not left").place = Place::InFlight;
+            let entry = self.tasks.get_mut(&task.id).expect("what waits has not left");
+            entry.place = Place::InFlight;
+            entry.copies += 1;
         }
         assert!(expires > self.now, "nothing past its late limit is sent");
         self.batches_sent += 1;
@@ -418,10 +453,14 @@ impl<C: Controller> Batcher<C> {
         let members = self.replicas.members_of(tasks);
         let out = Outgoing {
             id: batch,
+            replica,
             members,
             rows,
+            cost: tasks.iter().map(|task| u64::from(task.cost)).sum(),
             at_bound,
+            hedged: false,
             departed: self.now,
+            last_due: tasks.iter().map(|task| task.due).max().unwrap_or(self.now),
             expires,
             times_out: self.now.after(self.config.batch_timeout),
             overran: false,
@@ -451,13 +490,7 @@ impl<C: Controller> Batcher<C> {
             && self.queued_bytes().saturating_add(bytes) <= self.config.queue_bytes_max
     }
 
-    /// When a batch of what waits would end if it left now.
-    fn predicted_finish(&self) -> Time {
-        let waiting = u32::try_from(self.queue.rows()).unwrap_or(u32::MAX);
-        self.finish_of(waiting.min(self.batch_rows_limit()))
-    }
-
-    fn finish_of(&self, rows: u32) -> Time {
-        self.now.after(self.profile.expected_service(rows))
+    fn finish_of(&self, cost: u32) -> Time {
+        self.now.after(self.controller.expected_service(u64::from(cost)))
     }
 }

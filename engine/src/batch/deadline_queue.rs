@@ -1,29 +1,30 @@
-//! What waits for its first batch: on-time tasks by due time, late ones by late limit, bounded in tasks and bytes.
+//! What waits for its first batch: on-time tasks by due time, late ones by late limit.
 //!
 //! Ties are broken by task id, which grows with arrival. Looking for tasks of one shape is bounded; beyond that a
 //! batch leaves smaller than it might.
 
-use std::collections::BTreeMap;
-
+use super::batch_size::QueueView;
+use super::edf_list::{EdfList, Key};
 use super::task_table::Waiting;
 use crate::clock::Time;
-use crate::ids::{ShapeKey, TaskId};
+use crate::ids::ShapeKey;
 
 /// Entries looked at to fill one batch once another shape got in between. Four full batches of the usual 64 rows;
 /// at some 10 ns an entry the search stays below the cost of sending a batch.
 const LOOK_AHEAD_TASKS_MAX: usize = 256;
 
-/// Entries looked at for soft tasks that turned late behind hard ones, per decision. What is missed is found
-/// at its due time at the latest.
-const LATE_SCAN_TASKS_MAX: usize = 256;
+fn by_due(task: &Waiting) -> Key {
+    (task.due, task.id)
+}
 
-type Key = (Time, TaskId);
+fn by_late_limit(task: &Waiting) -> Key {
+    (task.late_limit, task.id)
+}
 
 #[derive(Debug)]
 pub(super) struct DeadlineQueue {
-    on_time: BTreeMap<Key, Waiting>,
-    late: BTreeMap<Key, Waiting>,
-    rows: u64,
+    on_time: EdfList,
+    late: EdfList,
     bytes: u64,
     /// Reused by searches.
     keys: Vec<Key>,
@@ -35,6 +36,7 @@ pub(super) struct BatchBounds {
     /// Leading tasks passed over; they keep their place.
     pub(super) skip: usize,
     pub(super) rows: u32,
+    pub(super) cost: u64,
     pub(super) bytes: u64,
 }
 
@@ -43,17 +45,16 @@ pub(super) struct BatchBounds {
 pub(super) enum Stop {
     /// Nothing else could join.
     Exhausted,
-    /// The bound in rows cut it short or was met exactly.
-    Rows,
+    /// The bound in cost or rows cut it short or was met exactly.
+    Cost,
     Bytes,
 }
 
 impl DeadlineQueue {
     pub(super) fn new() -> DeadlineQueue {
         DeadlineQueue {
-            on_time: BTreeMap::new(),
-            late: BTreeMap::new(),
-            rows: 0,
+            on_time: EdfList::new(by_due),
+            late: EdfList::new(by_late_limit),
             bytes: 0,
             keys: Vec::new(),
         }
@@ -71,110 +72,84 @@ impl DeadlineQueue {
         self.late.len()
     }
 
-    pub(super) fn rows(&self) -> u64 {
-        self.rows
+    pub(super) fn cost(&self) -> u64 {
+        self.on_time.cost() + self.late.cost()
+    }
+
+    pub(super) fn view(&self) -> QueueView<'_> {
+        QueueView { on_time: &self.on_time, late: &self.late }
     }
 
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Due time of the earliest on-time task.
-    pub(super) fn head_due(&self) -> Option<Time> {
-        self.on_time.first_key_value().map(|(key, _)| key.0)
-    }
-
     /// When [`Self::pop_expired`] next has something to do.
     pub(super) fn next_expiry(&self) -> Time {
-        let on_time = self.head_due().unwrap_or(Time::NEVER);
-        let late = self.late.first_key_value().map_or(Time::NEVER, |(key, _)| key.0);
-        on_time.min(late)
+        self.on_time.first_time().min(self.late.first_time())
     }
 
     pub(super) fn insert(&mut self, task: Waiting) {
-        self.rows += u64::from(task.rows);
         self.bytes += task.bytes;
-        let before = self.on_time.insert((task.due, task.id), task);
-        assert!(before.is_none(), "a task is queued once");
+        self.on_time.insert(task);
     }
 
     pub(super) fn remove(&mut self, task: &Waiting) {
         let found = self
             .on_time
-            .remove(&(task.due, task.id))
-            .or_else(|| self.late.remove(&(task.late_limit, task.id)));
+            .remove(by_due(task))
+            .or_else(|| self.late.remove(by_late_limit(task)));
         assert!(found.is_some(), "a queued task is in one of the two queues");
-        self.forget(task);
+        self.bytes -= task.bytes;
     }
 
     /// Takes out one task past its late limit. Soft ones past their due time turn late on the way.
     pub(super) fn pop_expired(&mut self, now: Time) -> Option<Waiting> {
-        while let Some(entry) = self.on_time.first_entry() {
-            if entry.key().0 > now {
-                break;
-            }
-            let task = entry.remove();
+        while self.on_time.first_time() <= now {
+            let task = self.on_time.pop_first()?;
             if task.late_limit <= now {
-                self.forget(&task);
+                self.bytes -= task.bytes;
                 return Some(task);
             }
-            self.late.insert((task.late_limit, task.id), task);
+            self.late.insert(task);
         }
-        let entry = self.late.first_entry().filter(|entry| entry.key().0 <= now)?;
-        let task = entry.remove();
-        self.forget(&task);
+        if self.late.first_time() > now {
+            return None;
+        }
+        let task = self.late.pop_first()?;
+        self.bytes -= task.bytes;
         Some(task)
     }
 
-    /// Moves soft tasks due before `finish` to the late queue: a batch that left now would end at `finish`.
-    pub(super) fn set_late_aside(&mut self, finish: Time) {
-        if self.head_due().is_none_or(|due| due >= finish) {
-            return;
+    /// Takes the earliest on-time task out if it is hard; turns it late if it is soft.
+    pub(super) fn give_up_head(&mut self) -> Option<Waiting> {
+        let task = self.on_time.pop_first()?;
+        if !task.is_hard() {
+            self.late.insert(task);
+            return None;
         }
-        self.keys.clear();
-        let before_finish = self.on_time.range(..(finish, TaskId(0))).take(LATE_SCAN_TASKS_MAX);
-        self.keys.extend(before_finish.filter(|(_, task)| !task.is_hard()).map(|(&key, _)| key));
-        for key in &self.keys {
-            if let Some(task) = self.on_time.remove(key) {
-                self.late.insert((task.late_limit, task.id), task);
-            }
-        }
-    }
-
-    /// Takes the first task, in order of service.
-    pub(super) fn pop_head(&mut self) -> Option<Waiting> {
-        let (_, task) = self.on_time.pop_first().or_else(|| self.late.pop_first())?;
-        self.forget(&task);
+        self.bytes -= task.bytes;
         Some(task)
     }
 
     /// Takes a batch: the first task and those of its shape that follow and fit.
     pub(super) fn take_batch(&mut self, bounds: &BatchBounds, into: &mut Vec<Waiting>) -> Stop {
         into.clear();
-        let mut room = Room { shape: None, rows: bounds.rows, bytes: bounds.bytes };
+        let mut room = Room { shape: None, rows: bounds.rows, cost: bounds.cost, bytes: bounds.bytes };
         let queue = if self.on_time.is_empty() { &mut self.late } else { &mut self.on_time };
         let skip = bounds.skip.min(queue.len().saturating_sub(1));
         let stop = take(queue, skip, &mut room, into, &mut self.keys);
-        for task in into.iter() {
-            self.rows -= u64::from(task.rows);
-            self.bytes -= task.bytes;
-        }
+        self.bytes -= into.iter().map(|task| task.bytes).sum::<u64>();
         stop
     }
 
     pub(super) fn check_invariants(&self, now: Time) {
-        let all = || self.on_time.values().chain(self.late.values());
-        assert_eq!(self.rows, all().map(|task| u64::from(task.rows)).sum::<u64>());
-        assert_eq!(self.bytes, all().map(|task| task.bytes).sum::<u64>());
-        assert!(self.on_time.iter().all(|(key, task)| *key == (task.due, task.id)));
-        assert!(self.late.iter().all(|(key, task)| *key == (task.late_limit, task.id)));
-        assert!(self.late.values().all(|task| !task.is_hard()), "a hard task is never late");
+        self.on_time.check_invariants();
+        self.late.check_invariants();
+        let all = self.on_time.iter().chain(self.late.iter());
+        assert_eq!(self.bytes, all.map(|task| task.bytes).sum::<u64>());
+        assert!(self.late.iter().all(|task| !task.is_hard()), "a hard task is never late");
         assert!(self.next_expiry() > now, "what expired has left");
-    }
-
-    fn forget(&mut self, task: &Waiting) {
-        self.rows -= u64::from(task.rows);
-        self.bytes -= task.bytes;
     }
 }
 
@@ -182,6 +157,7 @@ impl DeadlineQueue {
 struct Room {
     shape: Option<ShapeKey>,
     rows: u32,
+    cost: u64,
     bytes: u64,
 }
 
@@ -194,12 +170,12 @@ enum Fit {
 impl Room {
     fn fit(&self, task: &Waiting) -> Fit {
         let Some(shape) = self.shape else { return Fit::Joins };
-        if self.rows == 0 {
-            Fit::Stops(Stop::Rows)
+        if self.is_full() {
+            Fit::Stops(Stop::Cost)
         } else if task.shape != shape {
             Fit::OtherShape
-        } else if task.rows > self.rows {
-            Fit::Stops(Stop::Rows)
+        } else if task.rows > self.rows || u64::from(task.cost) > self.cost {
+            Fit::Stops(Stop::Cost)
         } else if task.bytes > self.bytes {
             Fit::Stops(Stop::Bytes)
         } else {
@@ -210,17 +186,22 @@ impl Room {
     fn join(&mut self, task: &Waiting) {
         self.shape = Some(task.shape);
         self.rows = self.rows.saturating_sub(task.rows);
+        self.cost = self.cost.saturating_sub(u64::from(task.cost));
         self.bytes = self.bytes.saturating_sub(task.bytes);
     }
 
     fn exhausted(&self) -> Stop {
-        if self.rows == 0 { Stop::Rows } else { Stop::Exhausted }
+        if self.is_full() { Stop::Cost } else { Stop::Exhausted }
+    }
+
+    fn is_full(&self) -> bool {
+        self.rows == 0 || self.cost == 0
     }
 }
 
 /// Moves what fits from `queue` into the batch; one pass from the front while the shape stays the same.
 fn take(
-    queue: &mut BTreeMap<Key, Waiting>,
+    queue: &mut EdfList,
     skip: usize,
     room: &mut Room,
     into: &mut Vec<Waiting>,
@@ -229,10 +210,10 @@ fn take(
     if skip > 0 {
         return take_scattered(queue, skip, room, into, keys);
     }
-    while let Some(entry) = queue.first_entry() {
-        match room.fit(entry.get()) {
+    while let Some(&task) = queue.first() {
+        match room.fit(&task) {
             Fit::Joins => {
-                let task = entry.remove();
+                queue.pop_first();
                 room.join(&task);
                 into.push(task);
             }
@@ -245,7 +226,7 @@ fn take(
 
 /// As [`take`], passing over the first `skip` tasks and, within bounds, over other shapes.
 fn take_scattered(
-    queue: &mut BTreeMap<Key, Waiting>,
+    queue: &mut EdfList,
     skip: usize,
     room: &mut Room,
     into: &mut Vec<Waiting>,
@@ -253,11 +234,11 @@ fn take_scattered(
 ) -> Stop {
     keys.clear();
     let mut stop = None;
-    for (&key, task) in queue.iter().skip(skip).take(LOOK_AHEAD_TASKS_MAX) {
+    for task in queue.iter_from(skip).take(LOOK_AHEAD_TASKS_MAX) {
         match room.fit(task) {
             Fit::Joins => {
                 room.join(task);
-                keys.push(key);
+                keys.push(queue.key(task));
             }
             Fit::OtherShape => {}
             Fit::Stops(why) => {
@@ -266,7 +247,7 @@ fn take_scattered(
             }
         }
     }
-    into.extend(keys.iter().filter_map(|key| queue.remove(key)));
+    into.extend(keys.iter().filter_map(|&key| queue.remove(key)));
     stop.unwrap_or_else(|| room.exhausted())
 }
 
@@ -278,6 +259,8 @@ mod tests {
         Waiting {
             id: TaskId(id),
             rows: 1,
+            cost: 1,
+            class: 0,
             bytes: 10,
             shape: ShapeKey(shape),
             due: Time::from_nanos(due),
@@ -286,7 +269,7 @@ mod tests {
     }
 
     fn bounds(rows: u32) -> BatchBounds {
-        BatchBounds { skip: 0, rows, bytes: 1000 }
+        BatchBounds { skip: 0, rows, cost: u64::MAX, bytes: 1000 }
     }
 
     fn ids(tasks: &[Waiting]) -> Vec<u64> {
@@ -300,7 +283,7 @@ mod tests {
             queue.insert(task(id, due, due, 0));
         }
         let mut batch = Vec::new();
-        assert_eq!(queue.take_batch(&bounds(3), &mut batch), Stop::Rows);
+        assert_eq!(queue.take_batch(&bounds(3), &mut batch), Stop::Cost);
         assert_eq!(ids(&batch), [2, 4, 3]);
         queue.check_invariants(Time::ZERO);
     }
@@ -336,7 +319,7 @@ mod tests {
         let mut queue = DeadlineQueue::new();
         queue.insert(task(1, 5, 100, 0));
         queue.insert(task(2, 10, 100, 0));
-        queue.set_late_aside(Time::from_nanos(6));
+        assert_eq!(queue.give_up_head(), None, "soft");
         assert_eq!(queue.late_len(), 1);
         let mut batch = Vec::new();
         queue.take_batch(&bounds(8), &mut batch);
@@ -364,7 +347,7 @@ mod tests {
         let mut batch = Vec::new();
         queue.take_batch(&BatchBounds { skip: 2, ..bounds(8) }, &mut batch);
         assert_eq!(ids(&batch), [2, 3]);
-        assert_eq!(queue.pop_head().map(|task| task.id), Some(TaskId(0)));
+        assert_eq!(queue.view().due(0), Some(Time::from_nanos(10)));
     }
 
     #[test]

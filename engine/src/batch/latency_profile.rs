@@ -1,93 +1,332 @@
-//! What batches took lately, by size: the expected service time of the next one.
+//! What batches of one model take on one kind of device: a centre curve over cost, and how far from it they fall.
 //!
-//! A centre, not a tail: it says what is likely, for ordering and for predictions to callers. The tail belongs to
-//! the controller. Sizes share a bucket per octave; each bucket remembers a bounded number of the latest batches,
-//! and its estimate is their median, so that one outlier moves nothing.
+//! A tail per batch size can't be learned: there are never enough batches of each size. So the centre `g(cost)` is
+//! learned per size ([`curve`]) and the spread once for all of them, as quantiles of the ratio
+//! `actual / g(cost)` ([`residuals`]). A batch of cost `c` is then expected to take `g(c) · r_u` with probability `u`.
+//!
+//! * **Outliers.** Once warm, a batch moves the centre by at most 30 %; its size lives in the residuals.
+//! * **Regimes.** A cumulative sum of the log ratio (Page 1954), of which one batch contributes at most
+//!   [`STEP_UP_MAX`], notices a model that became slower or faster: every bucket is then scaled by the median ratio of
+//!   the run that told, and the run's ratios are taken out of the residuals again.
+//! * **Censored batches** (killed, or not back yet) count as at least the 99th percentile: forgetting them would
+//!   leave only those that were fast enough to be seen.
+//!
+//! Durations here are nanoseconds as `f64`: a profile multiplies and divides.
 
 use std::time::Duration;
 
-/// One bucket per octave of rows; `max_batch` is at most 65536 = 2^16.
-const BUCKETS: usize = 17;
+mod curve;
+mod residuals;
 
-/// Latest batches remembered per bucket. Few, so that a model that became slower is believed after eight batches.
-const SAMPLES_PER_BUCKET_MAX: usize = 16;
+pub use curve::{Bucket, Curve};
+pub use residuals::{LEVELS, Level, Residuals};
 
-#[derive(Debug, Default)]
-pub struct LatencyProfile {
-    buckets: [Bucket; BUCKETS],
+/// Batches before a ratio means anything.
+const WARM_BATCHES: u32 = 4;
+
+/// Most that one batch adds to the evidence for a slower regime. Two times slower is noticed with the fourth batch,
+/// whatever its noise; one batch four times slower is forgotten after three ordinary ones.
+const STEP_UP_MAX: f64 = 0.35;
+/// As above for a faster regime, believed more slowly: the first fast batches may be luck.
+const STEP_DOWN_MAX: f64 = 0.28;
+/// Taken off the evidence with each batch: a centre wrong by less is left to the buckets' own memory.
+const DRIFT: f64 = 0.1;
+/// Evidence that makes a regime.
+const THRESHOLD: f64 = 0.9;
+
+/// Ratios of the run at hand that are remembered for its median.
+const RUN_MAX: usize = 16;
+
+/// The centre moves by at most this share with one batch, once warm.
+const CENTRE_STEP_MAX: f64 = 0.3;
+
+/// Ratios outside are clamped: a batch a thousand times slower says no more than one sixteen times slower.
+const RATIO_MIN: f64 = 1.0 / 16.0;
+const RATIO_MAX: f64 = 16.0;
+
+pub fn nanos(span: Duration) -> f64 {
+    span.as_nanos() as f64
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Bucket {
-    samples: [Duration; SAMPLES_PER_BUCKET_MAX],
-    seen: usize,
-    median: Duration,
+pub fn duration(nanos: f64) -> Duration {
+    Duration::from_nanos(nanos.max(0.0) as u64)
+}
+
+/// What [`LatencyProfile::observe`] noticed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Noticed {
+    Nothing,
+    /// Everything now takes this many times as long as it did.
+    Regime(f64),
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct LatencyProfile {
+    curve: Curve,
+    residuals: Residuals,
+    batches: u32,
+    slower: Run,
+    faster: Run,
+    regimes: u64,
 }
 
 impl LatencyProfile {
-    pub fn observe(&mut self, rows: u32, service: Duration) {
-        self.buckets[bucket_of(rows)].observe(service);
+    /// Nothing was ever observed: [`Self::centre`] is zero.
+    pub fn is_empty(&self) -> bool {
+        self.curve.largest_cost() == 0.0
     }
 
-    /// Expected service of a batch of `rows`: the median of its octave, else of the nearest smaller octave seen,
-    /// else of the nearest larger. Zero when nothing was seen: a new model is given the benefit of the doubt.
-    pub fn expected_service(&self, rows: u32) -> Duration {
-        let (smaller, larger) = self.buckets.split_at(bucket_of(rows) + 1);
-        let mut by_nearness = smaller.iter().rev().chain(larger);
-        by_nearness.find(|bucket| bucket.seen > 0).map_or(Duration::ZERO, |bucket| bucket.median)
+    pub fn batches(&self) -> u32 {
+        self.batches
+    }
+
+    pub fn regimes(&self) -> u64 {
+        self.regimes
+    }
+
+    pub fn curve(&self) -> &Curve {
+        &self.curve
+    }
+
+    pub fn residuals(&self) -> &Residuals {
+        &self.residuals
+    }
+
+    /// Centre of what a batch of `cost` takes, in nanoseconds: finite, not negative, non-decreasing.
+    pub fn centre(&self, cost: f64) -> f64 {
+        self.curve.at(cost)
+    }
+
+    /// `centre · r_u`.
+    pub fn quantile(&self, cost: f64, level: Level) -> f64 {
+        self.centre(cost) * self.residuals.ratio(level)
+    }
+
+    /// `centre ·` the mean ratio.
+    pub fn mean(&self, cost: f64) -> f64 {
+        self.centre(cost) * self.residuals.mean()
+    }
+
+    /// The largest cost whose centre is at most `span` nanoseconds; what was never nearly measured is not
+    /// believed: at most twice the largest cost seen, 1 when nothing was.
+    pub fn largest_within(&self, span: f64) -> f64 {
+        self.curve.largest_within(span).min((2.0 * self.curve.largest_cost()).max(1.0))
+    }
+
+    /// A batch of `cost` took `service` nanoseconds on a replica that is `scale` times as slow as the centre.
+    pub fn observe(&mut self, cost: f64, service: f64, scale: f64) -> Noticed {
+        self.learn(cost, service, scale)
+    }
+
+    /// As [`Self::observe`], for a synthetic batch that runs before the replica is ready: it says where the curve
+    /// lies and little about the spread under load.
+    pub fn warm(&mut self, cost: f64, service: f64) {
+        self.curve.update(cost, service.max(1.0));
+        self.batches = self.batches.saturating_add(1);
+    }
+
+    /// A batch of `cost` was given up, or is not back yet, after `service` nanoseconds.
+    pub fn observe_censored(&mut self, cost: f64, service: f64, scale: f64) -> Noticed {
+        let at_least = self.quantile(cost, Level::P99) * scale;
+        self.learn(cost, service.max(at_least), scale)
+    }
+
+    /// Batches that are not back yet are out for at least these multiples of what they should take. Together with
+    /// those that came back they may tell of a slower regime; alone they leave no trace.
+    pub fn observe_running(&mut self, ratios: &[f64]) -> Noticed {
+        let steps = ratios.iter().map(|ratio| ratio.ln().min(STEP_UP_MAX) - DRIFT);
+        let evidence: f64 = steps.filter(|&step| step > 0.0).sum();
+        if evidence <= 0.0 || self.slower.evidence + evidence <= THRESHOLD {
+            return Noticed::Nothing;
+        }
+        let mut run = std::mem::take(&mut self.slower);
+        let returned = run.ratios().len();
+        ratios.iter().for_each(|&ratio| run.push(STEP_UP_MAX, ratio));
+        self.begin_regime(&run, returned)
+    }
+
+    /// Starts from what an earlier life of the same model on the same device learned, at low weight.
+    pub fn with_prior(buckets: &[Bucket]) -> LatencyProfile {
+        LatencyProfile { curve: Curve::from_prior(buckets), ..LatencyProfile::default() }
+    }
+
+    /// What someone knows who need not learn: the centre at costs in ascending order, and how ratios fall.
+    pub fn known(centres: &[(f64, f64)], ratios: impl IntoIterator<Item = f64>) -> LatencyProfile {
+        let mut residuals = Residuals::default();
+        ratios.into_iter().for_each(|ratio| residuals.add(ratio.clamp(RATIO_MIN, RATIO_MAX)));
+        let curve = Curve::known(centres);
+        LatencyProfile { curve, residuals, batches: WARM_BATCHES + 1, ..LatencyProfile::default() }
+    }
+
+    fn learn(&mut self, cost: f64, service: f64, scale: f64) -> Noticed {
+        let service = service.max(1.0) / scale;
+        self.batches = self.batches.saturating_add(1);
+        let expected = self.centre(cost);
+        if expected <= 0.0 {
+            self.curve.update(cost, service);
+            return Noticed::Nothing;
+        }
+        let ratio = (service / expected).clamp(RATIO_MIN, RATIO_MAX);
+        if self.batches <= WARM_BATCHES || cost > 1.5 * self.curve.largest_cost() {
+            // Extrapolated: says something about the curve, nothing about the spread.
+            self.curve.update(cost, service);
+            return Noticed::Nothing;
+        }
+        self.residuals.add(ratio);
+        let noticed = self.notice(ratio);
+        let ratio = if let Noticed::Regime(factor) = noticed { ratio / factor } else { ratio };
+        let bounded = ratio.clamp(1.0 - CENTRE_STEP_MAX, 1.0 + CENTRE_STEP_MAX);
+        self.curve.update(cost, bounded * self.centre(cost));
+        noticed
+    }
+
+    fn notice(&mut self, ratio: f64) -> Noticed {
+        let log = ratio.ln();
+        self.slower.push(log.min(STEP_UP_MAX) - DRIFT, ratio);
+        self.faster.push((-log).min(STEP_DOWN_MAX) - DRIFT, ratio);
+        let run = if self.slower.evidence > THRESHOLD {
+            std::mem::take(&mut self.slower)
+        } else if self.faster.evidence > THRESHOLD {
+            std::mem::take(&mut self.faster)
+        } else {
+            return Noticed::Nothing;
+        };
+        self.begin_regime(&run, RUN_MAX)
+    }
+
+    /// Everything takes as much longer as the run says; the residuals forget its first ratios, those they were told.
+    fn begin_regime(&mut self, run: &Run, told: usize) -> Noticed {
+        let factor = run.median();
+        run.ratios().iter().take(told).for_each(|&ratio| self.residuals.take_back(ratio));
+        self.curve.rescale(factor);
+        self.slower = Run::default();
+        self.faster = Run::default();
+        self.regimes += 1;
+        Noticed::Regime(factor)
     }
 }
 
-impl Bucket {
-    fn observe(&mut self, service: Duration) {
-        self.samples[self.seen % SAMPLES_PER_BUCKET_MAX] = service;
+/// Evidence for a regime since it last was nothing.
+#[derive(Clone, Debug, Default)]
+struct Run {
+    evidence: f64,
+    latest: [f64; RUN_MAX],
+    seen: usize,
+}
+
+impl Run {
+    fn push(&mut self, step: f64, ratio: f64) {
+        self.evidence += step;
+        if self.evidence <= 0.0 {
+            *self = Run::default();
+            return;
+        }
+        self.latest[self.seen % RUN_MAX] = ratio;
         self.seen += 1;
-        let len = self.seen.min(SAMPLES_PER_BUCKET_MAX);
-        let mut sorted = self.samples;
-        sorted[..len].sort_unstable();
-        self.median = sorted[len / 2];
     }
-}
 
-fn bucket_of(rows: u32) -> usize {
-    (rows.max(1).ilog2() as usize).min(BUCKETS - 1)
+    fn ratios(&self) -> &[f64] {
+        &self.latest[..self.seen.min(RUN_MAX)]
+    }
+
+    fn median(&self) -> f64 {
+        let mut sorted = self.latest;
+        let sorted = &mut sorted[..self.seen.min(RUN_MAX)];
+        sorted.sort_unstable_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or(1.0)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn ms(ms: u64) -> Duration {
-        Duration::from_millis(ms)
+    const MS: f64 = 1e6;
+
+    fn affine(cost: f64) -> f64 {
+        (2.0 + 0.25 * cost) * MS
     }
 
-    #[test]
-    fn an_unknown_model_is_expected_to_take_no_time() {
-        assert_eq!(LatencyProfile::default().expected_service(8), Duration::ZERO);
-    }
-
-    #[test]
-    fn one_outlier_moves_nothing() {
+    fn learned() -> LatencyProfile {
         let mut profile = LatencyProfile::default();
-        [5, 5, 500, 5, 5].iter().for_each(|&service| profile.observe(8, ms(service)));
-        assert_eq!(profile.expected_service(8), ms(5));
+        for _ in 0..8 {
+            for cost in [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0] {
+                profile.observe(cost, affine(cost), 1.0);
+            }
+        }
+        profile
     }
 
     #[test]
-    fn a_model_that_became_slower_is_believed_after_half_a_window() {
-        let mut profile = LatencyProfile::default();
-        (0..100).for_each(|_| profile.observe(8, ms(5)));
-        (0..=SAMPLES_PER_BUCKET_MAX / 2).for_each(|_| profile.observe(8, ms(10)));
-        assert_eq!(profile.expected_service(8), ms(10));
+    fn learns_an_affine_curve_and_inverts_it() {
+        let profile = learned();
+        for cost in [1.0, 3.0, 24.0, 50.0] {
+            let wrong = profile.centre(cost) / affine(cost) - 1.0;
+            assert!(wrong.abs() < 0.01, "{cost}: {wrong}");
+        }
+        assert!((profile.largest_within(affine(32.0)) - 32.0).abs() < 0.5);
     }
 
     #[test]
-    fn a_size_never_seen_borrows_from_the_nearest_smaller_one_then_the_nearest_larger() {
+    fn an_unknown_model_sends_one_then_at_most_doubles() {
         let mut profile = LatencyProfile::default();
-        profile.observe(4, ms(4));
-        profile.observe(32, ms(32));
-        assert_eq!(profile.expected_service(16), ms(4));
-        assert_eq!(profile.expected_service(1), ms(4));
-        assert_eq!(profile.expected_service(u32::MAX), ms(32));
+        assert_eq!(profile.largest_within(1e12), 1.0);
+        profile.observe(1.0, affine(1.0), 1.0);
+        assert_eq!(profile.largest_within(1e12), 2.0);
+    }
+
+    #[test]
+    fn twice_as_slow_is_believed_with_the_fourth_batch_and_back_with_the_tenth() {
+        let mut profile = learned();
+        let count = |profile: &mut LatencyProfile, factor: f64| {
+            (1..20).find(|_| profile.observe(32.0, factor * affine(32.0), 1.0) != Noticed::Nothing)
+        };
+        assert!(count(&mut profile, 2.0).is_some_and(|batches| batches <= 4));
+        assert!((profile.centre(8.0) / affine(8.0) - 2.0).abs() < 0.2, "sizes not seen since move along");
+        assert!(count(&mut profile, 1.0).is_some_and(|batches| batches <= 10));
+    }
+
+    #[test]
+    fn a_slow_mode_is_no_regime_and_hardly_moves_the_centre() {
+        let mut profile = learned();
+        for batch in 0..1000 {
+            let factor = if batch % 33 == 0 { 4.0 } else { 1.0 };
+            assert_eq!(profile.observe(16.0, factor * affine(16.0), 1.0), Noticed::Nothing);
+        }
+        assert!((profile.centre(16.0) / affine(16.0) - 1.0).abs() < 0.05);
+        assert!(profile.quantile(16.0, Level::P99) > 3.5 * affine(16.0), "the tail shows it");
+        assert!(profile.quantile(16.0, Level::P95) < 1.2 * affine(16.0));
+    }
+
+    #[test]
+    fn what_is_not_back_yet_counts_as_slow() {
+        let mut profile = learned();
+        (0..4).for_each(|_| {
+            profile.observe_censored(16.0, 1.7 * affine(16.0), 1.0);
+        });
+        assert!(profile.centre(16.0) > 1.5 * affine(16.0));
+    }
+
+    proptest! {
+        #[test]
+        fn is_finite_positive_and_never_falls_with_cost(
+            batches in prop::collection::vec((1u32..5000, 0.0f64..1e11), 1..200)
+        ) {
+            let mut profile = LatencyProfile::default();
+            for (cost, service) in batches {
+                profile.observe(f64::from(cost), service, 1.0);
+                let mut before = 0.0;
+                for cost in (0..14).map(|octave| f64::from(1 << octave)) {
+                    let centre = profile.centre(cost);
+                    prop_assert!(centre.is_finite() && centre > 0.0, "{centre}");
+                    prop_assert!(centre >= before * 0.999_999, "{centre} after {before}");
+                    before = centre;
+                }
+                let within = profile.largest_within(1e7);
+                prop_assert!(within <= 1.0 || profile.centre(within) <= 1.001e7);
+            }
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::batch_size::ReplicasView;
 use super::task_table::Waiting;
 use crate::clock::Time;
 use crate::ids::{BatchId, ReplicaId, TaskId};
@@ -15,11 +16,16 @@ pub const CREDITS_PER_REPLICA: usize = 1;
 #[derive(Debug)]
 pub(super) struct Outgoing {
     pub(super) id: BatchId,
+    pub(super) replica: ReplicaId,
     /// As sent, in order: also those that left since.
     pub(super) members: Vec<Member>,
     pub(super) rows: u32,
+    pub(super) cost: u64,
     pub(super) at_bound: bool,
+    /// It is a copy of another batch, or has one.
+    pub(super) hedged: bool,
     pub(super) departed: Time,
+    pub(super) last_due: Time,
     /// No member still here passes its late limit before this.
     pub(super) expires: Time,
     pub(super) times_out: Time,
@@ -51,11 +57,13 @@ impl Outgoing {
 }
 
 #[derive(Debug)]
-struct Replica {
-    id: ReplicaId,
+pub(super) struct Replica {
+    pub(super) id: ReplicaId,
     /// Told to be killed: nothing more is sent to it.
-    ending: bool,
-    out: Vec<Outgoing>,
+    pub(super) ending: bool,
+    pub(super) out: Vec<Outgoing>,
+    /// Asked about in this round of decisions already, and told to wait.
+    waits: bool,
 }
 
 impl Replica {
@@ -66,37 +74,85 @@ impl Replica {
 
 /// In order of their ids, so that the lowest idle one is used first: use then follows load, and what is rarely
 /// needed shows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Replicas {
     replicas: Vec<Replica>,
+    /// Of those, not ending; and not ending without a batch.
+    live: usize,
+    idle: usize,
+    any_waits: bool,
+    /// Nothing expires or times out before this; may be too early.
+    next_timeout: Time,
     /// Member lists of past batches, reused.
     spare: Vec<Vec<Member>>,
+}
+
+impl Default for Replicas {
+    fn default() -> Replicas {
+        let (replicas, spare) = (Vec::new(), Vec::new());
+        Replicas { replicas, live: 0, idle: 0, any_waits: false, next_timeout: Time::NEVER, spare }
+    }
 }
 
 impl Replicas {
     pub(super) fn add(&mut self, id: ReplicaId) {
         let at = self.replicas.partition_point(|replica| replica.id < id);
-        self.replicas.insert(at, Replica { id, ending: false, out: Vec::new() });
+        self.replicas.insert(at, Replica { id, ending: false, out: Vec::new(), waits: false });
+        self.live += 1;
+        self.idle += 1;
     }
 
     /// Forgets a replica; its batches are the caller's.
     pub(super) fn remove(&mut self, id: ReplicaId) -> Vec<Outgoing> {
         match self.replicas.iter().position(|replica| replica.id == id) {
-            Some(at) => self.replicas.remove(at).out,
+            Some(at) => {
+                let replica = self.replicas.remove(at);
+                self.live -= usize::from(!replica.ending);
+                self.idle -= usize::from(replica.is_idle());
+                replica.out
+            }
             None => Vec::new(),
         }
     }
 
     pub(super) fn live(&self) -> usize {
-        self.replicas.iter().filter(|replica| !replica.ending).count()
+        self.live
     }
 
     pub(super) fn idle(&self) -> usize {
-        self.replicas.iter().filter(|replica| replica.is_idle()).count()
+        self.idle
     }
 
-    pub(super) fn first_idle(&self) -> Option<ReplicaId> {
-        self.replicas.iter().find(|replica| replica.is_idle()).map(|replica| replica.id)
+    /// The first idle replica that was not told to wait in this round.
+    pub(super) fn next_to_ask(&self) -> Option<usize> {
+        if self.idle == 0 {
+            return None;
+        }
+        self.replicas.iter().position(|replica| replica.is_idle() && !replica.waits)
+    }
+
+    pub(super) fn id_at(&self, index: usize) -> ReplicaId {
+        self.replicas[index].id
+    }
+
+    pub(super) fn told_to_wait(&mut self, index: usize) {
+        self.replicas[index].waits = true;
+        self.any_waits = true;
+    }
+
+    /// A new round: something happened.
+    pub(super) fn ask_all_again(&mut self) {
+        if std::mem::take(&mut self.any_waits) {
+            self.replicas.iter_mut().for_each(|replica| replica.waits = false);
+        }
+    }
+
+    pub(super) fn view(&self, asked: usize) -> ReplicasView<'_> {
+        ReplicasView { replicas: &self.replicas, live: self.live, idle: self.idle, asked }
+    }
+
+    pub(super) fn batch_mut(&mut self, id: BatchId) -> Option<&mut Outgoing> {
+        self.batches_mut().find(|batch| batch.id == id)
     }
 
     pub(super) fn batches(&self) -> impl Iterator<Item = &Outgoing> {
@@ -109,11 +165,16 @@ impl Replicas {
 
     /// When a member expires or a batch overruns next.
     pub(super) fn next_timeout(&self) -> Time {
+        if self.idle == self.live && self.live == self.replicas.len() { Time::NEVER } else { self.next_timeout }
+    }
+
+    /// Finds out exactly when that is.
+    pub(super) fn renew_next_timeout(&mut self) {
         let next = |batch: &Outgoing| {
             let times_out = if batch.overran { Time::NEVER } else { batch.times_out };
             batch.expires.min(times_out)
         };
-        self.batches().map(next).min().unwrap_or(Time::NEVER)
+        self.next_timeout = self.batches().map(next).min().unwrap_or(Time::NEVER);
     }
 
     /// Marks one batch that is out past its time, and its replica as ending. Each batch is returned once.
@@ -122,11 +183,12 @@ impl Replicas {
             let overran = |batch: &&mut Outgoing| !batch.overran && batch.times_out <= now;
             let Some(batch) = replica.out.iter_mut().find(overran) else { continue };
             batch.overran = true;
+            self.live -= usize::from(!replica.ending);
             replica.ending = true;
             return Some(Overrun {
                 replica: replica.id,
                 batch: batch.id,
-                rows: batch.rows,
+                cost: batch.cost,
                 at_bound: batch.at_bound,
                 service: now.since(batch.departed),
             });
@@ -138,14 +200,18 @@ impl Replicas {
         let replica = self.replicas.iter_mut().find(|replica| replica.id == id);
         let replica = replica.expect("a batch is sent to a replica that was found idle");
         assert!(replica.is_idle(), "a replica never has more batches than credits");
+        self.next_timeout = self.next_timeout.min(batch.expires).min(batch.times_out);
         replica.out.push(batch);
+        self.idle -= 1;
     }
 
     /// Takes the batch back, if this replica has it.
     pub(super) fn settle(&mut self, id: ReplicaId, batch: BatchId) -> Option<Outgoing> {
         let replica = self.replicas.iter_mut().find(|replica| replica.id == id)?;
         let at = replica.out.iter().position(|out| out.id == batch)?;
-        Some(replica.out.remove(at))
+        let batch = replica.out.remove(at);
+        self.idle += usize::from(replica.is_idle());
+        Some(batch)
     }
 
     pub(super) fn members_of(&mut self, tasks: &[Waiting]) -> Vec<Member> {
@@ -163,6 +229,8 @@ impl Replicas {
 
     pub(super) fn check_invariants(&self) {
         assert!(self.replicas.is_sorted_by(|a, b| a.id < b.id), "a replica is known once");
+        assert_eq!(self.live, self.replicas.iter().filter(|replica| !replica.ending).count());
+        assert_eq!(self.idle, self.replicas.iter().filter(|replica| replica.is_idle()).count());
         for replica in &self.replicas {
             assert!(replica.out.len() <= CREDITS_PER_REPLICA, "credits hold");
             assert!(replica.out.iter().all(|batch| !batch.overran || replica.ending));
@@ -174,7 +242,7 @@ impl Replicas {
 pub(super) struct Overrun {
     pub(super) replica: ReplicaId,
     pub(super) batch: BatchId,
-    pub(super) rows: u32,
+    pub(super) cost: u64,
     pub(super) at_bound: bool,
     pub(super) service: Duration,
 }
@@ -188,10 +256,14 @@ mod tests {
         let members = [(1, 2), (2, 1), (3, 4)];
         let batch = Outgoing {
             id: BatchId(1),
+            replica: ReplicaId(0),
             members: members.map(|(id, rows)| Member { task: TaskId(id), rows }).to_vec(),
             rows: 7,
+            cost: 7,
             at_bound: false,
+            hedged: false,
             departed: Time::ZERO,
+            last_due: Time::ZERO,
             expires: Time::NEVER,
             times_out: Time::NEVER,
             overran: false,

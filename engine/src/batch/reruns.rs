@@ -15,7 +15,7 @@ use crate::ids::TaskId;
 pub(super) struct Reruns {
     groups: VecDeque<Vec<TaskId>>,
     tasks: usize,
-    rows: u64,
+    cost: u64,
     bytes: u64,
     /// No task passes its late limit before this.
     expires: Option<Time>,
@@ -27,8 +27,8 @@ impl Reruns {
         self.tasks
     }
 
-    pub(super) fn rows(&self) -> u64 {
-        self.rows
+    pub(super) fn cost(&self) -> u64 {
+        self.cost
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -66,7 +66,7 @@ impl Reruns {
     /// A task was sent, or left.
     pub(super) fn discount(&mut self, task: &Waiting) {
         self.tasks -= 1;
-        self.rows -= u64::from(task.rows);
+        self.cost -= u64::from(task.cost);
         self.bytes -= task.bytes;
         if self.tasks == 0 {
             self.expires = None;
@@ -85,7 +85,7 @@ impl Reruns {
     fn count(&mut self, group: &[Waiting]) {
         for task in group {
             self.tasks += 1;
-            self.rows += u64::from(task.rows);
+            self.cost += u64::from(task.cost);
             self.bytes += task.bytes;
             self.expires = Some(self.next_expiry().min(task.late_limit));
         }

@@ -9,6 +9,8 @@ use crate::ids::{ById, ShapeKey, TaskId};
 pub(super) struct Waiting {
     pub(super) id: TaskId,
     pub(super) rows: u32,
+    pub(super) cost: u32,
+    pub(super) class: u8,
     pub(super) bytes: u64,
     pub(super) shape: ShapeKey,
     pub(super) due: Time,
@@ -20,6 +22,8 @@ impl Waiting {
         Waiting {
             id: task.id,
             rows: task.rows,
+            cost: task.cost,
+            class: task.class,
             bytes: task.bytes,
             shape: task.shape,
             due: task.due,
@@ -44,6 +48,8 @@ pub(super) enum Place {
 pub(super) struct Task {
     pub(super) waiting: Waiting,
     pub(super) place: Place,
+    /// Batches in flight that hold it: two while it is hedged.
+    pub(super) copies: u8,
     /// A replica died with it in flight. A second time, it leaves.
     pub(super) suspect: bool,
 }

@@ -359,6 +359,7 @@ impl Dispatcher {
         let result = match why {
             Leave::Answered => Ok(self.cause.prediction(id, &task)),
             Leave::DeadlinePassed => Err(TaskError::DeadlinePassed),
+            Leave::Shed(_) => Err(TaskError::Overloaded { retry_after: self.batcher.predicted_drain() }),
             Leave::Raised => Err(TaskError::ModelRaised { message: self.cause.message() }),
             Leave::Refused => Err(TaskError::InputRefused { message: self.cause.message() }),
             Leave::BadOutput => Err(TaskError::BadOutput { message: self.cause.message() }),

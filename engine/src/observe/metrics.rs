@@ -58,6 +58,7 @@ error_kinds! {
     TooLarge = "too_large",
     Encoding = "encoding",
     QueueFull = "queue_full",
+    Overloaded = "overloaded",
     NoReplica = "no_replica",
     DeadlinePassed = "deadline_passed",
     ModelRaised = "model_raised",

@@ -106,6 +106,10 @@ pub enum TaskError {
     #[error("the model's queue is full; retry after the time given, or add replicas")]
     QueueFull { retry_after: Duration },
     #[error(
+        "the model is overloaded and could not have answered in time; retry after the time given, allow more time, or add replicas"
+    )]
+    Overloaded { retry_after: Duration },
+    #[error(
         "the inputs take {bytes} bytes, more than the {limit} bytes one batch of this model can carry; send fewer rows or raise slot_bytes_max"
     )]
     TooLarge { bytes: u64, limit: u64 },

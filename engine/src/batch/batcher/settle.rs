@@ -11,6 +11,7 @@ use std::time::Duration;
 
 impl<C: Controller> Batcher<C> {
     pub(super) fn settle(&mut self, batch: Outgoing, outcome: Outcome) {
+        self.discount_copies(&batch);
         match outcome {
             Outcome::Answered { service } => self.settle_answered(&batch, service),
             Outcome::Raised { .. } => self.settle_failed(&batch, Leave::Raised),
@@ -24,10 +25,23 @@ impl<C: Controller> Batcher<C> {
         self.replicas.reuse(batch.members);
     }
 
+    /// One batch less holds each member.
+    fn discount_copies(&mut self, batch: &Outgoing) {
+        for member in &batch.members {
+            if let Some(task) = self.tasks.get_mut(&member.task) {
+                task.copies -= 1;
+            }
+        }
+    }
+
+    fn observe(&mut self, batch: &Outgoing, service: Duration, censored: bool) {
+        let (replica, id, cost, at_bound) = (batch.replica, batch.id, batch.cost, batch.at_bound);
+        let observed = Observed { replica, batch: id, cost, service, at_bound, censored };
+        self.controller.observe(self.now, &observed);
+    }
+
     fn settle_answered(&mut self, batch: &Outgoing, service: Duration) {
-        let (rows, at_bound) = (batch.rows, batch.at_bound);
-        self.profile.observe(rows, service);
-        self.controller.observe(self.now, &Observed { rows, service, at_bound });
+        self.observe(batch, service, false);
         self.failures.push(self.now, Ending::Answered);
         for member in &batch.members {
             if self.tasks.remove(&member.task).is_some() {
@@ -65,6 +79,7 @@ impl<C: Controller> Batcher<C> {
 
     /// A replica died with this batch. Whoever was in it may be what killed it: each runs alone, once.
     pub(super) fn settle_lost(&mut self, batch: Outgoing) {
+        self.discount_copies(&batch);
         let why = if batch.overran { Leave::TimedOut } else { Leave::Lost };
         let (again, first): (Vec<_>, Vec<_>) =
             self.survivors(&batch).into_iter().partition(|task| self.is_suspect(task.id));
@@ -102,16 +117,16 @@ impl<C: Controller> Batcher<C> {
         }
     }
 
-    /// Members that have not left.
+    /// Members that have not left and that no other batch holds.
     fn survivors(&self, batch: &Outgoing) -> Vec<Waiting> {
         let entries = batch.members.iter().filter_map(|member| self.tasks.get(&member.task));
-        entries.map(|task| task.waiting).collect()
+        entries.filter(|task| task.copies == 0).map(|task| task.waiting).collect()
     }
 
     /// Lets those go, as `why`, that another run alone would bring past their late limit.
     fn with_time_left(&mut self, tasks: Vec<Waiting>, why: Leave) -> Vec<Waiting> {
         let (in_time, hopeless): (Vec<_>, Vec<_>) =
-            tasks.into_iter().partition(|task| self.finish_of(task.rows) < task.late_limit);
+            tasks.into_iter().partition(|task| self.finish_of(task.cost) < task.late_limit);
         self.leave_all(&hopeless, why);
         in_time
     }

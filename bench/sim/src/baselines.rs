@@ -1,0 +1,312 @@
+//! The literature's controllers, behind the engine's own interface.
+
+use std::time::Duration;
+
+use engine::batch::latency_profile::LatencyProfile;
+use engine::batch::slo::{SloConfig, SloController};
+use engine::batch::{Controller, Decision, Observed, QueueView, ReplicasView, Shed};
+use engine::clock::Time;
+use engine::ids::{ById, ReplicaId};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+use crate::device::{BATCH_MAX, Device};
+
+/// What a controller is made for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Task {
+    pub(crate) device: Device,
+    pub(crate) slo_ms: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Kind {
+    /// Ours, with a profile learned by warm-up.
+    Ours,
+    /// Ours, knowing nothing at first.
+    Cold,
+    /// Ours, told the truth at every moment.
+    Oracle,
+    /// One request a batch.
+    Unbatched,
+    /// At most this many, after at most this delay (ms), as Triton's dynamic batcher.
+    Static(u64, f64),
+    Aimd,
+    Nexus,
+    Clockwork,
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Ours => "ours",
+            Kind::Cold => "cold",
+            Kind::Oracle => "oracle",
+            Kind::Unbatched => "unbatched",
+            Kind::Static(..) => "static",
+            Kind::Aimd => "aimd",
+            Kind::Nexus => "nexus",
+            Kind::Clockwork => "clockwork",
+        }
+    }
+
+    pub(crate) fn controller(self, task: Task) -> Box<dyn Controller> {
+        match self {
+            Kind::Ours => Box::new(SloController::with_profile(slo_config(task), warmed(task))),
+            Kind::Cold => Box::new(SloController::new(slo_config(task))),
+            Kind::Oracle => Box::new(Oracle::new(task)),
+            Kind::Unbatched => Box::new(Static { most: 1, delay: Duration::ZERO, slo: slo(task) }),
+            Kind::Static(most, delay_ms) => {
+                let delay = Duration::from_nanos((delay_ms * 1e6) as u64);
+                Box::new(Static { most, delay, slo: slo(task) })
+            }
+            Kind::Aimd => Box::new(Aimd { caps: ById::default(), objective: slo(task) }),
+            Kind::Nexus => Box::new(Nexus::new(task)),
+            Kind::Clockwork => Box::new(Clockwork::new(task)),
+        }
+    }
+}
+
+fn slo(task: Task) -> Duration {
+    Duration::from_nanos((task.slo_ms * 1e6) as u64)
+}
+
+pub(crate) fn slo_config(task: Task) -> SloConfig {
+    SloConfig::new(Some(slo(task)), u64::from(BATCH_MAX))
+}
+
+/// Two batches at 1, 2, 4, … while they fit the SLO, as a replica runs before it is ready.
+fn warmed(task: Task) -> LatencyProfile {
+    let mut rng = SmallRng::seed_from_u64(0x0003_A23A);
+    let mut profile = LatencyProfile::default();
+    let mut cost = 1.0;
+    while cost <= f64::from(BATCH_MAX) && task.device.shape.millis(cost) <= task.slo_ms {
+        for _ in 0..2 {
+            let millis = task.device.shape.millis(cost) * task.device.ratio(&mut rng);
+            profile.warm(cost, millis * 1e6);
+        }
+        cost *= 2.0;
+    }
+    profile
+}
+
+/// The same decisions on the true curve.
+struct Oracle {
+    task: Task,
+    inner: SloController,
+    factor: f64,
+}
+
+impl Oracle {
+    fn new(task: Task) -> Oracle {
+        let mut oracle = Oracle { task, inner: SloController::new(slo_config(task)), factor: 0.0 };
+        oracle.look(Time::ZERO);
+        oracle
+    }
+
+    fn look(&mut self, now: Time) {
+        let factor = self.task.device.factor(now);
+        if factor != self.factor {
+            self.factor = factor;
+            self.inner.know(known(self.task.device, factor));
+        }
+    }
+}
+
+fn known(device: Device, factor: f64) -> LatencyProfile {
+    let mut rng = SmallRng::seed_from_u64(1);
+    let centre = |cost: u32| (f64::from(cost), device.shape.millis(f64::from(cost)) * factor * 1e6);
+    let centres: Vec<_> = (1..=BATCH_MAX).map(centre).collect();
+    LatencyProfile::known(&centres, (0..20_000).map(|_| device.ratio(&mut rng)))
+}
+
+impl Controller for Oracle {
+    fn arrived(&mut self, now: Time, cost: u32, due: Time) {
+        self.inner.arrived(now, cost, due);
+    }
+
+    fn decide(&mut self, now: Time, queue: &QueueView<'_>, replicas: &ReplicasView<'_>) -> Decision {
+        self.look(now);
+        self.inner.decide(now, queue, replicas)
+    }
+
+    fn observe(&mut self, now: Time, observed: &Observed) {
+        self.inner.observe(now, observed);
+    }
+
+    fn cost_limit(&self) -> u64 {
+        self.inner.cost_limit()
+    }
+
+    fn expected_service(&self, cost: u64) -> Duration {
+        self.inner.expected_service(cost)
+    }
+
+    fn hedge(&mut self, now: Time, replicas: &ReplicasView<'_>) -> Option<Decision> {
+        self.look(now);
+        self.inner.hedge(now, replicas)
+    }
+}
+
+/// A fixed size and a fixed delay; nothing is given up before it expires.
+struct Static {
+    most: u64,
+    delay: Duration,
+    slo: Duration,
+}
+
+impl Controller for Static {
+    fn arrived(&mut self, _now: Time, _cost: u32, _due: Time) {}
+
+    fn decide(&mut self, now: Time, queue: &QueueView<'_>, _replicas: &ReplicasView<'_>) -> Decision {
+        let oldest = queue.due(0).map_or(now, |due| due.before(self.slo));
+        let leaves = oldest.after(self.delay);
+        if queue.on_time_cost() < self.most && leaves > now {
+            return Decision::WaitUntil(leaves);
+        }
+        Decision::Dispatch { skip: 0, cost: self.most }
+    }
+
+    fn observe(&mut self, _now: Time, _observed: &Observed) {}
+
+    fn cost_limit(&self) -> u64 {
+        self.most
+    }
+
+    fn expected_service(&self, _cost: u64) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// Clipper's rule as published (NSDI '17, §4.3): one more after a full batch within the objective, 10 % fewer
+/// after one that was not; each replica its own.
+struct Aimd {
+    caps: ById<ReplicaId, f64>,
+    objective: Duration,
+}
+
+impl Controller for Aimd {
+    fn arrived(&mut self, _now: Time, _cost: u32, _due: Time) {}
+
+    fn decide(&mut self, _now: Time, _queue: &QueueView<'_>, replicas: &ReplicasView<'_>) -> Decision {
+        let cap = *self.caps.entry(replicas.asked()).or_insert(1.0);
+        Decision::Dispatch { skip: 0, cost: cap as u64 }
+    }
+
+    fn observe(&mut self, _now: Time, observed: &Observed) {
+        let cap = self.caps.entry(observed.replica).or_insert(1.0);
+        if observed.service > self.objective {
+            *cap = (*cap * 0.9).max(1.0);
+        } else if observed.at_bound {
+            *cap = (*cap + 1.0).min(f64::from(BATCH_MAX));
+        }
+    }
+
+    fn cost_limit(&self) -> u64 {
+        u64::from(BATCH_MAX)
+    }
+
+    fn expected_service(&self, _cost: u64) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// Nexus's early drop with a sliding window (SOSP '19, §4), on a perfect and static profile.
+struct Nexus {
+    task: Task,
+    plan: u64,
+}
+
+impl Nexus {
+    fn new(task: Task) -> Nexus {
+        let fits = |cost: &u64| task.device.shape.millis(*cost as f64) <= task.slo_ms / 2.0;
+        Nexus { task, plan: (1..=u64::from(BATCH_MAX)).take_while(fits).last().unwrap_or(1) }
+    }
+}
+
+impl Controller for Nexus {
+    fn arrived(&mut self, _now: Time, _cost: u32, _due: Time) {}
+
+    fn decide(&mut self, now: Time, queue: &QueueView<'_>, _replicas: &ReplicasView<'_>) -> Decision {
+        let (tasks, mut dropped) = (queue.on_time_tasks(), 0);
+        loop {
+            let window = (tasks - dropped).min(self.plan as usize);
+            if window == 0 {
+                return Decision::Shed { tasks: dropped.max(1), why: Shed::Hopeless };
+            }
+            let millis = self.task.device.shape.millis(window as f64);
+            let misses = queue.due_before(now.after(Duration::from_nanos((millis * 1e6) as u64)));
+            if misses <= dropped {
+                break;
+            }
+            dropped = misses;
+        }
+        if dropped > 0 {
+            return Decision::Shed { tasks: dropped, why: Shed::Hopeless };
+        }
+        Decision::Dispatch { skip: 0, cost: self.plan }
+    }
+
+    fn observe(&mut self, _now: Time, _observed: &Observed) {}
+
+    fn cost_limit(&self) -> u64 {
+        self.plan
+    }
+
+    fn expected_service(&self, cost: u64) -> Duration {
+        Duration::from_nanos((self.task.device.shape.millis(cost as f64) * 1e6) as u64)
+    }
+}
+
+/// Sizes 1, 2, 4, … that Clockwork has estimates for.
+const CLOCKWORK_SIZES: usize = 8;
+const CLOCKWORK_WINDOW: usize = 10;
+
+/// Clockwork's rule (OSDI '20, "infer5"): an estimate per power of two, the largest of its last ten batches; the
+/// largest size that enough requests can still make.
+struct Clockwork {
+    latest: [Vec<Duration>; CLOCKWORK_SIZES],
+}
+
+impl Clockwork {
+    fn new(task: Task) -> Clockwork {
+        let latest = std::array::from_fn(|nth| {
+            vec![Duration::from_nanos((task.device.shape.millis(f64::from(1 << nth)) * 1e6) as u64)]
+        });
+        Clockwork { latest }
+    }
+
+    fn estimate(&self, nth: usize) -> Duration {
+        self.latest[nth].iter().copied().max().unwrap_or_default()
+    }
+}
+
+impl Controller for Clockwork {
+    fn arrived(&mut self, _now: Time, _cost: u32, _due: Time) {}
+
+    fn decide(&mut self, now: Time, queue: &QueueView<'_>, _replicas: &ReplicasView<'_>) -> Decision {
+        for nth in (0..CLOCKWORK_SIZES).rev() {
+            let missed = queue.due_before(now.after(self.estimate(nth)));
+            if queue.on_time_tasks() - missed >= 1 << nth {
+                return Decision::Dispatch { skip: missed, cost: 1 << nth };
+            }
+        }
+        Decision::Shed { tasks: queue.on_time_tasks().max(1), why: Shed::Hopeless }
+    }
+
+    fn observe(&mut self, _now: Time, observed: &Observed) {
+        let latest = &mut self.latest[(observed.cost.max(1).ilog2() as usize).min(CLOCKWORK_SIZES - 1)];
+        if latest.len() == CLOCKWORK_WINDOW {
+            latest.remove(0);
+        }
+        latest.push(observed.service);
+    }
+
+    fn cost_limit(&self) -> u64 {
+        1 << (CLOCKWORK_SIZES - 1)
+    }
+
+    fn expected_service(&self, cost: u64) -> Duration {
+        self.estimate((cost.max(1).ilog2() as usize).min(CLOCKWORK_SIZES - 1))
+    }
+}

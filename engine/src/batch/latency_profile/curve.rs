@@ -1,0 +1,278 @@
+//! The centre curve: buckets of cost, and a line or an increasing chain of lines through them.
+//!
+//! A bucket remembers a bounded number of batches ([`WEIGHT_MAX`]) and forgets nothing by itself: at low load only
+//! small batches run, and a fit that forgot the large ones would be wild when they come back (least squares with
+//! global forgetting winds up).
+
+/// Costs 1, 2, 3, 4, then four buckets an octave, up to 2^24.
+const BUCKETS: usize = 4 + 4 * 22;
+
+/// Batches a bucket's mean is worth at most: the share of a new one is 1/24 then.
+const WEIGHT_MAX: f64 = 24.0;
+/// What is left of that after a regime: the factor is a guess.
+const WEIGHT_AFTER_REGIME: f64 = 6.0;
+/// What another life's experience is worth.
+const WEIGHT_PRIOR: f64 = 2.0;
+
+/// A line is believed where it misses no well-known bucket by more than this; else the chain is.
+const LINE_MISS_MAX: f64 = 0.04;
+/// Batches that make a bucket well known.
+const WEIGHT_KNOWN: f64 = 3.0;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Bucket {
+    /// Batches its means are worth.
+    pub weight: f64,
+    /// Mean cost of its batches.
+    pub cost: f64,
+    /// Mean service, nanoseconds.
+    pub service: f64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Line {
+    intercept: f64,
+    slope: f64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Curve {
+    buckets: Box<[Bucket; BUCKETS]>,
+    line: Line,
+    /// Corners of the chain, by cost, where the line does not do; else empty.
+    chain: Vec<(f64, f64)>,
+    largest: f64,
+    /// Reused by the fit.
+    blocks: Vec<Block>,
+}
+
+impl Default for Curve {
+    fn default() -> Curve {
+        let (chain, blocks) = (Vec::with_capacity(BUCKETS), Vec::with_capacity(BUCKETS));
+        Curve { buckets: Box::new([Bucket::default(); BUCKETS]), line: Line::default(), chain, largest: 0.0, blocks }
+    }
+}
+
+impl Curve {
+    pub(super) fn from_prior(buckets: &[Bucket]) -> Curve {
+        let mut curve = Curve::default();
+        let usable = |bucket: &&Bucket| bucket.weight > 0.0 && bucket.cost >= 1.0 && bucket.service > 0.0;
+        let finite = |bucket: &&Bucket| bucket.cost.is_finite() && bucket.service.is_finite();
+        for prior in buckets.iter().filter(usable).filter(finite) {
+            curve.buckets[bucket_of(prior.cost)] = Bucket { weight: prior.weight.min(WEIGHT_PRIOR), ..*prior };
+        }
+        curve.refit();
+        curve
+    }
+
+    pub(super) fn known(centres: &[(f64, f64)]) -> Curve {
+        let mut curve = Curve::default();
+        for &(cost, service) in centres {
+            curve.update(cost, service);
+        }
+        if !curve.chain.is_empty() {
+            curve.chain = centres.to_vec();
+        }
+        curve
+    }
+
+    /// The buckets that hold anything, by cost.
+    pub fn buckets(&self) -> impl Iterator<Item = &Bucket> + Clone {
+        self.buckets.iter().filter(|bucket| bucket.weight > 0.0)
+    }
+
+    pub(super) fn largest_cost(&self) -> f64 {
+        self.largest
+    }
+
+    /// Fixed cost of a batch, nanoseconds.
+    pub fn intercept(&self) -> f64 {
+        self.line.intercept
+    }
+
+    /// Nanoseconds per unit of cost.
+    pub fn slope(&self) -> f64 {
+        self.line.slope
+    }
+
+    pub(super) fn update(&mut self, cost: f64, service: f64) {
+        let bucket = &mut self.buckets[bucket_of(cost)];
+        bucket.weight = (bucket.weight + 1.0).min(WEIGHT_MAX);
+        bucket.cost += (cost - bucket.cost) / bucket.weight;
+        bucket.service += (service - bucket.service) / bucket.weight;
+        self.refit();
+    }
+
+    pub(super) fn rescale(&mut self, factor: f64) {
+        for bucket in self.buckets.iter_mut() {
+            bucket.service *= factor;
+            bucket.weight = bucket.weight.min(WEIGHT_AFTER_REGIME);
+        }
+        self.refit();
+    }
+
+    pub(super) fn at(&self, cost: f64) -> f64 {
+        let Some((&first, &last)) = self.chain.first().zip(self.chain.last()) else {
+            return self.line.intercept + self.line.slope * cost;
+        };
+        if cost <= first.0 {
+            // Between nothing at all and the first corner: no lower than the line's fixed cost, if that lies below.
+            let start = self.line.intercept.min(first.1);
+            return start + (first.1 - start) * (cost / first.0);
+        }
+        if cost >= last.0 {
+            return last.1 + self.line.slope * (cost - last.0);
+        }
+        let after = self.chain.partition_point(|corner| corner.0 < cost);
+        let (left, right) = (self.chain[after - 1], self.chain[after]);
+        left.1 + (right.1 - left.1) * (cost - left.0) / (right.0 - left.0)
+    }
+
+    /// The largest cost, ≥ 0, with `at(cost) ≤ span`; infinite on a flat curve.
+    pub(super) fn largest_within(&self, span: f64) -> f64 {
+        let Some((&first, &last)) = self.chain.first().zip(self.chain.last()) else {
+            return over(span - self.line.intercept, self.line.slope);
+        };
+        if span <= first.1 {
+            let start = self.line.intercept.min(first.1);
+            return (over(span - start, first.1 - start) * first.0).min(first.0);
+        }
+        if span >= last.1 {
+            return last.0 + over(span - last.1, self.line.slope);
+        }
+        let after = self.chain.partition_point(|corner| corner.1 <= span);
+        let (left, right) = (self.chain[after - 1], self.chain[after]);
+        left.0 + (right.0 - left.0) * (span - left.1) / (right.1 - left.1)
+    }
+
+    fn refit(&mut self) {
+        self.largest = self.buckets().last().map_or(0.0, |bucket| bucket.cost);
+        self.line = Line::through(self.buckets());
+        self.chain.clear();
+        let line = self.line;
+        let misses = |bucket: &Bucket| {
+            let at = line.intercept + line.slope * bucket.cost;
+            bucket.weight >= WEIGHT_KNOWN && (at / bucket.service - 1.0).abs() > LINE_MISS_MAX
+        };
+        if self.buckets().any(misses) {
+            self.fit_chain();
+        }
+    }
+
+    /// Isotonic regression by pooling neighbours that fall (Ayer et al. 1955), then lines between the blocks.
+    fn fit_chain(&mut self) {
+        self.blocks.clear();
+        for bucket in self.buckets.iter().filter(|bucket| bucket.weight > 0.0) {
+            let mut block = Block { weight: bucket.weight, cost: bucket.cost, service: bucket.service };
+            while let Some(&before) = self.blocks.last().filter(|before| before.service >= block.service) {
+                self.blocks.pop();
+                block = block.pooled(before);
+            }
+            self.blocks.push(block);
+        }
+        self.chain.extend(self.blocks.iter().map(|block| (block.cost, block.service)));
+    }
+}
+
+/// `span / slope`, zero when nothing is left and infinite when it costs nothing.
+fn over(span: f64, slope: f64) -> f64 {
+    if span < 0.0 {
+        0.0
+    } else if slope <= 0.0 {
+        f64::INFINITY
+    } else {
+        span / slope
+    }
+}
+
+impl Line {
+    /// Least squares of the relative error; neither falling nor below nothing at zero. Through one bucket: no fixed
+    /// cost, which is pessimistic for larger batches of any line that has one.
+    fn through<'a>(buckets: impl Iterator<Item = &'a Bucket> + Clone) -> Line {
+        let (mut w, mut x, mut y, mut xx, mut xy, mut count) = (0.0, 0.0, 0.0, 0.0, 0.0, 0);
+        for bucket in buckets {
+            let weight = bucket.weight / (bucket.service * bucket.service);
+            w += weight;
+            x += weight * bucket.cost;
+            y += weight * bucket.service;
+            xx += weight * bucket.cost * bucket.cost;
+            xy += weight * bucket.cost * bucket.service;
+            count += 1;
+        }
+        let through_origin = Line { intercept: 0.0, slope: if xx > 0.0 { xy / xx } else { 0.0 } };
+        let spread = w * xx - x * x;
+        if count < 2 || spread <= f64::EPSILON * w * xx {
+            return through_origin;
+        }
+        let slope = (w * xy - x * y) / spread;
+        let intercept = (y - slope * x) / w;
+        if slope < 0.0 {
+            Line { intercept: y / w, slope: 0.0 }
+        } else if intercept < 0.0 {
+            through_origin
+        } else {
+            Line { intercept, slope }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Block {
+    weight: f64,
+    cost: f64,
+    service: f64,
+}
+
+impl Block {
+    fn pooled(self, other: Block) -> Block {
+        let weight = self.weight + other.weight;
+        let mean = |a: f64, b: f64| (self.weight * a + other.weight * b) / weight;
+        Block { weight, cost: mean(self.cost, other.cost), service: mean(self.service, other.service) }
+    }
+}
+
+fn bucket_of(cost: f64) -> usize {
+    let whole = (cost as u64).max(1);
+    if whole <= 4 {
+        return whole as usize - 1;
+    }
+    let octave = whole.ilog2();
+    let quarter = (whole >> (octave - 2)) & 3;
+    (4 + 4 * (octave as usize - 2) + quarter as usize).min(BUCKETS - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_grow_with_cost_and_split_octaves_in_four() {
+        let all: Vec<_> = (1..2000).map(|cost| bucket_of(f64::from(cost))).collect();
+        assert!(all.is_sorted());
+        assert_eq!(bucket_of(16.0), bucket_of(19.0));
+        assert!(bucket_of(19.0) < bucket_of(20.0));
+        assert_eq!(bucket_of(1e300), BUCKETS - 1);
+    }
+
+    #[test]
+    fn a_stepped_device_gets_a_chain_that_never_falls() {
+        let mut curve = Curve::default();
+        let stepped = |cost: f64| 2.0 + 4.0 * (cost / 16.0).ceil();
+        for _ in 0..10 {
+            (1..=64).for_each(|cost| curve.update(f64::from(cost), stepped(f64::from(cost))));
+        }
+        for cost in [4.0, 14.0, 30.0, 46.0, 62.0] {
+            assert!((curve.at(cost) / stepped(cost) - 1.0).abs() < 0.1, "{cost}: {}", curve.at(cost));
+        }
+        let costs = (1..=640).map(|tenth| curve.at(f64::from(tenth) / 10.0));
+        assert!(costs.is_sorted());
+    }
+
+    #[test]
+    fn a_flat_curve_holds_any_cost() {
+        let mut curve = Curve::default();
+        (1..=8).for_each(|cost| curve.update(f64::from(cost), 5.0));
+        assert_eq!(curve.largest_within(4.0), 0.0);
+        assert!(curve.largest_within(5.0 + 1e-9) > 1e6);
+    }
+}

@@ -1,0 +1,250 @@
+//! Our controller: goodput under one number from the user, the SLO.
+//!
+//! Three quantiles for three questions: work is given up on an optimistic one (p20), sized by what it is expected
+//! to bring on time, deferred and hedged on a pessimistic one (p99). What it learned is a [`LatencyProfile`]; how
+//! fast work arrives, two [`Rate`]s.
+//!
+//! # A decision
+//!
+//! 1. Heads that would be late even alone, at once and with luck are hopeless.
+//! 2. `need` is the smallest batch that keeps up with the arrivals ([`target`]); `b` what the head's slack and the
+//!    queue allow ([`sizing`]).
+//! 3. A head that forces `b < need` while more waits would start a death spiral: ever smaller batches of ever older
+//!    heads. [`skip`] compares serving it with giving up the oldest, on the queue as it stands.
+//! 4. With several replicas, a batch that took the whole queue and is still small may wait a little: replicas stay
+//!    staggered, and none is emptied by the first to be free. With one replica waiting never pays.
+//! 5. Late work goes when nothing on time waits, in batches short enough not to hurt what comes next.
+//!
+//! A replica that is idle with nothing to do may run a copy of a batch that is overdue ([`hedge`]).
+
+use std::time::Duration;
+
+use super::batch_size::{Controller, Decision, Observed, QueueView, ReplicasView, Running, Shed};
+use super::latency_profile::{LatencyProfile, Level, duration, nanos};
+use super::rate::Rate;
+use crate::clock::Time;
+
+mod hedge;
+mod scales;
+mod sizing;
+mod skip;
+mod target;
+
+use hedge::HedgeBudget;
+use scales::Scales;
+use target::Target;
+
+/// Stands in for the SLO where the model has none: batches of at most 100 ms then, half of it.
+const SLO_ASSUMED: Duration = Duration::from_millis(200);
+
+/// Memory of the fast arrival rate, in SLOs. A window twice as long has the same mean age.
+const FAST_MEMORY_SLOS: u32 = 1;
+const SLOW_MEMORY_SLOS: u32 = 5;
+
+/// Left between a deferred batch's predicted end and its head's deadline, as a share of the SLO.
+const DEFER_GUARD: f64 = 0.02;
+
+/// Longest a late batch may take, as a share of the SLO: about what it delays on-time work that comes meanwhile.
+const LATE_SERVICE_SHARE: f64 = 0.25;
+
+/// What a controller is told once.
+#[derive(Clone, Copy, Debug)]
+pub struct SloConfig {
+    pub slo: Option<Duration>,
+    /// Largest cost of a batch.
+    pub cost_max: u64,
+    /// From a batch's reply to its answers on the socket; taken off every deadline.
+    pub allowance: Duration,
+    /// Late answers against shed tasks: 0 counts on-time answers alone.
+    pub kappa: f64,
+    /// A batch may run twice.
+    pub may_hedge: bool,
+}
+
+impl SloConfig {
+    pub fn new(slo: Option<Duration>, cost_max: u64) -> SloConfig {
+        SloConfig { slo, cost_max, allowance: Duration::ZERO, kappa: 1.0, may_hedge: true }
+    }
+}
+
+#[derive(Debug)]
+pub struct SloController {
+    config: SloConfig,
+    /// Nanoseconds.
+    slo: f64,
+    profile: LatencyProfile,
+    scales: Scales,
+    fast: Rate,
+    slow: Rate,
+    hedges: HedgeBudget,
+    /// The latest target, for the bound on reruns and for show.
+    target: Target,
+    /// Reused: how far beyond their expected end batches in flight are.
+    out_ratios: Vec<f64>,
+    /// Reused by planning: when replicas are free, nanoseconds from now.
+    free: Vec<f64>,
+    /// The profile is given and never learned: what an oracle has.
+    frozen: bool,
+}
+
+impl SloController {
+    pub fn new(config: SloConfig) -> SloController {
+        SloController::with_profile(config, LatencyProfile::default())
+    }
+
+    pub fn with_profile(config: SloConfig, profile: LatencyProfile) -> SloController {
+        assert!(config.cost_max >= 1, "a batch holds at least one task");
+        let slo = config.slo.unwrap_or(SLO_ASSUMED);
+        SloController {
+            config,
+            slo: nanos(slo).max(1.0),
+            profile,
+            scales: Scales::default(),
+            fast: Rate::new(slo * FAST_MEMORY_SLOS),
+            slow: Rate::new(slo * SLOW_MEMORY_SLOS),
+            hedges: HedgeBudget::default(),
+            target: Target { need: 1.0, cap: 1.0 },
+            out_ratios: Vec::new(),
+            free: Vec::new(),
+            frozen: false,
+        }
+    }
+
+    pub fn profile(&self) -> &LatencyProfile {
+        &self.profile
+    }
+
+    /// Replaces what was learned and learns no more.
+    pub fn know(&mut self, profile: LatencyProfile) {
+        self.profile = profile;
+        self.frozen = true;
+    }
+
+    /// Nanoseconds from `now` to when the answer must be out of the replica's hands.
+    fn slack(&self, now: Time, due: Time) -> f64 {
+        due.as_nanos() as f64 - now.as_nanos() as f64 - nanos(self.config.allowance)
+    }
+
+    /// How many heads would be late even alone, now and with luck.
+    fn hopeless(&self, now: Time, queue: &QueueView<'_>, scale: f64) -> usize {
+        let Some(cost) = queue.cost(0) else { return 0 };
+        let least = scale * self.profile.quantile(f64::from(cost), Level::P20);
+        queue.due_before(now.after(duration(least) + self.config.allowance))
+    }
+
+    /// When each live replica is expected to be free, nanoseconds from now, soonest first; the one asked about is.
+    fn find_free_times(&mut self, now: Time, replicas: &ReplicasView<'_>) {
+        self.free.clear();
+        self.free.extend(std::iter::repeat_n(0.0, replicas.idle().max(1)));
+        for running in replicas.running() {
+            let scale = self.scales.of(running.replica);
+            let ends = scale * self.profile.mean(running.cost as f64);
+            self.free.push((ends - nanos(now.since(running.departed))).max(0.0));
+        }
+        self.free.sort_unstable_by(f64::total_cmp);
+    }
+
+    /// Until when a batch of the whole queue may wait for company; `None` when it should go.
+    fn defer_until(&self, now: Time, queue: &QueueView<'_>, cost: f64, need: f64) -> Option<Time> {
+        let head = queue.due(0)?;
+        let guard = DEFER_GUARD * self.slo;
+        let closes = self.slack(now, head) - self.profile.quantile(cost + 1.0, Level::P99) - guard;
+        let fills = (need - cost) / self.fast.at(now);
+        let waited = self.slo - self.slack(now, head);
+        let wait = closes.min(fills).min(self.slo / 2.0 - waited);
+        (wait >= 1.0).then(|| now.after(duration(wait)))
+    }
+
+    fn decide_late(&self, queue: &QueueView<'_>) -> Decision {
+        debug_assert!(queue.late_tasks() > 0);
+        let within = LATE_SERVICE_SHARE * self.slo / self.profile.residuals().ratio(Level::P95);
+        Decision::Dispatch { skip: 0, cost: self.bounded(self.profile.largest_within(within)) }
+    }
+
+    fn bounded(&self, cost: f64) -> u64 {
+        (cost as u64).clamp(1, self.config.cost_max)
+    }
+
+    /// Lets batches that are out for long count as evidence before they return.
+    fn notice_overdue(&mut self, now: Time, replicas: &ReplicasView<'_>) {
+        if self.frozen || self.profile.is_empty() {
+            return;
+        }
+        let ratio = |running: Running| {
+            let expected = self.scales.of(running.replica) * self.profile.centre(running.cost as f64);
+            nanos(now.since(running.departed)) / expected
+        };
+        self.out_ratios.clear();
+        self.out_ratios.extend(replicas.running().map(ratio).filter(|&ratio| ratio > 1.0));
+        self.profile.observe_running(&self.out_ratios);
+    }
+}
+
+impl Controller for SloController {
+    fn arrived(&mut self, now: Time, cost: u32, _due: Time) {
+        self.fast.add(now, cost);
+        self.slow.add(now, cost);
+    }
+
+    fn decide(&mut self, now: Time, queue: &QueueView<'_>, replicas: &ReplicasView<'_>) -> Decision {
+        self.notice_overdue(now, replicas);
+        if let Some(hedge) = self.decide_hedge(now, replicas) {
+            return hedge;
+        }
+        if queue.on_time_tasks() == 0 {
+            return self.decide_late(queue);
+        }
+        let scale = self.scales.of(replicas.asked());
+        let hopeless = self.hopeless(now, queue, scale);
+        if hopeless > 0 {
+            return Decision::Shed { tasks: hopeless, why: Shed::Hopeless };
+        }
+        self.target = self.find_target(now, replicas.live());
+        let waiting = queue.on_time_cost() as f64;
+        let need = self.target.need;
+        let slack = queue.due(0).map_or(0.0, |due| self.slack(now, due)) / scale;
+        let cost = self.size(slack, waiting);
+        if cost < need.min(waiting) {
+            self.find_free_times(now, replicas);
+            let skip = self.plan_skip(now, queue, cost, replicas.live());
+            if skip > 0 {
+                return Decision::Shed { tasks: skip, why: Shed::Backlog };
+            }
+        }
+        if cost >= waiting && cost < need && replicas.live() >= 2 {
+            if let Some(until) = self.defer_until(now, queue, cost, need) {
+                let overdue = self.next_overdue(now, replicas).unwrap_or(Time::NEVER);
+                return Decision::WaitUntil(until.min(overdue));
+            }
+        }
+        Decision::Dispatch { skip: 0, cost: self.bounded(cost) }
+    }
+
+    fn observe(&mut self, _now: Time, observed: &Observed) {
+        let cost = observed.cost as f64;
+        if self.frozen {
+            return;
+        }
+        let scale = self.scales.of(observed.replica);
+        let service = nanos(observed.service);
+        self.scales.observe(observed.replica, service / self.profile.centre(cost).max(1.0));
+        if observed.censored {
+            self.profile.observe_censored(cost, service, scale);
+        } else {
+            self.profile.observe(cost, service, scale);
+        }
+    }
+
+    fn cost_limit(&self) -> u64 {
+        self.bounded(self.target.cap)
+    }
+
+    fn expected_service(&self, cost: u64) -> Duration {
+        duration(self.profile.centre(cost as f64))
+    }
+
+    fn hedge(&mut self, now: Time, replicas: &ReplicasView<'_>) -> Option<Decision> {
+        self.decide_hedge(now, replicas)
+            .or_else(|| self.next_overdue(now, replicas).map(Decision::WaitUntil))
+    }
+}

@@ -1,0 +1,61 @@
+//! The smallest batch that keeps up with the arrivals, and the largest worth waiting for.
+
+use super::SloController;
+use crate::batch::latency_profile::Level;
+use crate::clock::Time;
+
+/// Head-room over the arrival rate that a sustainable batch must have.
+const HEAD_ROOM: f64 = 1.1;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Target {
+    /// Cost of the smallest batch whose rate is above the arrivals'; at most `cap`.
+    pub(super) need: f64,
+    /// Cost of the largest that the freshest arrivals fill in time (`r₉₅·g(b) + b/λ ≤ S`) and that leaves N replicas
+    /// staggered (`g(b)·(r₉₅ + 1/N) ≤ S`).
+    pub(super) cap: f64,
+}
+
+impl SloController {
+    pub(super) fn find_target(&self, now: Time, live: usize) -> Target {
+        let replicas = live.max(1) as f64;
+        let rate = self.fast.at(now);
+        let cap = self.find_cap(rate, replicas);
+        let curve = self.profile.curve();
+        let mean = self.profile.residuals().mean();
+        let x = rate * HEAD_ROOM / replicas * mean;
+        let need = if x * curve.slope() >= 1.0 {
+            cap
+        } else {
+            cap.min((x * curve.intercept() / (1.0 - x * curve.slope())).ceil())
+        };
+        Target { need: need.max(1.0), cap }
+    }
+
+    /// Bisection on cost: both conditions are monotone in it.
+    fn find_cap(&self, rate: f64, replicas: f64) -> f64 {
+        let r95 = self.profile.residuals().ratio(Level::P95);
+        let stagger = if replicas > 1.5 { r95 + 1.0 / replicas } else { 0.0 };
+        let slo = self.slo - super::nanos(self.config.allowance);
+        let fresh = |cost: f64| {
+            let centre = self.profile.centre(cost);
+            centre * r95 + cost / (rate / 1.0).max(1e-12) <= slo && centre * stagger <= slo
+        };
+        let most = (self.config.cost_max as f64).min(self.profile.largest_within(slo).max(1.0));
+        let (mut low, mut high) = (1.0, most.floor().max(1.0));
+        if fresh(high) {
+            return high;
+        }
+        while high - low > 0.5 {
+            let middle = (low + high) / 2.0;
+            if fresh(middle) { low = middle } else { high = middle }
+        }
+        low.floor().max(1.0)
+    }
+
+    /// Cost per nanosecond of one replica at its best sustainable batch.
+    pub(super) fn best_rate(&self, cap: f64) -> f64 {
+        let service = self.profile.mean(cap);
+        if service > 0.0 { cap / service } else { 0.0 }
+    }
+}
