@@ -188,6 +188,14 @@ impl<C: Controller + ?Sized> Controller for Box<C> {
     fn hedge(&mut self, now: Time, replicas: &ReplicasView<'_>) -> Option<Decision> {
         (**self).hedge(now, replicas)
     }
+
+    fn can_make(&self, now: Time, cost: u32, due: Time, replicas: &ReplicasView<'_>) -> bool {
+        (**self).can_make(now, cost, due, replicas)
+    }
+
+    fn is_too_late(&self, now: Time, late_cost: u64, late_limit: Time) -> bool {
+        (**self).is_too_late(now, late_cost, late_limit)
+    }
 }
 
 /// One model's batch sizes on one kind of device.
@@ -201,6 +209,14 @@ pub trait Controller {
     fn cost_limit(&self) -> u64;
     /// What a batch of `cost` is expected to take; zero while nothing is known.
     fn expected_service(&self, cost: u64) -> Duration;
+    /// With luck, some replica can still answer a task of this cost before `due`.
+    fn can_make(&self, _now: Time, _cost: u32, _due: Time, _replicas: &ReplicasView<'_>) -> bool {
+        true
+    }
+    /// A late task that would wait behind `late_cost` of others can't be expected to make its late limit.
+    fn is_too_late(&self, _now: Time, _late_cost: u64, _late_limit: Time) -> bool {
+        false
+    }
     /// Asked also when nothing waits and a replica is idle: whether to send a copy of something that runs.
     fn hedge(&mut self, _now: Time, _replicas: &ReplicasView<'_>) -> Option<Decision> {
         None

@@ -149,6 +149,13 @@ impl<C: Controller> Batcher<C> {
             let retry_after = self.predicted_drain().max(RETRY_AFTER_MIN);
             return Err(Refusal::QueueFull { retry_after });
         }
+        if task.due == task.late_limit {
+            let replicas = self.replicas.view(0);
+            if !self.controller.can_make(self.now, task.cost, task.due, &replicas) {
+                let retry_after = self.predicted_drain().max(RETRY_AFTER_MIN);
+                return Err(Refusal::Hopeless { retry_after });
+            }
+        }
         let waiting = Waiting::new(&task);
         let entry = Task { waiting, place: Place::Queued, copies: 0, suspect: false };
         assert!(self.tasks.insert(task.id, entry).is_none(), "a task's id is used once");
@@ -376,7 +383,9 @@ impl<C: Controller> Batcher<C> {
     fn give_up(&mut self, tasks: usize, why: Shed) {
         assert!(tasks >= 1, "a controller that sheds sheds something");
         for _ in 0..tasks.min(self.queue.len() - self.queue.late_len()) {
-            let Some(task) = self.queue.give_up_head() else { continue };
+            let Some(head) = self.queue.head() else { break };
+            let too_late = self.controller.is_too_late(self.now, self.queue.late_cost(), head.late_limit);
+            let Some(task) = self.queue.give_up_head(!too_late) else { continue };
             self.tasks.remove(&task.id);
             self.effects.push_back(Effect::Leave { task: task.id, why: Leave::Shed(why) });
         }

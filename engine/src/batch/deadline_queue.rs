@@ -121,10 +121,18 @@ impl DeadlineQueue {
         Some(task)
     }
 
-    /// Takes the earliest on-time task out if it is hard; turns it late if it is soft.
-    pub(super) fn give_up_head(&mut self) -> Option<Waiting> {
+    pub(super) fn head(&self) -> Option<&Waiting> {
+        self.on_time.first()
+    }
+
+    pub(super) fn late_cost(&self) -> u64 {
+        self.late.cost()
+    }
+
+    /// Turns the earliest on-time task late where it `may_be_late`; else takes it out.
+    pub(super) fn give_up_head(&mut self, may_be_late: bool) -> Option<Waiting> {
         let task = self.on_time.pop_first()?;
-        if !task.is_hard() {
+        if may_be_late && !task.is_hard() {
             self.late.insert(task);
             return None;
         }
@@ -254,6 +262,7 @@ fn take_scattered(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::TaskId;
 
     fn task(id: u64, due: u64, late_limit: u64, shape: u64) -> Waiting {
         Waiting {
@@ -319,7 +328,7 @@ mod tests {
         let mut queue = DeadlineQueue::new();
         queue.insert(task(1, 5, 100, 0));
         queue.insert(task(2, 10, 100, 0));
-        assert_eq!(queue.give_up_head(), None, "soft");
+        assert_eq!(queue.give_up_head(true), None, "soft");
         assert_eq!(queue.late_len(), 1);
         let mut batch = Vec::new();
         queue.take_batch(&bounds(8), &mut batch);

@@ -40,6 +40,10 @@ const SLO_ASSUMED: Duration = Duration::from_millis(200);
 /// Memory of the fast arrival rate, in SLOs. A window twice as long has the same mean age.
 const FAST_MEMORY_SLOS: u32 = 1;
 const SLOW_MEMORY_SLOS: u32 = 5;
+const CALM_MEMORY_SLOS: u32 = 20;
+
+/// Share of device time that late work is expected to find under any load.
+const SPARE_MIN: f64 = 0.02;
 
 /// Left between a deferred batch's predicted end and its head's deadline, as a share of the SLO.
 const DEFER_GUARD: f64 = 0.02;
@@ -76,9 +80,12 @@ pub struct SloController {
     scales: Scales,
     fast: Rate,
     slow: Rate,
+    /// Over as long as late work may wait.
+    calm: Rate,
     hedges: HedgeBudget,
     /// The latest target, for the bound on reruns and for show.
     target: Target,
+    live: usize,
     /// Reused: how far beyond their expected end batches in flight are.
     out_ratios: Vec<f64>,
     /// Reused by planning: when replicas are free, nanoseconds from now.
@@ -102,8 +109,10 @@ impl SloController {
             scales: Scales::default(),
             fast: Rate::new(slo * FAST_MEMORY_SLOS),
             slow: Rate::new(slo * SLOW_MEMORY_SLOS),
+            calm: Rate::new(slo * CALM_MEMORY_SLOS),
             hedges: HedgeBudget::default(),
-            target: Target { need: 1.0, cap: 1.0 },
+            target: Target { need: 1.0, cap: config.cost_max as f64 },
+            live: 1,
             out_ratios: Vec::new(),
             free: Vec::new(),
             frozen: false,
@@ -161,6 +170,12 @@ impl SloController {
         Decision::Dispatch { skip: 0, cost: self.bounded(self.profile.largest_within(within)) }
     }
 
+    /// The largest batch that staggered replicas can run for ever: whoever just misses one is on time with the next.
+    fn sustained(&self) -> f64 {
+        let stagger = self.profile.residuals().ratio(Level::P95) + 1.0 / self.live.max(1) as f64;
+        self.profile.largest_within(self.slo / stagger).clamp(1.0, self.config.cost_max as f64)
+    }
+
     fn bounded(&self, cost: f64) -> u64 {
         (cost as u64).clamp(1, self.config.cost_max)
     }
@@ -184,6 +199,7 @@ impl Controller for SloController {
     fn arrived(&mut self, now: Time, cost: u32, _due: Time) {
         self.fast.add(now, cost);
         self.slow.add(now, cost);
+        self.calm.add(now, cost);
     }
 
     fn decide(&mut self, now: Time, queue: &QueueView<'_>, replicas: &ReplicasView<'_>) -> Decision {
@@ -199,7 +215,8 @@ impl Controller for SloController {
         if hopeless > 0 {
             return Decision::Shed { tasks: hopeless, why: Shed::Hopeless };
         }
-        self.target = self.find_target(now, replicas.live());
+        self.live = replicas.live();
+        self.target = self.find_target(now, self.live);
         let waiting = queue.on_time_cost() as f64;
         let need = self.target.need;
         let slack = queue.due(0).map_or(0.0, |due| self.slack(now, due)) / scale;
@@ -236,11 +253,31 @@ impl Controller for SloController {
     }
 
     fn cost_limit(&self) -> u64 {
-        self.bounded(self.target.cap)
+        self.bounded(self.sustained())
     }
 
     fn expected_service(&self, cost: u64) -> Duration {
         duration(self.profile.centre(cost as f64))
+    }
+
+    fn can_make(&self, now: Time, cost: u32, due: Time, replicas: &ReplicasView<'_>) -> bool {
+        let slack = self.slack(now, due);
+        let least = |cost: u64| self.profile.quantile(cost as f64, Level::P20);
+        let alone = least(u64::from(cost));
+        if replicas.live() == 0 || (replicas.idle() > 0 && alone <= slack) {
+            return true;
+        }
+        replicas.running().any(|running| {
+            let scale = self.scales.of(running.replica);
+            let free = scale * least(running.cost) - nanos(now.since(running.departed));
+            free.max(0.0) + scale * alone <= slack
+        })
+    }
+
+    fn is_too_late(&self, now: Time, late_cost: u64, late_limit: Time) -> bool {
+        let best = self.best_rate(self.sustained()) * self.live.max(1) as f64;
+        let spare = (best - self.calm.at(now)).max(SPARE_MIN * best);
+        spare > 0.0 && now.after(duration(late_cost as f64 / spare)) > late_limit
     }
 
     fn hedge(&mut self, now: Time, replicas: &ReplicasView<'_>) -> Option<Decision> {

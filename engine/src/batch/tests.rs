@@ -1,5 +1,7 @@
 //! The machine's behaviour, one sentence a test, in made-up time.
 
+use super::latency_profile::LatencyProfile;
+use super::slo::{SloConfig, SloController};
 use super::*;
 
 struct Scene {
@@ -24,23 +26,14 @@ fn config() -> BatcherConfig {
 }
 
 impl Scene {
-    /// A batcher whose controller already allows full batches.
+    /// A batcher whose controller knows that a batch takes a millisecond, whatever its size.
     fn new(config: BatcherConfig) -> Scene {
-        let batcher = Batcher::new(config);
+        let slo = SloConfig::new(config.slo, u64::from(config.batch_rows_max));
+        let profile = LatencyProfile::known(&[(1.0, 1e6), (16.0, 1e6)], [1.0; 100]);
+        let controller = SloController::with_profile(slo, profile);
+        let batcher = Batcher::with_controller(config, controller);
         let mut scene = Scene { batcher, now: Time::from_nanos(1), next: 0, row_bytes: 0 };
         scene.batcher.handle_replica_up(scene.now, ReplicaId(0));
-        while scene.batcher.batch_rows_limit() < ROWS_MAX {
-            let rows = scene.batcher.batch_rows_limit();
-            (0..rows).for_each(|_| {
-                scene.arrive();
-            });
-            let (batch, tasks) = scene.dispatched().expect("work goes at once");
-            scene.answer(batch);
-            assert_eq!(
-                scene.left(),
-                tasks.iter().map(|&id| (id, Leave::Answered)).collect::<Vec<_>>()
-            );
-        }
         scene.row_bytes = 10;
         scene
     }
@@ -466,8 +459,9 @@ fn nobody_is_blamed_by_row_number_after_a_cancellation() {
 #[test]
 fn a_loss_that_leaves_no_time_for_another_run_ends_the_task() {
     let mut scene = Scene::new(config());
-    let task = scene.arrive_hard(Duration::from_micros(500));
+    let task = scene.arrive_hard(MS + MS / 2);
     scene.dispatched().unwrap();
+    scene.wait(MS);
     scene.batcher.handle_replica_down(scene.now, ReplicaId(0));
     assert_eq!(scene.left(), [(task, Leave::Lost)]);
 }
@@ -512,10 +506,9 @@ fn an_outcome_nobody_waits_for_is_no_news() {
 }
 
 #[test]
-fn a_task_larger_than_the_controllers_bound_goes_alone() {
+fn a_task_larger_than_an_unknown_model_is_sent_at_first_goes_alone() {
     let mut batcher = Batcher::new(config());
     batcher.handle_replica_up(Time::ZERO, ReplicaId(0));
-    assert_eq!(batcher.batch_rows_limit(), 1);
     let mut scene = Scene { batcher, now: Time::ZERO, next: 0, row_bytes: 10 };
     let view = scene.view(ROWS_MAX, 0, 100 * MS, 100 * MS);
     scene.batcher.handle_arrival(scene.now, view).unwrap();
@@ -524,15 +517,51 @@ fn a_task_larger_than_the_controllers_bound_goes_alone() {
 }
 
 #[test]
-fn batches_shrink_by_ten_percent_when_they_take_too_long() {
-    let mut scene = Scene::new(config());
-    (0..16).for_each(|_| {
+fn a_model_nothing_is_known_of_gets_one_row_then_twice_as_many() {
+    let mut batcher = Batcher::new(config());
+    batcher.handle_replica_up(Time::ZERO, ReplicaId(0));
+    let mut scene = Scene { batcher, now: Time::ZERO, next: 0, row_bytes: 10 };
+    (0..30).for_each(|_| {
         scene.arrive();
     });
-    let (batch, _) = scene.dispatched().unwrap();
-    let slow = Outcome::Answered { service: 101 * MS };
-    scene.batcher.handle_outcome(scene.now.after(101 * MS), ReplicaId(0), batch, slow);
-    assert_eq!(scene.batcher.batch_rows_limit(), 14);
+    let sizes = std::iter::from_fn(|| {
+        let (batch, tasks) = scene.dispatched()?;
+        scene.answer(batch);
+        Some(tasks.len())
+    });
+    assert_eq!(sizes.take(5).collect::<Vec<_>>(), [1, 2, 4, 8, 15]);
+}
+
+#[test]
+fn an_arrival_that_no_replica_can_answer_in_time_is_refused_with_the_drain() {
+    let mut scene = Scene::new(config());
+    let tight = scene.view(1, 0, MS / 2, MS / 2);
+    let refused = scene.batcher.handle_arrival(scene.now, tight);
+    assert!(matches!(refused, Err(Refusal::Hopeless { .. })), "half of what a batch takes: {refused:?}");
+    scene.arrive();
+    scene.dispatched().unwrap();
+    let behind = scene.view(1, 0, MS + MS / 2, MS + MS / 2);
+    let refused = scene.batcher.handle_arrival(scene.now, behind);
+    assert!(matches!(refused, Err(Refusal::Hopeless { .. })), "the replica is busy: {refused:?}");
+    let soft = scene.view(1, 0, MS / 2, 1000 * MS);
+    assert_eq!(scene.batcher.handle_arrival(scene.now, soft), Ok(()), "it may be late");
+}
+
+#[test]
+fn hopeless_hard_work_is_shed_before_its_deadline_and_soft_work_turns_late() {
+    let mut scene = Scene::new(config());
+    let (running, _) = {
+        scene.arrive();
+        scene.dispatched().unwrap()
+    };
+    let hard = scene.arrive_hard(2 * MS + MS / 2);
+    scene.now = scene.now.after(MS);
+    let soft = scene.view(1, 0, MS + MS / 2, 1000 * MS);
+    scene.batcher.handle_arrival(scene.now, soft).unwrap();
+    scene.answer(running);
+    let effects = scene.effects();
+    assert_eq!(leaves(&effects)[1..], [(hard, Leave::Shed(Shed::Hopeless))]);
+    assert_eq!(dispatch_in(effects).unwrap().1, [soft.id], "late, but nothing else waits");
 }
 
 #[test]
@@ -547,7 +576,8 @@ fn a_refused_caller_is_told_no_less_than_the_predicted_drain() {
     let refused = scene.batcher.handle_arrival(scene.now, view);
     let Err(Refusal::QueueFull { retry_after }) = refused else { panic!("{refused:?}") };
     assert!(retry_after >= scene.batcher.predicted_drain());
-    assert_eq!(scene.batcher.predicted_drain(), 4 * MS, "3 batches and the one that runs");
+    let about = scene.batcher.predicted_drain();
+    assert!(about > 3 * MS && about < 5 * MS, "3 batches and the one that runs: {about:?}");
 }
 
 #[test]
@@ -564,19 +594,29 @@ fn without_a_live_replica_tasks_wait_for_one_until_their_deadline() {
 }
 
 /// Says what the test tells it to: the second controller behind the interface.
-struct Scripted(std::collections::VecDeque<Decision>);
+struct Scripted(std::collections::VecDeque<Decision>, Option<Decision>);
 
 impl Controller for Scripted {
-    fn decide(&mut self, _now: Time, queue: &QueueView, replicas: &ReplicasView) -> Decision {
-        assert!(queue.on_time_tasks + queue.late_tasks > 0, "asked only while a task waits");
-        assert!(replicas.idle > 0, "asked only while a replica is idle");
+    fn arrived(&mut self, _now: Time, _cost: u32, _due: Time) {}
+
+    fn decide(&mut self, _now: Time, queue: &QueueView<'_>, replicas: &ReplicasView<'_>) -> Decision {
+        assert!(queue.on_time_tasks() + queue.late_tasks() > 0, "asked only while a task waits");
+        assert!(replicas.idle() > 0, "asked only while a replica is idle");
         self.0.pop_front().expect("the script covers every decision")
     }
 
     fn observe(&mut self, _now: Time, _observed: &Observed) {}
 
-    fn rows_limit(&self) -> u32 {
-        ROWS_MAX
+    fn cost_limit(&self) -> u64 {
+        u64::from(ROWS_MAX)
+    }
+
+    fn expected_service(&self, _cost: u64) -> Duration {
+        MS
+    }
+
+    fn hedge(&mut self, _now: Time, _replicas: &ReplicasView<'_>) -> Option<Decision> {
+        self.1.take()
     }
 }
 
@@ -585,10 +625,10 @@ fn a_controller_may_wait_shed_and_pass_over() {
     let wake = Time::ZERO.after(3 * MS);
     let script = [
         Decision::WaitUntil(wake),
-        Decision::Shed { tasks: 1 },
-        Decision::Dispatch { skip: 1, rows: 1 },
+        Decision::Shed { tasks: 1, why: Shed::Backlog },
+        Decision::Dispatch { skip: 1, cost: 1 },
     ];
-    let mut batcher = Batcher::with_controller(config(), Scripted(script.into()));
+    let mut batcher = Batcher::with_controller(config(), Scripted(script.into(), None));
     batcher.handle_replica_up(Time::ZERO, ReplicaId(0));
     for id in 0..4 {
         let due = Time::ZERO.after(100 * MS);
@@ -601,11 +641,45 @@ fn a_controller_may_wait_shed_and_pass_over() {
     batcher.check_invariants();
     assert_eq!(batcher.next_timeout(), Some(wake));
     batcher.handle_timeout(wake);
-    let shed = Effect::Leave { task: TaskId(0), why: Leave::DeadlinePassed };
+    let shed = Effect::Leave { task: TaskId(0), why: Leave::Shed(Shed::Backlog) };
     assert_eq!(batcher.poll_effect(), Some(shed));
     let sent = batcher.poll_effect();
     assert!(matches!(sent, Some(Effect::Dispatch { tasks, .. }) if tasks == [TaskId(2)]));
     assert_eq!(batcher.queued(), 2, "the one passed over keeps its place");
+}
+
+#[test]
+fn the_copy_of_an_overdue_batch_answers_and_the_original_is_no_news() {
+    let config = BatcherConfig { slo: Some(20 * MS), ..config() };
+    let script = [Decision::Dispatch { skip: 0, cost: 16 }];
+    let mut batcher = Batcher::with_controller(config, Scripted(script.into(), None));
+    (0..2).for_each(|id| batcher.handle_replica_up(Time::ZERO, ReplicaId(id)));
+    let mut ids = Vec::new();
+    for id in 0..3 {
+        let due = Time::ZERO.after(20 * MS);
+        let (id, shape, arrived) = (TaskId(id), ShapeKey(0), Time::ZERO);
+        let (rows, bytes, cost, class) = (1, 1, 1, 0);
+        let view = TaskView { id, rows, bytes, cost, shape, class, due, late_limit: due, arrived };
+        batcher.handle_arrival(Time::ZERO, view).unwrap();
+        ids.push(id);
+    }
+    let sent = batcher.poll_effect();
+    assert!(matches!(sent, Some(Effect::Dispatch { replica: ReplicaId(0), .. })));
+    batcher.controller_mut().1 = Some(Decision::Hedge { batch: BatchId(1) });
+    batcher.handle_timeout(Time::ZERO.after(5 * MS));
+    let Some(Effect::Dispatch { replica, batch, tasks }) = batcher.poll_effect() else { panic!("a copy") };
+    assert_eq!((replica, &tasks), (ReplicaId(1), &ids));
+    batcher.check_invariants();
+    assert_eq!(batcher.hedged_batches(), 1);
+    // The original's replica dies: nobody is lost, for the copy runs.
+    batcher.handle_replica_down(Time::ZERO.after(6 * MS), ReplicaId(0));
+    assert_eq!(batcher.poll_effect(), None);
+    batcher.check_invariants();
+    let answered = Outcome::Answered { service: 2 * MS };
+    batcher.handle_outcome(Time::ZERO.after(7 * MS), replica, batch, answered);
+    let left: Vec<_> = std::iter::from_fn(|| batcher.poll_effect()).collect();
+    assert_eq!(leaves(&left), ids.iter().map(|&id| (id, Leave::Answered)).collect::<Vec<_>>());
+    batcher.check_invariants();
 }
 
 fn dispatch_in(effects: Vec<Effect>) -> Option<(BatchId, Vec<TaskId>)> {

@@ -162,6 +162,7 @@ impl Dispatcher {
         }
         refusal.map_err(|refusal| match refusal {
             Refusal::QueueFull { retry_after } => TaskError::QueueFull { retry_after },
+            Refusal::Hopeless { retry_after } => TaskError::Overloaded { retry_after },
             Refusal::DeadlinePassed => TaskError::DeadlinePassed,
         })
     }

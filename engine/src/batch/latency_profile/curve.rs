@@ -48,7 +48,7 @@ pub struct Curve {
 
 impl Default for Curve {
     fn default() -> Curve {
-        let (chain, blocks) = (Vec::with_capacity(BUCKETS), Vec::with_capacity(BUCKETS));
+        let (chain, blocks) = (Vec::with_capacity(2 * BUCKETS), Vec::with_capacity(BUCKETS));
         Curve { buckets: Box::new([Bucket::default(); BUCKETS]), line: Line::default(), chain, largest: 0.0, blocks }
     }
 }
@@ -163,14 +163,20 @@ impl Curve {
     fn fit_chain(&mut self) {
         self.blocks.clear();
         for bucket in self.buckets.iter().filter(|bucket| bucket.weight > 0.0) {
-            let mut block = Block { weight: bucket.weight, cost: bucket.cost, service: bucket.service };
-            while let Some(&before) = self.blocks.last().filter(|before| before.service >= block.service) {
+            let (from, to) = (bucket.cost, bucket.cost);
+            let mut block = Block { weight: bucket.weight, from, to, service: bucket.service };
+            while let Some(&before) = self.blocks.last().filter(|before| before.service > block.service) {
                 self.blocks.pop();
-                block = block.pooled(before);
+                block = before.pooled(block);
             }
             self.blocks.push(block);
         }
-        self.chain.extend(self.blocks.iter().map(|block| (block.cost, block.service)));
+        for block in &self.blocks {
+            self.chain.push((block.from, block.service));
+            if block.to > block.from {
+                self.chain.push((block.to, block.service));
+            }
+        }
     }
 }
 
@@ -219,15 +225,17 @@ impl Line {
 #[derive(Clone, Copy, Debug)]
 struct Block {
     weight: f64,
-    cost: f64,
+    /// Costs of its first and its last bucket.
+    from: f64,
+    to: f64,
     service: f64,
 }
 
 impl Block {
-    fn pooled(self, other: Block) -> Block {
-        let weight = self.weight + other.weight;
-        let mean = |a: f64, b: f64| (self.weight * a + other.weight * b) / weight;
-        Block { weight, cost: mean(self.cost, other.cost), service: mean(self.service, other.service) }
+    fn pooled(self, next: Block) -> Block {
+        let weight = self.weight + next.weight;
+        let service = (self.weight * self.service + next.weight * next.service) / weight;
+        Block { weight, from: self.from, to: next.to, service }
     }
 }
 

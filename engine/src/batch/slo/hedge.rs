@@ -43,7 +43,7 @@ impl SloController {
         if !self.config.may_hedge || replicas.live() < 2 || self.profile.is_empty() {
             return None;
         }
-        let best = self.best_rate(self.target.cap) * replicas.live() as f64;
+        let best = self.best_rate(self.sustained()) * replicas.live() as f64;
         if self.slow.at(now) > LOAD_MAX * best {
             return None;
         }
