@@ -63,6 +63,7 @@ pub mod latency_profile;
 mod rate;
 mod replicas;
 mod reruns;
+pub mod shed_log;
 pub mod slo;
 mod task_table;
 
@@ -112,7 +113,9 @@ pub struct TaskView {
 pub enum Refusal {
     #[error("the queue is full; retry in {retry_after:?}, when it is expected to have drained")]
     QueueFull { retry_after: Duration },
-    #[error("no replica can answer before the deadline; retry in {retry_after:?}, or allow more time")]
+    #[error(
+        "no replica can answer before the deadline; retry in {retry_after:?}, or allow more time"
+    )]
     Hopeless { retry_after: Duration },
     #[error("the deadline passed before the task reached the queue; allow more time")]
     DeadlinePassed,

@@ -19,6 +19,7 @@ use crate::query::types::TaskResult;
 
 pub mod cause;
 pub mod dispatcher;
+mod explain;
 pub mod handle;
 pub mod in_flight;
 pub mod lane;
@@ -94,6 +95,8 @@ pub enum ControlMsg {
         reason: Arc<str>,
         retry_after: Duration,
     },
+    /// What the batching knows and does, for people.
+    Explain(oneshot::Sender<serde_json::Value>),
     /// Answered once nothing is queued or in flight and the lanes are shut; the dispatcher ends then.
     Drain(oneshot::Sender<()>),
 }

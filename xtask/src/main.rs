@@ -38,12 +38,25 @@ enum Command {
     Overhead(overhead::Arguments),
     /// Every figure of the shared-memory lane, beside iceoryx2 and a bare futex.
     Lanes(lane_figures::Arguments),
+    /// The batching's promises in virtual time, beside the literature's controllers and the optimum.
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// What foil-sim takes: --json, --matrix, --plot DIR, --seeds N; --help shows all.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Makes schemas/src/generated from schemas/fbs. Needs `--features codegen`.
     Codegen {
         /// Change nothing; fail when the committed code is not what would be made.
         #[arg(long)]
         check: bool,
     },
+}
+
+/// Nothing is set up for it: it serves nothing.
+fn sim(arguments: &[String]) -> shell::Done {
+    let build = ["run", "--quiet", "--release", "--locked", "--package", "simulator", "--"];
+    shell::run(shell::cargo(&build).args(arguments))
 }
 
 fn main() -> ExitCode {
@@ -55,6 +68,7 @@ fn main() -> ExitCode {
         Command::Nightly => checks::nightly(),
         Command::Overhead(arguments) => overhead::overhead(&arguments),
         Command::Lanes(arguments) => lane_figures::lane_figures(&arguments),
+        Command::Sim { arguments } => sim(&arguments),
         Command::Codegen { check } => codegen::codegen(check),
     };
     match done {

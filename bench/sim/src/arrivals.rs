@@ -10,17 +10,24 @@ pub(crate) enum Load {
     Uniform(f64),
     Poisson(f64),
     /// Renewal with gamma gaps of this coefficient of variation.
-    Gamma { rate: f64, cv: f64 },
+    Gamma {
+        rate: f64,
+        cv: f64,
+    },
     /// Two Poisson rates, with exponential sojourns of these means (ms).
-    Mmpp { rates: [f64; 2], sojourns: [f64; 2] },
+    Mmpp {
+        rates: [f64; 2],
+        sojourns: [f64; 2],
+    },
     /// Poisson at the rate of the last step that began, `(from ms, rate)`.
     Steps(Vec<(f64, f64)>),
     /// Poisson whose rate grows from the first to the second over the run.
     Ramp(f64, f64),
     /// Poisson with a sine of ±40 % over this period (ms).
-    Diurnal { rate: f64, period: f64 },
-    /// Fixed times (ms).
-    Fixed(Vec<f64>),
+    Diurnal {
+        rate: f64,
+        period: f64,
+    },
 }
 
 impl Load {
@@ -47,10 +54,10 @@ impl Load {
                 thinned(&mut times, &mut rng, from.max(*to), until, rate_at);
             }
             Load::Diurnal { rate, period } => {
-                let rate_at = |ms: f64| rate * (1.0 + 0.4 * (ms / period * std::f64::consts::TAU).sin());
+                let rate_at =
+                    |ms: f64| rate * (1.0 + 0.4 * (ms / period * std::f64::consts::TAU).sin());
                 thinned(&mut times, &mut rng, 1.4 * rate, until, rate_at);
             }
-            Load::Fixed(at) => times.extend(at.iter().copied().filter(|at| *at < until)),
         }
         times.iter().map(|ms| (ms * 1e6) as u64).collect()
     }
@@ -65,7 +72,13 @@ fn poisson(times: &mut Vec<f64>, rng: &mut SmallRng, rate: f64, from: f64, to: f
     }
 }
 
-fn thinned(times: &mut Vec<f64>, rng: &mut SmallRng, most: f64, until: f64, rate_at: impl Fn(f64) -> f64) {
+fn thinned(
+    times: &mut Vec<f64>,
+    rng: &mut SmallRng,
+    most: f64,
+    until: f64,
+    rate_at: impl Fn(f64) -> f64,
+) {
     let mut all = Vec::new();
     poisson(&mut all, rng, most, 0.0, until);
     times.extend(all.into_iter().filter(|&at| rng.random::<f64>() * most < rate_at(at)));

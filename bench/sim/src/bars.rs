@@ -43,8 +43,13 @@ impl Cell {
 
     pub(crate) fn run(&self, kind: Kind, seed: u64) -> Run {
         let arrivals = self.load.draw(self.end_ms(), seed);
-        let setup =
-            Setup { device: self.device, replicas: self.replicas, slo_ms: SLO_MS, hard: self.hard, seed };
+        let setup = Setup {
+            device: self.device,
+            replicas: self.replicas,
+            slo_ms: SLO_MS,
+            hard: self.hard,
+            seed,
+        };
         play(&setup, &arrivals, kind.controller(Task { device: self.device, slo_ms: SLO_MS }))
     }
 
@@ -60,6 +65,10 @@ pub(crate) struct Bars {
 }
 
 impl Bars {
+    pub(crate) fn none() -> Bars {
+        Bars { seeds: 0..0, figures: BTreeMap::new() }
+    }
+
     pub(crate) fn measure(seeds: std::ops::Range<u64>) -> Bars {
         let mut bars = Bars { seeds, figures: BTreeMap::new() };
         for replicas in [1, 4] {
@@ -97,12 +106,14 @@ impl Bars {
     fn loads(&mut self, replicas: usize) {
         let device = Device::new(Shape::Gpu);
         let capacity = device.capacity(replicas, SLO_MS);
-        let (mut lowest, mut at_capacity, mut highest, mut fall) = (f64::INFINITY, 0.0, 0.0f64, 0.0f64);
+        let (mut lowest, mut at_capacity, mut highest, mut fall) =
+            (f64::INFINITY, 0.0, 0.0f64, 0.0f64);
         for share in [0.25, 0.5, 0.75, 0.9, 0.95, 1.0, 1.1, 1.2, 1.3, 1.5, 1.75, 2.0] {
             let rate = share * capacity;
             let cell = Cell::new(device, replicas, Load::Poisson(rate));
             let attained = self.worst_low(|seed| cell.attained(Kind::Ours, seed));
-            let bound = if share <= 1.0 { rate } else { device.overload_bound(replicas, rate, SLO_MS) };
+            let bound =
+                if share <= 1.0 { rate } else { device.overload_bound(replicas, rate, SLO_MS) };
             let ratio = attained * rate / bound;
             if share == 1.0 {
                 at_capacity = ratio;
@@ -119,7 +130,8 @@ impl Bars {
 
     fn violations(&mut self, replicas: usize) {
         let device = Device::new(Shape::Gpu);
-        let cell = Cell::new(device, replicas, Load::Poisson(0.9 * device.capacity(replicas, SLO_MS)));
+        let cell =
+            Cell::new(device, replicas, Load::Poisson(0.9 * device.capacity(replicas, SLO_MS)));
         let missed = self.worst_high(|seed| 1.0 - cell.attained(Kind::Ours, seed));
         let late = self.worst_high(|seed| cell.run(Kind::Ours, seed).late(LEAD_MS, cell.end_ms()));
         self.put(&format!("B3_n{replicas}"), missed);
@@ -155,22 +167,30 @@ impl Bars {
             let device = Device { slow_down, ..Device::new(shape) };
             let mut worst = f64::INFINITY;
             for share in [0.3, 0.6] {
-                let cell = Cell::new(device, replicas, Load::Poisson(share * device.capacity(replicas, SLO_MS)));
-                let ratio = |seed| cell.attained(Kind::Ours, seed) / cell.attained(Kind::Oracle, seed);
+                let cell = Cell::new(
+                    device,
+                    replicas,
+                    Load::Poisson(share * device.capacity(replicas, SLO_MS)),
+                );
+                let ratio =
+                    |seed| cell.attained(Kind::Ours, seed) / cell.attained(Kind::Oracle, seed);
                 worst = worst.min(self.worst_low(ratio));
             }
             self.put(&format!("B6_n{replicas}{name}"), worst);
         }
     }
 
+    /// B7: straight into 0.9 C, with what warm-up learned and, to compare, with nothing.
     fn cold_start(&mut self, replicas: usize) {
-        let mut worst = f64::INFINITY;
-        for shape in [Shape::Gpu, Shape::Fat] {
+        for (shape, name) in [(Shape::Gpu, ""), (Shape::Fat, "_fat")] {
             let device = Device::new(shape);
-            let cell = Cell::new(device, replicas, Load::Poisson(0.9 * device.capacity(replicas, SLO_MS)));
-            worst = worst.min(self.worst_low(|seed| cell.run(Kind::Ours, seed).attained(0.0, 500.0)));
+            let load = Load::Poisson(0.9 * device.capacity(replicas, SLO_MS));
+            let cell = Cell::new(device, replicas, load);
+            for (kind, how) in [(Kind::Ours, ""), (Kind::Cold, "_without_warm_up")] {
+                let attained = self.worst_low(|seed| cell.run(kind, seed).attained(0.0, 500.0));
+                self.put(&format!("B7_n{replicas}{name}{how}"), attained);
+            }
         }
-        self.put(&format!("B7_n{replicas}"), worst);
     }
 
     fn burst(&mut self, replicas: usize) {
@@ -190,7 +210,8 @@ impl Bars {
         let c = device.capacity(replicas, SLO_MS);
         let cell = Cell::new(device, replicas, Load::Steps(vec![(0.0, 0.5 * c), (500.0, 1.4 * c)]));
         let from = 500.0 + 2.0 * SLO_MS;
-        let answered = self.worst_low(|seed| cell.run(Kind::Ours, seed).answered(from, from + 200.0) / c);
+        let answered =
+            self.worst_low(|seed| cell.run(Kind::Ours, seed).answered(from, from + 200.0) / c);
         self.put(&format!("B18_n{replicas}"), answered);
     }
 
@@ -308,7 +329,8 @@ fn batches_to_relearn(sigma: f64, seed: u64) -> [f64; 2] {
     [2.0, 1.0].map(|factor| {
         let right = |profile: &LatencyProfile| {
             [4.0, 16.0, 40.0].iter().all(|&cost| {
-                (profile.centre(cost) / (device.shape.millis(cost) * factor * 1e6) - 1.0).abs() < 0.1
+                (profile.centre(cost) / (device.shape.millis(cost) * factor * 1e6) - 1.0).abs()
+                    < 0.1
             })
         };
         let mut batches = 0.0;

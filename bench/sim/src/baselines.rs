@@ -125,7 +125,12 @@ impl Controller for Oracle {
         self.inner.arrived(now, cost, due);
     }
 
-    fn decide(&mut self, now: Time, queue: &QueueView<'_>, replicas: &ReplicasView<'_>) -> Decision {
+    fn decide(
+        &mut self,
+        now: Time,
+        queue: &QueueView<'_>,
+        replicas: &ReplicasView<'_>,
+    ) -> Decision {
         self.look(now);
         self.inner.decide(now, queue, replicas)
     }
@@ -158,7 +163,12 @@ struct Static {
 impl Controller for Static {
     fn arrived(&mut self, _now: Time, _cost: u32, _due: Time) {}
 
-    fn decide(&mut self, now: Time, queue: &QueueView<'_>, _replicas: &ReplicasView<'_>) -> Decision {
+    fn decide(
+        &mut self,
+        now: Time,
+        queue: &QueueView<'_>,
+        _replicas: &ReplicasView<'_>,
+    ) -> Decision {
         let oldest = queue.due(0).map_or(now, |due| due.before(self.slo));
         let leaves = oldest.after(self.delay);
         if queue.on_time_cost() < self.most && leaves > now {
@@ -188,7 +198,12 @@ struct Aimd {
 impl Controller for Aimd {
     fn arrived(&mut self, _now: Time, _cost: u32, _due: Time) {}
 
-    fn decide(&mut self, _now: Time, _queue: &QueueView<'_>, replicas: &ReplicasView<'_>) -> Decision {
+    fn decide(
+        &mut self,
+        _now: Time,
+        _queue: &QueueView<'_>,
+        replicas: &ReplicasView<'_>,
+    ) -> Decision {
         let cap = *self.caps.entry(replicas.asked()).or_insert(1.0);
         Decision::Dispatch { skip: 0, cost: cap as u64 }
     }
@@ -227,7 +242,12 @@ impl Nexus {
 impl Controller for Nexus {
     fn arrived(&mut self, _now: Time, _cost: u32, _due: Time) {}
 
-    fn decide(&mut self, now: Time, queue: &QueueView<'_>, _replicas: &ReplicasView<'_>) -> Decision {
+    fn decide(
+        &mut self,
+        now: Time,
+        queue: &QueueView<'_>,
+        _replicas: &ReplicasView<'_>,
+    ) -> Decision {
         let (tasks, mut dropped) = (queue.on_time_tasks(), 0);
         loop {
             let window = (tasks - dropped).min(self.plan as usize);
@@ -284,7 +304,12 @@ impl Clockwork {
 impl Controller for Clockwork {
     fn arrived(&mut self, _now: Time, _cost: u32, _due: Time) {}
 
-    fn decide(&mut self, now: Time, queue: &QueueView<'_>, _replicas: &ReplicasView<'_>) -> Decision {
+    fn decide(
+        &mut self,
+        now: Time,
+        queue: &QueueView<'_>,
+        _replicas: &ReplicasView<'_>,
+    ) -> Decision {
         for nth in (0..CLOCKWORK_SIZES).rev() {
             let missed = queue.due_before(now.after(self.estimate(nth)));
             if queue.on_time_tasks() - missed >= 1 << nth {
@@ -295,7 +320,8 @@ impl Controller for Clockwork {
     }
 
     fn observe(&mut self, _now: Time, observed: &Observed) {
-        let latest = &mut self.latest[(observed.cost.max(1).ilog2() as usize).min(CLOCKWORK_SIZES - 1)];
+        let latest =
+            &mut self.latest[(observed.cost.max(1).ilog2() as usize).min(CLOCKWORK_SIZES - 1)];
         if latest.len() == CLOCKWORK_WINDOW {
             latest.remove(0);
         }

@@ -25,8 +25,10 @@ fn simulated(device: &Device, rate: f64, seed: u64) -> f64 {
     let arrivals = Load::Poisson(rate).draw(RUN_MS, seed);
     let setup = Setup { device: *device, replicas: 1, slo_ms: SLO_MS, hard: true, seed };
     let everything = Kind::Static(u64::from(BATCH_MAX), 0.0);
-    let run = play(&setup, &arrivals, everything.controller(Task { device: *device, slo_ms: SLO_MS }));
-    let total: f64 = run.requests.iter().map(|request| (request.ended - request.arrived) as f64 / 1e6).sum();
+    let run =
+        play(&setup, &arrivals, everything.controller(Task { device: *device, slo_ms: SLO_MS }));
+    let total: f64 =
+        run.requests.iter().map(|request| (request.ended - request.arrived) as f64 / 1e6).sum();
     total / run.requests.len() as f64
 }
 

@@ -80,7 +80,11 @@ impl Device {
     }
 
     pub(crate) fn ratio(&self, rng: &mut SmallRng) -> f64 {
-        let mode = if self.slow_share > 0.0 && rng.random::<f64>() < self.slow_share { self.slow_mode } else { 1.0 };
+        let mode = if self.slow_share > 0.0 && rng.random::<f64>() < self.slow_share {
+            self.slow_mode
+        } else {
+            1.0
+        };
         mode * self.noise(rng)
     }
 
@@ -104,7 +108,10 @@ impl Device {
     pub(crate) fn overload_bound(&self, replicas: usize, rate: f64, slo_ms: f64) -> f64 {
         let millis = |cost: u32| self.shape.millis(f64::from(cost));
         let feasible = |cost: &u32| millis(*cost) + f64::from(*cost) / rate <= slo_ms + 1e-9;
-        let best = (1..=BATCH_MAX).filter(feasible).map(|cost| f64::from(cost) / millis(cost)).fold(0.0, f64::max);
+        let best = (1..=BATCH_MAX)
+            .filter(feasible)
+            .map(|cost| f64::from(cost) / millis(cost))
+            .fold(0.0, f64::max);
         best * replicas as f64
     }
 }

@@ -5,8 +5,13 @@ mod bars;
 mod baselines;
 mod chain;
 mod device;
+mod matrix;
 mod optimum;
+mod plots;
 mod world;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 use bars::Bars;
 use clap::Parser;
@@ -21,20 +26,40 @@ struct Options {
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Also compare with every baseline in every cell whose name contains this; all of them take some minutes.
+    #[arg(long, value_name = "CELLS", num_args = 0..=1, default_missing_value = "")]
+    matrix: Option<String>,
+    /// Leave the bars out.
+    #[arg(long)]
+    no_bars: bool,
+    /// Draw goodput over load, misses over time and batch sizes over time as SVG into this folder.
+    #[arg(long, value_name = "DIR")]
+    plot: Option<PathBuf>,
     /// End with one JSON object of the figures.
     #[arg(long)]
     json: bool,
 }
 
-fn main() {
+fn main() -> ExitCode {
     let options = Options::parse();
     let seeds = options.seed..options.seed + options.seeds;
     println!("seeds {} to {}; the worst of them is shown", seeds.start, seeds.end - 1);
-    let bars = Bars::measure(seeds);
+    let bars = if options.no_bars { Bars::none() } else { Bars::measure(seeds.clone()) };
     for (name, figure) in &bars.figures {
         println!("{name:32} {figure:9.5}");
+    }
+    if let Some(wanted) = &options.matrix {
+        matrix::print(seeds, wanted);
+    }
+    if let Some(folder) = &options.plot {
+        if let Err(error) = plots::draw(folder, options.seed) {
+            eprintln!("no plots in {}: {error}", folder.display());
+            return ExitCode::FAILURE;
+        }
+        println!("plots: {}", folder.display());
     }
     if options.json {
         println!("{}", serde_json::json!(bars.figures));
     }
+    ExitCode::SUCCESS
 }

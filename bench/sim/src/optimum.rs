@@ -7,7 +7,8 @@
 /// Share of `arrivals` (ns, ascending) that can be answered within `slo` of their arrival.
 pub(crate) fn attainable(arrivals: &[u64], slo: u64, service: impl Fn(usize) -> u64) -> f64 {
     let most = (1..=arrivals.len()).take_while(|&batch| service(batch) <= slo).last().unwrap_or(0);
-    let times: Vec<u64> = (0..=most).map(|batch| if batch == 0 { 0 } else { service(batch) }).collect();
+    let times: Vec<u64> =
+        (0..=most).map(|batch| if batch == 0 { 0 } else { service(batch) }).collect();
     let mut states: Vec<Vec<(u32, u64)>> = vec![Vec::new(); arrivals.len() + 1];
     states[0].push((0, 0));
     for next in 0..arrivals.len() {
@@ -54,7 +55,10 @@ mod tests {
                 let ends = free.max(rest[last]) + service(members.len());
                 if ends <= rest[first] + slo {
                     // Later batches may also take earlier ones that were left out.
-                    let left: Vec<_> = (0..rest.len()).filter(|nth| mask >> nth & 1 == 0).map(|nth| rest[nth]).collect();
+                    let left: Vec<_> = (0..rest.len())
+                        .filter(|nth| mask >> nth & 1 == 0)
+                        .map(|nth| rest[nth])
+                        .collect();
                     best = best.max(members.len() + go(&left, ends, slo, service));
                 }
             }
@@ -68,7 +72,12 @@ mod tests {
         let service = |batch: usize| 4 + 2 * batch as u64;
         for seed in 0..40u64 {
             let mut at = 0;
-            let arrivals: Vec<u64> = (0..6).map(|nth| { at += (seed * 7 + nth * nth * 3) % 5; at }).collect();
+            let arrivals: Vec<u64> = (0..6)
+                .map(|nth| {
+                    at += (seed * 7 + nth * nth * 3) % 5;
+                    at
+                })
+                .collect();
             let best = (attainable(&arrivals, 14, service) * 6.0).round() as usize;
             assert_eq!(best, brute(&arrivals, 14, &service), "{arrivals:?}");
         }

@@ -45,7 +45,6 @@ pub(crate) struct Record {
 pub(crate) struct BatchRecord {
     pub(crate) departed: u64,
     pub(crate) cost: u64,
-    pub(crate) service: u64,
 }
 
 #[derive(Debug, Default)]
@@ -90,7 +89,8 @@ impl Run {
     /// Answers on time per millisecond, of those given in this stretch.
     pub(crate) fn answered(&self, from_ms: f64, to_ms: f64) -> f64 {
         let (from, to) = ((from_ms * 1e6) as u64, (to_ms * 1e6) as u64);
-        let given = self.requests.iter().filter(|request| request.ended >= from && request.ended < to);
+        let given =
+            self.requests.iter().filter(|request| request.ended >= from && request.ended < to);
         given.filter(|request| request.end == End::OnTime).count() as f64 / (to_ms - from_ms)
     }
 }
@@ -170,7 +170,8 @@ impl<C: Controller> World<C> {
     fn arrive(&mut self, now: Time, nth: usize) {
         let slo = Duration::from_nanos((self.setup.slo_ms * 1e6) as u64);
         let due = now.after(slo);
-        let late_limit = if self.setup.hard { due } else { now.after((slo * 10).max(Duration::from_secs(1))) };
+        let late_limit =
+            if self.setup.hard { due } else { now.after((slo * 10).max(Duration::from_secs(1))) };
         let id = TaskId(nth as u64);
         let view = TaskView {
             id,
@@ -183,7 +184,11 @@ impl<C: Controller> World<C> {
             late_limit,
             arrived: now,
         };
-        self.run.requests.push(Record { arrived: now.as_nanos(), ended: now.as_nanos(), end: End::Open });
+        self.run.requests.push(Record {
+            arrived: now.as_nanos(),
+            ended: now.as_nanos(),
+            end: End::Open,
+        });
         self.sent.push(false);
         if self.batcher.handle_arrival(now, view).is_err() {
             self.run.requests[nth].end = End::Shed;
@@ -193,13 +198,20 @@ impl<C: Controller> World<C> {
     fn complete(&mut self) {
         let Some(Reverse(done)) = self.completions.pop() else { return };
         let service = done.at.since(done.departed);
-        self.batcher.handle_outcome(done.at, done.replica, done.batch, Outcome::Answered { service });
+        self.batcher.handle_outcome(
+            done.at,
+            done.replica,
+            done.batch,
+            Outcome::Answered { service },
+        );
     }
 
     fn carry_out(&mut self, now: Time) {
         while let Some(effect) = self.batcher.poll_effect() {
             match effect {
-                Effect::Dispatch { replica, batch, tasks } => self.dispatch(now, replica, batch, &tasks),
+                Effect::Dispatch { replica, batch, tasks } => {
+                    self.dispatch(now, replica, batch, &tasks)
+                }
                 Effect::Leave { task, why } => self.leave(now, task, why),
                 Effect::Kill { .. } => {}
             }
@@ -211,7 +223,9 @@ impl<C: Controller> World<C> {
             self.sent[task.0 as usize] = true;
         }
         let device = &self.setup.device;
-        let millis = device.shape.millis(tasks.len() as f64) * device.factor(now) * device.ratio(&mut self.rng);
+        let millis = device.shape.millis(tasks.len() as f64)
+            * device.factor(now)
+            * device.ratio(&mut self.rng);
         let service = (millis * 1e6) as u64;
         let at = now.after(Duration::from_nanos(service));
         self.completions.push(Reverse(Completion { at, batch, replica, departed: now }));
@@ -220,7 +234,7 @@ impl<C: Controller> World<C> {
             self.hedges = self.batcher.hedged_batches();
             self.run.hedged += service;
         }
-        self.run.batches.push(BatchRecord { departed: now.as_nanos(), cost: tasks.len() as u64, service });
+        self.run.batches.push(BatchRecord { departed: now.as_nanos(), cost: tasks.len() as u64 });
     }
 
     fn leave(&mut self, now: Time, task: TaskId, why: Leave) {

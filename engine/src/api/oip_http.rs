@@ -82,6 +82,11 @@ async fn dispatch(
     match find(&catalog, query) {
         Err(error) => refused(front, &error),
         Ok(entry) if page == ModelPage::Ready => metadata::model_ready(entry),
+        Ok(entry) if page == ModelPage::Batching => {
+            let handle = entry.handle.clone();
+            drop(catalog);
+            metadata::batching(&handle).await
+        }
         Ok(entry) => metadata::model(&catalog, entry),
     }
 }

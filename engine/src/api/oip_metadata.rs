@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 
 use crate::api::status::{ApiError, JSON};
 use crate::codec::bind::dims;
+use crate::dispatch::handle::ModelHandle;
 use crate::fleet::catalog::{Catalog, ModelEntry};
 use crate::query::serve::available;
+use crate::query::types::TaskError;
 
 /// Clients switch features on by these: only what works is listed.
 const EXTENSIONS: [&str; 1] = ["binary_tensor_data"];
@@ -54,6 +56,16 @@ pub fn model(catalog: &Catalog, entry: &ModelEntry) -> Response<Full<Bytes>> {
         "inputs": tensors(&spec.inputs),
         "outputs": tensors(&spec.outputs),
     });
+    json_response(StatusCode::OK, &about)
+}
+
+/// What the model's batching learned and does.
+pub async fn batching(handle: &ModelHandle) -> Response<Full<Bytes>> {
+    let Some(mut about) = handle.explain().await else {
+        return crate::api::status::response(&ApiError::Task(TaskError::Draining));
+    };
+    about["name"] = json!(&*handle.name);
+    about["version"] = json!(handle.version.to_string());
     json_response(StatusCode::OK, &about)
 }
 

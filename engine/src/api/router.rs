@@ -24,6 +24,8 @@ pub enum ModelPage {
     Metadata,
     Ready,
     Infer,
+    /// What its batching learned and does: ours, not the protocol's.
+    Batching,
 }
 
 pub fn route<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, ApiError> {
@@ -34,9 +36,13 @@ pub fn route<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, ApiError> 
         ["v2", "health", "ready"] => Route::Ready,
         ["v2", "models", name] => model(name, None, ModelPage::Metadata)?,
         ["v2", "models", name, "ready"] => model(name, None, ModelPage::Ready)?,
+        ["v2", "models", name, "batching"] => model(name, None, ModelPage::Batching)?,
         ["v2", "models", name, "infer"] => model(name, None, ModelPage::Infer)?,
         ["v2", "models", name, "versions", of] => model(name, Some(of), ModelPage::Metadata)?,
         ["v2", "models", name, "versions", of, "ready"] => model(name, Some(of), ModelPage::Ready)?,
+        ["v2", "models", name, "versions", of, "batching"] => {
+            model(name, Some(of), ModelPage::Batching)?
+        }
         ["v2", "models", name, "versions", of, "infer"] => model(name, Some(of), ModelPage::Infer)?,
         _ => return Err(ApiError::UnknownPath),
     };

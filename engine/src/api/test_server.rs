@@ -81,7 +81,10 @@ pub(super) fn entry(spec: ModelSpec, version: u64, script: Script) -> ModelEntry
         }
     });
     let name: Arc<str> = spec.name.as_str().into();
-    let handle = ModelHandle::new(name, Version(version), Arc::new(spec), CoreId(0), submissions);
+    // Nobody listens: a page that asks the dispatcher says that it has gone.
+    let (control, _) = mpsc::channel(1);
+    let handle =
+        ModelHandle::new(name, Version(version), Arc::new(spec), CoreId(0), submissions, &control);
     ModelEntry { handle, state: ModelState::Ready }
 }
 

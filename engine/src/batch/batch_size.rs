@@ -84,7 +84,8 @@ pub struct Running {
     pub batch: BatchId,
     pub cost: u64,
     pub departed: Time,
-    /// When the member that is due last is due.
+    /// When the first and the last of its members are due.
+    pub first_due: Time,
     pub last_due: Time,
     /// It has a copy, or is one.
     pub hedged: bool,
@@ -118,6 +119,7 @@ impl ReplicasView<'_> {
                 batch: out.id,
                 cost: out.cost,
                 departed: out.departed,
+                first_due: out.first_due,
                 last_due: out.last_due,
                 hedged: out.hedged,
             })
@@ -134,8 +136,9 @@ pub enum Decision {
     /// This many heads (≥ 1) can't be on time, or are given up so that others are: hard ones leave, soft ones turn
     /// late. Then ask again.
     Shed { tasks: usize, why: Shed },
-    /// Send the same tasks to the replica asked about as well; the first answer counts.
-    Hedge { batch: BatchId },
+    /// Send those tasks of this batch that are due before then to the replica asked about as well; the first answer
+    /// counts.
+    Hedge { batch: BatchId, due_before: Time },
     /// Nothing for this replica yet; ask again at the next event or at this instant, which lies ahead.
     WaitUntil(Time),
 }
@@ -169,7 +172,12 @@ impl<C: Controller + ?Sized> Controller for Box<C> {
         (**self).arrived(now, cost, due);
     }
 
-    fn decide(&mut self, now: Time, queue: &QueueView<'_>, replicas: &ReplicasView<'_>) -> Decision {
+    fn decide(
+        &mut self,
+        now: Time,
+        queue: &QueueView<'_>,
+        replicas: &ReplicasView<'_>,
+    ) -> Decision {
         (**self).decide(now, queue, replicas)
     }
 
@@ -203,7 +211,8 @@ pub trait Controller {
     /// A task of this cost was accepted, due then.
     fn arrived(&mut self, now: Time, cost: u32, due: Time);
     /// What to do with the idle replica asked about. Asked again until every idle replica has work or waits.
-    fn decide(&mut self, now: Time, queue: &QueueView<'_>, replicas: &ReplicasView<'_>) -> Decision;
+    fn decide(&mut self, now: Time, queue: &QueueView<'_>, replicas: &ReplicasView<'_>)
+    -> Decision;
     fn observe(&mut self, now: Time, observed: &Observed);
     /// The bound in cost it holds to now, ≥ 1; groups that run again keep to it too.
     fn cost_limit(&self) -> u64;

@@ -10,6 +10,7 @@ use super::batch_size::{Controller, Decision, Observed, Shed};
 use super::deadline_queue::{BatchBounds, DeadlineQueue, Stop};
 use super::replicas::{Outgoing, Replicas};
 use super::reruns::{FailureHistory, Reruns};
+use super::shed_log::{Gone, Reason, ShedLog};
 use super::slo::{SloConfig, SloController};
 use super::task_table::{Place, Task, TaskTable, Waiting};
 use super::{BatcherConfig, Effect, Leave, Outcome, Refusal, TaskView};
@@ -39,6 +40,7 @@ pub struct Batcher<C = SloController> {
     effects: VecDeque<Effect>,
     batches_sent: u64,
     hedged_batches: u64,
+    shed_log: ShedLog,
     /// The controller asked to be asked again.
     wait_until: Option<Time>,
     /// The batch being formed; reused.
@@ -47,7 +49,8 @@ pub struct Batcher<C = SloController> {
 
 impl Batcher<SloController> {
     pub fn new(config: BatcherConfig) -> Batcher<SloController> {
-        let controller = SloController::new(SloConfig::new(config.slo, u64::from(config.batch_rows_max)));
+        let controller =
+            SloController::new(SloConfig::new(config.slo, u64::from(config.batch_rows_max)));
         Batcher::with_controller(config, controller)
     }
 }
@@ -72,6 +75,7 @@ impl<C: Controller> Batcher<C> {
             effects: VecDeque::new(),
             batches_sent: 0,
             hedged_batches: 0,
+            shed_log: ShedLog::default(),
             wait_until: None,
             forming: Vec::new(),
         }
@@ -104,6 +108,15 @@ impl<C: Controller> Batcher<C> {
 
     pub fn controller_mut(&mut self) -> &mut C {
         &mut self.controller
+    }
+
+    /// Of the queued, those that can still be on time, and what is to run again.
+    pub fn queued_on_time(&self) -> usize {
+        self.queued() - self.queue.late_len()
+    }
+
+    pub fn shed_log(&self) -> &ShedLog {
+        &self.shed_log
     }
 
     /// Copies sent of batches that were overdue.
@@ -146,12 +159,14 @@ impl<C: Controller> Batcher<C> {
             self.expire();
         }
         if !self.has_room(task.bytes) {
+            self.log_shed(task.due, Reason::QueueFull);
             let retry_after = self.predicted_drain().max(RETRY_AFTER_MIN);
             return Err(Refusal::QueueFull { retry_after });
         }
         if task.due == task.late_limit {
             let replicas = self.replicas.view(0);
             if !self.controller.can_make(self.now, task.cost, task.due, &replicas) {
+                self.log_shed(task.due, Reason::NoReplicaInTime);
                 let retry_after = self.predicted_drain().max(RETRY_AFTER_MIN);
                 return Err(Refusal::Hopeless { retry_after });
             }
@@ -263,7 +278,10 @@ impl<C: Controller> Batcher<C> {
         self.queue.check_invariants(self.now);
         let may_wait = self.replicas.idle() == 0 || self.queued() == 0;
         let asks_again = self.wait_until.is_some_and(|at| at > self.now);
-        assert!(may_wait || asks_again, "no replica idles while a task waits, unless it is asked again");
+        assert!(
+            may_wait || asks_again,
+            "no replica idles while a task waits, unless it is asked again"
+        );
     }
 
     // ---- time ----
@@ -292,6 +310,7 @@ impl<C: Controller> Batcher<C> {
         }
         while let Some(task) = self.queue.pop_expired(self.now) {
             self.tasks.remove(&task.id);
+            self.log_shed(task.due, Reason::DeadlinePassed);
             self.effects.push_back(Effect::Leave { task: task.id, why: Leave::DeadlinePassed });
         }
         self.expire_reruns();
@@ -370,7 +389,9 @@ impl<C: Controller> Batcher<C> {
         match decision {
             Some(Decision::Dispatch { skip, cost }) => self.send_queued(replica, skip, cost),
             Some(Decision::Shed { tasks, why }) => self.give_up(tasks, why),
-            Some(Decision::Hedge { batch }) => self.send_copy(replica, batch),
+            Some(Decision::Hedge { batch, due_before }) => {
+                self.send_copy(replica, batch, due_before)
+            }
             Some(Decision::WaitUntil(at)) => {
                 assert!(at > self.now, "a controller waits for an instant that lies ahead");
                 self.wait_until = Some(self.wait_until.map_or(at, |other| other.min(at)));
@@ -384,9 +405,11 @@ impl<C: Controller> Batcher<C> {
         assert!(tasks >= 1, "a controller that sheds sheds something");
         for _ in 0..tasks.min(self.queue.len() - self.queue.late_len()) {
             let Some(head) = self.queue.head() else { break };
-            let too_late = self.controller.is_too_late(self.now, self.queue.late_cost(), head.late_limit);
+            let too_late =
+                self.controller.is_too_late(self.now, self.queue.late_cost(), head.late_limit);
             let Some(task) = self.queue.give_up_head(!too_late) else { continue };
             self.tasks.remove(&task.id);
+            self.log_shed(task.due, why.into());
             self.effects.push_back(Effect::Leave { task: task.id, why: Leave::Shed(why) });
         }
     }
@@ -400,15 +423,17 @@ impl<C: Controller> Batcher<C> {
         self.forming = forming;
     }
 
-    /// Sends what a batch in flight holds to one more replica: whichever answers first counts.
-    fn send_copy(&mut self, replica: ReplicaId, batch: BatchId) {
-        let original = self.replicas.batch_mut(batch).expect("a controller copies a batch that it was shown");
+    /// Sends what a batch in flight holds, as far as it is due before then, to one more replica: whichever answers
+    /// first counts.
+    fn send_copy(&mut self, replica: ReplicaId, batch: BatchId, due_before: Time) {
+        let original =
+            self.replicas.batch_mut(batch).expect("a controller copies a batch that it was shown");
         assert!(!original.hedged, "a batch is copied once");
         original.hedged = true;
         let members = original.members.iter().filter_map(|member| self.tasks.get(&member.task));
         let mut forming = std::mem::take(&mut self.forming);
         forming.clear();
-        forming.extend(members.map(|task| task.waiting));
+        forming.extend(members.map(|task| task.waiting).filter(|task| task.due < due_before));
         if !forming.is_empty() {
             self.send(replica, &forming, false);
             let copy = BatchId(self.batches_sent);
@@ -448,7 +473,7 @@ impl<C: Controller> Batcher<C> {
     }
 
     fn send(&mut self, replica: ReplicaId, tasks: &[Waiting], at_bound: bool) {
-        let rows = self.check_batch(tasks);
+        self.check_batch(tasks);
         let mut expires = Time::NEVER;
         for task in tasks {
             expires = expires.min(task.late_limit);
@@ -464,11 +489,11 @@ impl<C: Controller> Batcher<C> {
             id: batch,
             replica,
             members,
-            rows,
             cost: tasks.iter().map(|task| u64::from(task.cost)).sum(),
             at_bound,
             hedged: false,
             departed: self.now,
+            first_due: tasks.iter().map(|task| task.due).min().unwrap_or(self.now),
             last_due: tasks.iter().map(|task| task.due).max().unwrap_or(self.now),
             expires,
             times_out: self.now.after(self.config.batch_timeout),
@@ -480,16 +505,20 @@ impl<C: Controller> Batcher<C> {
         self.effects.push_back(Effect::Dispatch { replica, batch, tasks });
     }
 
-    /// The laws of a batch; its rows.
-    fn check_batch(&self, tasks: &[Waiting]) -> u32 {
+    /// The laws of a batch.
+    fn check_batch(&self, tasks: &[Waiting]) {
         let first = tasks.first().expect("a decision to send is made while a task waits");
-        let rows = tasks.iter().map(|task| task.rows).sum();
+        let rows: u32 = tasks.iter().map(|task| task.rows).sum();
         let bytes: u64 = tasks.iter().map(|task| task.bytes).sum();
         assert!(rows >= 1, "a batch has at least one row");
         assert!(rows <= self.config.batch_rows_max, "a batch keeps to the model's rows");
         assert!(bytes <= self.config.batch_bytes_max, "a batch fits its slot");
         assert!(tasks.iter().all(|task| task.shape == first.shape), "a batch has one shape");
-        rows
+    }
+
+    fn log_shed(&mut self, due: Time, why: Reason) {
+        let (at, slack, queued) = (self.now, due.since(self.now), self.queued());
+        self.shed_log.push(Gone { at, why, slack, queued });
     }
 
     // ---- predictions ----

@@ -95,10 +95,8 @@ impl DeadlineQueue {
     }
 
     pub(super) fn remove(&mut self, task: &Waiting) {
-        let found = self
-            .on_time
-            .remove(by_due(task))
-            .or_else(|| self.late.remove(by_late_limit(task)));
+        let found =
+            self.on_time.remove(by_due(task)).or_else(|| self.late.remove(by_late_limit(task)));
         assert!(found.is_some(), "a queued task is in one of the two queues");
         self.bytes -= task.bytes;
     }
@@ -143,7 +141,8 @@ impl DeadlineQueue {
     /// Takes a batch: the first task and those of its shape that follow and fit.
     pub(super) fn take_batch(&mut self, bounds: &BatchBounds, into: &mut Vec<Waiting>) -> Stop {
         into.clear();
-        let mut room = Room { shape: None, rows: bounds.rows, cost: bounds.cost, bytes: bounds.bytes };
+        let mut room =
+            Room { shape: None, rows: bounds.rows, cost: bounds.cost, bytes: bounds.bytes };
         let queue = if self.on_time.is_empty() { &mut self.late } else { &mut self.on_time };
         let skip = bounds.skip.min(queue.len().saturating_sub(1));
         let stop = take(queue, skip, &mut room, into, &mut self.keys);

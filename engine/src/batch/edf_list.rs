@@ -89,7 +89,11 @@ impl EdfList {
             skipped += chunk.tasks.len();
             first_chunk += 1;
         }
-        self.chunks.iter().skip(first_chunk).flat_map(|chunk| &chunk.tasks).skip(from - skipped.min(from))
+        self.chunks
+            .iter()
+            .skip(first_chunk)
+            .flat_map(|chunk| &chunk.tasks)
+            .skip(from - skipped.min(from))
     }
 
     /// What the first `tasks` cost together.
@@ -138,10 +142,14 @@ impl EdfList {
     /// How many tasks have a time before `time`.
     pub(super) fn before(&self, time: Time) -> usize {
         let key_of = self.key_of;
-        let is_before = |chunk: &Chunk| chunk.tasks.back().is_some_and(|task| key_of(task).0 < time);
+        let is_before =
+            |chunk: &Chunk| chunk.tasks.back().is_some_and(|task| key_of(task).0 < time);
         let whole = self.chunks.partition_point(is_before);
         let counted: usize = self.chunks.iter().take(whole).map(|chunk| chunk.tasks.len()).sum();
-        let part = self.chunks.get(whole).map_or(0, |chunk| chunk.tasks.partition_point(|task| key_of(task).0 < time));
+        let part = self
+            .chunks
+            .get(whole)
+            .map_or(0, |chunk| chunk.tasks.partition_point(|task| key_of(task).0 < time));
         counted + part
     }
 
@@ -154,7 +162,10 @@ impl EdfList {
         let key_of = self.key_of;
         let chunk = &mut self.chunks[at];
         let place = chunk.tasks.partition_point(|other| key_of(other) < key);
-        assert!(chunk.tasks.get(place).is_none_or(|other| key_of(other) != key), "a task is queued once");
+        assert!(
+            chunk.tasks.get(place).is_none_or(|other| key_of(other) != key),
+            "a task is queued once"
+        );
         chunk.tasks.insert(place, task);
         chunk.cost += u64::from(task.cost);
         self.len += 1;
@@ -217,8 +228,12 @@ impl EdfList {
     pub(super) fn check_invariants(&self) {
         assert_eq!(self.len, self.chunks.iter().map(|chunk| chunk.tasks.len()).sum::<usize>());
         assert_eq!(self.cost, self.chunks.iter().map(|chunk| chunk.cost).sum::<u64>());
-        assert!(self.chunks.iter().all(|chunk| !chunk.tasks.is_empty()), "no chunk in use is empty");
-        let costs = |chunk: &Chunk| chunk.tasks.iter().map(|task| u64::from(task.cost)).sum::<u64>();
+        assert!(
+            self.chunks.iter().all(|chunk| !chunk.tasks.is_empty()),
+            "no chunk in use is empty"
+        );
+        let costs =
+            |chunk: &Chunk| chunk.tasks.iter().map(|task| u64::from(task.cost)).sum::<u64>();
         assert!(self.chunks.iter().all(|chunk| chunk.cost == costs(chunk)));
         assert!(self.iter().map(self.key_of).is_sorted(), "tasks stand in order");
     }
@@ -235,7 +250,16 @@ mod tests {
 
     fn task(id: u64, due: u64, cost: u32) -> Waiting {
         let due = Time::from_nanos(due);
-        Waiting { id: TaskId(id), rows: 1, cost, bytes: 1, class: 0, shape: ShapeKey(0), due, late_limit: due }
+        Waiting {
+            id: TaskId(id),
+            rows: 1,
+            cost,
+            bytes: 1,
+            class: 0,
+            shape: ShapeKey(0),
+            due,
+            late_limit: due,
+        }
     }
 
     fn key(task: &Waiting) -> Key {

@@ -113,6 +113,16 @@ impl LatencyProfile {
         self.curve.largest_within(span).min((2.0 * self.curve.largest_cost()).max(1.0))
     }
 
+    /// The smallest cost whose batches, one after the other, get through `rate` cost per nanosecond.
+    pub fn smallest_at_rate(&self, rate: f64) -> f64 {
+        self.curve.smallest_at_rate(rate * self.residuals.mean())
+    }
+
+    /// `cost`, or less where a device that works in tiles does clearly more per unit of time then.
+    pub fn efficient(&self, cost: f64) -> f64 {
+        self.curve.efficient(cost)
+    }
+
     /// A batch of `cost` took `service` nanoseconds on a replica that is `scale` times as slow as the centre.
     pub fn observe(&mut self, cost: f64, service: f64, scale: f64) -> Noticed {
         self.learn(cost, service, scale)
@@ -121,7 +131,7 @@ impl LatencyProfile {
     /// As [`Self::observe`], for a synthetic batch that runs before the replica is ready: it says where the curve
     /// lies and little about the spread under load.
     pub fn warm(&mut self, cost: f64, service: f64) {
-        self.curve.update(cost, service.max(1.0));
+        self.curve.update(cost, service.max(1.0), self.residuals.spread());
         self.batches = self.batches.saturating_add(1);
     }
 
@@ -163,20 +173,20 @@ impl LatencyProfile {
         self.batches = self.batches.saturating_add(1);
         let expected = self.centre(cost);
         if expected <= 0.0 {
-            self.curve.update(cost, service);
+            self.curve.update(cost, service, self.residuals.spread());
             return Noticed::Nothing;
         }
         let ratio = (service / expected).clamp(RATIO_MIN, RATIO_MAX);
         if self.batches <= WARM_BATCHES || cost > 1.5 * self.curve.largest_cost() {
             // Extrapolated: says something about the curve, nothing about the spread.
-            self.curve.update(cost, service);
+            self.curve.update(cost, service, self.residuals.spread());
             return Noticed::Nothing;
         }
         self.residuals.add(ratio);
         let noticed = self.notice(ratio);
         let ratio = if let Noticed::Regime(factor) = noticed { ratio / factor } else { ratio };
         let bounded = ratio.clamp(1.0 - CENTRE_STEP_MAX, 1.0 + CENTRE_STEP_MAX);
-        self.curve.update(cost, bounded * self.centre(cost));
+        self.curve.update(cost, bounded * self.centre(cost), self.residuals.spread());
         noticed
     }
 
@@ -284,7 +294,10 @@ mod tests {
             (1..20).find(|_| profile.observe(32.0, factor * affine(32.0), 1.0) != Noticed::Nothing)
         };
         assert!(count(&mut profile, 2.0).is_some_and(|batches| batches <= 4));
-        assert!((profile.centre(8.0) / affine(8.0) - 2.0).abs() < 0.2, "sizes not seen since move along");
+        assert!(
+            (profile.centre(8.0) / affine(8.0) - 2.0).abs() < 0.2,
+            "sizes not seen since move along"
+        );
         assert!(count(&mut profile, 1.0).is_some_and(|batches| batches <= 10));
     }
 

@@ -186,7 +186,8 @@ impl World {
         let overdue = self.waiting.values().find(|view| view.late_limit <= self.now);
         assert_eq!(overdue, None, "nothing outstays its late limit");
         let idle = self.up.iter().any(|replica| self.out.iter().all(|(of, _)| of != replica));
-        let asked_again = self.batcher.next_timeout().is_some_and(|at| at <= self.now.after(SLO / 2));
+        let asked_again =
+            self.batcher.next_timeout().is_some_and(|at| at <= self.now.after(SLO / 2));
         assert!(
             !idle || self.batcher.queued() == 0 || asked_again,
             "no replica idles while a task waits, but for half an SLO at most"

@@ -19,12 +19,12 @@ pub(super) struct Outgoing {
     pub(super) replica: ReplicaId,
     /// As sent, in order: also those that left since.
     pub(super) members: Vec<Member>,
-    pub(super) rows: u32,
     pub(super) cost: u64,
     pub(super) at_bound: bool,
     /// It is a copy of another batch, or has one.
     pub(super) hedged: bool,
     pub(super) departed: Time,
+    pub(super) first_due: Time,
     pub(super) last_due: Time,
     /// No member still here passes its late limit before this.
     pub(super) expires: Time,
@@ -165,7 +165,11 @@ impl Replicas {
 
     /// When a member expires or a batch overruns next.
     pub(super) fn next_timeout(&self) -> Time {
-        if self.idle == self.live && self.live == self.replicas.len() { Time::NEVER } else { self.next_timeout }
+        if self.idle == self.live && self.live == self.replicas.len() {
+            Time::NEVER
+        } else {
+            self.next_timeout
+        }
     }
 
     /// Finds out exactly when that is.
@@ -258,11 +262,11 @@ mod tests {
             id: BatchId(1),
             replica: ReplicaId(0),
             members: members.map(|(id, rows)| Member { task: TaskId(id), rows }).to_vec(),
-            rows: 7,
             cost: 7,
             at_bound: false,
             hedged: false,
             departed: Time::ZERO,
+            first_due: Time::ZERO,
             last_due: Time::ZERO,
             expires: Time::NEVER,
             times_out: Time::NEVER,

@@ -71,6 +71,38 @@ impl SloConfig {
     }
 }
 
+/// A decision with what it was made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Decided {
+    pub at: Time,
+    /// Cost that waited and could be on time.
+    pub waiting: f64,
+    /// Nanoseconds the head had left.
+    pub slack: f64,
+    /// Cost that the slack allowed.
+    pub size: f64,
+    /// Cost of the smallest batch that keeps up.
+    pub need: f64,
+    pub did: Did,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Did {
+    Sent,
+    ShedBacklog,
+    Waited,
+}
+
+impl Did {
+    pub fn name(self) -> &'static str {
+        match self {
+            Did::Sent => "sent a batch",
+            Did::ShedBacklog => "shed the oldest",
+            Did::Waited => "waited for company",
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct SloController {
     config: SloConfig,
@@ -86,6 +118,7 @@ pub struct SloController {
     /// The latest target, for the bound on reruns and for show.
     target: Target,
     live: usize,
+    latest: Option<Decided>,
     /// Reused: how far beyond their expected end batches in flight are.
     out_ratios: Vec<f64>,
     /// Reused by planning: when replicas are free, nanoseconds from now.
@@ -113,6 +146,7 @@ impl SloController {
             hedges: HedgeBudget::default(),
             target: Target { need: 1.0, cap: config.cost_max as f64 },
             live: 1,
+            latest: None,
             out_ratios: Vec::new(),
             free: Vec::new(),
             frozen: false,
@@ -121,6 +155,26 @@ impl SloController {
 
     pub fn profile(&self) -> &LatencyProfile {
         &self.profile
+    }
+
+    /// Milliseconds; `None` where the model has none.
+    pub fn slo_ms(&self) -> Option<f64> {
+        self.config.slo.map(|slo| nanos(slo) / 1e6)
+    }
+
+    /// Cost of the smallest batch that keeps up with the arrivals, and of the largest worth waiting for.
+    pub fn target(&self) -> (f64, f64) {
+        (self.target.need, self.target.cap)
+    }
+
+    /// Arrivals per nanosecond, over about one and five SLOs.
+    pub fn rates(&self, now: Time) -> [f64; 2] {
+        [self.fast.at(now), self.slow.at(now)]
+    }
+
+    /// The latest decision about on-time work.
+    pub fn latest(&self) -> Option<&Decided> {
+        self.latest.as_ref()
     }
 
     /// Replaces what was learned and learns no more.
@@ -186,7 +240,8 @@ impl SloController {
             return;
         }
         let ratio = |running: Running| {
-            let expected = self.scales.of(running.replica) * self.profile.centre(running.cost as f64);
+            let expected =
+                self.scales.of(running.replica) * self.profile.centre(running.cost as f64);
             nanos(now.since(running.departed)) / expected
         };
         self.out_ratios.clear();
@@ -202,7 +257,12 @@ impl Controller for SloController {
         self.calm.add(now, cost);
     }
 
-    fn decide(&mut self, now: Time, queue: &QueueView<'_>, replicas: &ReplicasView<'_>) -> Decision {
+    fn decide(
+        &mut self,
+        now: Time,
+        queue: &QueueView<'_>,
+        replicas: &ReplicasView<'_>,
+    ) -> Decision {
         self.notice_overdue(now, replicas);
         if let Some(hedge) = self.decide_hedge(now, replicas) {
             return hedge;
@@ -221,19 +281,26 @@ impl Controller for SloController {
         let need = self.target.need;
         let slack = queue.due(0).map_or(0.0, |due| self.slack(now, due)) / scale;
         let cost = self.size(slack, waiting);
+        let cost = cost.min(self.largest_hedged(now, slack, self.live).max(need));
+        let decided = Decided { at: now, waiting, slack, size: cost, need, did: Did::Sent };
         if cost < need.min(waiting) {
             self.find_free_times(now, replicas);
-            let skip = self.plan_skip(now, queue, cost, replicas.live());
+            let skip = self.plan_skip(now, queue, cost, self.live);
             if skip > 0 {
+                self.latest = Some(Decided { did: Did::ShedBacklog, ..decided });
                 return Decision::Shed { tasks: skip, why: Shed::Backlog };
             }
         }
-        if cost >= waiting && cost < need && replicas.live() >= 2 {
-            if let Some(until) = self.defer_until(now, queue, cost, need) {
-                let overdue = self.next_overdue(now, replicas).unwrap_or(Time::NEVER);
-                return Decision::WaitUntil(until.min(overdue));
-            }
+        if cost >= waiting
+            && cost < need
+            && self.live >= 2
+            && let Some(until) = self.defer_until(now, queue, cost, need)
+        {
+            self.latest = Some(Decided { did: Did::Waited, ..decided });
+            let overdue = self.next_overdue(now, replicas).unwrap_or(Time::NEVER);
+            return Decision::WaitUntil(until.min(overdue));
         }
+        self.latest = Some(decided);
         Decision::Dispatch { skip: 0, cost: self.bounded(cost) }
     }
 

@@ -537,7 +537,10 @@ fn an_arrival_that_no_replica_can_answer_in_time_is_refused_with_the_drain() {
     let mut scene = Scene::new(config());
     let tight = scene.view(1, 0, MS / 2, MS / 2);
     let refused = scene.batcher.handle_arrival(scene.now, tight);
-    assert!(matches!(refused, Err(Refusal::Hopeless { .. })), "half of what a batch takes: {refused:?}");
+    assert!(
+        matches!(refused, Err(Refusal::Hopeless { .. })),
+        "half of what a batch takes: {refused:?}"
+    );
     scene.arrive();
     scene.dispatched().unwrap();
     let behind = scene.view(1, 0, MS + MS / 2, MS + MS / 2);
@@ -599,7 +602,12 @@ struct Scripted(std::collections::VecDeque<Decision>, Option<Decision>);
 impl Controller for Scripted {
     fn arrived(&mut self, _now: Time, _cost: u32, _due: Time) {}
 
-    fn decide(&mut self, _now: Time, queue: &QueueView<'_>, replicas: &ReplicasView<'_>) -> Decision {
+    fn decide(
+        &mut self,
+        _now: Time,
+        queue: &QueueView<'_>,
+        replicas: &ReplicasView<'_>,
+    ) -> Decision {
         assert!(queue.on_time_tasks() + queue.late_tasks() > 0, "asked only while a task waits");
         assert!(replicas.idle() > 0, "asked only while a replica is idle");
         self.0.pop_front().expect("the script covers every decision")
@@ -665,9 +673,12 @@ fn the_copy_of_an_overdue_batch_answers_and_the_original_is_no_news() {
     }
     let sent = batcher.poll_effect();
     assert!(matches!(sent, Some(Effect::Dispatch { replica: ReplicaId(0), .. })));
-    batcher.controller_mut().1 = Some(Decision::Hedge { batch: BatchId(1) });
+    batcher.controller_mut().1 =
+        Some(Decision::Hedge { batch: BatchId(1), due_before: Time::NEVER });
     batcher.handle_timeout(Time::ZERO.after(5 * MS));
-    let Some(Effect::Dispatch { replica, batch, tasks }) = batcher.poll_effect() else { panic!("a copy") };
+    let Some(Effect::Dispatch { replica, batch, tasks }) = batcher.poll_effect() else {
+        panic!("a copy")
+    };
     assert_eq!((replica, &tasks), (ReplicaId(1), &ids));
     batcher.check_invariants();
     assert_eq!(batcher.hedged_batches(), 1);

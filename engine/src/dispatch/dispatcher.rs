@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
 
 use super::cause::{Answered, Cause};
+use super::explain::{explain, standing};
 use super::handle::Submission;
 use super::in_flight::{Accepted, Departed, InFlight};
 use super::lane::shm::ShmLane;
@@ -107,6 +108,7 @@ impl Dispatcher {
             self.take_time(now);
             self.outbox.flush();
             self.recorder.queue(self.batcher.queued(), self.batcher.queued_bytes());
+            self.recorder.batching(standing(&self.batcher));
             if self.is_drained() {
                 break;
             }
@@ -199,6 +201,8 @@ impl Dispatcher {
                     &TaskError::NoReplica { model: self.name.clone(), reason, retry_after },
                 );
             }
+            // Whoever asked may have gone.
+            ControlMsg::Explain(reply) => drop(reply.send(explain(&self.batcher, now))),
             ControlMsg::Drain(done) => self.draining = Some(done),
         }
     }
@@ -360,7 +364,9 @@ impl Dispatcher {
         let result = match why {
             Leave::Answered => Ok(self.cause.prediction(id, &task)),
             Leave::DeadlinePassed => Err(TaskError::DeadlinePassed),
-            Leave::Shed(_) => Err(TaskError::Overloaded { retry_after: self.batcher.predicted_drain() }),
+            Leave::Shed(_) => {
+                Err(TaskError::Overloaded { retry_after: self.batcher.predicted_drain() })
+            }
             Leave::Raised => Err(TaskError::ModelRaised { message: self.cause.message() }),
             Leave::Refused => Err(TaskError::InputRefused { message: self.cause.message() }),
             Leave::BadOutput => Err(TaskError::BadOutput { message: self.cause.message() }),

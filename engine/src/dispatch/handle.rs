@@ -9,6 +9,7 @@ use std::time::Duration;
 use schemas::lifecycle::ModelSpec;
 use tokio::sync::{mpsc, oneshot};
 
+use super::ControlMsg;
 use crate::clock::Time;
 use crate::ids::{CoreId, Version};
 use crate::query::types::{Deadline, TaskError, TaskInputs, TaskResult};
@@ -44,6 +45,8 @@ pub struct ModelHandle {
     /// The core whose dispatcher owns the model.
     pub core: CoreId,
     submissions: mpsc::Sender<Submission>,
+    /// Weak, so that the dispatcher still notices when its supervisor has gone.
+    control: mpsc::WeakSender<ControlMsg>,
 }
 
 impl ModelHandle {
@@ -53,8 +56,17 @@ impl ModelHandle {
         spec: Arc<ModelSpec>,
         core: CoreId,
         submissions: mpsc::Sender<Submission>,
+        control: &mpsc::Sender<ControlMsg>,
     ) -> ModelHandle {
-        ModelHandle { name, version, spec, core, submissions }
+        let control = control.downgrade();
+        ModelHandle { name, version, spec, core, submissions, control }
+    }
+
+    /// What the model's batching knows and does; `None` when its dispatcher is busy with changes or has gone.
+    pub async fn explain(&self) -> Option<serde_json::Value> {
+        let (reply, answer) = oneshot::channel();
+        self.control.upgrade()?.try_send(ControlMsg::Explain(reply)).ok()?;
+        answer.await.ok()
     }
 
     /// Hands the task over, or says at once why not. Never waits.

@@ -250,7 +250,7 @@ impl Keeper {
         let (core, spec) = (self.shared.take_core(), Arc::new(spec));
         let (submit, submissions) = mpsc::channel(HANDOFF_TASKS_MAX);
         let (control, changes) = mpsc::channel(CONTROL_MESSAGES_MAX);
-        let handle = ModelHandle::new(name.clone(), version, spec.clone(), core, submit);
+        let handle = ModelHandle::new(name.clone(), version, spec.clone(), core, submit, &control);
         let setup = ModelSetup {
             name,
             version,

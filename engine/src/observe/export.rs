@@ -64,6 +64,7 @@ impl Collector for Scrape {
         self.stages(&mut encoder)?;
         self.batches(&mut encoder)?;
         self.gauges(&mut encoder)?;
+        self.batching(&mut encoder)?;
         self.connections(&mut encoder)
     }
 }
@@ -121,10 +122,15 @@ impl Scrape {
 
     fn gauges(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         type Get = fn(&ModelCounts) -> u64;
-        let gauges: [(&str, &str, Get); 3] = [
+        let gauges: [(&str, &str, Get); 4] = [
             ("foil_queue_length", "Requests that wait for a replica", |counts| counts.queue_tasks),
             ("foil_queue_bytes", "Bytes of the rows that wait", |counts| counts.queue_bytes),
             ("foil_replicas", "Replicas that can answer", |counts| counts.replicas),
+            (
+                "foil_batch_target",
+                "Cost (rows, unless inputs vary) of the smallest batch that keeps up",
+                |counts| counts.batching.target_cost,
+            ),
         ];
         for (name, help, get) in gauges {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
@@ -137,6 +143,36 @@ impl Scrape {
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         for (model, counts) in &self.models {
             put_counter(&mut family, &labels(model), counts.replicas_lost)?;
+        }
+        Ok(())
+    }
+
+    fn batching(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Requests turned away or given up, by reason";
+        let mut family = encoder.encode_descriptor("foil_shed", help, None, MetricType::Counter)?;
+        for (model, counts) in &self.models {
+            for (reason, count) in
+                counts.batching.shed.iter().filter(|(reason, _)| !reason.is_empty())
+            {
+                put_counter(&mut family, &with(labels(model), "reason", reason), *count)?;
+            }
+        }
+        type Get = fn(&ModelCounts) -> u64;
+        let counters: [(&str, &str, Get); 2] = [
+            ("foil_hedged_batches", "Copies sent of batches that were overdue", |counts| {
+                counts.batching.hedged_batches
+            }),
+            (
+                "foil_speed_changes",
+                "Times the model was found to have become slower or faster",
+                |counts| counts.batching.regimes,
+            ),
+        ];
+        for (name, help, get) in counters {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (model, counts) in &self.models {
+                put_counter(&mut family, &labels(model), get(counts))?;
+            }
         }
         Ok(())
     }

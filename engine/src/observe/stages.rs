@@ -125,6 +125,11 @@ impl ModelRecorder {
         counts.queue_bytes = bytes;
     }
 
+    /// How the batching stands.
+    pub fn batching(&self, now: Batching) {
+        self.counts.borrow_mut().batching = now;
+    }
+
     pub fn replicas(&self, live: usize) {
         self.counts.borrow_mut().replicas = live as u64;
     }
@@ -133,6 +138,20 @@ impl ModelRecorder {
         self.counts.borrow_mut().replicas_lost += 1;
     }
 }
+
+/// How one model's batching stands: totals since the start, and its present target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Batching {
+    /// Tasks turned away or given up, by the reason's name.
+    pub shed: [(&'static str, u64); SHED_REASONS],
+    pub hedged_batches: u64,
+    pub regimes: u64,
+    /// Cost of the smallest batch that keeps up with the arrivals.
+    pub target_cost: u64,
+}
+
+/// Reasons for which tasks are shed.
+pub const SHED_REASONS: usize = 6;
 
 /// What one core knows of one model version.
 #[derive(Clone, Debug)]
@@ -145,6 +164,8 @@ pub struct ModelCounts {
     pub queue_bytes: u64,
     pub replicas: u64,
     pub replicas_lost: u64,
+    /// Of the one core that owns the model; nothing on the others.
+    pub batching: Batching,
 }
 
 impl ModelCounts {
@@ -158,6 +179,7 @@ impl ModelCounts {
             queue_bytes: 0,
             replicas: 0,
             replicas_lost: 0,
+            batching: Batching::default(),
         }
     }
 
@@ -175,6 +197,9 @@ impl ModelCounts {
         self.queue_bytes += other.queue_bytes;
         self.replicas += other.replicas;
         self.replicas_lost += other.replicas_lost;
+        if other.batching != Batching::default() {
+            self.batching = other.batching;
+        }
     }
 }
 

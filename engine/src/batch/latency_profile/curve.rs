@@ -4,8 +4,14 @@
 //! small batches run, and a fit that forgot the large ones would be wild when they come back (least squares with
 //! global forgetting winds up).
 
-/// Costs 1, 2, 3, 4, then four buckets an octave, up to 2^24.
-const BUCKETS: usize = 4 + 4 * 22;
+/// Costs that have a bucket of their own: devices that work in tiles take a step at one size and not at the next.
+const EXACT: usize = 128;
+/// Buckets an octave beyond, up to 2^24.
+const PER_OCTAVE: usize = 8;
+const BUCKETS: usize = EXACT + PER_OCTAVE * 17;
+
+/// A smaller batch is preferred when it does this much more per unit of time.
+const EFFICIENT_BY: f64 = 1.08;
 
 /// Batches a bucket's mean is worth at most: the share of a new one is 1/24 then.
 const WEIGHT_MAX: f64 = 24.0;
@@ -16,8 +22,10 @@ const WEIGHT_PRIOR: f64 = 2.0;
 
 /// A line is believed where it misses no well-known bucket by more than this; else the chain is.
 const LINE_MISS_MAX: f64 = 0.04;
+/// Standard deviations of a bucket's mean that are put down to noise.
+const NOISE_SIGMAS: f64 = 3.0;
 /// Batches that make a bucket well known.
-const WEIGHT_KNOWN: f64 = 3.0;
+const WEIGHT_KNOWN: f64 = 2.0;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Bucket {
@@ -42,6 +50,7 @@ pub struct Curve {
     /// Corners of the chain, by cost, where the line does not do; else empty.
     chain: Vec<(f64, f64)>,
     largest: f64,
+    spread: f64,
     /// Reused by the fit.
     blocks: Vec<Block>,
 }
@@ -49,17 +58,26 @@ pub struct Curve {
 impl Default for Curve {
     fn default() -> Curve {
         let (chain, blocks) = (Vec::with_capacity(2 * BUCKETS), Vec::with_capacity(BUCKETS));
-        Curve { buckets: Box::new([Bucket::default(); BUCKETS]), line: Line::default(), chain, largest: 0.0, blocks }
+        Curve {
+            buckets: Box::new([Bucket::default(); BUCKETS]),
+            line: Line::default(),
+            chain,
+            largest: 0.0,
+            spread: 0.0,
+            blocks,
+        }
     }
 }
 
 impl Curve {
     pub(super) fn from_prior(buckets: &[Bucket]) -> Curve {
         let mut curve = Curve::default();
-        let usable = |bucket: &&Bucket| bucket.weight > 0.0 && bucket.cost >= 1.0 && bucket.service > 0.0;
+        let usable =
+            |bucket: &&Bucket| bucket.weight > 0.0 && bucket.cost >= 1.0 && bucket.service > 0.0;
         let finite = |bucket: &&Bucket| bucket.cost.is_finite() && bucket.service.is_finite();
         for prior in buckets.iter().filter(usable).filter(finite) {
-            curve.buckets[bucket_of(prior.cost)] = Bucket { weight: prior.weight.min(WEIGHT_PRIOR), ..*prior };
+            curve.buckets[bucket_of(prior.cost)] =
+                Bucket { weight: prior.weight.min(WEIGHT_PRIOR), ..*prior };
         }
         curve.refit();
         curve
@@ -68,7 +86,7 @@ impl Curve {
     pub(super) fn known(centres: &[(f64, f64)]) -> Curve {
         let mut curve = Curve::default();
         for &(cost, service) in centres {
-            curve.update(cost, service);
+            curve.update(cost, service, 0.0);
         }
         if !curve.chain.is_empty() {
             curve.chain = centres.to_vec();
@@ -95,7 +113,9 @@ impl Curve {
         self.line.slope
     }
 
-    pub(super) fn update(&mut self, cost: f64, service: f64) {
+    /// `spread`: standard deviation of a batch's ratio to the centre.
+    pub(super) fn update(&mut self, cost: f64, service: f64, spread: f64) {
+        self.spread = spread;
         let bucket = &mut self.buckets[bucket_of(cost)];
         bucket.weight = (bucket.weight + 1.0).min(WEIGHT_MAX);
         bucket.cost += (cost - bucket.cost) / bucket.weight;
@@ -145,14 +165,39 @@ impl Curve {
         left.0 + (right.0 - left.0) * (span - left.1) / (right.1 - left.1)
     }
 
+    /// The smallest cost that gets through at `rate` per nanosecond or faster; infinite when none does.
+    pub(super) fn smallest_at_rate(&self, rate: f64) -> f64 {
+        if self.chain.is_empty() {
+            let left = 1.0 - rate * self.line.slope;
+            return if left <= 0.0 { f64::INFINITY } else { rate * self.line.intercept / left };
+        }
+        let fast_enough = |corner: &&(f64, f64)| corner.0 >= rate * corner.1;
+        self.chain.iter().find(fast_enough).map_or(f64::INFINITY, |corner| corner.0)
+    }
+
+    /// `cost`, or the end of the step below where that does clearly more per unit of time.
+    pub(super) fn efficient(&self, cost: f64) -> f64 {
+        let below = self.chain.partition_point(|corner| corner.0 <= cost);
+        let rate = cost / self.at(cost);
+        // The few corners below: beyond a step the last of them lies on the step's ramp.
+        let better = |corner: &&(f64, f64)| corner.0 > EFFICIENT_BY * rate * corner.1;
+        let candidates =
+            self.chain[..below].iter().rev().take_while(|corner| corner.0 >= cost / 2.0);
+        candidates
+            .filter(better)
+            .max_by(|a, b| (a.0 / a.1).total_cmp(&(b.0 / b.1)))
+            .map_or(cost, |corner| corner.0)
+    }
+
     fn refit(&mut self) {
         self.largest = self.buckets().last().map_or(0.0, |bucket| bucket.cost);
         self.line = Line::through(self.buckets());
         self.chain.clear();
-        let line = self.line;
+        let (line, spread) = (self.line, self.spread);
         let misses = |bucket: &Bucket| {
             let at = line.intercept + line.slope * bucket.cost;
-            bucket.weight >= WEIGHT_KNOWN && (at / bucket.service - 1.0).abs() > LINE_MISS_MAX
+            let allowed = LINE_MISS_MAX + NOISE_SIGMAS * spread / bucket.weight.sqrt();
+            bucket.weight >= WEIGHT_KNOWN && (at / bucket.service - 1.0).abs() > allowed
         };
         if self.buckets().any(misses) {
             self.fit_chain();
@@ -165,7 +210,9 @@ impl Curve {
         for bucket in self.buckets.iter().filter(|bucket| bucket.weight > 0.0) {
             let (from, to) = (bucket.cost, bucket.cost);
             let mut block = Block { weight: bucket.weight, from, to, service: bucket.service };
-            while let Some(&before) = self.blocks.last().filter(|before| before.service > block.service) {
+            while let Some(&before) =
+                self.blocks.last().filter(|before| before.service > block.service)
+            {
                 self.blocks.pop();
                 block = before.pooled(block);
             }
@@ -241,12 +288,12 @@ impl Block {
 
 fn bucket_of(cost: f64) -> usize {
     let whole = (cost as u64).max(1);
-    if whole <= 4 {
+    if whole <= EXACT as u64 {
         return whole as usize - 1;
     }
     let octave = whole.ilog2();
-    let quarter = (whole >> (octave - 2)) & 3;
-    (4 + 4 * (octave as usize - 2) + quarter as usize).min(BUCKETS - 1)
+    let part = (whole >> (octave - PER_OCTAVE.ilog2())) as usize & (PER_OCTAVE - 1);
+    (EXACT + PER_OCTAVE * (octave - EXACT.ilog2()) as usize + part).min(BUCKETS - 1)
 }
 
 #[cfg(test)]
@@ -254,11 +301,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buckets_grow_with_cost_and_split_octaves_in_four() {
+    fn small_costs_have_buckets_of_their_own_and_octaves_are_split_in_eight() {
         let all: Vec<_> = (1..2000).map(|cost| bucket_of(f64::from(cost))).collect();
         assert!(all.is_sorted());
-        assert_eq!(bucket_of(16.0), bucket_of(19.0));
-        assert!(bucket_of(19.0) < bucket_of(20.0));
+        assert!((1..128).all(|cost| bucket_of(f64::from(cost)) < bucket_of(f64::from(cost + 1))));
+        assert_eq!(bucket_of(256.0), bucket_of(287.0));
+        assert!(bucket_of(287.0) < bucket_of(288.0));
         assert_eq!(bucket_of(1e300), BUCKETS - 1);
     }
 
@@ -267,10 +315,14 @@ mod tests {
         let mut curve = Curve::default();
         let stepped = |cost: f64| 2.0 + 4.0 * (cost / 16.0).ceil();
         for _ in 0..10 {
-            (1..=64).for_each(|cost| curve.update(f64::from(cost), stepped(f64::from(cost))));
+            (1..=64).for_each(|cost| curve.update(f64::from(cost), stepped(f64::from(cost)), 0.0));
         }
         for cost in [4.0, 14.0, 30.0, 46.0, 62.0] {
-            assert!((curve.at(cost) / stepped(cost) - 1.0).abs() < 0.1, "{cost}: {}", curve.at(cost));
+            assert!(
+                (curve.at(cost) / stepped(cost) - 1.0).abs() < 0.1,
+                "{cost}: {}",
+                curve.at(cost)
+            );
         }
         let costs = (1..=640).map(|tenth| curve.at(f64::from(tenth) / 10.0));
         assert!(costs.is_sorted());
@@ -279,7 +331,7 @@ mod tests {
     #[test]
     fn a_flat_curve_holds_any_cost() {
         let mut curve = Curve::default();
-        (1..=8).for_each(|cost| curve.update(f64::from(cost), 5.0));
+        (1..=8).for_each(|cost| curve.update(f64::from(cost), 5.0, 0.0));
         assert_eq!(curve.largest_within(4.0), 0.0);
         assert!(curve.largest_within(5.0 + 1e-9) > 1e6);
     }

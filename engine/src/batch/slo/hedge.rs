@@ -39,7 +39,11 @@ impl HedgeBudget {
 
 impl SloController {
     /// A copy for the idle replica asked about, or when to look again. Nothing when there is no reason to.
-    pub(super) fn decide_hedge(&mut self, now: Time, replicas: &ReplicasView<'_>) -> Option<Decision> {
+    pub(super) fn decide_hedge(
+        &mut self,
+        now: Time,
+        replicas: &ReplicasView<'_>,
+    ) -> Option<Decision> {
         if !self.config.may_hedge || replicas.live() < 2 || self.profile.is_empty() {
             return None;
         }
@@ -51,10 +55,16 @@ impl SloController {
         for running in replicas.running().filter(|running| !running.hedged) {
             let cost = running.cost as f64;
             let overdue = self.overdue_at(&running) <= now;
+            let due_before = self.expected_end(&running);
             let ends = now.after(duration(scale * self.profile.quantile(cost, Level::P50)));
             let in_time = ends.after(self.config.allowance) < running.last_due;
-            if overdue && in_time && self.hedges.spend(now, replicas.live(), scale * self.profile.mean(cost)) {
-                return Some(Decision::Hedge { batch: running.batch });
+            let late = running.first_due < due_before;
+            if overdue
+                && late
+                && in_time
+                && self.hedges.spend(now, replicas.live(), scale * self.profile.mean(cost))
+            {
+                return Some(Decision::Hedge { batch: running.batch, due_before });
             }
         }
         None
@@ -67,6 +77,32 @@ impl SloController {
         }
         let open = replicas.running().filter(|running| !running.hedged);
         open.map(|running| self.overdue_at(&running)).filter(|&at| at > now).min()
+    }
+
+    /// When a batch that turned out overdue will be back: as others did that were.
+    fn expected_end(&self, running: &Running) -> Time {
+        let ratio = self.profile.residuals().median_beyond(OVERDUE);
+        if ratio <= OVERDUE {
+            return Time::NEVER;
+        }
+        let centre = self.scales.of(running.replica) * self.profile.centre(running.cost as f64);
+        running.departed.after(duration(ratio * centre) + self.config.allowance)
+    }
+
+    /// Where batches are now and then much slower, the largest that a copy could still save, given the head's slack.
+    pub(super) fn largest_hedged(&self, now: Time, slack: f64, live: usize) -> f64 {
+        let residuals = self.profile.residuals();
+        let median = residuals.ratio(Level::P50);
+        let has_slow_mode = residuals.ratio(Level::P99) > OVERDUE * median;
+        let best = self.best_rate(self.sustained()) * live as f64;
+        if !self.config.may_hedge
+            || live < 2
+            || !has_slow_mode
+            || self.slow.at(now) > LOAD_MAX * best
+        {
+            return f64::INFINITY;
+        }
+        self.profile.largest_within(slack / (OVERDUE + median)).floor()
     }
 
     fn overdue_at(&self, running: &Running) -> Time {

@@ -11,7 +11,9 @@ impl SloController {
     pub(super) fn size(&self, slack: f64, waiting: f64) -> f64 {
         let residuals = self.profile.residuals();
         let most = (self.config.cost_max as f64).min(waiting).min(self.largest_without_slo());
-        let fits = |level: Level| self.profile.largest_within(slack / residuals.ratio(level)).floor().min(most);
+        let fits = |level: Level| {
+            self.profile.largest_within(slack / residuals.ratio(level)).floor().min(most)
+        };
         let (mut best, mut best_value) = (1.0, f64::NEG_INFINITY);
         for (level, u) in LEVELS.into_iter().rev() {
             let cost = fits(level);
@@ -23,11 +25,15 @@ impl SloController {
                 break;
             }
         }
-        best.max(1.0)
+        self.profile.efficient(best.max(1.0)).floor()
     }
 
     /// Without an SLO nothing but time itself bounds a batch.
     fn largest_without_slo(&self) -> f64 {
-        if self.config.slo.is_some() { f64::INFINITY } else { self.profile.largest_within(self.slo / 2.0) }
+        if self.config.slo.is_some() {
+            f64::INFINITY
+        } else {
+            self.profile.largest_within(self.slo / 2.0)
+        }
     }
 }

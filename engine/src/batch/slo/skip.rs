@@ -19,7 +19,13 @@ const PRICE_RAMP: f64 = 0.15;
 
 impl SloController {
     /// How many heads to give up instead of sending a batch of `cost` now; zero to send it.
-    pub(super) fn plan_skip(&mut self, now: Time, queue: &QueueView<'_>, cost: f64, live: usize) -> usize {
+    pub(super) fn plan_skip(
+        &mut self,
+        now: Time,
+        queue: &QueueView<'_>,
+        cost: f64,
+        live: usize,
+    ) -> usize {
         let need = self.target.need;
         let price = self.price(now, live);
         let (mut best, mut best_value) = (0, self.plan_value(now, queue, 0, price));
@@ -64,7 +70,8 @@ impl SloController {
         for _ in 0..BATCHES_AHEAD {
             let (at, soonest) = soonest(&free);
             let starts = now.after(duration(soonest));
-            rank = rank.max(queue.due_before(starts.after(duration(single) + self.config.allowance)));
+            rank =
+                rank.max(queue.due_before(starts.after(duration(single) + self.config.allowance)));
             let Some(due) = queue.due(rank) else { break };
             let passed = queue.cost_of_first(rank);
             let left = (queue.on_time_cost() - passed) as f64;
@@ -84,7 +91,8 @@ impl SloController {
         let best = self.best_rate(cap);
         let gain = self.best_rate((cap / 4.0).max(1.0)) / best.max(f64::MIN_POSITIVE);
         let replicas = live.max(1) as f64;
-        let load = self.slow.at(now) / (replicas * best).max(f64::MIN_POSITIVE);
+        let most = self.best_rate(self.sustained().max(cap));
+        let load = self.slow.at(now) / (replicas * most).max(f64::MIN_POSITIVE);
         let ramp = (load - PRICE_FROM - 0.5 * (gain - 0.7).max(0.0)) / PRICE_RAMP;
         ramp.clamp(0.0, 1.0) * best.min(self.fast.at(now) / replicas)
     }

@@ -21,15 +21,8 @@ impl SloController {
         let replicas = live.max(1) as f64;
         let rate = self.fast.at(now);
         let cap = self.find_cap(rate, replicas);
-        let curve = self.profile.curve();
-        let mean = self.profile.residuals().mean();
-        let x = rate * HEAD_ROOM / replicas * mean;
-        let need = if x * curve.slope() >= 1.0 {
-            cap
-        } else {
-            cap.min((x * curve.intercept() / (1.0 - x * curve.slope())).ceil())
-        };
-        Target { need: need.max(1.0), cap }
+        let need = self.profile.smallest_at_rate(rate * HEAD_ROOM / replicas).ceil();
+        Target { need: need.min(cap).max(1.0), cap }
     }
 
     /// Bisection on cost: both conditions are monotone in it.
@@ -50,7 +43,7 @@ impl SloController {
             let middle = (low + high) / 2.0;
             if fresh(middle) { low = middle } else { high = middle }
         }
-        low.floor().max(1.0)
+        self.profile.efficient(low.floor().max(1.0))
     }
 
     /// Cost per nanosecond of one replica at its best sustainable batch.
