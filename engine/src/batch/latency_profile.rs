@@ -141,6 +141,11 @@ impl LatencyProfile {
         self.learn(cost, service.max(at_least), scale)
     }
 
+    /// Whether a batch of `cost` can tell of a regime: what is expected of it was measured.
+    pub fn is_known(&self, cost: f64) -> bool {
+        self.curve.is_known(cost)
+    }
+
     /// Batches that are not back yet are out for at least these multiples of what they should take. Together with
     /// those that came back they may tell of a slower regime; alone they leave no trace.
     pub fn observe_running(&mut self, ratios: &[f64]) -> Noticed {
@@ -177,8 +182,9 @@ impl LatencyProfile {
             return Noticed::Nothing;
         }
         let ratio = (service / expected).clamp(RATIO_MIN, RATIO_MAX);
-        if self.batches <= WARM_BATCHES || cost > 1.5 * self.curve.largest_cost() {
-            // Extrapolated: says something about the curve, nothing about the spread.
+        let extrapolated = cost > 1.5 * self.curve.largest_cost();
+        if self.batches <= WARM_BATCHES || extrapolated || !self.curve.is_known(cost) {
+            // A guess missed: says something about the curve, nothing about the spread.
             self.curve.update(cost, service, self.residuals.spread());
             return Noticed::Nothing;
         }

@@ -48,6 +48,9 @@ const SPARE_MIN: f64 = 0.02;
 /// Left between a deferred batch's predicted end and its head's deadline, as a share of the SLO.
 const DEFER_GUARD: f64 = 0.02;
 
+/// Silence after which a model that is thought too slow is tried again.
+const PROBE_AFTER: Duration = Duration::from_secs(1);
+
 /// Longest a late batch may take, as a share of the SLO: about what it delays on-time work that comes meanwhile.
 const LATE_SERVICE_SHARE: f64 = 0.25;
 
@@ -119,6 +122,8 @@ pub struct SloController {
     target: Target,
     live: usize,
     latest: Option<Decided>,
+    /// When the latest batch, or probe, went.
+    sent: Option<Time>,
     /// Reused: how far beyond their expected end batches in flight are.
     out_ratios: Vec<f64>,
     /// Reused by planning: when replicas are free, nanoseconds from now.
@@ -147,6 +152,7 @@ impl SloController {
             target: Target { need: 1.0, cap: config.cost_max as f64 },
             live: 1,
             latest: None,
+            sent: None,
             out_ratios: Vec::new(),
             free: Vec::new(),
             frozen: false,
@@ -186,6 +192,12 @@ impl SloController {
     /// Nanoseconds from `now` to when the answer must be out of the replica's hands.
     fn slack(&self, now: Time, due: Time) -> f64 {
         due.as_nanos() as f64 - now.as_nanos() as f64 - nanos(self.config.allowance)
+    }
+
+    /// Nothing was sent for so long that what is known may be wrong: one task goes, whatever is expected of it.
+    /// Without that a model once thought too slow for its SLO would never be tried again.
+    fn may_probe(&self, now: Time) -> bool {
+        self.sent.is_none_or(|sent| now.since(sent) >= PROBE_AFTER)
     }
 
     /// How many heads would be late even alone, now and with luck.
@@ -239,13 +251,15 @@ impl SloController {
         if self.frozen || self.profile.is_empty() {
             return;
         }
+        let is_known = |running: &Running| self.profile.is_known(running.cost as f64);
         let ratio = |running: Running| {
             let expected =
                 self.scales.of(running.replica) * self.profile.centre(running.cost as f64);
             nanos(now.since(running.departed)) / expected
         };
         self.out_ratios.clear();
-        self.out_ratios.extend(replicas.running().map(ratio).filter(|&ratio| ratio > 1.0));
+        self.out_ratios
+            .extend(replicas.running().filter(is_known).map(ratio).filter(|&ratio| ratio > 1.0));
         self.profile.observe_running(&self.out_ratios);
     }
 }
@@ -272,7 +286,7 @@ impl Controller for SloController {
         }
         let scale = self.scales.of(replicas.asked());
         let hopeless = self.hopeless(now, queue, scale);
-        if hopeless > 0 {
+        if hopeless > 0 && !self.may_probe(now) {
             return Decision::Shed { tasks: hopeless, why: Shed::Hopeless };
         }
         self.live = replicas.live();
@@ -300,7 +314,9 @@ impl Controller for SloController {
             let overdue = self.next_overdue(now, replicas).unwrap_or(Time::NEVER);
             return Decision::WaitUntil(until.min(overdue));
         }
+        let cost = self.profile.efficient(cost).floor();
         self.latest = Some(decided);
+        self.sent = Some(now);
         Decision::Dispatch { skip: 0, cost: self.bounded(cost) }
     }
 
@@ -331,7 +347,7 @@ impl Controller for SloController {
         let slack = self.slack(now, due);
         let least = |cost: u64| self.profile.quantile(cost as f64, Level::P20);
         let alone = least(u64::from(cost));
-        if replicas.live() == 0 || (replicas.idle() > 0 && alone <= slack) {
+        if replicas.live() == 0 || self.may_probe(now) || (replicas.idle() > 0 && alone <= slack) {
             return true;
         }
         replicas.running().any(|running| {

@@ -103,6 +103,12 @@ impl Curve {
         self.largest
     }
 
+    /// What is expected of this cost is measured, not guessed between others: its own bucket is known, or all lie on
+    /// a line.
+    pub(super) fn is_known(&self, cost: f64) -> bool {
+        self.chain.is_empty() || self.buckets[bucket_of(cost)].weight >= WEIGHT_KNOWN
+    }
+
     /// Fixed cost of a batch, nanoseconds.
     pub fn intercept(&self) -> f64 {
         self.line.intercept

@@ -75,7 +75,8 @@ impl SloController {
             let Some(due) = queue.due(rank) else { break };
             let passed = queue.cost_of_first(rank);
             let left = (queue.on_time_cost() - passed) as f64;
-            let cost = self.size(self.slack(starts, due), left).min(left);
+            let cost =
+                self.profile.efficient(self.size(self.slack(starts, due), left).min(left)).floor();
             let service = self.profile.mean(cost);
             let through = queue.tasks_within_cost(passed + cost as u64).max(rank + 1);
             value += (through - rank) as f64 - price * service;
