@@ -4,7 +4,7 @@
 //! learned per size ([`curve`]) and the spread once for all of them, as quantiles of the ratio
 //! `actual / g(cost)` ([`residuals`]). A batch of cost `c` is then expected to take `g(c) · r_u` with probability `u`.
 //!
-//! * **Outliers.** Once warm, a batch moves the centre by at most 30 %; its size lives in the residuals.
+//! * **Outliers.** Once warm, a batch far from the centre hardly moves it; its size lives in the residuals.
 //! * **Regimes.** A cumulative sum of the log ratio (Page 1954), of which one batch contributes at most
 //!   [`STEP_UP_MAX`], notices a model that became slower or faster: every bucket is then scaled by the median ratio of
 //!   the run that told, and the run's ratios are taken out of the residuals again.
@@ -37,8 +37,18 @@ const THRESHOLD: f64 = 0.9;
 /// Ratios of the run at hand that are remembered for its median.
 const RUN_MAX: usize = 16;
 
-/// The centre moves by at most this share with one batch, once warm.
-const CENTRE_STEP_MAX: f64 = 0.3;
+/// A batch this far from its centre is an outlier or the start of a regime: either way it moves the centre little.
+const FAR: f64 = 0.25;
+const FAR_STEP: f64 = 0.1;
+
+/// Batches after a regime began whose ratios still refine its factor, the median of a few.
+const REFINED_BY: u32 = 16;
+/// Ratios that factor is worth at first.
+const FACTOR_WORTH: f64 = 4.0;
+
+/// With one size measured, twice as much is tried where there is room for this many times its service: until then
+/// nothing says how much of that is paid per batch.
+const TRY_ROOM: f64 = 1.25;
 
 /// Ratios outside are clamped: a batch a thousand times slower says no more than one sixteen times slower.
 const RATIO_MIN: f64 = 1.0 / 16.0;
@@ -68,6 +78,8 @@ pub struct LatencyProfile {
     slower: Run,
     faster: Run,
     regimes: u64,
+    /// Batches since the latest regime began, up to [`REFINED_BY`].
+    refined: u32,
 }
 
 impl LatencyProfile {
@@ -110,7 +122,11 @@ impl LatencyProfile {
     /// The largest cost whose centre is at most `span` nanoseconds; what was never nearly measured is not
     /// believed: at most twice the largest cost seen, 1 when nothing was.
     pub fn largest_within(&self, span: f64) -> f64 {
-        self.curve.largest_within(span).min((2.0 * self.curve.largest_cost()).max(1.0))
+        let largest = self.curve.largest_cost();
+        if self.curve.buckets().nth(1).is_none() && span >= TRY_ROOM * self.curve.at(largest) {
+            return (2.0 * largest).max(1.0);
+        }
+        self.curve.largest_within(span).min((2.0 * largest).max(1.0))
     }
 
     /// The smallest cost whose batches, one after the other, get through `rate` cost per nanosecond.
@@ -191,7 +207,13 @@ impl LatencyProfile {
         self.residuals.add(ratio);
         let noticed = self.notice(ratio);
         let ratio = if let Noticed::Regime(factor) = noticed { ratio / factor } else { ratio };
-        let bounded = ratio.clamp(1.0 - CENTRE_STEP_MAX, 1.0 + CENTRE_STEP_MAX);
+        if self.refined < REFINED_BY && self.regimes > 0 {
+            self.refined += 1;
+            let share = 1.0 / (FACTOR_WORTH + f64::from(self.refined));
+            self.curve.rescale(ratio.clamp(1.0 - FAR, 1.0 + FAR).powf(share));
+        }
+        let step = if (ratio - 1.0).abs() > FAR { FAR_STEP } else { FAR };
+        let bounded = ratio.clamp(1.0 - step, 1.0 + step);
         self.curve.update(cost, bounded * self.centre(cost), self.residuals.spread());
         noticed
     }
@@ -215,6 +237,8 @@ impl LatencyProfile {
         let factor = run.median();
         run.ratios().iter().take(told).for_each(|&ratio| self.residuals.take_back(ratio));
         self.curve.rescale(factor);
+        self.curve.doubt();
+        self.refined = 0;
         self.slower = Run::default();
         self.faster = Run::default();
         self.regimes += 1;

@@ -225,7 +225,8 @@ impl SloController {
         let guard = DEFER_GUARD * self.slo;
         let closes = self.slack(now, head) - self.profile.quantile(cost + 1.0, Level::P99) - guard;
         let fills = (need - cost) / self.fast.at(now);
-        let waited = self.slo - self.slack(now, head);
+        // Its age, if it was given the SLO; a task with more time than that waits no longer for company.
+        let waited = (self.slo - self.slack(now, head)).max(0.0);
         let wait = closes.min(fills).min(self.slo / 2.0 - waited);
         (wait >= 1.0).then(|| now.after(duration(wait)))
     }

@@ -535,6 +535,10 @@ fn a_model_nothing_is_known_of_gets_one_row_then_twice_as_many() {
 #[test]
 fn an_arrival_that_no_replica_can_answer_in_time_is_refused_with_the_drain() {
     let mut scene = Scene::new(config());
+    scene.arrive();
+    let (first, _) = scene.dispatched().unwrap();
+    scene.answer(first);
+    assert_eq!(scene.effects().len(), 1);
     let tight = scene.view(1, 0, MS / 2, MS / 2);
     let refused = scene.batcher.handle_arrival(scene.now, tight);
     assert!(

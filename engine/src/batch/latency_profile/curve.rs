@@ -129,9 +129,17 @@ impl Curve {
         self.refit();
     }
 
+    /// Everything takes `factor` times as long.
     pub(super) fn rescale(&mut self, factor: f64) {
         for bucket in self.buckets.iter_mut() {
             bucket.service *= factor;
+        }
+        self.refit();
+    }
+
+    /// Makes what is known give way to what comes.
+    pub(super) fn doubt(&mut self) {
+        for bucket in self.buckets.iter_mut() {
             bucket.weight = bucket.weight.min(WEIGHT_AFTER_REGIME);
         }
         self.refit();
