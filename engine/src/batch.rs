@@ -18,8 +18,8 @@
 //! From every state a task may leave as `DeadlinePassed` (at its late limit, which is its due time when hard) or
 //! as `Cancelled`. It leaves exactly once, and is forgotten then: what a batch still says about it is ignored.
 //!
-//! * **On time.** Earliest due first. A soft task that could no longer be on time if it left now (`now` + expected
-//!   service > `due`) is moved to the late queue; a hard one stays until its due time and leaves then.
+//! * **On time.** Earliest due first. The controller says which heads can't be on time any more, or are given up so
+//!   that others are: hard ones leave as `Shed`; soft ones turn late, unless the late would outlast their limit.
 //! * **Late.** Earliest late limit first. Served only when no on-time task waits, never in a batch with one.
 //! * **In flight.** At most [`CREDITS_PER_REPLICA`] batches per replica, and no task is bound to a replica before
 //!   it is idle. A batch out longer than `batch_timeout` costs the replica its life: `Kill`, once; nothing more is
@@ -36,8 +36,8 @@
 //!
 //! `handle_*` records; [`Batcher::poll_effect`] decides, at the latest `now` it was told, once all earlier effects
 //! are taken. A shell that hands over everything that came in one turn and then polls gets one batch from it
-//! instead of a batch of one and a remainder. Once `poll_effect` returns `None`, no live replica is idle while a
-//! task waits (unless the controller asked to wait, which AIMD never does).
+//! instead of a batch of one and a remainder. Once `poll_effect` returns `None`, an idle replica has either nothing
+//! to do or was told to wait until [`Batcher::next_timeout`], at most half an SLO.
 //!
 //! # Laws
 //!
@@ -45,10 +45,14 @@
 //! an accepted task leaves exactly once; a batch has at least one row, at most the model's rows and the slot's
 //! bytes, at most the controller's rows unless it is a single task (tasks are never split), and one shape key;
 //! no replica has more batches out than credits; no arrival takes the queue past its bounds in tasks and bytes;
-//! nothing past its late limit is sent; work is conserved; equal events give equal effects.
+//! nothing past its late limit is sent; equal events give equal effects.
 //!
-//! Deliberately absent: admission by prediction, deferral for several replicas, tenants, and any use of cost and class.
-//! They come with the controllers that need them, behind [`Controller`].
+//! # Copies
+//!
+//! A batch that is overdue may be sent again to an idle replica. Its tasks are then in two batches: the first answer
+//! counts; a failure or a loss counts only when no other batch holds the task.
+//!
+//! Deliberately absent: tenants, and any use of classes.
 
 use std::time::Duration;
 

@@ -129,3 +129,56 @@ fn sigterm_under_load_loses_nothing_accepted() {
     let mut engine = engine;
     assert!(engine.wait().success(), "{}", engine.said());
 }
+
+#[test]
+fn overload_is_answered_at_once_and_the_page_says_why() {
+    let scratch = harness::Scratch::new("overload");
+    let text = "import time, numpy as np, hydrofoil as foil\n\n@foil.model(max_batch=4, slo=\"60ms\", late=\"shed\")\ndef slow(x: foil.i64[\"n\"]) -> foil.i64[\"n\"]:\n    time.sleep(0.0205)\n    return x\n";
+    scratch.write("slow.py", text);
+    let engine = Engine::start(&[&scratch.path("slow.py")], 1);
+    let ask = |index: usize| {
+        let body =
+            json!({"inputs": [{"name": "x", "shape": [1], "datatype": "INT64", "data": [index]}]});
+        engine.infer("slow", &body.to_string())
+    };
+    // One at a time first: what a batch takes must be known before anyone can be turned away for it.
+    (0..20).for_each(|index| drop(ask(index)));
+    // Three times what four in a batch of 20 ms get through.
+    let answers =
+        together(48, |index| (0..20).map(|nth| ask(100 * index + nth)).collect::<Vec<_>>());
+    let answers: Vec<_> = answers.into_iter().flatten().collect();
+    let (good, bad): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
+    assert!(!good.is_empty(), "of {} none was answered", answers.len());
+    assert!(bad.iter().all(|answer| matches!(answer.status, 503 | 504)));
+    let shed: Vec<_> = bad.iter().filter(|answer| answer.status == 503).collect();
+    assert!(!shed.is_empty(), "48 callers can't all be served in time");
+    for answer in &shed {
+        let wait = |name: &str| answer.header(name).and_then(|wait| wait.parse::<u64>().ok());
+        assert!(wait("retry-after").is_some_and(|seconds| seconds >= 1), "whole seconds");
+        assert!(wait("retry-after-ms").is_some_and(|ms| ms >= 1), "and milliseconds");
+        assert!(answer.error().contains("overloaded"), "{}", answer.error());
+    }
+    let page = engine.get("/v2/models/slow/batching").json();
+    assert_eq!(page["slo_ms"], json!(60.0));
+    let measured = page["curve"]["measured"].as_array().expect("sizes");
+    let sizes: Vec<_> = measured.iter().filter_map(|size| size["mean_ms"].as_f64()).collect();
+    assert!(
+        !sizes.is_empty() && sizes.iter().all(|&mean| mean >= 20.0),
+        "it sleeps 20 ms: {sizes:?}"
+    );
+    let counted: u64 = page["shed"]["total"]
+        .as_object()
+        .expect("reasons")
+        .values()
+        .filter_map(|count| count.as_u64())
+        .sum();
+    assert!(counted >= shed.len() as u64, "{page}");
+    let recent = page["shed"]["recent"].as_array().expect("the latest");
+    assert!(
+        !recent.is_empty()
+            && recent.len() <= 100
+            && recent.iter().all(|gone| gone["why"].is_string())
+    );
+    assert!(engine.metric(r#"foil_shed_total{model="slow""#) >= 0.0);
+    assert_eq!(engine.get("/v2/models/nobody/batching").status, 404);
+}

@@ -52,7 +52,7 @@ fn goodput(replicas: usize, seed: u64) -> Vec<Line> {
     let device = Device::new(Shape::Gpu);
     let c = device.capacity(replicas, SLO_MS);
     let kinds =
-        [Kind::Ours, Kind::Oracle, Kind::Nexus, Kind::Clockwork, Kind::Aimd, Kind::Static(32, 2.0)];
+        [Kind::Oracle, Kind::Nexus, Kind::Clockwork, Kind::Aimd, Kind::Static(32, 2.0), Kind::Ours];
     let line = |kind: Kind| {
         let shares = (1..=20).map(|tenth| f64::from(tenth) / 10.0);
         let point = |share: f64| {

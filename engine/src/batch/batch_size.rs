@@ -12,6 +12,13 @@ use super::replicas::Replica;
 use crate::clock::Time;
 use crate::ids::{BatchId, ReplicaId};
 
+/// A task with a hard deadline that asks to be let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    pub cost: u32,
+    pub due: Time,
+}
+
 /// What waits, when a replica is idle. Never empty. Ranks count the tasks that can still be on time, earliest due
 /// first; costs are sums over tasks.
 #[derive(Clone, Copy, Debug)]
@@ -197,8 +204,14 @@ impl<C: Controller + ?Sized> Controller for Box<C> {
         (**self).hedge(now, replicas)
     }
 
-    fn can_make(&self, now: Time, cost: u32, due: Time, replicas: &ReplicasView<'_>) -> bool {
-        (**self).can_make(now, cost, due, replicas)
+    fn can_make(
+        &self,
+        now: Time,
+        task: &Arrival,
+        queue: &QueueView<'_>,
+        replicas: &ReplicasView<'_>,
+    ) -> bool {
+        (**self).can_make(now, task, queue, replicas)
     }
 
     fn is_too_late(&self, now: Time, late_cost: u64, late_limit: Time) -> bool {
@@ -218,8 +231,14 @@ pub trait Controller {
     fn cost_limit(&self) -> u64;
     /// What a batch of `cost` is expected to take; zero while nothing is known.
     fn expected_service(&self, cost: u64) -> Duration;
-    /// With luck, some replica can still answer a task of this cost before `due`.
-    fn can_make(&self, _now: Time, _cost: u32, _due: Time, _replicas: &ReplicasView<'_>) -> bool {
+    /// With luck, some replica can still answer the task in time.
+    fn can_make(
+        &self,
+        _now: Time,
+        _task: &Arrival,
+        _queue: &QueueView<'_>,
+        _replicas: &ReplicasView<'_>,
+    ) -> bool {
         true
     }
     /// A late task that would wait behind `late_cost` of others can't be expected to make its late limit.

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::batch_size::{Controller, Decision, Shed};
+use super::batch_size::{Arrival, Controller, Decision, Shed};
 use super::deadline_queue::{BatchBounds, DeadlineQueue, Stop};
 use super::replicas::{Outgoing, Replicas};
 use super::reruns::{FailureHistory, Reruns};
@@ -166,7 +166,8 @@ impl<C: Controller> Batcher<C> {
         }
         if task.due == task.late_limit {
             let replicas = self.replicas.view(0);
-            if !self.controller.can_make(self.now, task.cost, task.due, &replicas) {
+            let arrival = Arrival { cost: task.cost, due: task.due };
+            if !self.controller.can_make(self.now, &arrival, &self.queue.view(), &replicas) {
                 self.log_shed(task.due, Reason::NoReplicaInTime);
                 let retry_after = self.predicted_drain().max(RETRY_AFTER_MIN);
                 return Err(Refusal::Hopeless { retry_after });

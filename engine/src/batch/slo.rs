@@ -19,7 +19,9 @@
 
 use std::time::Duration;
 
-use super::batch_size::{Controller, Decision, Observed, QueueView, ReplicasView, Running, Shed};
+use super::batch_size::{
+    Arrival, Controller, Decision, Observed, QueueView, ReplicasView, Running, Shed,
+};
 use super::latency_profile::{LatencyProfile, Level, duration, nanos};
 use super::rate::Rate;
 use crate::clock::Time;
@@ -200,6 +202,18 @@ impl SloController {
         self.sent.is_none_or(|sent| now.since(sent) >= PROBE_AFTER)
     }
 
+    /// Nanoseconds that those due before a newcomer take at least, where they are sure to be served first: batches
+    /// are bounded by the model, not by deadlines, so that giving up heads would make room for nobody. Else nothing.
+    fn least_wait(&self, task: &Arrival, queue: &QueueView<'_>, live: usize) -> f64 {
+        let most = self.config.cost_max as f64;
+        if self.sustained() < most {
+            return 0.0;
+        }
+        let ahead = queue.cost_of_first(queue.due_before(task.due)) as f64;
+        let rounds = (ahead / most / live as f64).floor();
+        rounds * self.profile.quantile(most, Level::P20)
+    }
+
     /// How many heads would be late even alone, now and with luck.
     fn hopeless(&self, now: Time, queue: &QueueView<'_>, scale: f64) -> usize {
         let Some(cost) = queue.cost(0) else { return 0 };
@@ -344,11 +358,20 @@ impl Controller for SloController {
         duration(self.profile.centre(cost as f64))
     }
 
-    fn can_make(&self, now: Time, cost: u32, due: Time, replicas: &ReplicasView<'_>) -> bool {
-        let slack = self.slack(now, due);
+    fn can_make(
+        &self,
+        now: Time,
+        task: &Arrival,
+        queue: &QueueView<'_>,
+        replicas: &ReplicasView<'_>,
+    ) -> bool {
+        if replicas.live() == 0 || self.may_probe(now) {
+            return true;
+        }
+        let slack = self.slack(now, task.due) - self.least_wait(task, queue, replicas.live());
         let least = |cost: u64| self.profile.quantile(cost as f64, Level::P20);
-        let alone = least(u64::from(cost));
-        if replicas.live() == 0 || self.may_probe(now) || (replicas.idle() > 0 && alone <= slack) {
+        let alone = least(u64::from(task.cost));
+        if replicas.idle() > 0 && alone <= slack {
             return true;
         }
         replicas.running().any(|running| {
