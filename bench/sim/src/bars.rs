@@ -65,28 +65,35 @@ pub(crate) struct Bars {
 }
 
 impl Bars {
-    pub(crate) fn none() -> Bars {
-        Bars { seeds: 0..0, figures: BTreeMap::new() }
-    }
-
-    pub(crate) fn measure(seeds: std::ops::Range<u64>) -> Bars {
+    /// Those whose name begins with `wanted`; all of them when that is empty.
+    pub(crate) fn measure(seeds: std::ops::Range<u64>, wanted: &str) -> Bars {
+        type PerReplicas = (&'static str, fn(&mut Bars, usize));
+        const PER_REPLICAS: [PerReplicas; 8] = [
+            ("B2", Bars::loads),
+            ("B3", Bars::violations),
+            ("B4 B5", Bars::bursty),
+            ("B6", Bars::slow_down),
+            ("B7", Bars::cold_start),
+            ("B8", Bars::burst),
+            ("B18", Bars::step),
+            ("soft", Bars::soft),
+        ];
+        type Once = (&'static str, fn(&mut Bars));
+        const ONCE: [Once; 5] = [
+            ("B6", Bars::relearning),
+            ("B9", Bars::hedging),
+            ("B10", Bars::binding),
+            ("B14", Bars::calibration),
+            ("B20", Bars::fidelity),
+        ];
         let mut bars = Bars { seeds, figures: BTreeMap::new() };
-        for replicas in [1, 4] {
-            bars.loads(replicas);
-            bars.violations(replicas);
-            bars.bursty(replicas);
-            bars.slow_down(replicas);
-            bars.cold_start(replicas);
-            bars.burst(replicas);
-            bars.step(replicas);
-            bars.soft(replicas);
+        let is_wanted = |names: &str| names.split(' ').any(|name| name.starts_with(wanted));
+        for (_, measure) in PER_REPLICAS.iter().filter(|(names, _)| is_wanted(names)) {
+            [1, 4].into_iter().for_each(|replicas| measure(&mut bars, replicas));
         }
-        bars.hedging();
-        bars.binding();
-        bars.relearning();
-        bars.calibration();
-        let worst = chain::worst_difference(bars.seeds.start);
-        bars.put("B20_chain", worst);
+        for (_, measure) in ONCE.iter().filter(|(names, _)| is_wanted(names)) {
+            measure(&mut bars);
+        }
         bars
     }
 
@@ -266,6 +273,12 @@ impl Bars {
                 self.put(&format!("B6_{direction}_batches{name}"), count[at]);
             }
         }
+    }
+
+    /// B20: the simulator against an exact chain.
+    fn fidelity(&mut self) {
+        let worst = chain::worst_difference(self.seeds.start);
+        self.put("B20_chain", worst);
     }
 
     /// B14: how often a batch stays within its predicted 99th percentile; the worst two ends.

@@ -29,9 +29,9 @@ struct Options {
     /// Also compare with every baseline in every cell whose name contains this; all of them take some minutes.
     #[arg(long, value_name = "CELLS", num_args = 0..=1, default_missing_value = "")]
     matrix: Option<String>,
-    /// Leave the bars out.
-    #[arg(long)]
-    no_bars: bool,
+    /// Measure only bars whose name begins so, as in B9; `none` for none.
+    #[arg(long, default_value = "")]
+    bars: String,
     /// Draw goodput over load, misses over time and batch sizes over time as SVG into this folder.
     #[arg(long, value_name = "DIR")]
     plot: Option<PathBuf>,
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let seeds = options.seed..options.seed + options.seeds;
     println!("seeds {} to {}; the worst of them is shown", seeds.start, seeds.end - 1);
-    let bars = if options.no_bars { Bars::none() } else { Bars::measure(seeds.clone()) };
+    let bars = Bars::measure(seeds.clone(), &options.bars);
     for (name, figure) in &bars.figures {
         println!("{name:32} {figure:9.5}");
     }

@@ -12,7 +12,10 @@ pub(crate) fn attainable(arrivals: &[u64], slo: u64, service: impl Fn(usize) -> 
     let mut states: Vec<Vec<(u32, u64)>> = vec![Vec::new(); arrivals.len() + 1];
     states[0].push((0, 0));
     for next in 0..arrivals.len() {
-        let frontier = pareto(std::mem::take(&mut states[next]));
+        let mut reached = std::mem::take(&mut states[next]);
+        // Whoever is free before anyone else comes may as well be free then.
+        reached.iter_mut().for_each(|state| state.1 = state.1.max(arrivals[next]));
+        let frontier = pareto(reached);
         states[next + 1].extend(&frontier);
         for &(served, free) in &frontier {
             for batch in 1..=most.min(arrivals.len() - next) {
