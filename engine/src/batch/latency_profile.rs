@@ -47,8 +47,8 @@ const REFINED_BY: u32 = 16;
 const FACTOR_WORTH: f64 = 4.0;
 
 /// With one size measured, twice as much is tried where there is room for this many times its service: until then
-/// nothing says how much of that is paid per batch.
-const TRY_ROOM: f64 = 1.25;
+/// nothing says how much of that is paid per batch, and a device that is slow to start would never be known.
+const TRY_ROOM: f64 = 1.0;
 
 /// Ratios outside are clamped: a batch a thousand times slower says no more than one sixteen times slower.
 const RATIO_MIN: f64 = 1.0 / 16.0;

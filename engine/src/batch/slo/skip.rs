@@ -72,14 +72,15 @@ impl SloController {
             let starts = now.after(duration(soonest));
             rank =
                 rank.max(queue.due_before(starts.after(duration(single) + self.config.allowance)));
-            let Some(due) = queue.due(rank) else { break };
+            if queue.due(rank).is_none() {
+                break;
+            }
             let passed = queue.cost_of_first(rank);
-            let left = (queue.on_time_cost() - passed) as f64;
-            let cost =
-                self.profile.efficient(self.size(self.slack(starts, due), left).min(left)).floor();
+            let (size, worth) = self.size_queued(starts, queue, rank, 1.0);
+            let cost = self.profile.efficient(size).floor();
             let service = self.profile.mean(cost);
             let through = queue.tasks_within_cost(passed + cost as u64).max(rank + 1);
-            value += (through - rank) as f64 - price * service;
+            value += worth.min(cost) - price * service;
             rank = through;
             free[at] = soonest + service;
         }
