@@ -372,3 +372,50 @@ fn coverage(device: &Device, seed: u64) -> f64 {
     });
     within.count() as f64 / 10_000.0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(bar: &str) -> BTreeMap<String, f64> {
+        Bars::measure(1..3, bar).figures
+    }
+
+    #[test]
+    fn a_burst_is_served_in_part_and_forgotten() {
+        let figures = figures("B8");
+        for replicas in [1, 4] {
+            assert!(figures[&format!("B8_n{replicas}")] >= 0.3, "{figures:?}");
+            assert!(figures[&format!("B8_n{replicas}_after")] >= 0.99, "{figures:?}");
+        }
+    }
+
+    #[test]
+    fn overload_does_not_bring_goodput_down() {
+        let figures = figures("B18");
+        assert!(figures.values().all(|&of_capacity| of_capacity >= 0.95), "{figures:?}");
+    }
+
+    #[test]
+    fn nearly_everything_is_on_time_at_nine_tenths_of_capacity() {
+        let figures = figures("B3");
+        assert!(figures.values().all(|&missed| missed <= 0.01), "{figures:?}");
+    }
+
+    #[test]
+    fn what_is_late_may_cost_what_is_not_a_point() {
+        let figures = figures("soft");
+        assert!(figures.values().all(|&cost| cost <= 0.01), "{figures:?}");
+    }
+
+    #[test]
+    fn the_predicted_tail_is_the_real_one() {
+        let figures = figures("B14");
+        assert!(figures.values().all(|&covered| (0.985..=0.995).contains(&covered)), "{figures:?}");
+    }
+
+    #[test]
+    fn a_seed_replays_exactly() {
+        assert_eq!(figures("B3"), figures("B3"));
+    }
+}
