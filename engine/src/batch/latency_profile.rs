@@ -1,12 +1,12 @@
 //! What batches of one model take on one kind of device: a centre curve over cost, and how far from it they fall.
 //!
 //! A tail per batch size can't be learned: there are never enough batches of each size. So the centre `g(cost)` is
-//! learned per size ([`curve`]) and the spread once for all of them, as quantiles of the ratio
-//! `actual / g(cost)` ([`residuals`]). A batch of cost `c` is then expected to take `g(c) · r_u` with probability `u`.
+//! learned per size (`curve`) and the spread once for all of them, as quantiles of the ratio
+//! `actual / g(cost)` (`residuals`). A batch of cost `c` is then expected to take `g(c) · r_u` with probability `u`.
 //!
 //! * **Outliers.** Once warm, a batch far from the centre hardly moves it; its size lives in the residuals.
 //! * **Regimes.** A cumulative sum of the log ratio (Page 1954), of which one batch contributes at most
-//!   [`STEP_UP_MAX`], notices a model that became slower or faster: every bucket is then scaled by the median ratio of
+//!   `STEP_UP_MAX`, notices a model that became slower or faster: every bucket is then scaled by the median ratio of
 //!   the run that told, and the run's ratios are taken out of the residuals again.
 //! * **Censored batches** (killed, or not back yet) count as at least the 99th percentile: forgetting them would
 //!   leave only those that were fast enough to be seen.

@@ -2,20 +2,20 @@
 //!
 //! Three quantiles for three questions: work is given up on an optimistic one (p20), sized by what it is expected
 //! to bring on time, deferred and hedged on a pessimistic one (p99). What it learned is a [`LatencyProfile`]; how
-//! fast work arrives, two [`Rate`]s.
+//! fast work arrives, two `Rate`s.
 //!
 //! # A decision
 //!
 //! 1. Heads that would be late even alone, at once and with luck are hopeless.
-//! 2. `need` is the smallest batch that keeps up with the arrivals ([`target`]); `b` what the head's slack and the
-//!    queue allow ([`sizing`]).
+//! 2. `need` is the smallest batch that keeps up with the arrivals (`target`); `b` what the head's slack and the
+//!    queue allow (`sizing`).
 //! 3. A head that forces `b < need` while more waits would start a death spiral: ever smaller batches of ever older
-//!    heads. [`skip`] compares serving it with giving up the oldest, on the queue as it stands.
+//!    heads. `skip` compares serving it with giving up the oldest, on the queue as it stands.
 //! 4. With several replicas, a batch that took the whole queue and is still small may wait a little: replicas stay
 //!    staggered, and none is emptied by the first to be free. With one replica waiting never pays.
 //! 5. Late work goes when nothing on time waits, in batches short enough not to hurt what comes next.
 //!
-//! A replica that is idle with nothing to do may run a copy of a batch that is overdue ([`hedge`]).
+//! A replica that is idle with nothing to do may run a copy of a batch that is overdue (`hedge`).
 
 use std::time::Duration;
 
