@@ -20,7 +20,7 @@ use clap::{Parser, Subcommand};
 use engine::dispatch::ReplicaLane;
 use engine::dispatch::lane::Batch;
 use engine::dispatch::lane::shm::ShmLane;
-use engine::ids::{BatchId, Incarnation, ReplicaId};
+use engine::ids::{BatchId, DeviceClass, Incarnation, ReplicaId};
 use engine::query::types::{TaskInputs, Tensor, TensorData};
 use schemas::lifecycle::{
     FromEngine, LaneGeometry, LaneMemory, Late, MESSAGE_BYTES_MAX, ModelSpec, Welcome,
@@ -239,7 +239,8 @@ fn sends(side: EngineSide, mut meanwhile: impl FnMut() -> Outcome<()>) -> Outcom
         batches.iter().map(|tasks| tasks.iter().collect()).collect();
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let times = runtime.block_on(async {
-        let mut lane = ShmLane::new(ReplicaLane { replica, incarnation, side })?;
+        let mut lane =
+            ShmLane::new(ReplicaLane { replica, device: DeviceClass(0), incarnation, side })?;
         let times = sample(PLAN, |number, clock| -> Outcome<u64> {
             let tasks = &batches[number as usize % BATCHES];
             let batch = Batch { id: BatchId(number), rows: ROWS, tasks };

@@ -61,8 +61,10 @@ use crate::ids::{BatchId, ReplicaId, ShapeKey, TaskId};
 
 pub mod batch_size;
 pub mod batcher;
+pub mod batching;
 mod deadline_queue;
 mod edf_list;
+pub mod fixed;
 pub mod latency_profile;
 mod rate;
 mod replicas;
@@ -78,6 +80,7 @@ mod tests;
 
 pub use batch_size::{Controller, Decision, Observed, QueueView, ReplicasView, Running, Shed};
 pub use batcher::Batcher;
+pub use batching::Batching;
 pub use replicas::CREDITS_PER_REPLICA;
 
 /// Bounds of one model's queue and batches.
@@ -89,9 +92,22 @@ pub struct BatcherConfig {
     pub batch_rows_max: u32,
     /// What the tensors of one batch may take in a slot.
     pub batch_bytes_max: u64,
+    /// What a batch of several tasks may cost at most; a single task always goes.
+    pub batch_cost_max: u64,
+    pub cost_rule: CostRule,
     pub slo: Option<Duration>,
     /// From a batch's departure to its outcome; past that its replica is killed.
     pub batch_timeout: Duration,
+}
+
+/// What a batch costs, given what its tasks do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CostRule {
+    /// Their sum: rows, or tokens that lie end to end.
+    #[default]
+    Sum,
+    /// Each is padded to the dearest: that one's cost times their number.
+    Padded,
 }
 
 /// All the batcher sees of a task.
@@ -105,7 +121,10 @@ pub struct TaskView {
     /// Rows, or what the model declares.
     pub cost: u32,
     pub shape: ShapeKey,
+    /// Its SLO class, as the log of what was shed shows it.
     pub class: u8,
+    /// What its answer is worth, at least 1: the weight of its class, times its rows.
+    pub weight: u32,
     pub due: Time,
     /// Equals `due` when the deadline is hard; never earlier.
     pub late_limit: Time,

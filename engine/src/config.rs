@@ -315,6 +315,18 @@ pub struct ModelToml {
     pub program: Option<PathBuf>,
     /// CPUs that belong to this model alone; its replicas are pinned there.
     pub cpus: Option<Vec<usize>>,
+    /// Batches of a fixed size instead of learned ones.
+    pub fixed_batches: Option<FixedBatchesToml>,
+}
+
+/// `[fixed_batches]` in model.toml.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FixedBatchesToml {
+    /// Rows of a full batch.
+    pub size: u32,
+    /// Longest wait for company, as in "2ms"; none when left out.
+    pub delay: Option<String>,
 }
 
 #[cfg(test)]

@@ -12,8 +12,9 @@ use std::time::Duration;
 use schemas::lifecycle::{LaneGeometry, ModelSpec};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::batch::fixed::FixedBatches;
 use crate::clock::Clock;
-use crate::ids::{CoreId, Incarnation, ReplicaId, Version};
+use crate::ids::{CoreId, DeviceClass, Incarnation, ReplicaId, Version};
 use crate::observe::stages::{CoreRecorder, CoreSnapshot};
 use crate::query::types::TaskResult;
 
@@ -61,6 +62,8 @@ pub struct ModelSetup {
     pub version: Version,
     pub spec: Arc<ModelSpec>,
     pub geometry: LaneGeometry,
+    /// Batches of a fixed size; None: learned ones.
+    pub fixed_batches: Option<FixedBatches>,
     pub queue_tasks_max: usize,
     pub queue_bytes_max: u64,
     pub submissions: mpsc::Receiver<handle::Submission>,
@@ -71,6 +74,7 @@ pub struct ModelSetup {
 /// A replica that said it is ready.
 pub struct ReplicaLane {
     pub replica: ReplicaId,
+    pub device: DeviceClass,
     pub incarnation: Incarnation,
     pub side: shm_rpc::engine_side::EngineSide,
 }

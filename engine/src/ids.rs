@@ -35,6 +35,10 @@ id!(
     BatchId(u64)
 );
 id!(
+    /// Replicas of one class run a model equally fast: one latency profile a class. Counted from zero per model.
+    DeviceClass(u8)
+);
+id!(
     /// One of a model's replicas, counted from zero; a restarted replica keeps it.
     ReplicaId(u32)
 );

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use engine::batch::fixed::FixedBatches;
 use engine::batch::latency_profile::LatencyProfile;
 use engine::batch::slo::{SloConfig, SloController};
 use engine::batch::{Controller, Decision, Observed, QueueView, ReplicasView, Shed};
@@ -55,10 +56,10 @@ impl Kind {
             Kind::Ours => Box::new(SloController::with_profile(slo_config(task), warmed(task))),
             Kind::Cold => Box::new(SloController::new(slo_config(task))),
             Kind::Oracle => Box::new(Oracle::new(task)),
-            Kind::Unbatched => Box::new(Static { most: 1, delay: Duration::ZERO, slo: slo(task) }),
+            Kind::Unbatched => Box::new(FixedBatches { size: 1, delay: Duration::ZERO }),
             Kind::Static(most, delay_ms) => {
                 let delay = Duration::from_nanos((delay_ms * 1e6) as u64);
-                Box::new(Static { most, delay, slo: slo(task) })
+                Box::new(FixedBatches { size: most, delay })
             }
             Kind::Aimd => Box::new(Aimd { caps: ById::default(), objective: slo(task) }),
             Kind::Nexus => Box::new(Nexus::new(task)),
@@ -150,41 +151,6 @@ impl Controller for Oracle {
     fn hedge(&mut self, now: Time, replicas: &ReplicasView<'_>) -> Option<Decision> {
         self.look(now);
         self.inner.hedge(now, replicas)
-    }
-}
-
-/// A fixed size and a fixed delay; nothing is given up before it expires.
-struct Static {
-    most: u64,
-    delay: Duration,
-    slo: Duration,
-}
-
-impl Controller for Static {
-    fn arrived(&mut self, _now: Time, _cost: u32, _due: Time) {}
-
-    fn decide(
-        &mut self,
-        now: Time,
-        queue: &QueueView<'_>,
-        _replicas: &ReplicasView<'_>,
-    ) -> Decision {
-        let oldest = queue.due(0).map_or(now, |due| due.before(self.slo));
-        let leaves = oldest.after(self.delay);
-        if queue.on_time_cost() < self.most && leaves > now {
-            return Decision::WaitUntil(leaves);
-        }
-        Decision::Dispatch { skip: 0, cost: self.most }
-    }
-
-    fn observe(&mut self, _now: Time, _observed: &Observed) {}
-
-    fn cost_limit(&self) -> u64 {
-        self.most
-    }
-
-    fn expected_service(&self, _cost: u64) -> Duration {
-        Duration::ZERO
     }
 }
 

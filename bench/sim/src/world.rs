@@ -4,9 +4,11 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use engine::batch::{Batcher, BatcherConfig, Controller, Effect, Leave, Outcome, TaskView};
+use engine::batch::{
+    Batcher, BatcherConfig, Controller, CostRule, Effect, Leave, Outcome, TaskView,
+};
 use engine::clock::Time;
-use engine::ids::{BatchId, ReplicaId, ShapeKey, TaskId};
+use engine::ids::{BatchId, DeviceClass, ReplicaId, ShapeKey, TaskId};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
@@ -126,12 +128,14 @@ impl<C: Controller> World<C> {
             queue_bytes_max: 1 << 40,
             batch_rows_max: BATCH_MAX,
             batch_bytes_max: 1 << 30,
+            batch_cost_max: u64::from(BATCH_MAX),
+            cost_rule: CostRule::Sum,
             slo: Some(slo),
             batch_timeout: Duration::from_secs(30),
         };
         let mut batcher = Batcher::with_controller(config, controller);
         for replica in 0..setup.replicas {
-            batcher.handle_replica_up(Time::ZERO, ReplicaId(replica as u32));
+            batcher.handle_replica_up(Time::ZERO, ReplicaId(replica as u32), DeviceClass(0));
         }
         World {
             batcher,
@@ -180,6 +184,7 @@ impl<C: Controller> World<C> {
             cost: 1,
             shape: ShapeKey(0),
             class: 0,
+            weight: 1,
             due,
             late_limit,
             arrived: now,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::edf_list::EdfList;
 use super::replicas::Replica;
 use crate::clock::Time;
-use crate::ids::{BatchId, ReplicaId};
+use crate::ids::{BatchId, DeviceClass, ReplicaId};
 
 /// A task with a hard deadline that asks to be let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,11 @@ impl QueueView<'_> {
 
     pub fn late_cost(&self) -> u64 {
         self.late.cost()
+    }
+
+    /// When the on-time task of this rank came.
+    pub fn arrived(&self, rank: usize) -> Option<Time> {
+        self.on_time.get(rank).map(|task| task.arrived)
     }
 
     /// Due time of the on-time task of this rank.
@@ -88,6 +93,7 @@ pub struct ReplicasView<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Running {
     pub replica: ReplicaId,
+    pub device: DeviceClass,
     pub batch: BatchId,
     pub cost: u64,
     pub departed: Time,
@@ -102,6 +108,17 @@ impl ReplicasView<'_> {
     /// The replica the decision is for; idle.
     pub fn asked(&self) -> ReplicaId {
         self.replicas[self.asked].id
+    }
+
+    /// Its class.
+    pub fn device(&self) -> DeviceClass {
+        self.replicas[self.asked].device
+    }
+
+    /// Each live replica's class, and whether it is idle.
+    pub fn devices(&self) -> impl Iterator<Item = (DeviceClass, bool)> {
+        let live = self.replicas.iter().filter(|replica| !replica.ending);
+        live.map(|replica| (replica.device, replica.out.is_empty()))
     }
 
     pub fn live(&self) -> usize {
@@ -123,6 +140,7 @@ impl ReplicasView<'_> {
             let running = replica.out.first().filter(|_| !replica.ending);
             running.map(|out| Running {
                 replica: id,
+                device: replica.device,
                 batch: out.id,
                 cost: out.cost,
                 departed: out.departed,
@@ -165,6 +183,7 @@ pub enum Shed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Observed {
     pub replica: ReplicaId,
+    pub device: DeviceClass,
     pub batch: BatchId,
     pub cost: u64,
     pub service: Duration,

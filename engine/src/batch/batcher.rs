@@ -15,7 +15,7 @@ use super::slo::{SloConfig, SloController};
 use super::task_table::{Place, Task, TaskTable, Waiting};
 use super::{BatcherConfig, Effect, Leave, Outcome, Refusal, TaskView};
 use crate::clock::Time;
-use crate::ids::{BatchId, ReplicaId, TaskId};
+use crate::ids::{BatchId, DeviceClass, ReplicaId, TaskId};
 
 mod expiry;
 mod settle;
@@ -50,8 +50,7 @@ pub struct Batcher<C = SloController> {
 
 impl Batcher<SloController> {
     pub fn new(config: BatcherConfig) -> Batcher<SloController> {
-        let controller =
-            SloController::new(SloConfig::new(config.slo, u64::from(config.batch_rows_max)));
+        let controller = SloController::new(SloConfig::new(config.slo, config.batch_cost_max));
         Batcher::with_controller(config, controller)
     }
 }
@@ -59,6 +58,7 @@ impl Batcher<SloController> {
 impl<C: Controller> Batcher<C> {
     pub fn with_controller(config: BatcherConfig, controller: C) -> Batcher<C> {
         assert!(config.batch_rows_max >= 1, "a batch holds at least one row");
+        assert!(config.batch_cost_max >= 1, "a batch costs something");
         assert!(config.queue_tasks_max >= 1, "a queue holds at least one task");
         assert!(
             config.queue_bytes_max >= config.batch_bytes_max,
@@ -151,6 +151,7 @@ impl<C: Controller> Batcher<C> {
         assert!(task.rows >= 1, "a task brings at least one row");
         assert!(task.rows <= self.config.batch_rows_max, "a task fits a batch in rows");
         assert!(task.bytes <= self.config.batch_bytes_max, "a task fits a batch in bytes");
+        assert!(task.weight >= 1, "an answer is worth something");
         assert!(task.due <= task.late_limit, "the late limit is no earlier than due");
         self.now = self.now.max(now);
         if task.late_limit <= self.now {
@@ -196,9 +197,9 @@ impl<C: Controller> Batcher<C> {
     }
 
     /// A replica is ready. If it is known already, this is its next life: the last one is lost.
-    pub fn handle_replica_up(&mut self, now: Time, replica: ReplicaId) {
+    pub fn handle_replica_up(&mut self, now: Time, replica: ReplicaId, device: DeviceClass) {
         self.handle_replica_down(now, replica);
-        self.replicas.add(replica);
+        self.replicas.add(replica, device);
     }
 
     /// A replica is gone. Unknown ones are no news.
@@ -415,6 +416,7 @@ impl<C: Controller> Batcher<C> {
         let out = Outgoing {
             id: batch,
             replica,
+            device: self.replicas.device_of(replica),
             members,
             cost: tasks.iter().map(|task| u64::from(task.cost)).sum(),
             at_bound,

@@ -269,10 +269,12 @@ mod tests {
             rows: 1,
             cost: 1,
             class: 0,
+            weight: 1,
             bytes: 10,
             shape: ShapeKey(shape),
             due: Time::from_nanos(due),
             late_limit: Time::from_nanos(late_limit),
+            arrived: Time::ZERO,
         }
     }
 

@@ -256,9 +256,11 @@ mod tests {
             cost,
             bytes: 1,
             class: 0,
+            weight: 1,
             shape: ShapeKey(0),
             due,
             late_limit: due,
+            arrived: Time::ZERO,
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::ids::DeviceClass;
 
 #[derive(Clone, Debug)]
 enum Event {
@@ -54,6 +55,8 @@ impl World {
             queue_bytes_max: QUEUE_BYTES_MAX,
             batch_rows_max: ROWS_MAX,
             batch_bytes_max: BYTES_MAX,
+            batch_cost_max: u64::from(ROWS_MAX),
+            cost_rule: CostRule::Sum,
             slo: Some(SLO),
             batch_timeout: Duration::from_millis(100),
         };
@@ -77,7 +80,7 @@ impl World {
             Event::Outcome { which, kind, row } => self.outcome(which, kind, row),
             Event::Up(replica) => {
                 if self.up.insert(ReplicaId(replica)) {
-                    self.batcher.handle_replica_up(self.now, ReplicaId(replica));
+                    self.batcher.handle_replica_up(self.now, ReplicaId(replica), DeviceClass(0));
                 }
             }
             Event::Down(which) => self.down(which),
@@ -105,6 +108,7 @@ impl World {
             cost: rows,
             shape: ShapeKey(shape),
             class: 0,
+            weight: 1,
             due,
             late_limit: due.after(Duration::from_millis(late_ms)),
             arrived: self.now,

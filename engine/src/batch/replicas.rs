@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::batch_size::ReplicasView;
 use super::task_table::Waiting;
 use crate::clock::Time;
-use crate::ids::{BatchId, ReplicaId, TaskId};
+use crate::ids::{BatchId, DeviceClass, ReplicaId, TaskId};
 
 /// Batches a replica may have at a time. One: a second would bind its tasks before it is known which replica
 /// is free first, and a crash would cost twice as many suspects. Staging ahead of the end needs a measured
@@ -17,6 +17,7 @@ pub const CREDITS_PER_REPLICA: usize = 1;
 pub(super) struct Outgoing {
     pub(super) id: BatchId,
     pub(super) replica: ReplicaId,
+    pub(super) device: DeviceClass,
     /// As sent, in order: also those that left since.
     pub(super) members: Vec<Member>,
     pub(super) cost: u64,
@@ -59,6 +60,7 @@ impl Outgoing {
 #[derive(Debug)]
 pub(super) struct Replica {
     pub(super) id: ReplicaId,
+    pub(super) device: DeviceClass,
     /// Told to be killed: nothing more is sent to it.
     pub(super) ending: bool,
     pub(super) out: Vec<Outgoing>,
@@ -95,9 +97,10 @@ impl Default for Replicas {
 }
 
 impl Replicas {
-    pub(super) fn add(&mut self, id: ReplicaId) {
+    pub(super) fn add(&mut self, id: ReplicaId, device: DeviceClass) {
         let at = self.replicas.partition_point(|replica| replica.id < id);
-        self.replicas.insert(at, Replica { id, ending: false, out: Vec::new(), waits: false });
+        self.replicas
+            .insert(at, Replica { id, device, ending: false, out: Vec::new(), waits: false });
         self.live += 1;
         self.idle += 1;
     }
@@ -133,6 +136,10 @@ impl Replicas {
 
     pub(super) fn id_at(&self, index: usize) -> ReplicaId {
         self.replicas[index].id
+    }
+
+    pub(super) fn device_of(&self, id: ReplicaId) -> DeviceClass {
+        self.replicas.iter().find(|replica| replica.id == id).map_or(DeviceClass(0), |it| it.device)
     }
 
     pub(super) fn told_to_wait(&mut self, index: usize) {
@@ -191,6 +198,7 @@ impl Replicas {
             replica.ending = true;
             return Some(Overrun {
                 replica: replica.id,
+                device: replica.device,
                 batch: batch.id,
                 cost: batch.cost,
                 at_bound: batch.at_bound,
@@ -245,6 +253,7 @@ impl Replicas {
 /// A batch that took longer than its time.
 pub(super) struct Overrun {
     pub(super) replica: ReplicaId,
+    pub(super) device: DeviceClass,
     pub(super) batch: BatchId,
     pub(super) cost: u64,
     pub(super) at_bound: bool,
@@ -261,6 +270,7 @@ mod tests {
         let batch = Outgoing {
             id: BatchId(1),
             replica: ReplicaId(0),
+            device: DeviceClass(0),
             members: members.map(|(id, rows)| Member { task: TaskId(id), rows }).to_vec(),
             cost: 7,
             at_bound: false,

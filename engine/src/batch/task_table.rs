@@ -11,10 +11,12 @@ pub(super) struct Waiting {
     pub(super) rows: u32,
     pub(super) cost: u32,
     pub(super) class: u8,
+    pub(super) weight: u32,
     pub(super) bytes: u64,
     pub(super) shape: ShapeKey,
     pub(super) due: Time,
     pub(super) late_limit: Time,
+    pub(super) arrived: Time,
 }
 
 impl Waiting {
@@ -24,10 +26,12 @@ impl Waiting {
             rows: task.rows,
             cost: task.cost,
             class: task.class,
+            weight: task.weight,
             bytes: task.bytes,
             shape: task.shape,
             due: task.due,
             late_limit: task.late_limit,
+            arrived: task.arrived,
         }
     }
 

@@ -3,6 +3,7 @@
 use super::latency_profile::LatencyProfile;
 use super::slo::{SloConfig, SloController};
 use super::*;
+use crate::ids::DeviceClass;
 
 struct Scene {
     batcher: Batcher,
@@ -20,6 +21,8 @@ fn config() -> BatcherConfig {
         queue_bytes_max: 10_000,
         batch_rows_max: ROWS_MAX,
         batch_bytes_max: 1_000,
+        batch_cost_max: u64::from(ROWS_MAX),
+        cost_rule: CostRule::Sum,
         slo: None,
         batch_timeout: Duration::from_secs(2),
     }
@@ -33,7 +36,7 @@ impl Scene {
         let controller = SloController::with_profile(slo, profile);
         let batcher = Batcher::with_controller(config, controller);
         let mut scene = Scene { batcher, now: Time::from_nanos(1), next: 0, row_bytes: 0 };
-        scene.batcher.handle_replica_up(scene.now, ReplicaId(0));
+        scene.batcher.handle_replica_up(scene.now, ReplicaId(0), DeviceClass(0));
         scene.row_bytes = 10;
         scene
     }
@@ -47,6 +50,7 @@ impl Scene {
             cost: rows,
             shape: ShapeKey(shape),
             class: 0,
+            weight: 1,
             due: self.now.after(due_in),
             late_limit: self.now.after(late_in),
             arrived: self.now,
@@ -314,7 +318,7 @@ fn suspects_of_a_lost_replica_run_alone_and_only_the_culprit_is_lost() {
         let Some((batch, members)) = dispatch else { break };
         if members.contains(&bad) {
             scene.batcher.handle_replica_down(scene.now, ReplicaId(0));
-            scene.batcher.handle_replica_up(scene.now, ReplicaId(0));
+            scene.batcher.handle_replica_up(scene.now, ReplicaId(0), DeviceClass(0));
         } else {
             scene.answer(batch);
         }
@@ -333,7 +337,7 @@ fn a_batch_that_overruns_its_timeout_ends_the_replica() {
     scene.wait(2000 * MS);
     assert_eq!(scene.effects(), [Effect::Kill { replica: ReplicaId(0), batch }]);
     scene.batcher.handle_replica_down(scene.now, ReplicaId(0));
-    scene.batcher.handle_replica_up(scene.now, ReplicaId(0));
+    scene.batcher.handle_replica_up(scene.now, ReplicaId(0), DeviceClass(0));
     assert_eq!(scene.dispatched().unwrap().1, [task], "one more try, alone");
     scene.wait(2000 * MS);
     scene.effects();
@@ -344,7 +348,7 @@ fn a_batch_that_overruns_its_timeout_ends_the_replica() {
 #[test]
 fn every_idle_replica_gets_work() {
     let mut scene = Scene::new(config());
-    scene.batcher.handle_replica_up(scene.now, ReplicaId(1));
+    scene.batcher.handle_replica_up(scene.now, ReplicaId(1), DeviceClass(0));
     (0..20).for_each(|_| {
         scene.arrive();
     });
@@ -477,7 +481,7 @@ fn a_replica_to_be_killed_gets_nothing_more_and_is_killed_once() {
     scene.wait(10 * MS);
     assert_eq!(scene.effects(), []);
     assert_eq!(scene.batcher.live_replicas(), 0);
-    scene.batcher.handle_replica_up(scene.now, ReplicaId(1));
+    scene.batcher.handle_replica_up(scene.now, ReplicaId(1), DeviceClass(0));
     assert_eq!(scene.dispatched().unwrap().1, [waiting]);
 }
 
@@ -501,14 +505,14 @@ fn an_outcome_nobody_waits_for_is_no_news() {
     scene.batcher.handle_replica_down(scene.now, ReplicaId(0));
     scene.answer(batch);
     assert_eq!(scene.effects(), []);
-    scene.batcher.handle_replica_up(scene.now, ReplicaId(0));
+    scene.batcher.handle_replica_up(scene.now, ReplicaId(0), DeviceClass(0));
     assert_eq!(scene.dispatched().unwrap().1, [task]);
 }
 
 #[test]
 fn a_task_larger_than_an_unknown_model_is_sent_at_first_goes_alone() {
     let mut batcher = Batcher::new(config());
-    batcher.handle_replica_up(Time::ZERO, ReplicaId(0));
+    batcher.handle_replica_up(Time::ZERO, ReplicaId(0), DeviceClass(0));
     let mut scene = Scene { batcher, now: Time::ZERO, next: 0, row_bytes: 10 };
     let view = scene.view(ROWS_MAX, 0, 100 * MS, 100 * MS);
     scene.batcher.handle_arrival(scene.now, view).unwrap();
@@ -519,7 +523,7 @@ fn a_task_larger_than_an_unknown_model_is_sent_at_first_goes_alone() {
 #[test]
 fn a_model_nothing_is_known_of_gets_one_row_then_twice_as_many() {
     let mut batcher = Batcher::new(config());
-    batcher.handle_replica_up(Time::ZERO, ReplicaId(0));
+    batcher.handle_replica_up(Time::ZERO, ReplicaId(0), DeviceClass(0));
     let mut scene = Scene { batcher, now: Time::ZERO, next: 0, row_bytes: 10 };
     (0..30).for_each(|_| {
         scene.arrive();
@@ -596,7 +600,7 @@ fn without_a_live_replica_tasks_wait_for_one_until_their_deadline() {
     assert_eq!(scene.effects(), []);
     scene.wait(5 * MS);
     assert_eq!(scene.left(), [(hard, Leave::DeadlinePassed)]);
-    scene.batcher.handle_replica_up(scene.now, ReplicaId(0));
+    scene.batcher.handle_replica_up(scene.now, ReplicaId(0), DeviceClass(0));
     assert_eq!(scene.dispatched().unwrap().1, [soft]);
 }
 
@@ -641,12 +645,13 @@ fn a_controller_may_wait_shed_and_pass_over() {
         Decision::Dispatch { skip: 1, cost: 1 },
     ];
     let mut batcher = Batcher::with_controller(config(), Scripted(script.into(), None));
-    batcher.handle_replica_up(Time::ZERO, ReplicaId(0));
+    batcher.handle_replica_up(Time::ZERO, ReplicaId(0), DeviceClass(0));
     for id in 0..4 {
         let due = Time::ZERO.after(100 * MS);
         let (id, shape, arrived) = (TaskId(id), ShapeKey(0), Time::ZERO);
-        let (rows, bytes, cost, class) = (1, 1, 1, 0);
-        let view = TaskView { id, rows, bytes, cost, shape, class, due, late_limit: due, arrived };
+        let (rows, bytes, cost, class, weight) = (1, 1, 1, 0, 1);
+        let view =
+            TaskView { id, rows, bytes, cost, shape, class, weight, due, late_limit: due, arrived };
         batcher.handle_arrival(Time::ZERO, view).unwrap();
     }
     assert_eq!(batcher.poll_effect(), None);
@@ -665,13 +670,14 @@ fn the_copy_of_an_overdue_batch_answers_and_the_original_is_no_news() {
     let config = BatcherConfig { slo: Some(20 * MS), ..config() };
     let script = [Decision::Dispatch { skip: 0, cost: 16 }];
     let mut batcher = Batcher::with_controller(config, Scripted(script.into(), None));
-    (0..2).for_each(|id| batcher.handle_replica_up(Time::ZERO, ReplicaId(id)));
+    (0..2).for_each(|id| batcher.handle_replica_up(Time::ZERO, ReplicaId(id), DeviceClass(0)));
     let mut ids = Vec::new();
     for id in 0..3 {
         let due = Time::ZERO.after(20 * MS);
         let (id, shape, arrived) = (TaskId(id), ShapeKey(0), Time::ZERO);
-        let (rows, bytes, cost, class) = (1, 1, 1, 0);
-        let view = TaskView { id, rows, bytes, cost, shape, class, due, late_limit: due, arrived };
+        let (rows, bytes, cost, class, weight) = (1, 1, 1, 0, 1);
+        let view =
+            TaskView { id, rows, bytes, cost, shape, class, weight, due, late_limit: due, arrived };
         batcher.handle_arrival(Time::ZERO, view).unwrap();
         ids.push(id);
     }

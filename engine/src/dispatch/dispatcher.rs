@@ -26,7 +26,9 @@ use super::lane::shm::ShmLane;
 use super::lane::{Batch, LaneError, Reply, payload_bytes_max};
 use super::outbox::Outbox;
 use super::{ControlMsg, Core, FleetEvent, ModelSetup, ReplicaLane};
-use crate::batch::{Batcher, BatcherConfig, Effect, Leave, Outcome, Refusal, TaskView};
+use crate::batch::{
+    Batcher, BatcherConfig, Batching, CostRule, Effect, Leave, Outcome, Refusal, TaskView,
+};
 use crate::clock::{Clock, Time};
 use crate::ids::{BatchId, Incarnation, ReplicaId, TaskId, Version};
 use crate::observe::stages::ModelRecorder;
@@ -48,7 +50,7 @@ pub struct Dispatcher {
     control: mpsc::Receiver<ControlMsg>,
     received_control: Option<ControlMsg>,
     events: mpsc::Sender<FleetEvent>,
-    batcher: Batcher,
+    batcher: Batcher<Batching>,
     in_flight: InFlight,
     lanes: Vec<ShmLane>,
     outbox: Outbox,
@@ -65,14 +67,18 @@ pub struct Dispatcher {
 impl Dispatcher {
     pub fn new(core: &Core, setup: ModelSetup) -> Dispatcher {
         let task_bytes_max = payload_bytes_max(&setup.spec, setup.geometry.request_slot_bytes);
-        let batcher = Batcher::new(BatcherConfig {
+        let config = BatcherConfig {
             queue_tasks_max: setup.queue_tasks_max,
             queue_bytes_max: setup.queue_bytes_max,
             batch_rows_max: setup.spec.max_batch,
             batch_bytes_max: task_bytes_max,
+            batch_cost_max: setup.spec.max_batch.into(),
+            cost_rule: CostRule::Sum,
             slo: setup.spec.slo_us.map(Duration::from_micros),
             batch_timeout: Duration::from_micros(setup.spec.batch_timeout_us),
-        });
+        };
+        let batching = Batching::new(&config, setup.fixed_batches);
+        let batcher = Batcher::with_controller(config, batching);
         Dispatcher {
             recorder: core.recorder.model(&setup.name, setup.version),
             name: setup.name,
@@ -140,6 +146,7 @@ impl Dispatcher {
             bytes,
             cost: submission.inputs.rows,
             class: 0,
+            weight: submission.inputs.rows,
             shape: submission.inputs.shape_key(self.spec.batched),
             due: submission.deadline.due,
             late_limit: submission.deadline.late_limit,
@@ -208,12 +215,12 @@ impl Dispatcher {
     }
 
     fn replica_up(&mut self, now: Time, up: ReplicaLane) {
-        let (replica, incarnation) = (up.replica, up.incarnation);
+        let (replica, device, incarnation) = (up.replica, up.device, up.incarnation);
         match ShmLane::new(up) {
             Ok(lane) => {
                 self.lanes.push(lane);
                 self.recorder.replicas(self.lanes.len());
-                self.batcher.handle_replica_up(now, replica);
+                self.batcher.handle_replica_up(now, replica, device);
             }
             Err(error) => self.report_fault(replica, incarnation, error.to_string()),
         }

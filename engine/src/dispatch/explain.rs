@@ -2,18 +2,38 @@
 
 use serde_json::{Value, json};
 
-use crate::batch::Batcher;
 use crate::batch::latency_profile::LEVELS;
 use crate::batch::shed_log::Reason;
 use crate::batch::slo::{Decided, SloController};
+use crate::batch::{Batcher, Batching as Controller};
 use crate::clock::Time;
 use crate::observe::stages::Batching;
 
 const MS: f64 = 1e6;
 
 /// Durations in milliseconds, rates per second, sizes in cost (rows, where the model declares nothing else).
-pub(super) fn explain(batcher: &Batcher<SloController>, now: Time) -> Value {
-    let controller = batcher.controller();
+pub(super) fn explain(batcher: &Batcher<Controller>, now: Time) -> Value {
+    let mut page = match batcher.controller() {
+        Controller::Learned(controller) => learned(controller, now),
+        Controller::Fixed(fixed) => json!({
+            "fixed_batches": { "size": fixed.size, "delay_ms": fixed.delay.as_secs_f64() * 1e3 },
+        }),
+    };
+    let all = json!({
+        "limit": batcher.batch_cost_limit(),
+        "queue": { "on_time": batcher.queued_on_time(), "late": batcher.queued() - batcher.queued_on_time() },
+        "replicas": { "live": batcher.live_replicas(), "busy": batcher.in_flight() },
+        "predicted_drain_ms": round(batcher.predicted_drain().as_nanos() as f64 / MS),
+        "hedged_batches": batcher.hedged_batches(),
+        "shed": shed(batcher, now),
+    });
+    if let (Value::Object(page), Value::Object(all)) = (&mut page, all) {
+        page.extend(all);
+    }
+    page
+}
+
+fn learned(controller: &SloController, now: Time) -> Value {
     let profile = controller.profile();
     let (curve, residuals) = (profile.curve(), profile.residuals());
     let buckets = curve.buckets().map(|bucket| {
@@ -33,25 +53,21 @@ pub(super) fn explain(batcher: &Batcher<SloController>, now: Time) -> Value {
             "regimes": profile.regimes(),
         },
         "quantiles": quantiles,
-        "target": { "need": target.0, "cap": target.1, "limit": batcher.batch_cost_limit() },
+        "target": { "need": target.0, "cap": target.1 },
         "arrivals_per_s": { "fast": round(controller.rates(now)[0] * 1e9), "slow": round(controller.rates(now)[1] * 1e9) },
-        "queue": { "on_time": batcher.queued_on_time(), "late": batcher.queued() - batcher.queued_on_time() },
-        "replicas": { "live": batcher.live_replicas(), "busy": batcher.in_flight() },
-        "predicted_drain_ms": round(batcher.predicted_drain().as_nanos() as f64 / MS),
-        "hedged_batches": batcher.hedged_batches(),
         "latest_decision": controller.latest().map(|decided| decision(decided, now)),
-        "shed": shed(batcher, now),
     })
 }
 
 /// The same in numbers that add up over time.
-pub(super) fn standing(batcher: &Batcher<SloController>) -> Batching {
-    let (counts, controller) = (batcher.shed_log().counts(), batcher.controller());
+pub(super) fn standing(batcher: &Batcher<Controller>) -> Batching {
+    let (counts, learned) = (batcher.shed_log().counts(), batcher.controller().learned());
     Batching {
         shed: std::array::from_fn(|nth| (Reason::ALL[nth].name(), counts[nth])),
         hedged_batches: batcher.hedged_batches(),
-        regimes: controller.profile().regimes(),
-        target_cost: controller.target().0 as u64,
+        regimes: learned.map_or(0, |controller| controller.profile().regimes()),
+        target_cost: learned
+            .map_or(batcher.batch_cost_limit(), |controller| controller.target().0 as u64),
     }
 }
 
@@ -66,7 +82,7 @@ fn decision(decided: &Decided, now: Time) -> Value {
     })
 }
 
-fn shed(batcher: &Batcher<SloController>, now: Time) -> Value {
+fn shed(batcher: &Batcher<Controller>, now: Time) -> Value {
     let log = batcher.shed_log();
     let total: serde_json::Map<_, _> = Reason::ALL
         .iter()

@@ -97,6 +97,7 @@ mod tests {
             version: crate::ids::Version(1),
             program: crate::fleet::target::Program::Python { target: "m.py".into() },
             settings: "{}".into(),
+            fixed_batches: None,
             env: Vec::new(),
             cpus: Some(cpus),
         };

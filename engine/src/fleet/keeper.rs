@@ -25,7 +25,7 @@ use crate::dispatch::handle::ModelHandle;
 use crate::dispatch::{
     CONTROL_MESSAGES_MAX, ControlMsg, CoreMsg, HANDOFF_TASKS_MAX, ModelSetup, ReplicaLane,
 };
-use crate::ids::{Incarnation, ReplicaId};
+use crate::ids::{DeviceClass, Incarnation, ReplicaId};
 
 /// What callers are told to wait while a model has no replica.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
@@ -170,7 +170,8 @@ impl Keeper {
             ended = process.ended() => return Err(ended.map_or_else(LifeError::Wait, LifeError::Exited)),
             _ = stopping.wait_for(|stopping| *stopping) => return Err(LifeError::Stopping),
         };
-        let up = ReplicaLane { replica: self.replica, incarnation, side };
+        let device = DeviceClass(0);
+        let up = ReplicaLane { replica: self.replica, device, incarnation, side };
         self.tell(ControlMsg::ReplicaUp(Box::new(up))).await;
         Ok(guest)
     }
@@ -256,6 +257,7 @@ impl Keeper {
             version,
             spec,
             geometry,
+            fixed_batches: self.model.target.fixed_batches,
             queue_tasks_max: self.shared.config.limits.queue_tasks_max,
             queue_bytes_max: self.shared.config.limits.queue_bytes_max,
             submissions,

@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::batch::fixed::FixedBatches;
 use crate::config::{ConfigError, ModelToml, duration, parse};
 use crate::ids::Version;
 
@@ -22,6 +23,8 @@ pub struct Target {
     pub env: Vec<(String, String)>,
     /// Where its replicas are pinned; None: anywhere.
     pub cpus: Option<Vec<usize>>,
+    /// Batches of a fixed size; None: learned ones.
+    pub fixed_batches: Option<FixedBatches>,
 }
 
 /// What runs it.
@@ -110,6 +113,7 @@ fn resolve_one(target: &str) -> Result<Vec<Target>, TargetError> {
         settings: "{}".into(),
         env: Vec::new(),
         cpus: None,
+        fixed_batches: None,
     }])
 }
 
@@ -154,7 +158,18 @@ fn versioned(
     let name = model.file_name().map(|name| name.to_string_lossy().as_ref().into());
     let env = toml.env.clone().into_iter().collect();
     let cpus = toml.cpus.clone();
-    Ok(Target { name, version, program, settings: overrides(toml), env, cpus })
+    let fixed_batches = fixed_batches(settings, toml)?;
+    Ok(Target { name, version, program, settings: overrides(toml), env, cpus, fixed_batches })
+}
+
+fn fixed_batches(path: &Path, toml: &ModelToml) -> Result<Option<FixedBatches>, TargetError> {
+    let Some(fixed) = &toml.fixed_batches else { return Ok(None) };
+    if fixed.size == 0 {
+        let message = "fixed_batches.size is 0; a batch holds at least one row".into();
+        return Err(TargetError::Setting { path: path.to_owned(), message });
+    }
+    let delay = fixed.delay.as_deref().map(duration).transpose()?.unwrap_or_default();
+    Ok(Some(FixedBatches { size: fixed.size.into(), delay }))
 }
 
 /// The executable named in model.toml, relative to the version's directory.

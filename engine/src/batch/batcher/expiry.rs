@@ -38,8 +38,15 @@ impl<C: Controller> Batcher<C> {
         self.expire_in_flight();
         while let Some(overrun) = self.replicas.overrun(self.now) {
             let (replica, batch) = (overrun.replica, overrun.batch);
-            let (cost, service, at_bound) = (overrun.cost, overrun.service, overrun.at_bound);
-            let observed = Observed { replica, batch, cost, service, at_bound, censored: true };
+            let observed = Observed {
+                replica,
+                device: overrun.device,
+                batch,
+                cost: overrun.cost,
+                service: overrun.service,
+                at_bound: overrun.at_bound,
+                censored: true,
+            };
             self.controller.observe(self.now, &observed);
             self.effects.push_back(Effect::Kill { replica, batch });
         }

@@ -35,8 +35,15 @@ impl<C: Controller> Batcher<C> {
     }
 
     fn observe(&mut self, batch: &Outgoing, service: Duration, censored: bool) {
-        let (replica, id, cost, at_bound) = (batch.replica, batch.id, batch.cost, batch.at_bound);
-        let observed = Observed { replica, batch: id, cost, service, at_bound, censored };
+        let observed = Observed {
+            replica: batch.replica,
+            device: batch.device,
+            batch: batch.id,
+            cost: batch.cost,
+            service,
+            at_bound: batch.at_bound,
+            censored,
+        };
         self.controller.observe(self.now, &observed);
     }
 

@@ -1,0 +1,94 @@
+//! The controller that a served model has: ours, or batches fixed by whoever deployed it.
+
+use std::time::Duration;
+
+use super::BatcherConfig;
+use super::batch_size::{Arrival, Controller, Decision, Observed, QueueView, ReplicasView};
+use super::fixed::FixedBatches;
+use super::slo::{SloConfig, SloController};
+use crate::clock::Time;
+
+#[derive(Debug)]
+pub enum Batching {
+    Learned(Box<SloController>),
+    Fixed(FixedBatches),
+}
+
+impl Batching {
+    pub fn new(config: &BatcherConfig, fixed: Option<FixedBatches>) -> Batching {
+        match fixed {
+            Some(fixed) => Batching::Fixed(fixed),
+            None => {
+                let config = SloConfig::new(config.slo, config.batch_cost_max);
+                Batching::Learned(Box::new(SloController::new(config)))
+            }
+        }
+    }
+
+    /// What learns, unless batches are fixed.
+    pub fn learned(&self) -> Option<&SloController> {
+        match self {
+            Batching::Learned(controller) => Some(controller),
+            Batching::Fixed(_) => None,
+        }
+    }
+
+    fn inner(&self) -> &dyn Controller {
+        match self {
+            Batching::Learned(controller) => &**controller,
+            Batching::Fixed(fixed) => fixed,
+        }
+    }
+
+    fn inner_mut(&mut self) -> &mut dyn Controller {
+        match self {
+            Batching::Learned(controller) => &mut **controller,
+            Batching::Fixed(fixed) => fixed,
+        }
+    }
+}
+
+impl Controller for Batching {
+    fn arrived(&mut self, now: Time, cost: u32, due: Time) {
+        self.inner_mut().arrived(now, cost, due);
+    }
+
+    fn decide(
+        &mut self,
+        now: Time,
+        queue: &QueueView<'_>,
+        replicas: &ReplicasView<'_>,
+    ) -> Decision {
+        self.inner_mut().decide(now, queue, replicas)
+    }
+
+    fn observe(&mut self, now: Time, observed: &Observed) {
+        self.inner_mut().observe(now, observed);
+    }
+
+    fn cost_limit(&self) -> u64 {
+        self.inner().cost_limit()
+    }
+
+    fn expected_service(&self, cost: u64) -> Duration {
+        self.inner().expected_service(cost)
+    }
+
+    fn can_make(
+        &self,
+        now: Time,
+        task: &Arrival,
+        queue: &QueueView<'_>,
+        replicas: &ReplicasView<'_>,
+    ) -> bool {
+        self.inner().can_make(now, task, queue, replicas)
+    }
+
+    fn is_too_late(&self, now: Time, late_cost: u64, late_limit: Time) -> bool {
+        self.inner().is_too_late(now, late_cost, late_limit)
+    }
+
+    fn hedge(&mut self, now: Time, replicas: &ReplicasView<'_>) -> Option<Decision> {
+        self.inner_mut().hedge(now, replicas)
+    }
+}
