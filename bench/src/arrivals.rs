@@ -50,6 +50,28 @@ impl Iterator for Arrivals {
     }
 }
 
+/// A while of Poisson arrivals at one rate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stretch {
+    pub span_ns: u64,
+    /// Requests a second.
+    pub rate: f64,
+}
+
+/// Due times of Poisson arrivals whose rate changes from stretch to stretch; `None` where a rate is none.
+pub fn stretches(stretches: &[Stretch], seed: u64) -> Option<Vec<u64>> {
+    let mut due_ns = Vec::new();
+    let mut from_ns = 0;
+    for (index, stretch) in stretches.iter().enumerate() {
+        let arrivals =
+            Arrivals::new(Pattern::Poisson, stretch.rate, seed ^ ((index as u64) << 32))?;
+        let within = arrivals.take_while(|&at_ns| at_ns < stretch.span_ns);
+        due_ns.extend(within.map(|at_ns| from_ns + at_ns));
+        from_ns += stretch.span_ns;
+    }
+    Some(due_ns)
+}
+
 /// Mean 1. `1 - u` lies in (0, 1], whose logarithm is finite.
 fn exponential(rng: &mut SmallRng) -> f64 {
     let u: f64 = rng.random();
@@ -97,6 +119,20 @@ mod tests {
     #[test]
     fn times_never_decrease() {
         assert!(arrivals(Pattern::Poisson, 1e5, 9).take(10_000).is_sorted());
+    }
+
+    #[test]
+    fn each_stretch_has_its_rate_and_its_place() {
+        let second_ns = 1_000_000_000;
+        let plan = [1_000.0, 9_000.0, 500.0].map(|rate| Stretch { span_ns: second_ns, rate });
+        let due_ns = stretches(&plan, 4).expect("rates");
+        assert!(due_ns.is_sorted());
+        for (index, stretch) in (0..).zip(plan) {
+            let inside = |at_ns: &&u64| **at_ns / second_ns == index;
+            let count = due_ns.iter().filter(inside).count() as f64;
+            assert!((count / stretch.rate - 1.0).abs() < 0.15, "{count} of {stretch:?}");
+        }
+        assert_eq!(stretches(&[Stretch { span_ns: 1, rate: 0.0 }], 1), None);
     }
 
     #[test]

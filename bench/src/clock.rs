@@ -1,4 +1,4 @@
-//! The only clock of the load generator, and its only sleep.
+//! The only clock of the load generator, and its only sleeps.
 
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,12 @@ pub fn wait_until(limit: Duration, mut ready: impl FnMut() -> bool) -> bool {
         std::thread::sleep(PAUSE);
     }
     false
+}
+
+/// Sleeps for `span` or longer: how much longer is what a canary looks at.
+#[expect(clippy::disallowed_methods, reason = "a canary measures how late sleeps end")]
+pub fn pause(span: Duration) {
+    std::thread::sleep(span);
 }
 
 pub fn nanos(span: Duration) -> u64 {

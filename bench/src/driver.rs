@@ -9,6 +9,7 @@
 mod connection;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,6 +21,7 @@ use mio::{Events, Interest, Poll, Token};
 use serde::Serialize;
 
 use self::connection::{Answered, Connection, Progress, Sent};
+pub use self::trace::{Ended, Record, Stall, Trace};
 use crate::arrivals::Arrivals;
 use crate::clock::{Clock, nanos};
 use crate::record::Latencies;
@@ -52,6 +54,34 @@ pub struct Target {
 pub enum Load {
     Closed,
     Open(Arrivals),
+    /// Open loop with every due time given, ascending nanoseconds from the start.
+    Listed(Vec<u64>),
+}
+
+impl Load {
+    fn due_times(&self) -> Option<Due> {
+        match self {
+            Load::Closed => None,
+            Load::Open(arrivals) => Some(Due::Endless(arrivals.clone())),
+            Load::Listed(due_ns) => Some(Due::Listed(due_ns.clone().into_iter())),
+        }
+    }
+}
+
+enum Due {
+    Endless(Arrivals),
+    Listed(std::vec::IntoIter<u64>),
+}
+
+impl Iterator for Due {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        match self {
+            Due::Endless(arrivals) => arrivals.next(),
+            Due::Listed(due_ns) => due_ns.next(),
+        }
+    }
 }
 
 /// How the driver waits for answers.
@@ -138,12 +168,21 @@ pub fn drive(
     plan: &Plan,
     at_edge: &mut dyn FnMut(Edge),
 ) -> Result<Measured, DriverError> {
-    if !(1..=CONNECTIONS_MAX).contains(&plan.connections) || plan.measure.is_zero() {
-        return Err(DriverError::Plan);
-    }
-    let mut driver = Driver::new(target, plan)?;
+    let mut driver = Driver::new(target, plan, None)?;
     driver.run(at_edge)?;
-    Ok(driver.finish())
+    Ok(driver.finish().0)
+}
+
+/// The same, and what became of each request.
+pub fn drive_traced(
+    target: &Target,
+    plan: &Plan,
+    at_edge: &mut dyn FnMut(Edge),
+) -> Result<(Measured, Trace), DriverError> {
+    let mut driver = Driver::new(target, plan, Some(Trace::default()))?;
+    driver.run(at_edge)?;
+    let (measured, trace) = driver.finish();
+    Ok((measured, trace.unwrap_or_default()))
 }
 
 struct Driver<'a> {
@@ -153,7 +192,7 @@ struct Driver<'a> {
     poll: Poll,
     connections: Vec<Connection>,
     idle: Vec<usize>,
-    arrivals: Option<Peekable<Arrivals>>,
+    arrivals: Option<Peekable<Due>>,
     /// Due times without a free connection, the oldest first.
     backlog: VecDeque<u64>,
     window_ns: (u64, u64),
@@ -161,10 +200,18 @@ struct Driver<'a> {
     sent: u64,
     reconnects: u64,
     measured: Measured,
+    trace: Option<Trace>,
 }
 
 impl<'a> Driver<'a> {
-    fn new(target: &'a Target, plan: &'a Plan) -> Result<Driver<'a>, DriverError> {
+    fn new(
+        target: &'a Target,
+        plan: &'a Plan,
+        trace: Option<Trace>,
+    ) -> Result<Driver<'a>, DriverError> {
+        if !(1..=CONNECTIONS_MAX).contains(&plan.connections) || plan.measure.is_zero() {
+            return Err(DriverError::Plan);
+        }
         let mut driver = Driver {
             target,
             plan,
@@ -172,16 +219,14 @@ impl<'a> Driver<'a> {
             poll: Poll::new().map_err(DriverError::Poll)?,
             connections: Vec::with_capacity(plan.connections),
             idle: (0..plan.connections).collect(),
-            arrivals: match &plan.load {
-                Load::Closed => None,
-                Load::Open(arrivals) => Some(arrivals.clone().peekable()),
-            },
+            arrivals: plan.load.due_times().map(Iterator::peekable),
             backlog: VecDeque::new(),
             window_ns: (0, 0),
             next_edge: Some(Edge::MeasureStarts),
             sent: 0,
             reconnects: 0,
             measured: Measured { window: plan.measure, ..Measured::default() },
+            trace,
         };
         for index in 0..plan.connections {
             let connection = driver.connect(index)?;
@@ -198,6 +243,9 @@ impl<'a> Driver<'a> {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         loop {
             let now_ns = self.clock.now_ns();
+            if let Some(trace) = &mut self.trace {
+                trace.turn(now_ns);
+            }
             self.cross_edges(now_ns, at_edge);
             if self.is_over(now_ns) {
                 return Ok(());
@@ -331,6 +379,9 @@ impl<'a> Driver<'a> {
     }
 
     fn record(&mut self, now_ns: u64, index: usize, answered: &Answered) {
+        if let Some(trace) = &mut self.trace {
+            trace.answered(now_ns, answered, self.connections[index].head(answered));
+        }
         let body = &self.target.body;
         let failures = &mut self.measured.failures;
         if answered.status != self.target.status {
@@ -355,8 +406,12 @@ impl<'a> Driver<'a> {
     // ---- connections ----
 
     fn lose(&mut self, index: usize) -> Result<(), DriverError> {
-        if self.connections[index].on_its_way().is_some() {
+        if let Some(sent) = self.connections[index].on_its_way() {
             self.measured.failures.closed += 1;
+            let now_ns = self.clock.now_ns();
+            if let Some(trace) = &mut self.trace {
+                trace.lost(now_ns, sent);
+            }
         }
         self.reconnect(index)
     }
@@ -383,11 +438,11 @@ impl<'a> Driver<'a> {
         Ok(connection)
     }
 
-    fn finish(self) -> Measured {
+    fn finish(self) -> (Measured, Option<Trace>) {
         let mut measured = self.measured;
         let unanswered = self.connections.iter().filter(|open| open.on_its_way().is_some()).count();
         measured.failures.unanswered += unanswered as u64;
         measured.failures.dropped += self.backlog.len() as u64;
-        measured
+        (measured, self.trace)
     }
 }

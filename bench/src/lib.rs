@@ -20,5 +20,7 @@ pub mod report;
 pub mod response;
 pub mod run;
 pub mod samples;
+pub mod slo;
 pub mod threads;
+pub mod timing;
 pub mod twin;

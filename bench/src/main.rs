@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use bench::{floor, lanes, overhead, run, threads};
+use bench::{floor, lanes, overhead, run, slo, threads};
 use clap::{Parser, Subcommand};
 
 /// The engine's allocator, so that the floor differs from it by nothing but the work.
@@ -29,6 +29,8 @@ enum Command {
     Overhead(overhead::Args),
     /// Gathers every figure of the shared-memory lane; `cargo xtask lanes` knows the programs it wants
     Lanes(lanes::Args),
+    /// Measures whether the engine keeps a promise of 20 ms, against what its models can do
+    Slo(slo::Args),
     /// Bare hyper: what any HTTP server on this machine costs
     Floor {
         #[arg(long, default_value = "127.0.0.1:0")]
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Command::Lanes(args) => {
             lanes::run(&args).map(|()| ExitCode::SUCCESS).map_err(Failure::from)
         }
+        Command::Slo(args) => slo::run(&args).map(|()| ExitCode::SUCCESS).map_err(Failure::from),
         Command::Floor { listen, core } => serve_floor(listen, core).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
@@ -62,6 +65,8 @@ enum Failure {
     Overhead(#[from] overhead::OverheadError),
     #[error(transparent)]
     Lanes(#[from] lanes::LanesError),
+    #[error(transparent)]
+    Slo(#[from] slo::SloError),
     #[error(transparent)]
     Pin(#[from] threads::PinError),
     #[error("the floor can't listen: {0}")]

@@ -6,7 +6,7 @@
 
 mod cross_core;
 mod measure;
-mod servers;
+pub(crate) mod servers;
 mod summary;
 
 use std::path::{Path, PathBuf};

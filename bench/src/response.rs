@@ -41,6 +41,14 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Frame>, ResponseError> {
     Ok((bytes.len() >= end).then_some(frame))
 }
 
+/// The value of a header in an answer's head, if it is there.
+pub fn header<'a>(head: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut response = httparse::Response::new(&mut headers);
+    response.parse(head).ok()?;
+    value_of(response.headers, name)
+}
+
 fn content_length(headers: &[httparse::Header]) -> Result<Option<usize>, ResponseError> {
     let Some(value) = value_of(headers, "content-length") else { return Ok(None) };
     let number = std::str::from_utf8(value).ok().and_then(|text| text.trim().parse().ok());
@@ -75,6 +83,13 @@ mod tests {
             (frame.status, &ANSWER[frame.body], frame.keep_alive),
             (200, &b"hello"[..], true)
         );
+    }
+
+    #[test]
+    fn a_header_is_found_by_its_name_in_any_case() {
+        assert_eq!(header(ANSWER, "server"), Some(&b"x"[..]));
+        assert_eq!(header(ANSWER, "server-timing"), None);
+        assert_eq!(header(b"no answer", "server"), None);
     }
 
     #[test]

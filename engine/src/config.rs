@@ -309,7 +309,7 @@ pub struct ModelToml {
     pub env: BTreeMap<String, String>,
     /// `python` (default), `native` or `program`.
     pub runtime: Option<String>,
-    /// Which native model: linear, echo, noop, sleep.
+    /// Which native model: linear, echo, noop, sleep, timed.
     pub kind: Option<String>,
     /// With runtime `program`: an executable, relative to the version's directory.
     pub program: Option<PathBuf>,

@@ -13,6 +13,8 @@ pub enum LoadError {
     Read { path: String, source: std::io::Error },
     #[error("{path} is not what the model needs: {message}")]
     Weights { path: String, message: String },
+    #[error("{name} {message}")]
+    Setting { name: &'static str, message: String },
 }
 
 /// Why a batch got no predictions; the message reaches the caller.

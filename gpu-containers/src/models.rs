@@ -1,9 +1,10 @@
-//! The models we ship: one to serve, three to measure and test with.
+//! The models we ship: one to serve, four to measure and test with.
 
 pub mod echo;
 pub mod linear;
 pub mod noop;
 pub mod sleep;
+pub mod timed;
 
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ pub fn of_kind(kind: Kind) -> Box<dyn Model> {
         Kind::Echo => Box::new(echo::Echo),
         Kind::Noop => Box::new(noop::Noop),
         Kind::Sleep => Box::new(sleep::Sleep),
+        Kind::Timed => Box::new(timed::Timed::default()),
     }
 }
 
@@ -36,6 +38,8 @@ pub enum Kind {
     Noop,
     /// Sleeps as many microseconds as the largest row says.
     Sleep,
+    /// Takes a fixed time and one for each row, from TIMED_FIXED_US and TIMED_PER_ROW_US.
+    Timed,
 }
 
 fn spec(name: &str, inputs: Vec<TensorSpec>, outputs: Vec<TensorSpec>) -> ModelSpec {

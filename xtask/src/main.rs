@@ -9,6 +9,7 @@ mod lanes;
 mod overhead;
 mod setup;
 mod shell;
+mod slo;
 
 use std::process::ExitCode;
 
@@ -45,6 +46,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Whether the engine keeps a promise of 20 ms, on real models, against what they can do.
+    Slo(slo::Arguments),
     /// Makes schemas/src/generated from schemas/fbs. Needs `--features codegen`.
     Codegen {
         /// Change nothing; fail when the committed code is not what would be made.
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Command::Overhead(arguments) => overhead::overhead(&arguments),
         Command::Lanes(arguments) => lane_figures::lane_figures(&arguments),
         Command::Sim { arguments } => sim(&arguments),
+        Command::Slo(arguments) => slo::slo(&arguments),
         Command::Codegen { check } => codegen::codegen(check),
     };
     match done {

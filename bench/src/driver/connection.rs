@@ -121,6 +121,11 @@ impl Connection {
         &self.buffer[answered.body.clone()]
     }
 
+    /// What stands ahead of the body: status and headers.
+    pub(super) fn head(&self, answered: &Answered) -> &[u8] {
+        &self.buffer[..answered.body.start]
+    }
+
     /// Bytes past the answer, or without a question, are no HTTP we asked for.
     fn answered(&mut self) -> Result<Option<Answered>, ResponseError> {
         let Some(frame) = parse(&self.buffer[..self.filled])? else { return Ok(None) };

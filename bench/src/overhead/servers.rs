@@ -33,10 +33,10 @@ const SEED: u64 = 1;
 const SUM_TOLERANCE: f32 = 0.01;
 
 /// A folder for the models' files and the servers' output, gone with it.
-pub(super) struct Workplace(PathBuf);
+pub(crate) struct Workplace(PathBuf);
 
 impl Workplace {
-    pub(super) fn create() -> Result<Workplace, OverheadError> {
+    pub(crate) fn create() -> Result<Workplace, OverheadError> {
         let folder = std::env::temp_dir().join(format!("foil-bench-{}", std::process::id()));
         let prepared = std::fs::create_dir_all(&folder)
             .and_then(|()| std::fs::write(folder.join("noop.py"), NOOP))
@@ -45,8 +45,16 @@ impl Workplace {
         Ok(Workplace(folder))
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
+    }
+
+    /// Writes a file, and the folders above it.
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<(), OverheadError> {
+        let path = self.file(name);
+        let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        let written = folder.and_then(|()| std::fs::write(path, text));
+        written.map_err(|source| OverheadError::Prepare { server: "foil-bench", source })
     }
 }
 
@@ -67,10 +75,22 @@ enum Dialect {
     Raw,
 }
 
+/// How `foil serve` is started.
+pub(crate) struct Foil<'a> {
+    pub(crate) program: &'a Path,
+    pub(crate) python: Option<&'a Path>,
+    /// Where the whole tree is pinned, if it is.
+    pub(crate) core: Option<usize>,
+    /// What the engine is told.
+    pub(crate) cores: &'a [usize],
+    /// A model or a repository, in the workplace.
+    pub(crate) target: &'a str,
+}
+
 /// Ended with its children when dropped.
-pub(super) struct Server {
+pub(crate) struct Server {
     pub(super) name: &'static str,
-    pub(super) address: SocketAddr,
+    pub(crate) address: SocketAddr,
     pub(super) metrics: Option<SocketAddr>,
     dialect: Dialect,
     child: Child,
@@ -95,18 +115,24 @@ impl Server {
         core: Option<usize>,
         cores: &[usize],
     ) -> Result<Server, OverheadError> {
+        Server::serving(workplace, &Foil { program, python, core, cores, target: "noop.py" })
+    }
+
+    /// Comes back when every model is ready.
+    pub(crate) fn serving(workplace: &Workplace, foil: &Foil<'_>) -> Result<Server, OverheadError> {
         let (address, metrics) = (free_address("foil")?, free_address("foil")?);
-        let cores = cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
-        let mut command = Command::new(program);
-        command.arg("serve").arg(workplace.file("noop.py"));
+        let cores = foil.cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+        let mut command = Command::new(foil.program);
+        command.arg("serve").arg(workplace.file(foil.target));
         command.args(["--http", &address.to_string(), "--metrics", &metrics.to_string()]);
         command.args(["--cores", &cores]);
-        if let Some(python) = python {
+        if let Some(python) = foil.python {
             command.env("FOIL_PYTHON", python);
         }
-        let mut server = Server::start(workplace, "foil", Dialect::Oip, address, core, command)?;
+        let (name, dialect) = ("foil", Dialect::Oip);
+        let mut server = Server::start(workplace, name, dialect, address, foil.core, command)?;
         server.metrics = Some(metrics);
-        server.ready("/v2/models/noop/ready")
+        server.ready("/v2/health/ready")
     }
 
     pub(super) fn mosec(
@@ -217,7 +243,7 @@ impl Drop for Server {
 }
 
 /// Beside this program, else on PATH.
-pub(super) fn find_foil() -> Option<PathBuf> {
+pub(crate) fn find_foil() -> Option<PathBuf> {
     let beside = std::env::current_exe().ok()?.with_file_name("foil");
     if beside.is_file() {
         return Some(beside);

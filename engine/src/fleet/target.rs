@@ -9,7 +9,7 @@ use crate::config::{ConfigError, ModelToml, duration, parse};
 use crate::ids::Version;
 
 /// Native models that `foil-container` carries.
-const NATIVE_KINDS: [&str; 4] = ["linear", "echo", "noop", "sleep"];
+const NATIVE_KINDS: [&str; 5] = ["linear", "echo", "noop", "sleep", "timed"];
 
 /// One model version to serve.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,202 @@
+//! Where runs take place: one server with its models on one core, a client that never sleeps on another, a watch.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::SloError;
+use super::curve::{Curve, Point};
+use super::disturbance::{Loss, Watch, Witness, disturbed};
+use super::served::{self, Served, Work};
+use super::tally::{LEAD_NS, Played, SECOND_NS};
+use crate::arrivals::{Stretch, stretches};
+use crate::driver::{DriverError, Edge, Ended, Load, Plan, Target, Trace, Wait, drive_traced};
+use crate::http::get;
+use crate::overhead::servers::{Foil, Server, Workplace};
+use crate::payload::{Encoding, Input, http_request, payload};
+use crate::threads::on_core;
+
+/// Enough that no request waits for one: 14,000 a second for 20 ms are 280.
+const CONNECTIONS: usize = 512;
+const SEED: u64 = 1;
+/// A size of the curve: some dozens of its batches.
+const CURVE_WARM_UP: Duration = Duration::from_millis(150);
+const CURVE_MEASURE: Duration = Duration::from_millis(500);
+
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) foil: PathBuf,
+    pub(super) python: Option<PathBuf>,
+    pub(super) server_core: usize,
+    pub(super) client_core: usize,
+}
+
+/// What all runs together had of the machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Shares {
+    pub(super) seconds: u64,
+    pub(super) excluded: u64,
+    pub(super) requests: u64,
+    pub(super) late_sends: u64,
+}
+
+pub(super) struct Stage {
+    work: Work,
+    server: Server,
+    watch: Watch,
+    client_core: usize,
+    shares: Shares,
+    // Last: the server ends before its files go.
+    _workplace: Workplace,
+}
+
+impl Stage {
+    pub(super) fn open(place: &Place, work: Work, models: &[Served]) -> Result<Stage, SloError> {
+        const FOLDER: &str = "models";
+        let workplace = Workplace::create()?;
+        served::write(&workplace, FOLDER, work, models)?;
+        let (core, cores) = (Some(place.server_core), [place.server_core]);
+        let (program, python) = (place.foil.as_path(), place.python.as_deref());
+        let foil = Foil { program, python, core, cores: &cores, target: FOLDER };
+        let server = Server::serving(&workplace, &foil)?;
+        let watch = Watch::start(place.server_core, [place.server_core, place.client_core]);
+        watch.rest(work != Work::Sleep);
+        let (client_core, shares) = (place.client_core, Shares::default());
+        Ok(Stage { work, server, watch, client_core, shares, _workplace: workplace })
+    }
+
+    pub(super) fn shares(&self) -> Shares {
+        self.shares
+    }
+
+    /// Plays these stretches of Poisson arrivals, with a lead at the rate of the first.
+    pub(super) fn play(
+        &mut self,
+        model: &Served,
+        plan: &[Stretch],
+        seed: u64,
+    ) -> Result<Played, SloError> {
+        let first = plan.first().ok_or(SloError::NoLoad)?;
+        let lead = Stretch { span_ns: LEAD_NS, rate: first.rate };
+        let all: Vec<Stretch> = std::iter::once(lead).chain(plan.iter().copied()).collect();
+        let due_ns = stretches(&all, seed).ok_or(SloError::NoLoad)?;
+        let span_ns: u64 = all.iter().map(|stretch| stretch.span_ns).sum();
+        let (trace, started_ns) = self.drive(model, Load::Listed(due_ns.clone()), span_ns)?;
+        let seconds = (span_ns - LEAD_NS).div_ceil(SECOND_NS) as usize;
+        let losses = self.losses(&trace, started_ns);
+        let excluded = disturbed(&losses, started_ns + LEAD_NS, seconds);
+        let played = Played { due_ns, records: trace.records, excluded };
+        self.shares.seconds += seconds as u64;
+        self.shares.excluded += seconds as u64 - played.calm_seconds();
+        self.shares.requests += played.due_ns.len() as u64;
+        self.shares.late_sends += played.late_sends();
+        Ok(played)
+    }
+
+    /// What a batch of each size takes when the next ones wait already.
+    pub(super) fn curve(&mut self) -> Result<Curve, SloError> {
+        let work = self.work;
+        let points = work.sizes().iter().map(|&rows| {
+            let target = self.target(&Served::full(rows))?;
+            let plan = Plan {
+                connections: 2 * rows as usize,
+                load: Load::Closed,
+                wait: Wait::Spin,
+                warm_up: CURVE_WARM_UP,
+                measure: CURVE_MEASURE,
+                requests_max: u64::MAX,
+            };
+            let traced =
+                on_core(Some(self.client_core), || drive_traced(&target, &plan, &mut |_| {}));
+            let (_, trace) = traced??;
+            let ms = median_service_ms(&trace, rows).ok_or(SloError::NoBatches { rows })?;
+            Ok(Point { rows, ms })
+        });
+        let points = points.collect::<Result<Vec<Point>, SloError>>()?;
+        Curve::new(points).ok_or(SloError::NoLoad)
+    }
+
+    /// How many requests the model's batching turned away, by reason.
+    pub(super) fn shed_reasons(&self, model: &Served) -> Result<BTreeMap<String, u64>, SloError> {
+        let page = get(self.server.address, &format!("/v2/models/{}/batching", model.name()))?;
+        let page: serde_json::Value =
+            serde_json::from_slice(&page.body).map_err(|_| SloError::NoReasons)?;
+        let totals = page["shed"]["total"].as_object().ok_or(SloError::NoReasons)?;
+        Ok(totals.iter().map(|(why, count)| (why.clone(), count.as_u64().unwrap_or(0))).collect())
+    }
+
+    fn drive(&self, model: &Served, load: Load, span_ns: u64) -> Result<(Trace, u64), SloError> {
+        let target = self.target(model)?;
+        let plan = Plan {
+            connections: CONNECTIONS,
+            load,
+            wait: Wait::Spin,
+            warm_up: Duration::ZERO,
+            measure: Duration::from_nanos(span_ns),
+            requests_max: u64::MAX,
+        };
+        let (clock, mut started_ns) = (self.watch.clock(), 0);
+        let mut at_edge = |edge| {
+            if edge == Edge::MeasureStarts {
+                started_ns = clock.now_ns();
+            }
+        };
+        let driven = on_core(Some(self.client_core), || -> Result<_, DriverError> {
+            drive_traced(&target, &plan, &mut at_edge)
+        });
+        let (_, trace) = driven??;
+        Ok((trace, started_ns))
+    }
+
+    fn losses(&self, trace: &Trace, started_ns: u64) -> Vec<Loss> {
+        let mut losses = self.watch.losses_from(started_ns);
+        losses.extend(trace.stalls.iter().map(|stall| Loss {
+            ended_ns: started_ns + stall.ended_ns,
+            span_ns: stall.span_ns,
+            witness: Witness::Client,
+        }));
+        losses
+    }
+
+    fn target(&self, model: &Served) -> Result<Target, SloError> {
+        let input = Input::fp32("x", &[1, self.work.row()]);
+        let payload = payload(Encoding::Binary, std::slice::from_ref(&input), SEED);
+        let (address, path) = (self.server.address, format!("/v2/models/{}/infer", model.name()));
+        let request = http_request(&address.to_string(), &path, &payload);
+        Ok(Target { address, request, status: 200, body: None })
+    }
+}
+
+/// Of the batches of that many rows, as the engine tells: from departure to reply.
+fn median_service_ms(trace: &Trace, rows: u32) -> Option<f64> {
+    let of_size = |ended: Ended| match ended {
+        Ended::Answered { status: 200, timing: Some(timing) } if timing.batch_rows == rows => {
+            Some(timing.service_us())
+        }
+        _ => None,
+    };
+    let mut took_us: Vec<u32> =
+        trace.records.iter().filter_map(|record| of_size(record.ended)).collect();
+    took_us.sort_unstable();
+    took_us.get(took_us.len() / 2).map(|&us| f64::from(us) / 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::Record;
+    use crate::timing::ServerTiming;
+
+    #[test]
+    fn only_full_batches_make_the_curve() {
+        let record = |batch_rows, model_us| {
+            let timing = Some(ServerTiming { queue_us: 5, lane_us: 100, model_us, batch_rows });
+            let ended = Ended::Answered { status: 200, timing };
+            Record { due_ns: 0, sent_ns: 0, ended_ns: 1, ended }
+        };
+        let records = vec![record(8, 900), record(8, 3_900), record(8, 1_900), record(3, 9_000)];
+        let trace = Trace { records, ..Trace::default() };
+        assert_eq!(median_service_ms(&trace, 8), Some(2.0));
+        assert_eq!(median_service_ms(&trace, 4), None);
+    }
+}
