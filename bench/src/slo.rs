@@ -58,6 +58,9 @@ pub struct Args {
     /// Where captured runs for the simulator stay; by default with other temporary files
     #[arg(long)]
     pub captures: Option<PathBuf>,
+    /// Counts disturbed seconds like the others: for trying on a busy machine, where few figures come out otherwise
+    #[arg(long)]
+    pub count_disturbed: bool,
     /// The core that the server's tree is pinned to
     #[arg(long, default_value_t = 0)]
     pub server_core: usize,
@@ -123,8 +126,13 @@ fn place_of(args: &Args) -> Result<Place, SloError> {
         return Err(SloError::UnknownBar { name: name.clone() });
     }
     let foil = args.foil.clone().or_else(find_foil).ok_or(SloError::NoFoil)?;
-    let (server_core, client_core) = (args.server_core, args.client_core);
-    Ok(Place { foil, python: args.python.clone(), server_core, client_core })
+    Ok(Place {
+        foil,
+        python: args.python.clone(),
+        server_core: args.server_core,
+        client_core: args.client_core,
+        count_disturbed: args.count_disturbed,
+    })
 }
 
 fn wanted(args: &Args, bar: &str) -> bool {

@@ -9,7 +9,7 @@ use super::figures::Figures;
 use super::replay::engine_over_simulator;
 use super::served::{Served, Work};
 use super::stage::Stage;
-use super::tally::{Played, SECOND_NS, SLO_MS, SLO_NS};
+use super::tally::{Played, Rates, SECOND_NS, SLO_MS, SLO_NS};
 use crate::arrivals::Stretch;
 use crate::report::count;
 
@@ -101,7 +101,7 @@ impl Bench<'_> {
             let said = if kept { "" } else { ", p99 past the promise" };
             progress(&format!("{key} {} at {}/s{said}", served.name(), count(rate)), &played);
             if kept {
-                most = most.max(played.goodput());
+                most = most.max(played.rates().on_time);
             }
         }
         Ok(most)
@@ -115,17 +115,17 @@ impl Bench<'_> {
             let rate = share * capacity;
             let played = self.steady(&subject.served, rate, self.seconds)?;
             // What came, not what was meant: a Poisson count of some thousands is off by more than a per cent.
-            let came = played.tally(|_| true).due as f64 / played.calm_seconds().max(1) as f64;
-            let bound = subject.curve.bound(subject.served.replicas, came.max(1.0), SLO_MS);
-            let ratio = played.goodput() / bound;
+            let Rates { due, on_time } = played.rates();
+            let ratio = on_time / subject.curve.bound(subject.served.replicas, due, SLO_MS);
             progress(&format!("B2 {name} at {share} C, {ratio:.3} of its bound"), &played);
             if share == 1.0 {
                 self.figures.put(&format!("B2_{name}_at_capacity"), ratio);
-            } else {
-                lowest = lowest.min(ratio);
+            } else if ratio < lowest || ratio.is_nan() {
+                // A load that was not measured leaves no lowest one.
+                lowest = ratio;
             }
-            fall = fall.max(1.0 - played.goodput() / highest.max(1.0));
-            highest = highest.max(played.goodput());
+            fall = fall.max(1.0 - on_time / highest.max(1.0));
+            highest = highest.max(on_time);
         }
         self.figures.put(&format!("B2_{name}"), lowest);
         self.figures.put(&format!("B2_{name}_fall"), fall);
@@ -232,14 +232,24 @@ impl Bench<'_> {
 
     fn steady(&mut self, served: &Served, rate: f64, seconds: u32) -> Result<Played, SloError> {
         let span_ns = u64::from(seconds) * SECOND_NS;
-        self.stage.play(served, &[Stretch { span_ns, rate }], seed_of(rate))
+        self.calm(served, &[Stretch { span_ns, rate }], seed_of(rate))
     }
 
     /// The same second over and over: as often as twice a cell's length.
     fn repeated(&mut self, served: &Served, second: &[Stretch]) -> Result<Played, SloError> {
         let times = 2 * self.seconds as usize;
         let plan = second.repeat(times);
-        self.stage.play(served, &plan, seed_of(plan[0].rate))
+        self.calm(served, &plan, seed_of(plan[0].rate))
+    }
+
+    /// Once more where others had most of it: the better of two tries.
+    fn calm(&mut self, served: &Served, plan: &[Stretch], seed: u64) -> Result<Played, SloError> {
+        let first = self.stage.play(served, plan, seed)?;
+        if 2 * first.calm_seconds() >= first.excluded.len() as u64 {
+            return Ok(first);
+        }
+        let second = self.stage.play(served, plan, seed)?;
+        Ok(if second.calm_seconds() > first.calm_seconds() { second } else { first })
     }
 }
 
@@ -251,7 +261,7 @@ fn seed_of(rate: f64) -> u64 {
 /// Share on time, and on-time answers a second, of the same part of every calm second.
 fn within(played: &Played, from_ns: u64, to_ns: u64) -> (f64, f64) {
     let tally = played.tally(|after_ns| (from_ns..to_ns).contains(&(after_ns % SECOND_NS)));
-    let span_s = (to_ns - from_ns) as f64 / SECOND_NS as f64 * played.calm_seconds().max(1) as f64;
+    let span_s = (to_ns - from_ns) as f64 / SECOND_NS as f64 * played.calm_seconds() as f64;
     (tally.on_time_share(), tally.on_time as f64 / span_s)
 }
 

@@ -79,7 +79,12 @@ pub(super) struct Figures {
 }
 
 impl Figures {
+    /// What could not be measured, because no second counted, is left out.
     pub(super) fn put(&mut self, name: &str, figure: f64) {
+        if !figure.is_finite() {
+            println!("{name} is left out: no second of its cell counts, or nothing came in it");
+            return;
+        }
         self.figures.insert(name.to_owned(), (figure * 1e5).round() / 1e5);
     }
 
@@ -158,7 +163,9 @@ mod tests {
         figures.add(Shares { seconds: 10, excluded: 2, requests: 100, late_sends: 1 });
         assert_eq!(figures.as_json()["valid"], true);
         figures.add(Shares { seconds: 1, excluded: 1, ..Shares::default() });
+        figures.put("B3_n4", f64::NAN);
         let json = figures.as_json();
+        assert_eq!(json["B3_n4"], Value::Null);
         assert_eq!((&json["valid"], &json["B3_n1"]), (&json!(false), &json!(0.004)));
         assert!(figures.for_people().contains("INVALID"));
     }

@@ -29,6 +29,7 @@ pub(super) struct Place {
     pub(super) python: Option<PathBuf>,
     pub(super) server_core: usize,
     pub(super) client_core: usize,
+    pub(super) count_disturbed: bool,
 }
 
 /// What all runs together had of the machine.
@@ -45,6 +46,7 @@ pub(super) struct Stage {
     server: Server,
     watch: Watch,
     client_core: usize,
+    count_disturbed: bool,
     shares: Shares,
     // Last: the server ends before its files go.
     _workplace: Workplace,
@@ -61,8 +63,15 @@ impl Stage {
         let server = Server::serving(&workplace, &foil)?;
         let watch = Watch::start(place.server_core, [place.server_core, place.client_core]);
         watch.rest(work != Work::Sleep);
-        let (client_core, shares) = (place.client_core, Shares::default());
-        Ok(Stage { work, server, watch, client_core, shares, _workplace: workplace })
+        Ok(Stage {
+            work,
+            server,
+            watch,
+            client_core: place.client_core,
+            count_disturbed: place.count_disturbed,
+            shares: Shares::default(),
+            _workplace: workplace,
+        })
     }
 
     pub(super) fn shares(&self) -> Shares {
@@ -85,9 +94,12 @@ impl Stage {
         let seconds = (span_ns - LEAD_NS).div_ceil(SECOND_NS) as usize;
         let losses = self.losses(&trace, started_ns);
         let excluded = disturbed(&losses, started_ns + LEAD_NS, seconds);
-        let played = Played { due_ns, records: trace.records, excluded };
+        let mut played = Played { due_ns, records: trace.records, excluded };
         self.shares.seconds += seconds as u64;
         self.shares.excluded += seconds as u64 - played.calm_seconds();
+        if self.count_disturbed {
+            played.excluded.fill(false);
+        }
         self.shares.requests += played.due_ns.len() as u64;
         self.shares.late_sends += played.late_sends();
         Ok(played)
@@ -195,7 +207,8 @@ mod tests {
             Record { due_ns: 0, sent_ns: 0, ended_ns: 1, ended }
         };
         let records = vec![record(8, 900), record(8, 3_900), record(8, 1_900), record(3, 9_000)];
-        let trace = Trace { records, ..Trace::default() };
+        let mut trace = Trace::default();
+        trace.records = records;
         assert_eq!(median_service_ms(&trace, 8), Some(2.0));
         assert_eq!(median_service_ms(&trace, 4), None);
     }

@@ -57,6 +57,13 @@ pub(super) struct Tally {
     pub(super) failed: u64,
 }
 
+/// A second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Rates {
+    pub(super) due: f64,
+    pub(super) on_time: f64,
+}
+
 impl Tally {
     pub(super) fn on_time_share(&self) -> f64 {
         share(self.on_time, self.due)
@@ -83,9 +90,9 @@ impl Tally {
     }
 }
 
-/// Of none, none.
+/// Not a number of none.
 fn share(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+    part as f64 / whole as f64
 }
 
 impl Played {
@@ -125,9 +132,10 @@ impl Played {
         self.excluded.iter().filter(|excluded| !**excluded).count() as u64
     }
 
-    /// On-time answers a second over the calm ones.
-    pub(super) fn goodput(&self) -> f64 {
-        self.tally(|_| true).on_time as f64 / self.calm_seconds().max(1) as f64
+    /// Requests due and on-time answers a second, over the calm ones; not a number without any.
+    pub(super) fn rates(&self) -> Rates {
+        let (tally, seconds) = (self.tally(|_| true), self.calm_seconds() as f64);
+        Rates { due: tally.due as f64 / seconds, on_time: tally.on_time as f64 / seconds }
     }
 
     pub(super) fn late_sends(&self) -> u64 {
@@ -170,7 +178,7 @@ mod tests {
         let counted = Tally { due: 7, on_time: 2, late: 1, refused: 1, expired: 1, failed: 2 };
         assert_eq!(tally, counted);
         assert_eq!(played().calm_seconds(), 2);
-        assert_eq!(played().goodput(), 1.0);
+        assert_eq!(played().rates(), Rates { due: 3.5, on_time: 1.0 });
     }
 
     #[test]
@@ -190,6 +198,7 @@ mod tests {
     #[test]
     fn what_lies_past_the_last_second_does_not_count() {
         assert!(!played().is_calm(3 * SECOND_NS));
-        assert_eq!(Tally::default().on_time_share(), 0.0);
+        assert!(Tally::default().on_time_share().is_nan());
+        assert!(!Tally::default().p99_is_kept());
     }
 }
