@@ -179,7 +179,8 @@ pub fn drive_traced(
     plan: &Plan,
     at_edge: &mut dyn FnMut(Edge),
 ) -> Result<(Measured, Trace), DriverError> {
-    let mut driver = Driver::new(target, plan, Some(Trace::default()))?;
+    let requests = if let Load::Listed(due_ns) = &plan.load { due_ns.len() } else { 0 };
+    let mut driver = Driver::new(target, plan, Some(Trace::of(requests)))?;
     driver.run(at_edge)?;
     let (measured, trace) = driver.finish();
     Ok((measured, trace.unwrap_or_default()))

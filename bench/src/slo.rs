@@ -2,9 +2,9 @@
 //!
 //! The whole server lies on one core, its containers too; an open-loop client that never sleeps has the other and times
 //! every request from when it was due. What a model can do is measured first, by full batches of fixed sizes back to
-//! back, as the engine tells their time (`lane` and `model` of Server-Timing): each goodput is held against the bound
-//! of that curve. Models that sleep their known time leave the core to the engine; those that compute share it, and
-//! the engine's work for arrivals lengthens their batches. Their curve is measured under the same work, so that the
+//! back: each goodput is held against the bound of that curve. Models that sleep their known time leave the core to the
+//! engine, and a batch takes what the engine tells of it (`lane` and `model` of Server-Timing). Those that compute share
+//! the core with the engine's own work for every request; theirs is the time from one batch to the next, so that the
 //! bound is what that one core can do. Seconds in which others had the cores don't count ([`disturbance`]).
 
 mod bars;

@@ -43,6 +43,11 @@ pub enum Ended {
 }
 
 impl Trace {
+    /// With room for this many, so that growing it is no stall of its own.
+    pub(super) fn of(requests: usize) -> Trace {
+        Trace { records: Vec::with_capacity(requests), ..Trace::default() }
+    }
+
     pub(super) fn turn(&mut self, now_ns: u64) {
         let span_ns = self.latest_turn_ns.map_or(0, |latest_ns| now_ns - latest_ns);
         if span_ns > STALL_MIN_NS {

@@ -82,7 +82,9 @@ impl Figures {
     /// What could not be measured, because no second counted, is left out.
     pub(super) fn put(&mut self, name: &str, figure: f64) {
         if !figure.is_finite() {
-            println!("{name} is left out: no second of its cell counts, or nothing came in it");
+            println!(
+                "{name} is left out: no second of a cell counts, or what it is compared with kept no promise"
+            );
             return;
         }
         self.figures.insert(name.to_owned(), (figure * 1e5).round() / 1e5);

@@ -35,7 +35,7 @@ fn batches(played: &Played) -> Vec<(u32, u32)> {
         // Tasks of one batch waited for different times.
         let batch = ServerTiming { queue_us: 0, ..timing };
         let seen = answers.entry(batch).or_default();
-        if *seen % timing.batch_rows.max(1) == 0 {
+        if seen.is_multiple_of(timing.batch_rows) {
             batches.push((timing.batch_rows, timing.service_us()));
         }
         *seen += 1;

@@ -31,6 +31,11 @@ impl Work {
         }
     }
 
+    /// Whether its batches and the engine's own work take turns on one core.
+    pub(super) fn shares_the_core(self) -> bool {
+        self != Work::Sleep
+    }
+
     /// Numbers in a row.
     pub(super) fn row(self) -> u64 {
         match self {

@@ -62,7 +62,7 @@ impl Stage {
         let foil = Foil { program, python, core, cores: &cores, target: FOLDER };
         let server = Server::serving(&workplace, &foil)?;
         let watch = Watch::start(place.server_core, [place.server_core, place.client_core]);
-        watch.rest(work != Work::Sleep);
+        watch.rest(work.shares_the_core());
         Ok(Stage {
             work,
             server,
@@ -107,25 +107,32 @@ impl Stage {
 
     /// What a batch of each size takes when the next ones wait already.
     pub(super) fn curve(&mut self) -> Result<Curve, SloError> {
-        let work = self.work;
-        let points = work.sizes().iter().map(|&rows| {
-            let target = self.target(&Served::full(rows))?;
-            let plan = Plan {
-                connections: 2 * rows as usize,
-                load: Load::Closed,
-                wait: Wait::Spin,
-                warm_up: CURVE_WARM_UP,
-                measure: CURVE_MEASURE,
-                requests_max: u64::MAX,
-            };
-            let traced =
-                on_core(Some(self.client_core), || drive_traced(&target, &plan, &mut |_| {}));
-            let (_, trace) = traced??;
-            let ms = median_service_ms(&trace, rows).ok_or(SloError::NoBatches { rows })?;
-            Ok(Point { rows, ms })
-        });
+        let sizes = self.work.sizes().iter();
+        let points = sizes.map(|&rows| Ok(Point { rows, ms: self.batch_ms(rows)? }));
         let points = points.collect::<Result<Vec<Point>, SloError>>()?;
         Curve::new(points).ok_or(SloError::NoLoad)
+    }
+
+    /// As the engine tells it, from departure to reply. On a shared core from one batch to the next: the engine's work
+    /// for the requests of a batch takes its time too, within it or between two.
+    fn batch_ms(&self, rows: u32) -> Result<f64, SloError> {
+        let target = self.target(&Served::full(rows))?;
+        let plan = Plan {
+            connections: 2 * rows as usize,
+            load: Load::Closed,
+            wait: Wait::Spin,
+            warm_up: CURVE_WARM_UP,
+            measure: CURVE_MEASURE,
+            requests_max: u64::MAX,
+        };
+        let driven = on_core(Some(self.client_core), || drive_traced(&target, &plan, &mut |_| {}));
+        let (measured, trace) = driven??;
+        let ms = if self.work.shares_the_core() {
+            Some(f64::from(rows) / measured.requests_per_second() * 1e3)
+        } else {
+            median_service_ms(&trace, rows)
+        };
+        ms.filter(|ms| ms.is_finite()).ok_or(SloError::NoBatches { rows })
     }
 
     /// How many requests the model's batching turned away, by reason.
