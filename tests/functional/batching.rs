@@ -182,3 +182,21 @@ fn overload_is_answered_at_once_and_the_page_says_why() {
     assert!(engine.metric(r#"foil_shed_total{model="slow""#) >= 0.0);
     assert_eq!(engine.get("/v2/models/nobody/batching").status, 404);
 }
+
+#[test]
+fn a_timed_model_takes_its_known_time_for_batches_of_a_fixed_size() {
+    let scratch = harness::Scratch::new("timed");
+    scratch.write("models/slow/1/README", "");
+    let toml = "runtime = \"native\"\nkind = \"timed\"\n[env]\nTIMED_FIXED_US = \"5000\"\nTIMED_PER_ROW_US = \"1000\"\n[fixed_batches]\nsize = 4\ndelay = \"5s\"\n";
+    scratch.write("models/slow/model.toml", toml);
+    let engine = Engine::start(&[&scratch.path("models")], 1);
+    let body = json!({"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [7]}]});
+    let answers = together(4, |_| engine.infer("slow", &body.to_string()));
+    for answer in answers {
+        let timing = answer.header("server-timing").unwrap_or_default();
+        assert!(timing.ends_with("desc=\"batch 4\""), "{timing}");
+        let (_, model) = timing.split_once("model;dur=").expect("the model's time");
+        let (ms, _) = model.split_once(';').expect("milliseconds");
+        assert!(ms.parse::<f64>().expect("a number") >= 9.0, "5 ms and 1 ms for each row: {ms}");
+    }
+}

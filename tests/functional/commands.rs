@@ -55,3 +55,12 @@ fn an_unknown_key_in_the_file_is_an_error_with_a_suggestion() {
     let error = refused(&["--config", &scratch.path("foil.toml"), &model("moody.py")]);
     assert!(error.contains("did you mean 'http'?"), "{error}");
 }
+
+#[test]
+fn a_missing_setting_of_a_native_model_is_named_with_where_it_belongs() {
+    let scratch = Scratch::new("untimed");
+    scratch.write("models/slow/1/README", "");
+    scratch.write("models/slow/model.toml", "runtime = \"native\"\nkind = \"timed\"\n");
+    let error = refused(&[&scratch.path("models")]);
+    assert!(error.contains("TIMED_FIXED_US is missing from [env] in model.toml"), "{error}");
+}
