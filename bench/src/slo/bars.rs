@@ -142,6 +142,7 @@ impl Bench<'_> {
         let (name, rate) = (subject.name(), 0.9 * subject.capacity().per_second);
         let played = self.steady(&subject.served, rate, 2 * self.seconds)?;
         progress(&format!("B3 {name} at 0.9 C"), &played);
+        tell_causes(&played, subject.curve);
         let tally = played.tally(|_| true);
         self.figures.put(&format!("B3_{name}"), 1.0 - tally.on_time_share());
         self.figures.put(&format!("B3_{name}_late"), tally.late_share());
@@ -190,9 +191,7 @@ impl Bench<'_> {
         let played = self.steady(&subject.served, rate, seconds)?;
         let after = self.stage.shed_reasons(&subject.served)?;
         progress("B13 at 0.7 C", &played);
-        for (cause, count) in causes(&played, subject.curve) {
-            println!("    {count} {cause}");
-        }
+        tell_causes(&played, subject.curve);
         for (why, count) in after {
             let count = count - before.get(&why).copied().unwrap_or(0);
             if count > 0 {
@@ -270,11 +269,18 @@ fn within(played: &Played, from_ns: u64, to_ns: u64) -> (f64, f64) {
     (tally.on_time_share(), tally.on_time as f64 / span_s)
 }
 
+fn tell_causes(played: &Played, curve: &Curve) {
+    for (cause, count) in causes(played, curve) {
+        println!("    {count} {cause}");
+    }
+}
+
 fn progress(what: &str, played: &Played) {
     let tally = played.tally(|_| true);
     let (seconds, calm) = (played.excluded.len(), played.calm_seconds());
+    let by = played.late_by_ms().map_or_else(String::new, |ms| format!(" (by {ms:.2} ms)"));
     println!(
-        "{what}: {} of {} on time, {} late, {} refused, {} expired, {} failed; {calm} of {seconds} s count",
+        "{what}: {} of {} on time, {} late{by}, {} refused, {} expired, {} failed; {calm} of {seconds} s count",
         count(tally.on_time as f64),
         count(tally.due as f64),
         tally.late,

@@ -138,6 +138,18 @@ impl Played {
         Rates { due: tally.due as f64 / seconds, on_time: tally.on_time as f64 / seconds }
     }
 
+    /// By how much the late answers of calm seconds missed the promise, at the median: little means that the engine
+    /// aimed too close to it, much that something was in the way.
+    pub(super) fn late_by_ms(&self) -> Option<f64> {
+        let calm = |record: &&Record| {
+            record.due_ns.checked_sub(LEAD_NS).is_some_and(|after_ns| self.is_calm(after_ns))
+        };
+        let late = self.records.iter().filter(calm).filter(|it| outcome(it) == Outcome::Late);
+        let mut by_ns: Vec<u64> = late.map(|it| it.ended_ns - it.due_ns - SLO_NS).collect();
+        by_ns.sort_unstable();
+        by_ns.get(by_ns.len() / 2).map(|&ns| ns as f64 / 1e6)
+    }
+
     pub(super) fn late_sends(&self) -> u64 {
         let late = |record: &&Record| record.sent_ns - record.due_ns > LATE_SEND_NS;
         self.records.iter().filter(late).count() as u64
@@ -178,6 +190,7 @@ mod tests {
         let counted = Tally { due: 7, on_time: 2, late: 1, refused: 1, expired: 1, failed: 2 };
         assert_eq!(tally, counted);
         assert_eq!(played().calm_seconds(), 2);
+        assert_eq!(played().late_by_ms(), Some(1.0));
         assert_eq!(played().rates(), Rates { due: 3.5, on_time: 1.0 });
     }
 
