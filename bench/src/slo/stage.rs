@@ -15,6 +15,7 @@ use crate::http::get;
 use crate::overhead::servers::{Foil, Server, Workplace};
 use crate::payload::{Encoding, Input, http_request, payload};
 use crate::threads::on_core;
+use crate::timing::ServerTiming;
 
 /// Enough that no request waits for one: 14,000 a second for 20 ms are 280.
 const CONNECTIONS: usize = 512;
@@ -128,13 +129,13 @@ impl Stage {
             requests_max: u64::MAX,
         };
         let driven = on_core(Some(self.client_core), || drive_traced(&target, &plan, &mut |_| {}));
-        let (measured, trace) = driven??;
+        let (_, trace) = driven??;
         let ms = if self.work.shares_the_core() {
-            Some(f64::from(rows) / measured.requests_per_second() * 1e3)
+            median_cycle_ms(&trace, rows)
         } else {
             median_service_ms(&trace, rows)
         };
-        ms.filter(|ms| ms.is_finite()).ok_or(SloError::NoBatches { rows })
+        ms.ok_or(SloError::NoBatches { rows })
     }
 
     /// How many requests the model's batching turned away, by reason.
@@ -190,35 +191,67 @@ impl Stage {
 
 /// Of the batches of that many rows, as the engine tells: from departure to reply.
 fn median_service_ms(trace: &Trace, rows: u32) -> Option<f64> {
-    let of_size = |ended: Ended| match ended {
+    let took_us = full(trace, rows).map(|(_, timing)| u64::from(timing.service_us()));
+    median(took_us.collect()).map(|us| us / 1e3)
+}
+
+/// From one batch's last answer to the next one's: one replica's batches are answered one after the other.
+fn median_cycle_ms(trace: &Trace, rows: u32) -> Option<f64> {
+    let ended_ns: Vec<u64> = full(trace, rows).map(|(ended_ns, _)| ended_ns).collect();
+    let batches = ended_ns.chunks_exact(rows as usize);
+    let last_ns: Vec<u64> = batches.filter_map(|answers| answers.last().copied()).collect();
+    median(last_ns.windows(2).map(|pair| pair[1] - pair[0]).collect()).map(|ns| ns / 1e6)
+}
+
+/// When answers from batches of that many rows came, and what the engine says of them.
+fn full(trace: &Trace, rows: u32) -> impl Iterator<Item = (u64, ServerTiming)> + '_ {
+    trace.records.iter().filter_map(move |record| match record.ended {
         Ended::Answered { status: 200, timing: Some(timing) } if timing.batch_rows == rows => {
-            Some(timing.service_us())
+            Some((record.ended_ns, timing))
         }
         _ => None,
-    };
-    let mut took_us: Vec<u32> =
-        trace.records.iter().filter_map(|record| of_size(record.ended)).collect();
-    took_us.sort_unstable();
-    took_us.get(took_us.len() / 2).map(|&us| f64::from(us) / 1e3)
+    })
+}
+
+fn median(mut values: Vec<u64>) -> Option<f64> {
+    values.sort_unstable();
+    values.get(values.len() / 2).map(|&value| value as f64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::driver::Record;
-    use crate::timing::ServerTiming;
+
+    fn traced(records: Vec<Record>) -> Trace {
+        let mut trace = Trace::default();
+        trace.records = records;
+        trace
+    }
+
+    fn record(ended_us: u64, batch_rows: u32, model_us: u32) -> Record {
+        let timing = Some(ServerTiming { queue_us: 5, lane_us: 100, model_us, batch_rows });
+        let ended = Ended::Answered { status: 200, timing };
+        Record { due_ns: 0, sent_ns: 0, ended_ns: ended_us * 1_000, ended }
+    }
 
     #[test]
     fn only_full_batches_make_the_curve() {
-        let record = |batch_rows, model_us| {
-            let timing = Some(ServerTiming { queue_us: 5, lane_us: 100, model_us, batch_rows });
-            let ended = Ended::Answered { status: 200, timing };
-            Record { due_ns: 0, sent_ns: 0, ended_ns: 1, ended }
-        };
-        let records = vec![record(8, 900), record(8, 3_900), record(8, 1_900), record(3, 9_000)];
-        let mut trace = Trace::default();
-        trace.records = records;
+        let trace = traced(vec![
+            record(1, 8, 900),
+            record(2, 8, 3_900),
+            record(3, 8, 1_900),
+            record(4, 3, 9_000),
+        ]);
         assert_eq!(median_service_ms(&trace, 8), Some(2.0));
         assert_eq!(median_service_ms(&trace, 4), None);
+    }
+
+    #[test]
+    fn a_cycle_is_from_the_end_of_a_batch_to_that_of_the_next() {
+        let ends_us = [990, 1_000, 3_000, 3_010, 4_000, 5_000, 11_000, 11_020];
+        let trace = traced(ends_us.map(|us| record(us, 2, 500)).to_vec());
+        assert_eq!(median_cycle_ms(&trace, 2), Some(2.01));
+        assert_eq!(median_cycle_ms(&trace, 8), None);
     }
 }
