@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::SloError;
-use super::causes::causes;
+use super::causes::{causes, outside_ms};
 use super::curve::{Capacity, Curve};
 use super::figures::Figures;
 use super::replay::engine_over_simulator;
@@ -272,6 +272,9 @@ fn within(played: &Played, from_ns: u64, to_ns: u64) -> (f64, f64) {
 fn tell_causes(played: &Played, curve: &Curve) {
     for (cause, count) in causes(played, curve) {
         println!("    {count} {cause}");
+    }
+    if let Some((median, p99)) = outside_ms(played) {
+        println!("    outside queue, lane and model: median {median:.3} ms, p99 {p99:.3} ms");
     }
 }
 

@@ -26,6 +26,24 @@ pub(super) fn causes(played: &Played, curve: &Curve) -> BTreeMap<&'static str, u
     causes
 }
 
+/// Milliseconds of answered requests outside queue, lane and model, from their sending: at the median and the 99th
+/// percentile. The engine can't see most of it; what it promises is promised without.
+pub(super) fn outside_ms(played: &Played) -> Option<(f64, f64)> {
+    let of = |record: &Record| match record.ended {
+        Ended::Answered { timing: Some(timing), .. } => Some(outside_us(record, timing) / 1e3),
+        _ => None,
+    };
+    let mut all: Vec<f64> = played.records.iter().filter_map(of).collect();
+    all.sort_by(f64::total_cmp);
+    let at = |share: f64| all.get((all.len() as f64 * share) as usize).copied();
+    Some((at(0.5)?, at(0.99)?))
+}
+
+fn outside_us(record: &Record, timing: ServerTiming) -> f64 {
+    let told_us = f64::from(timing.queue_us) + f64::from(timing.service_us());
+    (record.ended_ns - record.sent_ns) as f64 / 1e3 - told_us
+}
+
 /// None for a request that was answered on time.
 fn cause(record: &Record, curve: &Curve) -> Option<&'static str> {
     Some(match (outcome(record), record.ended) {
@@ -47,12 +65,10 @@ fn late(record: &Record, timing: ServerTiming, curve: &Curve) -> &'static str {
     let us = |ns: u64| ns as f64 / 1e3;
     let too_late_us = us((record.ended_ns - record.due_ns).saturating_sub(SLO_NS));
     let waited_us = us(record.sent_ns - record.due_ns);
-    let told_us = f64::from(timing.queue_us) + f64::from(timing.service_us());
-    let outside_us = us(record.ended_ns - record.sent_ns) - told_us;
     let expected_us = curve.ms(timing.batch_rows) * 1e3;
     if waited_us >= too_late_us {
         "late: the client sent it late"
-    } else if outside_us >= too_late_us {
+    } else if outside_us(record, timing) >= too_late_us {
         "late: on the way, outside queue, lane and model"
     } else if f64::from(timing.lane_us) >= too_late_us {
         "late: in the lane"
@@ -98,6 +114,14 @@ mod tests {
         let model = Some("late: the model took longer than its curve");
         assert_eq!(of(answered(0, 25, [6, 1, 18])), model);
         assert_eq!(of(answered(0, 25, [14, 1, 10])), Some("late: in the queue"));
+    }
+
+    #[test]
+    fn the_time_outside_is_what_the_engine_does_not_tell_of() {
+        let records = vec![answered(0, 20, [9, 1, 9]), answered(3, 25, [5, 1, 10])];
+        let played = Played { records, ..Played::default() };
+        assert_eq!(outside_ms(&played), Some((6.0, 6.0)));
+        assert_eq!(outside_ms(&Played::default()), None);
     }
 
     #[test]
