@@ -176,6 +176,11 @@ impl Server {
         Err(OverheadError::NotReady { server: self.name, output: self.last_output() })
     }
 
+    /// The server's own process, without those it started.
+    pub(crate) fn engine(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(super) fn processes(&self) -> Vec<u32> {
         tree(self.child.id())
     }

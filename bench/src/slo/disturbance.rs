@@ -1,7 +1,7 @@
 //! Whether others took time from the cores under measurement: a watch beside every run.
 //!
 //! Three witnesses. The hypervisor's steal, as the kernel counts it for each core (in steps of 10 ms). A canary, a thread
-//! on the server's core that sleeps a millisecond over and over: what it oversleeps by more than another is time in
+//! on the server's core that naps over and over: what it oversleeps, less what the engine itself ran meanwhile, is time in
 //! which that core belonged to someone else. And the client, which never sleeps: when it did not look at its clock for
 //! over a millisecond, it was kept from its core. Where the model computes on the server's core the canary would find
 //! the model; it rests then.
@@ -13,13 +13,15 @@ use std::time::Duration;
 
 use super::tally::SECOND_NS;
 use crate::clock::{Clock, nanos, pause};
+use crate::proc::RunTimes;
 use crate::threads::{PinError, on_core};
 
 /// The share of a second that others may have.
 const LOST_SHARE_MAX: f64 = 0.02;
-/// How long the canary sleeps, and how much longer it may: the engine itself works up to a millisecond at a stretch.
-const NAP: Duration = Duration::from_millis(1);
-const OVERSLEPT_NS: u64 = 1_000_000;
+/// How long the canary sleeps: short enough to meet most absences of a millisecond, too seldom to disturb.
+const NAP: Duration = Duration::from_millis(2);
+/// Oversleeping that is no loss: timers are late by less, and containers take some of the core when they wake.
+const OVERSLEPT_NS: u64 = 500_000;
 /// The resting canary only reads the kernel's count of steal.
 const REST: Duration = Duration::from_millis(50);
 const STEAL_EVERY_NS: u64 = 100_000_000;
@@ -86,12 +88,14 @@ struct Shared {
 }
 
 impl Watch {
-    pub(super) fn start(server_core: usize, cores: [usize; 2]) -> Watch {
+    /// `engine` is the process whose own work is no loss.
+    pub(super) fn start(server_core: usize, cores: [usize; 2], engine: u32) -> Watch {
         let clock = Clock::start();
         let shared = Arc::new(Shared::default());
-        let watched = Arc::clone(&shared);
-        let thread =
-            std::thread::spawn(move || on_core(Some(server_core), || watched.watch(clock, cores)));
+        let (watched, engine) = (Arc::clone(&shared), RunTimes::of(engine));
+        let thread = std::thread::spawn(move || {
+            on_core(Some(server_core), || watched.watch(clock, cores, &engine))
+        });
         Watch { clock, shared, thread: Some(thread) }
     }
 
@@ -117,12 +121,12 @@ impl Shared {
         self.losses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn watch(&self, clock: Clock, cores: [usize; 2]) {
+    fn watch(&self, clock: Clock, cores: [usize; 2], engine: &RunTimes) {
         let mut stolen = cores.map(steal_of);
         let mut looked_ns = clock.now_ns();
         // Bounded by the watch's own life: it is told to end when dropped.
         while !self.ends.load(Ordering::Relaxed) {
-            let now_ns = self.nap(clock);
+            let now_ns = self.nap(clock, engine);
             if now_ns - looked_ns >= STEAL_EVERY_NS {
                 looked_ns = now_ns;
                 let latest = cores.map(steal_of);
@@ -135,15 +139,16 @@ impl Shared {
         }
     }
 
-    fn nap(&self, clock: Clock) -> u64 {
+    fn nap(&self, clock: Clock, engine: &RunTimes) -> u64 {
         if self.rests.load(Ordering::Relaxed) {
             pause(REST);
             return clock.now_ns();
         }
-        let before_ns = clock.now_ns();
+        let (ran_ns, before_ns) = (engine.ns(), clock.now_ns());
         pause(NAP);
         let ended_ns = clock.now_ns();
-        let span_ns = (ended_ns - before_ns).saturating_sub(nanos(NAP));
+        let engine_ns = engine.ns().saturating_sub(ran_ns);
+        let span_ns = (ended_ns - before_ns).saturating_sub(nanos(NAP) + engine_ns);
         if span_ns > OVERSLEPT_NS {
             self.note(Loss { ended_ns, span_ns, witness: Witness::Canary });
         }
@@ -215,7 +220,7 @@ mod tests {
 
     #[test]
     fn the_watch_ends_with_its_value() {
-        let watch = Watch::start(0, [0, 0]);
+        let watch = Watch::start(0, [0, 0], std::process::id());
         watch.rest(true);
         assert!(watch.losses_from(u64::MAX).is_empty());
     }

@@ -64,7 +64,8 @@ impl Stage {
         let (program, python) = (place.foil.as_path(), place.python.as_deref());
         let foil = Foil { program, python, core, cores: &cores, target: FOLDER };
         let server = Server::serving(&workplace, &foil)?;
-        let watch = Watch::start(place.server_core, [place.server_core, place.client_core]);
+        let cores = [place.server_core, place.client_core];
+        let watch = Watch::start(place.server_core, cores, server.engine());
         watch.rest(work.shares_the_core());
         Ok(Stage {
             work,
