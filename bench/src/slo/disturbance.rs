@@ -65,6 +65,20 @@ pub(super) fn disturbed(losses: &[Loss], from_ns: u64, seconds: usize) -> Vec<bo
     (0..seconds).map(too_much).collect()
 }
 
+/// How many seconds steal, the canary and the client each would exclude alone: who is to blame for an invalid run.
+pub(super) fn blamed(losses: &[Loss], from_ns: u64, seconds: usize) -> [u64; 3] {
+    let by = |witness: Witness| match witness {
+        Witness::Steal { .. } => 0,
+        Witness::Canary => 1,
+        Witness::Client => 2,
+    };
+    std::array::from_fn(|kind| {
+        let of_kind = losses.iter().filter(|loss| by(loss.witness) == kind);
+        let losses: Vec<Loss> = of_kind.copied().collect();
+        disturbed(&losses, from_ns, seconds).into_iter().filter(|second| *second).count() as u64
+    })
+}
+
 /// Steal of the named cores in ticks, from the text of /proc/stat.
 fn steal_ticks(stat: &str, core: usize) -> Option<u64> {
     const STEAL_COLUMN: usize = 8;
@@ -197,6 +211,7 @@ mod tests {
         ];
         assert_eq!(disturbed(&losses, 0, 4), [true, false, true, false]);
         assert_eq!(disturbed(&losses, 1_000 * MS, 1), [false]);
+        assert_eq!(blamed(&losses, 0, 4), [0, 1, 1]);
     }
 
     /// They tell of the same time, so they are not added.

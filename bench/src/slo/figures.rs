@@ -93,6 +93,9 @@ impl Figures {
     pub(super) fn add(&mut self, shares: Shares) {
         self.shares.seconds += shares.seconds;
         self.shares.excluded += shares.excluded;
+        for (sum, more) in self.shares.blamed.iter_mut().zip(shares.blamed) {
+            *sum += more;
+        }
         self.shares.requests += shares.requests;
         self.shares.late_sends += shares.late_sends;
     }
@@ -116,11 +119,12 @@ impl Figures {
     }
 
     fn standing(&self) -> String {
-        let Shares { seconds, excluded, requests, late_sends } = self.shares;
+        let Shares { seconds, excluded, blamed, requests, late_sends } = self.shares;
+        let [steal, canary, client] = blamed;
         let share = self.excluded_share() * 100.0;
         let (requests, late_sends) = (count(requests as f64), count(late_sends as f64));
         let mut text = format!(
-            "{excluded} of {seconds} seconds excluded ({share:.1} %): others had more than 2 % of a core; {late_sends} of {requests} requests were sent over 1 ms late"
+            "{excluded} of {seconds} seconds excluded ({share:.1} %): others had more than 2 % of a core ({steal} by steal, {canary} by the canary, {client} by the client); {late_sends} of {requests} requests were sent over 1 ms late"
         );
         if !self.is_valid() {
             let most = EXCLUDED_SHARE_MAX * 100.0;
@@ -162,7 +166,7 @@ mod tests {
     fn a_run_that_was_disturbed_for_over_a_fifth_is_invalid() {
         let mut figures = Figures::default();
         figures.put("B3_n1", 0.004);
-        figures.add(Shares { seconds: 10, excluded: 2, requests: 100, late_sends: 1 });
+        figures.add(Shares { seconds: 10, excluded: 2, requests: 100, ..Shares::default() });
         assert_eq!(figures.as_json()["valid"], true);
         figures.add(Shares { seconds: 1, excluded: 1, ..Shares::default() });
         figures.put("B3_n4", f64::NAN);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::SloError;
 use super::curve::{Curve, Point};
-use super::disturbance::{Loss, Watch, Witness, disturbed};
+use super::disturbance::{Loss, Watch, Witness, blamed, disturbed};
 use super::served::{self, Served, Work};
 use super::tally::{LEAD_NS, Played, SECOND_NS};
 use crate::arrivals::{Stretch, stretches};
@@ -40,6 +40,8 @@ pub(super) struct Place {
 pub(super) struct Shares {
     pub(super) seconds: u64,
     pub(super) excluded: u64,
+    /// By steal, the canary and the client; some by several.
+    pub(super) blamed: [u64; 3],
     pub(super) requests: u64,
     pub(super) late_sends: u64,
 }
@@ -97,7 +99,11 @@ impl Stage {
         let (trace, started_ns) = self.drive(model, Load::Listed(due_ns.clone()), span_ns)?;
         let seconds = (span_ns - LEAD_NS).div_ceil(SECOND_NS) as usize;
         let losses = self.losses(&trace, started_ns);
-        let excluded = disturbed(&losses, started_ns + LEAD_NS, seconds);
+        let from_ns = started_ns + LEAD_NS;
+        let excluded = disturbed(&losses, from_ns, seconds);
+        for (sum, more) in self.shares.blamed.iter_mut().zip(blamed(&losses, from_ns, seconds)) {
+            *sum += more;
+        }
         let mut played = Played { due_ns, records: trace.records, excluded };
         self.shares.seconds += seconds as u64;
         self.shares.excluded += seconds as u64 - played.calm_seconds();
