@@ -160,6 +160,7 @@ impl Bench<'_> {
         ];
         let played = self.repeated(&subject.served, &second)?;
         progress(&format!("B8 {name}, a burst each second"), &played);
+        tell_causes(&played, subject.curve);
         let after_ns = to_ms * MS + 2 * SLO_NS;
         let during = within(&played, from_ms * MS, to_ms * MS);
         let after = within(&played, after_ns, after_ns + AFTER_MS * MS);
@@ -177,6 +178,7 @@ impl Bench<'_> {
         ];
         let played = self.repeated(&subject.served, &second)?;
         progress(&format!("B18 {name}, a step each second"), &played);
+        tell_causes(&played, subject.curve);
         let (_, per_second) = within(&played, STEP_MS * MS + 2 * SLO_NS, SECOND_NS);
         self.figures.put(&format!("B18_{name}"), per_second / capacity);
         Ok(())
