@@ -25,6 +25,7 @@ use crate::fleet::catalog::{Catalog, PublishedCatalog};
 use crate::fleet::cores::{self, CpusError};
 use crate::fleet::launch::process::Programs;
 use crate::fleet::launch::users::{self, Users};
+use crate::fleet::profiles::Profiles;
 use crate::fleet::supervisor::{Fleet, FleetConfig, StartError};
 use crate::fleet::target::{self, TargetError};
 use crate::fleet::welcome::LaneSettings;
@@ -182,6 +183,8 @@ impl Engine {
             catalog: self.catalog.clone(),
             links: self.links.clone(),
             sockets: self.sockets.path.clone(),
+            warm_up: self.config.warm_up,
+            profiles: self.config.state.as_deref().and_then(open_profiles),
             base_url: format!("http://{}", self.http),
         }
     }
@@ -232,6 +235,16 @@ fn lane_settings(config: &Config) -> LaneSettings {
         tracing::warn!("huge pages need lane memfd; going on without");
     }
     LaneSettings { memory, huge_pages, slot_bytes_max, variable_slot_bytes }
+}
+
+/// An engine that can't keep what it learns serves all the same.
+fn open_profiles(state: &Path) -> Option<Profiles> {
+    let opened = Profiles::open(state);
+    opened
+        .inspect_err(|error| {
+            tracing::warn!("learned latency profiles are not kept (--state): {error}");
+        })
+        .ok()
 }
 
 /// Cores share their port, and so would a second engine, silently: an ordinary bind tells whether it is taken.

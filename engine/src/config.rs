@@ -25,6 +25,10 @@ pub struct Config {
     pub python: Option<PathBuf>,
     pub drain_delay: Duration,
     pub server_timing: bool,
+    /// Replicas run synthetic batches before they are live, unless their model says otherwise.
+    pub warm_up: bool,
+    /// Where learned latency profiles are kept; None: nowhere.
+    pub state: Option<PathBuf>,
     pub log_format: LogFormat,
     pub limits: Limits,
 }
@@ -94,6 +98,8 @@ struct File {
     python: Option<PathBuf>,
     drain_delay: Option<String>,
     server_timing: Option<bool>,
+    warm_up: Option<bool>,
+    state: Option<PathBuf>,
     log_format: Option<String>,
     limits: Limits,
 }
@@ -148,6 +154,8 @@ impl Config {
             python: flags.python.or(file.python),
             drain_delay: drain_delay.as_deref().map_or(Ok(Duration::ZERO), duration)?,
             server_timing: !flags.no_server_timing && file.server_timing.unwrap_or(true),
+            warm_up: !flags.no_warm_up && file.warm_up.unwrap_or(true),
+            state: state(flags.state.or(file.state)),
             log_format: log_format(flags.log_format, file.log_format)?,
             limits: file.limits,
         };
@@ -231,6 +239,17 @@ fn log_format(flag: Option<LogFormat>, file: Option<String>) -> Result<LogFormat
         (None, Some("json")) => Ok(LogFormat::Json),
         (None, Some(format)) => Err(ConfigError::LogFormat { format: format.to_owned() }),
     }
+}
+
+/// Where what is learned outlives the engine; None where that is not wanted, or nobody has a home.
+fn state(given: Option<PathBuf>) -> Option<PathBuf> {
+    const OURS: &str = "hydrofoil";
+    if let Some(given) = given {
+        return (given != Path::new("none")).then_some(given);
+    }
+    let home = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
+    let state = home("XDG_STATE_HOME").or_else(|| Some(home("HOME")?.join(".local/state")))?;
+    Some(state.join(OURS))
 }
 
 /// `20ms`, `1.5s`, `2m`, `500us`.
@@ -317,6 +336,8 @@ pub struct ModelToml {
     pub cpus: Option<Vec<usize>>,
     /// Batches of a fixed size instead of learned ones.
     pub fixed_batches: Option<FixedBatchesToml>,
+    /// False: replicas are live without having run a synthetic batch.
+    pub warm_up: Option<bool>,
 }
 
 /// `[fixed_batches]` in model.toml.
@@ -373,6 +394,16 @@ mod tests {
         );
         assert!(error(Serve { cores: Some(vec![7]), ..flags(&["a.py"]) }).contains("CPU 7"));
         assert!(error(Serve { cores: Some(vec![1, 1]), ..flags(&["a.py"]) }).contains("twice"));
+    }
+
+    #[test]
+    fn learned_profiles_are_kept_where_it_is_said_or_nowhere() {
+        let state = |flags| Config::resolve(flags, &[0, 1]).unwrap().state;
+        let given = |path: &str| Serve { state: Some(path.into()), ..flags(&["m.py"]) };
+        assert_eq!(state(given("/somewhere")), Some("/somewhere".into()));
+        assert_eq!(state(given("none")), None);
+        assert!(state(flags(&["m.py"])).is_none_or(|path| path.ends_with("hydrofoil")));
+        assert_eq!(file("state = \"none\"\nwarm_up = false").unwrap().warm_up, Some(false));
     }
 
     #[test]

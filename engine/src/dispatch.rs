@@ -13,6 +13,7 @@ use schemas::lifecycle::{LaneGeometry, ModelSpec};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::batch::fixed::FixedBatches;
+pub use crate::batch::latency_profile::Bucket;
 use crate::clock::Clock;
 use crate::ids::{CoreId, DeviceClass, Incarnation, ReplicaId, Version};
 use crate::observe::stages::{CoreRecorder, CoreSnapshot};
@@ -25,6 +26,7 @@ pub mod handle;
 pub mod in_flight;
 pub mod lane;
 pub mod outbox;
+pub mod warm_up;
 
 /// Messages waiting for a core. A full mailbox delays nothing on the request path: answers then go to their
 /// waiters one by one (see [`outbox`]).
@@ -64,6 +66,10 @@ pub struct ModelSetup {
     pub geometry: LaneGeometry,
     /// Batches of a fixed size; None: learned ones.
     pub fixed_batches: Option<FixedBatches>,
+    /// Rows for the warm-up; None: zeros.
+    pub sample: Option<warm_up::rows::Rows>,
+    /// What earlier lives of the model learned.
+    pub stored_profiles: Vec<(DeviceClass, Vec<Bucket>)>,
     pub queue_tasks_max: usize,
     pub queue_bytes_max: u64,
     pub submissions: mpsc::Receiver<handle::Submission>,
@@ -88,7 +94,12 @@ impl fmt::Debug for ReplicaLane {
 /// From the supervisor to a dispatcher.
 #[derive(Debug)]
 pub enum ControlMsg {
-    ReplicaUp(Box<ReplicaLane>),
+    ReplicaUp {
+        lane: Box<ReplicaLane>,
+        warm_up: warm_up::Order,
+        /// Told once the replica may be asked.
+        live: oneshot::Sender<()>,
+    },
     ReplicaDown {
         replica: ReplicaId,
         incarnation: Incarnation,
@@ -101,8 +112,19 @@ pub enum ControlMsg {
     },
     /// What the batching knows and does, for people.
     Explain(oneshot::Sender<serde_json::Value>),
+    /// What was learned so far, to be stored.
+    Profiles(oneshot::Sender<Vec<LearnedProfile>>),
     /// Answered once nothing is queued or in flight and the lanes are shut; the dispatcher ends then.
     Drain(oneshot::Sender<()>),
+}
+
+/// What a model's batches were learned to take on one class of devices.
+#[derive(Clone, Debug)]
+pub struct LearnedProfile {
+    pub device: DeviceClass,
+    /// Batches learned from: more of them, and there is news to store.
+    pub batches: u32,
+    pub buckets: Vec<Bucket>,
 }
 
 /// From a dispatcher to the supervisor: end this incarnation and replace it.

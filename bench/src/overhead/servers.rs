@@ -101,6 +101,8 @@ impl Server {
         command.arg("serve").arg(workplace.file("noop.py"));
         command.args(["--http", &address.to_string(), "--metrics", &metrics.to_string()]);
         command.args(["--cores", &cores]);
+        // A measurement starts from nothing that an earlier one left.
+        command.env("FOIL_STATE", "none");
         if let Some(python) = python {
             command.env("FOIL_PYTHON", python);
         }

@@ -37,7 +37,7 @@ use scales::Scales;
 use target::Target;
 
 /// Stands in for the SLO where the model has none: batches of at most 100 ms then, half of it.
-const SLO_ASSUMED: Duration = Duration::from_millis(200);
+pub const SLO_ASSUMED: Duration = Duration::from_millis(200);
 
 /// Memory of the fast arrival rate, in SLOs. A window twice as long has the same mean age.
 const FAST_MEMORY_SLOS: u32 = 1;
@@ -187,6 +187,11 @@ impl SloController {
     /// The latest decision about on-time work.
     pub fn latest(&self) -> Option<&Decided> {
         self.latest.as_ref()
+    }
+
+    /// Starts from what the warm-up and an earlier life say.
+    pub fn start_from(&mut self, profile: LatencyProfile) {
+        self.profile = profile;
     }
 
     /// Replaces what was learned and learns no more.

@@ -25,7 +25,8 @@ use super::in_flight::{Accepted, Departed, InFlight};
 use super::lane::shm::ShmLane;
 use super::lane::{Batch, LaneError, Reply, payload_bytes_max};
 use super::outbox::Outbox;
-use super::{ControlMsg, Core, FleetEvent, ModelSetup, ReplicaLane};
+use super::warm_up::WarmUps;
+use super::{ControlMsg, Core, FleetEvent, ModelSetup};
 use crate::batch::{
     Batcher, BatcherConfig, Batching, CostRule, Effect, Leave, Outcome, Refusal, TaskView,
 };
@@ -33,6 +34,8 @@ use crate::clock::{Clock, Time};
 use crate::ids::{BatchId, Incarnation, ReplicaId, TaskId, Version};
 use crate::observe::stages::ModelRecorder;
 use crate::query::types::TaskError;
+
+mod warming;
 
 /// Submissions moved into the queue in one turn; more wait in the hand-off for the next, so that replies and
 /// connections on this core are not held up by a flood.
@@ -52,7 +55,9 @@ pub struct Dispatcher {
     events: mpsc::Sender<FleetEvent>,
     batcher: Batcher<Batching>,
     in_flight: InFlight,
+    /// Of live replicas, and of those that are warmed up.
     lanes: Vec<ShmLane>,
+    warm_ups: WarmUps,
     outbox: Outbox,
     recorder: Rc<ModelRecorder>,
     timer: Pin<Box<Sleep>>,
@@ -94,6 +99,7 @@ impl Dispatcher {
             batcher,
             in_flight: InFlight::default(),
             lanes: Vec::new(),
+            warm_ups: WarmUps::new(setup.sample, setup.stored_profiles),
             outbox: Outbox::new(core.id, core.links.clone()),
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             timer_at: None,
@@ -197,7 +203,9 @@ impl Dispatcher {
 
     fn handle_control(&mut self, now: Time, message: ControlMsg) {
         match message {
-            ControlMsg::ReplicaUp(up) => self.replica_up(now, *up),
+            ControlMsg::ReplicaUp { lane, warm_up, live } => {
+                self.replica_up(now, *lane, warm_up, live);
+            }
             ControlMsg::ReplicaDown { replica, incarnation, last_output } => {
                 self.take_replies(now);
                 self.lose_replica(now, replica, incarnation, last_output);
@@ -209,20 +217,11 @@ impl Dispatcher {
                 );
             }
             // Whoever asked may have gone.
-            ControlMsg::Explain(reply) => drop(reply.send(explain(&self.batcher, now))),
-            ControlMsg::Drain(done) => self.draining = Some(done),
-        }
-    }
-
-    fn replica_up(&mut self, now: Time, up: ReplicaLane) {
-        let (replica, device, incarnation) = (up.replica, up.device, up.incarnation);
-        match ShmLane::new(up) {
-            Ok(lane) => {
-                self.lanes.push(lane);
-                self.recorder.replicas(self.lanes.len());
-                self.batcher.handle_replica_up(now, replica, device);
+            ControlMsg::Explain(reply) => {
+                drop(reply.send(explain(&self.batcher, &self.warm_ups, now)));
             }
-            Err(error) => self.report_fault(replica, incarnation, error.to_string()),
+            ControlMsg::Profiles(reply) => drop(reply.send(self.learned_profiles())),
+            ControlMsg::Drain(done) => self.draining = Some(done),
         }
     }
 
@@ -237,8 +236,9 @@ impl Dispatcher {
         let known = self.lanes.iter().position(|lane| lane.incarnation == incarnation);
         let Some(index) = known else { return };
         self.lanes.swap_remove(index);
+        self.warm_ups.end(replica);
         self.recorder.replica_lost();
-        self.recorder.replicas(self.lanes.len());
+        self.recorder.replicas(self.live_lanes());
         self.in_flight.forget_replica(replica);
         self.cause = Cause::ReplicaLost(last_output);
         self.batcher.handle_replica_down(now, replica);
@@ -272,6 +272,9 @@ impl Dispatcher {
     fn settle(&mut self, now: Time, reply: Reply) {
         let Some(departed) = self.in_flight.arrive(reply.batch) else { return };
         let replica = departed.replica;
+        if self.warm_ups.is_warming(replica) {
+            return self.settle_synthetic(now, &departed, &reply);
+        }
         let service = now.since(departed.at);
         self.recorder.batch(departed.rows);
         let outcome = match reply.outcome {
@@ -296,6 +299,7 @@ impl Dispatcher {
     }
 
     fn take_time(&mut self, now: Time) {
+        self.end_overdue_warm_ups(now);
         self.batcher.handle_timeout(now);
         self.carry_out(now);
     }
@@ -434,7 +438,8 @@ impl Dispatcher {
     /// Arms the timer only for an earlier moment than it is armed for: one that rings for nothing costs less than
     /// moving it twice with every batch.
     fn set_timer(&mut self) {
-        let Some(at) = self.batcher.next_timeout() else { return };
+        let timeouts = [self.batcher.next_timeout(), self.warm_ups.next_timeout()];
+        let Some(at) = timeouts.into_iter().flatten().min() else { return };
         if self.timer_at.is_none_or(|armed| at < armed) {
             self.timer_at = Some(at);
             self.timer.as_mut().reset(self.clock.instant(at).into());

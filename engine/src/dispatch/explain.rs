@@ -7,12 +7,14 @@ use crate::batch::shed_log::Reason;
 use crate::batch::slo::{Decided, SloController};
 use crate::batch::{Batcher, Batching as Controller};
 use crate::clock::Time;
+use crate::dispatch::warm_up::prior::Prior;
+use crate::dispatch::warm_up::{Origin, WarmUps};
 use crate::observe::stages::Batching;
 
 const MS: f64 = 1e6;
 
 /// Durations in milliseconds, rates per second, sizes in cost (rows, where the model declares nothing else).
-pub(super) fn explain(batcher: &Batcher<Controller>, now: Time) -> Value {
+pub(super) fn explain(batcher: &Batcher<Controller>, warm_ups: &WarmUps, now: Time) -> Value {
     let mut page = match batcher.controller() {
         Controller::Learned(controller) => learned(controller, now),
         Controller::Fixed(fixed) => json!({
@@ -26,6 +28,8 @@ pub(super) fn explain(batcher: &Batcher<Controller>, now: Time) -> Value {
         "predicted_drain_ms": round(batcher.predicted_drain().as_nanos() as f64 / MS),
         "hedged_batches": batcher.hedged_batches(),
         "shed": shed(batcher, now),
+        "started_from": warm_ups.origins().iter().map(started_from).collect::<Vec<_>>(),
+        "warming_up": warm_ups.count(),
     });
     if let (Value::Object(page), Value::Object(all)) = (&mut page, all) {
         page.extend(all);
@@ -56,6 +60,21 @@ fn learned(controller: &SloController, now: Time) -> Value {
         "target": { "need": target.0, "cap": target.1 },
         "arrivals_per_s": { "fast": round(controller.rates(now)[0] * 1e9), "slow": round(controller.rates(now)[1] * 1e9) },
         "latest_decision": controller.latest().map(|decided| decision(decided, now)),
+    })
+}
+
+/// Where the profile of a device class came from.
+fn started_from(origin: &Origin) -> Value {
+    let (used, factor) = match origin.prior {
+        Prior::None => ("none stored", None),
+        Prior::Trusted => ("as stored", None),
+        Prior::Scaled { factor } => ("scaled to the warm-up", Some(round(factor))),
+        Prior::Refuted => ("left aside: of another shape", None),
+    };
+    json!({
+        "device": origin.device.0,
+        "warm_up": { "state": origin.ended.name(), "batches": origin.batches, "largest": origin.rows_largest },
+        "prior": { "state": used, "sizes": origin.prior_sizes, "factor": factor },
     })
 }
 

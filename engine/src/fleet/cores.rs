@@ -98,6 +98,7 @@ mod tests {
             program: crate::fleet::target::Program::Python { target: "m.py".into() },
             settings: "{}".into(),
             fixed_batches: None,
+            warm_up: true,
             env: Vec::new(),
             cpus: Some(cpus),
         };

@@ -17,11 +17,14 @@ use super::catalog::{ModelEntry, ModelState};
 use super::cores;
 use super::launch::process::{Process, Start};
 use super::launch::users::first_unreachable;
+use super::learned;
 use super::liveness::BackOff;
+use super::sample::{self, SampleError};
 use super::supervisor::{Established, Model, Shared, StartError};
 use super::welcome::{Door, Guest, WelcomeError, geometry};
 use crate::clock::Time;
 use crate::dispatch::handle::ModelHandle;
+use crate::dispatch::warm_up::Order;
 use crate::dispatch::{
     CONTROL_MESSAGES_MAX, ControlMsg, CoreMsg, HANDOFF_TASKS_MAX, ModelSetup, ReplicaLane,
 };
@@ -32,6 +35,10 @@ const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
 
 /// A dead replica that is back within this leaves its model ready: requests wait in the queue meanwhile.
 const BACK_AT_ONCE: Duration = Duration::from_millis(500);
+
+/// Replicas of a model that may end in their warm-up before it is left out: the second time is no chance. A model that
+/// can't stand zeros must still be servable.
+const WARM_UP_ENDS_MAX: u32 = 2;
 
 /// Why an incarnation ended, or never came to life.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +63,12 @@ pub enum LifeError {
         "a model named '{name}' version {version} is served already; give one of them another --name"
     )]
     NameTaken { name: String, version: u64 },
+    #[error(transparent)]
+    Sample(#[from] SampleError),
+    #[error("in its warm-up, {0}")]
+    WarmUp(Box<LifeError>),
+    #[error("it was not warmed up within {seconds} s (limits.load_s)")]
+    WarmUpLate { seconds: u64 },
     #[error("{0}")]
     Fault(String),
     #[error("the engine is shutting down")]
@@ -85,7 +98,8 @@ impl Keeper {
             let error = self.live(&mut life, &mut first).await;
             let output = life.process.as_ref().map(|it| it.log.text()).unwrap_or_default();
             self.bury(&mut life, &error).await;
-            if let Some(tell) = first.take() {
+            let in_warm_up = matches!(error, LifeError::WarmUp(_));
+            if let Some(tell) = first.take_if(|_| !in_warm_up) {
                 let model = self.model.target.label();
                 // Nobody listens when another model failed first.
                 let _failed = tell.send(Err(StartError { model, error, output }));
@@ -103,12 +117,15 @@ impl Keeper {
         let incarnation = self.shared.incarnation();
         life.incarnation = Some(incarnation);
         // Before the dispatcher hears of the lane: a container may break it with its first word.
-        let (tell, fault) = oneshot::channel();
+        let (tell, mut fault) = oneshot::channel();
         self.shared.faults.borrow_mut().insert(incarnation, tell);
-        let mut guest = match self.bring_to_life(life, incarnation).await {
+        let (mut guest, warm) = match self.bring_to_life(life, incarnation).await {
             Ok(guest) => guest,
             Err(error) => return error,
         };
+        if let Err(error) = self.warm_up(life, &mut guest, &mut fault, warm).await {
+            return error;
+        }
         life.live_since = Some(self.shared.config.clock.now());
         self.came_up();
         if let Some(tell) = first.take() {
@@ -133,7 +150,7 @@ impl Keeper {
         &self,
         life: &mut Life,
         incarnation: Incarnation,
-    ) -> Result<Guest, LifeError> {
+    ) -> Result<(Guest, oneshot::Receiver<()>), LifeError> {
         let limits = &self.shared.config.limits;
         let nonce = RandomState::new().hash_one((incarnation, std::process::id()));
         let user = self.user(incarnation);
@@ -171,9 +188,57 @@ impl Keeper {
             _ = stopping.wait_for(|stopping| *stopping) => return Err(LifeError::Stopping),
         };
         let device = DeviceClass(0);
-        let up = ReplicaLane { replica: self.replica, device, incarnation, side };
-        self.tell(ControlMsg::ReplicaUp(Box::new(up))).await;
-        Ok(guest)
+        let lane = Box::new(ReplicaLane { replica: self.replica, device, incarnation, side });
+        let (live, warm) = oneshot::channel();
+        life.handed_over = true;
+        self.tell(ControlMsg::ReplicaUp { lane, warm_up: self.warm_up_order(), live }).await;
+        Ok((guest, warm))
+    }
+
+    /// Until the dispatcher says that the replica is live. A batch that never returns is the dispatcher's to end; the
+    /// bound here is for a model whose batch_timeout is longer than a start may take.
+    async fn warm_up(
+        &self,
+        life: &mut Life,
+        guest: &mut Guest,
+        fault: &mut oneshot::Receiver<String>,
+        warm: oneshot::Receiver<()>,
+    ) -> Result<(), LifeError> {
+        let Some(process) = life.process.as_mut() else { return Err(LifeError::Stopping) };
+        let seconds = self.shared.config.limits.load_s;
+        let mut stopping = self.stopping.clone();
+        let error = tokio::select! {
+            Ok(()) = warm => {
+                self.model.warm_up_ends.set(0);
+                return Ok(());
+            }
+            ended = process.ended() => ended.map_or_else(LifeError::Wait, LifeError::Exited),
+            error = guest.closed() => closed_or_exited(process, error).await,
+            Ok(fault) = fault => LifeError::Fault(fault),
+            () = tokio::time::sleep(Duration::from_secs(seconds)) => LifeError::WarmUpLate { seconds },
+            _ = stopping.wait_for(|stopping| *stopping) => return Err(LifeError::Stopping),
+        };
+        self.model.warm_up_ends.set(self.model.warm_up_ends.get() + 1);
+        Err(LifeError::WarmUp(Box::new(error)))
+    }
+
+    fn warms_up(&self) -> bool {
+        self.shared.config.warm_up && self.model.target.warm_up
+    }
+
+    fn warm_up_order(&self) -> Order {
+        if !self.warms_up() {
+            return Order::Off;
+        }
+        if self.model.warm_up_ends.get() < WARM_UP_ENDS_MAX {
+            return Order::Run;
+        }
+        tracing::warn!(
+            model = self.name(),
+            "goes live without warm-up: {WARM_UP_ENDS_MAX} replicas ended in theirs. Put a request that it can take into \
+             sample.json beside the model's file, or say warm_up = false in model.toml"
+        );
+        Order::GivenUp
     }
 
     /// A user of its own, if there are any and it could work as one.
@@ -245,6 +310,10 @@ impl Keeper {
         }
         let version = self.model.target.version;
         let name = self.model.target.name.clone().unwrap_or_else(|| spec.name.as_str().into());
+        let samples = self.model.target.program.samples();
+        let sample = if self.warms_up() { sample::read(&samples, &spec)? } else { None };
+        let (profile_key, stored_profiles) =
+            learned::recall(&self.shared, &self.model.target, &name, &spec).await;
         if self.shared.config.catalog.load().find(&name, Some(version)).is_ok() {
             return Err(LifeError::NameTaken { name: name.to_string(), version: version.0 });
         }
@@ -258,6 +327,8 @@ impl Keeper {
             spec,
             geometry,
             fixed_batches: self.model.target.fixed_batches,
+            sample,
+            stored_profiles,
             queue_tasks_max: self.shared.config.limits.queue_tasks_max,
             queue_bytes_max: self.shared.config.limits.queue_bytes_max,
             submissions,
@@ -269,7 +340,7 @@ impl Keeper {
         let entry = ModelEntry { handle: handle.clone(), state: ModelState::Loading };
         self.shared.publish(|catalog| catalog.with(entry));
         // Only the first replica's keeper gets here before the others exist.
-        let _first = self.model.established.set(Established { handle, control });
+        let _first = self.model.established.set(Established { handle, control, profile_key });
         Ok(())
     }
 
@@ -307,6 +378,8 @@ impl Keeper {
         life.home = None;
         if life.live_since.is_some() {
             self.model.live.set(self.model.live.get() - 1);
+        }
+        if life.handed_over {
             let last_output = process.log.last_line();
             let replica = self.replica;
             self.tell(ControlMsg::ReplicaDown { replica, incarnation, last_output }).await;
@@ -357,6 +430,8 @@ struct Life {
     process: Option<Process>,
     /// Dropped after the process, which lives in it.
     home: Option<Home>,
+    /// The dispatcher has its lane.
+    handed_over: bool,
     live_since: Option<Time>,
 }
 

@@ -17,6 +17,8 @@ use super::catalog::{Catalog, PublishedCatalog};
 use super::keeper::{Keeper, LifeError};
 use super::launch::process::Programs;
 use super::launch::users::Users;
+use super::learned::{keep_storing, store_all};
+use super::profiles::{Key, Profiles};
 use super::target::Target;
 use super::welcome::LaneSettings;
 use crate::clock::Clock;
@@ -42,6 +44,10 @@ pub struct FleetConfig {
     pub links: CoreLinks,
     /// Private directory for the replicas' sockets.
     pub sockets: PathBuf,
+    /// Replicas are warmed up, unless their model says otherwise.
+    pub warm_up: bool,
+    /// Where learned latency profiles are kept.
+    pub profiles: Option<Profiles>,
     /// In front of a model's path in the ready line: `http://127.0.0.1:8000`.
     pub base_url: String,
 }
@@ -95,12 +101,18 @@ pub struct Model {
     pub announced: Cell<bool>,
     /// It was said that it has no user of its own.
     pub warned: Cell<bool>,
+    /// Replicas in a row that ended in their warm-up.
+    pub warm_up_ends: Cell<u32>,
+    /// Batches that the profile stored last had learned from.
+    pub batches_stored: Cell<u64>,
 }
 
 /// What is known once the first replica said hello.
 pub struct Established {
     pub handle: ModelHandle,
     pub control: mpsc::Sender<ControlMsg>,
+    /// None where nothing is stored.
+    pub profile_key: Option<Key>,
 }
 
 impl Fleet {
@@ -116,6 +128,7 @@ impl Fleet {
             models: RefCell::default(),
         });
         tokio::task::spawn_local(deliver_faults(shared.clone(), mailbox));
+        tokio::task::spawn_local(keep_storing(shared.clone()));
         Fleet { shared, keepers: Vec::new() }
     }
 
@@ -130,6 +143,8 @@ impl Fleet {
                 live: Cell::new(0),
                 announced: Cell::new(false),
                 warned: Cell::new(false),
+                warm_up_ends: Cell::new(0),
+                batches_stored: Cell::new(0),
             });
             self.shared.models.borrow_mut().push(model.clone());
             let keeper = Keeper::new(self.shared.clone(), model.clone(), ReplicaId(0));
@@ -155,6 +170,7 @@ impl Fleet {
     /// Drains every dispatcher, lets containers leave, reaps them.
     pub async fn stop(self) {
         self.shared.stopping.send_replace(true);
+        store_all(&self.shared).await;
         let mut drained = Vec::new();
         for model in self.shared.models.borrow().iter() {
             let Some(known) = model.established.get() else { continue };

@@ -25,6 +25,8 @@ pub struct Target {
     pub cpus: Option<Vec<usize>>,
     /// Batches of a fixed size; None: learned ones.
     pub fixed_batches: Option<FixedBatches>,
+    /// Its replicas run synthetic batches before they are live.
+    pub warm_up: bool,
 }
 
 /// What runs it.
@@ -55,6 +57,41 @@ impl Target {
                 directory.display().to_string()
             }
         }
+    }
+}
+
+/// Rows for the warm-up, as the body of an inference request.
+const SAMPLE: &str = "sample.json";
+/// A Python model in its version's directory.
+const MODEL_FILE: &str = "model.py";
+
+impl Program {
+    /// The directory it lies in, and its file where only that one belongs to it: what else lies beside a single file may
+    /// be anything.
+    pub fn home(&self) -> (PathBuf, Option<PathBuf>) {
+        match self {
+            Program::Native { directory, .. } | Program::Executable { directory, .. } => {
+                (directory.clone(), None)
+            }
+            Program::Python { target } => {
+                let file = match target.rsplit_once(':') {
+                    Some((file, class)) if !class.contains('/') => file,
+                    _ => target,
+                };
+                let file = PathBuf::from(file);
+                let directory = file.parent().unwrap_or(Path::new(".")).to_owned();
+                let versioned = file.file_name() == Some(MODEL_FILE.as_ref())
+                    && version_of(&directory).is_some();
+                (directory, (!versioned).then_some(file))
+            }
+        }
+    }
+
+    /// Where a sample of its inputs may lie: beside a file of several, under that file's name too.
+    pub fn samples(&self) -> Vec<PathBuf> {
+        let (directory, alone) = self.home();
+        let named = alone.map(|file| file.with_extension(SAMPLE));
+        named.into_iter().chain([directory.join(SAMPLE)]).collect()
     }
 }
 
@@ -114,6 +151,7 @@ fn resolve_one(target: &str) -> Result<Vec<Target>, TargetError> {
         env: Vec::new(),
         cpus: None,
         fixed_batches: None,
+        warm_up: true,
     }])
 }
 
@@ -124,7 +162,7 @@ fn repository(root: &Path) -> Result<Vec<Target>, TargetError> {
         let toml = read_toml(&settings)?;
         let versions: Vec<(u64, PathBuf)> = directories(&model)?
             .into_iter()
-            .filter_map(|path| Some((path.file_name()?.to_str()?.parse().ok()?, path)))
+            .filter_map(|path| Some((version_of(&path)?, path)))
             .collect();
         if versions.is_empty() {
             return Err(TargetError::NoVersion(model));
@@ -139,6 +177,10 @@ fn repository(root: &Path) -> Result<Vec<Target>, TargetError> {
     Ok(targets)
 }
 
+fn version_of(directory: &Path) -> Option<u64> {
+    directory.file_name()?.to_str()?.parse().ok()
+}
+
 fn versioned(
     model: &Path,
     version: Version,
@@ -148,7 +190,7 @@ fn versioned(
 ) -> Result<Target, TargetError> {
     check(settings, toml)?;
     let directory = absolute(directory)?;
-    let file = directory.join("model.py");
+    let file = directory.join(MODEL_FILE);
     let program = match (toml.runtime.as_deref(), &toml.kind) {
         (Some("program"), _) => executable(settings, &directory, toml)?,
         (Some("native"), Some(kind)) => Program::Native { kind: kind.clone(), directory },
@@ -159,7 +201,8 @@ fn versioned(
     let env = toml.env.clone().into_iter().collect();
     let cpus = toml.cpus.clone();
     let fixed_batches = fixed_batches(settings, toml)?;
-    Ok(Target { name, version, program, settings: overrides(toml), env, cpus, fixed_batches })
+    let (settings, warm_up) = (overrides(toml), toml.warm_up.unwrap_or(true));
+    Ok(Target { name, version, program, settings, env, cpus, fixed_batches, warm_up })
 }
 
 fn fixed_batches(path: &Path, toml: &ModelToml) -> Result<Option<FixedBatches>, TargetError> {

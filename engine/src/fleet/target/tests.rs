@@ -55,6 +55,24 @@ fn a_repository_yields_every_version_with_its_settings() {
 }
 
 #[test]
+fn a_sample_lies_in_the_versions_directory_or_beside_its_file_under_its_name() {
+    let scratch = Scratch::new("sample");
+    scratch.write("digits/1/model.py", "");
+    scratch.write("digits/model.toml", "warm_up = false");
+    scratch.write("single.py", "");
+    let names = |target: &Target| -> Vec<String> {
+        let name = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
+        target.program.samples().iter().map(name).collect()
+    };
+    let versioned = &scratch.resolve("").unwrap()[0];
+    assert_eq!((names(versioned), versioned.warm_up), (vec!["sample.json".to_owned()], false));
+    assert!(versioned.program.samples()[0].ends_with("digits/1/sample.json"));
+    let single = &scratch.resolve("single.py:It").unwrap()[0];
+    assert_eq!((names(single).len(), single.warm_up), (2, true));
+    assert_eq!(names(single), ["single.sample.json", "sample.json"]);
+}
+
+#[test]
 fn what_cannot_be_served_is_refused_with_a_sentence() {
     let scratch = Scratch::new("refused");
     let refused = |path: &str| scratch.resolve(path).unwrap_err().to_string();
