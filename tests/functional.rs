@@ -7,3 +7,4 @@ mod programs;
 mod protocol;
 mod slots;
 mod tensors;
+mod warm_up;
