@@ -209,7 +209,9 @@ impl Keeper {
         let mut stopping = self.stopping.clone();
         let error = tokio::select! {
             Ok(()) = warm => {
-                self.model.warm_up_ends.set(0);
+                if self.model.warm_up_ends.get() < WARM_UP_ENDS_MAX {
+                    self.model.warm_up_ends.set(0);
+                }
                 return Ok(());
             }
             ended = process.ended() => ended.map_or_else(LifeError::Wait, LifeError::Exited),

@@ -17,8 +17,8 @@ use crate::ids::{DeviceClass, Version};
 /// Raised when a field changes its meaning.
 const FORMAT: u32 = 1;
 
-/// Profiles kept: far more than one machine serves at a time; some megabytes at most.
-const FILES_MAX: usize = 256;
+/// Profiles kept: more than one machine serves at a time, or they would push each other out; some 20 MiB at most.
+const FILES_MAX: usize = 1024;
 
 /// A profile takes some tens of kilobytes; what is larger is none.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -253,10 +253,11 @@ mod tests {
     fn the_oldest_make_room() {
         let state = State::new("bound");
         let profiles = state.profiles();
-        for digest in 0..FILES_MAX as u64 + 3 {
-            profiles.write(&key("m", digest), &[]).unwrap();
-        }
+        let file = |digest| state.0.join(DIRECTORY).join(key("m", digest).file_name());
+        (0..FILES_MAX as u64 + 3).for_each(|digest| fs::write(file(digest), "{}").unwrap());
+        let newest = u64::MAX;
+        profiles.write(&key("m", newest), &[]).unwrap();
         assert_eq!(fs::read_dir(state.0.join(DIRECTORY)).unwrap().count(), FILES_MAX);
-        assert!(state.0.join(DIRECTORY).join(key("m", FILES_MAX as u64 + 2).file_name()).exists());
+        assert!(file(newest).exists() && !file(0).exists());
     }
 }
