@@ -110,12 +110,17 @@ fn batches_are_made_of_the_models_own_sample() {
 fn a_sample_that_does_not_suit_the_model_is_an_error_that_names_its_file() {
     let files = Scratch::new("bad-sample");
     files.write("records.py", RECORDS);
-    files.write("records.sample.json", &rows(&[[1.0, 0.0]]).replace("[1,2]", "[2,1]"));
+    let input = json!({"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]});
+    files.write("records.sample.json", &json!({ "inputs": [input] }).to_string());
     let target = files.path("records.py");
     let mut engine = Engine::start_unready(command(&[&target, "--shared-user"]));
     assert!(!engine.wait().success());
     wait_until("it says why", || engine.said().contains("records.sample.json"));
-    assert!(engine.said().contains("has the shape [2, 1]"), "{}", engine.said());
+    assert!(
+        engine.said().contains("has the shape [1, 3] but the model takes [-1, 2]"),
+        "{}",
+        engine.said()
+    );
     drop(engine);
     files.write("records.sample.json", "a file for something else");
     let engine = start(&files, &["--no-warm-up"]);
