@@ -73,7 +73,12 @@ fn started_from(origin: &Origin) -> Value {
     };
     json!({
         "device": origin.device.0,
-        "warm_up": { "state": origin.ended.name(), "batches": origin.batches, "largest": origin.rows_largest },
+        "warm_up": {
+            "state": origin.ended.name(),
+            "batches": origin.batches,
+            "largest": origin.rows_largest,
+            "took_ms": round(origin.took.as_nanos() as f64 / MS),
+        },
         "prior": { "state": used, "sizes": origin.prior_sizes, "factor": factor },
     })
 }

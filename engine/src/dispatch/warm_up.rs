@@ -9,6 +9,7 @@
 //! away in its warm-up is a replica lost like any other.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use schemas::lifecycle::ModelSpec;
 use tokio::sync::oneshot;
@@ -46,6 +47,7 @@ pub struct Origin {
     /// Synthetic batches that came back, and the rows of the largest that counts.
     pub batches: u32,
     pub rows_largest: u32,
+    pub took: Duration,
     pub prior: Prior,
     /// Sizes that the prior knew.
     pub prior_sizes: usize,
@@ -134,9 +136,9 @@ impl WarmUps {
         found.map_or(&[], |(_, buckets)| buckets.as_slice())
     }
 
-    /// What synthetic batches are made of.
-    pub fn rows(&self, spec: &ModelSpec) -> Rc<Rows> {
-        self.sample.clone().unwrap_or_else(|| Rc::new(Rows::zeros(spec)))
+    /// What synthetic batches are made of; a row takes at most `bytes_max`.
+    pub fn rows(&self, spec: &ModelSpec, bytes_max: u64) -> Rc<Rows> {
+        self.sample.clone().unwrap_or_else(|| Rc::new(Rows::zeros(spec, bytes_max)))
     }
 
     pub fn has_sample(&self) -> bool {
@@ -194,7 +196,6 @@ impl WarmUps {
 mod tests {
     use super::*;
     use crate::dispatch::warm_up::plan::{Bounds, Care};
-    use std::time::Duration;
 
     fn warming(replica: u32, times_out_s: u64) -> Warming {
         let bounds = Bounds { rows_max: 1, slo: Duration::from_secs(1), care: Care::Measure };
@@ -214,7 +215,7 @@ mod tests {
             replica: ReplicaId(replica),
             device: DeviceClass(0),
             plan: Plan::new(bounds),
-            rows: Rc::new(Rows::zeros(&spec)),
+            rows: Rc::new(Rows::zeros(&spec, 0)),
             ended: Ended::Done,
             times_out: Time::ZERO.after(Duration::from_secs(times_out_s)),
             live: oneshot::channel().0,

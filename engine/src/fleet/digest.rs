@@ -65,10 +65,10 @@ fn listed(program: &Program) -> Vec<(PathBuf, PathBuf)> {
     found
 }
 
-/// Hidden files and what Python's compiler leaves change without the model.
+/// Hidden files and what Python's compiler leaves change without the model. A link to a directory may lead in circles.
 fn walk(root: &Path, directory: &Path, depth: usize, found: &mut Vec<(PathBuf, PathBuf)>) {
-    let mut entries: Vec<_> =
-        fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten().take(FILES_MAX);
+    let mut entries: Vec<_> = entries.map(|entry| entry.path()).collect();
     entries.sort();
     for path in entries {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -77,7 +77,7 @@ fn walk(root: &Path, directory: &Path, depth: usize, found: &mut Vec<(PathBuf, P
         }
         if !path.is_dir() {
             found.push((path.strip_prefix(root).unwrap_or(&path).to_owned(), path));
-        } else if depth < DEPTH_MAX {
+        } else if depth < DEPTH_MAX && !path.is_symlink() {
             walk(root, &path, depth + 1, found);
         }
     }

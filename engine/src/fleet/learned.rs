@@ -21,6 +21,9 @@ const STORE_EVERY: Duration = Duration::from_secs(30);
 /// A dispatcher that does not answer within this keeps its profile to itself: it is busy with more than that.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
 
+/// Taken off the time for the drain at most.
+const LAST_WAIT: Duration = Duration::from_secs(2);
+
 /// Under which key the model's profile is kept, and what earlier lives of it learned.
 pub async fn recall(
     shared: &Shared,
@@ -53,8 +56,15 @@ pub async fn keep_storing(shared: Rc<Shared>) {
     }
 }
 
+/// The last time, with a drain waiting behind it.
+pub async fn store_last(shared: &Shared) {
+    if tokio::time::timeout(LAST_WAIT, store_all(shared)).await.is_err() {
+        tracing::warn!("not every latency profile could be kept within {LAST_WAIT:?}");
+    }
+}
+
 /// Stores every profile that changed.
-pub async fn store_all(shared: &Shared) {
+async fn store_all(shared: &Shared) {
     let models = shared.models.borrow().clone();
     for model in models {
         store(shared, &model).await;

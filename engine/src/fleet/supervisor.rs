@@ -17,7 +17,7 @@ use super::catalog::{Catalog, PublishedCatalog};
 use super::keeper::{Keeper, LifeError};
 use super::launch::process::Programs;
 use super::launch::users::Users;
-use super::learned::{keep_storing, store_all};
+use super::learned::{keep_storing, store_last};
 use super::profiles::{Key, Profiles};
 use super::target::Target;
 use super::welcome::LaneSettings;
@@ -170,7 +170,7 @@ impl Fleet {
     /// Drains every dispatcher, lets containers leave, reaps them.
     pub async fn stop(self) {
         self.shared.stopping.send_replace(true);
-        store_all(&self.shared).await;
+        store_last(&self.shared).await;
         let mut drained = Vec::new();
         for model in self.shared.models.borrow().iter() {
             let Some(known) = model.established.get() else { continue };

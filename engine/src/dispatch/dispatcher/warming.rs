@@ -34,7 +34,7 @@ impl Dispatcher {
             Ok(lane) => self.lanes.push(lane),
             Err(error) => return self.report_fault(replica, incarnation, error.to_string()),
         }
-        let rows = self.warm_ups.rows(&self.spec);
+        let rows = self.warm_ups.rows(&self.spec, self.task_bytes_max);
         let rows_max = rows.fitting(self.spec.max_batch, self.task_bytes_max);
         let ended = match order {
             Order::Off => Ended::Off,
@@ -144,8 +144,15 @@ impl Dispatcher {
             Prior::None | Prior::Trusted | Prior::Scaled { .. } => {}
         }
         let rows_largest = plan.measured().last().map_or(0, |it| it.rows);
-        let (ended, batches) = (warming.ended, plan.batches());
-        self.warm_ups.remember(Origin { device, ended, batches, rows_largest, prior, prior_sizes });
+        self.warm_ups.remember(Origin {
+            device,
+            ended: warming.ended,
+            batches: plan.batches(),
+            rows_largest,
+            took: plan.took(),
+            prior,
+            prior_sizes,
+        });
         self.batcher.controller_mut().start_from(device, profile);
     }
 

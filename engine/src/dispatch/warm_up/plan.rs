@@ -85,8 +85,9 @@ impl Plan {
         self.batches
     }
 
-    pub fn care(&self) -> Care {
-        self.bounds.care
+    /// All of them together.
+    pub fn took(&self) -> Duration {
+        self.total
     }
 
     /// What counts, in ascending order of rows.

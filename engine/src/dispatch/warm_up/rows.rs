@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use schemas::lifecycle::ModelSpec;
-use schemas::tensor::{Dim, TensorSpec};
+use schemas::tensor::{Dim, Shape, TensorSpec, elements};
 
 use crate::codec::binary_tensor;
 use crate::codec::bind::{Named, bind};
@@ -14,14 +14,18 @@ use crate::codec::json_tensor::{InputData, parse_request};
 use crate::dispatch::lane::shm::rows_of;
 use crate::query::types::{TaskInputs, Tensor, TensorData};
 
-/// Rows that any batch can be made of; never empty.
-#[derive(Debug)]
+/// Rows that batches are made of.
+#[derive(Debug, Default)]
 pub struct Rows(Vec<TaskInputs>);
 
 impl Rows {
-    /// One row of zeros and empty strings; 1 stands for a variable dimension.
-    pub fn zeros(spec: &ModelSpec) -> Rows {
-        Rows(vec![TaskInputs { tensors: spec.inputs.iter().map(zeros).collect(), rows: 1 }])
+    /// One row of zeros and empty strings; 1 stands for a variable dimension. None at all where it would take more than
+    /// `bytes_max`: beside a dimension that varies, a model may declare one of any size.
+    pub fn zeros(spec: &ModelSpec, bytes_max: u64) -> Rows {
+        let mut left = bytes_max;
+        let tensors: Option<Vec<_>> =
+            spec.inputs.iter().map(|input| zeros(input, &mut left)).collect();
+        Rows(tensors.map(|tensors| TaskInputs { tensors, rows: 1 }).into_iter().collect())
     }
 
     /// Those of the request in `json`, if it suits the model.
@@ -72,21 +76,24 @@ fn split(whole: TaskInputs, batched: bool) -> Vec<TaskInputs> {
     (0..whole.rows).map(row).collect()
 }
 
-fn zeros(spec: &TensorSpec) -> Tensor {
+fn zeros(spec: &TensorSpec, left: &mut u64) -> Option<Tensor> {
     let size = |dim: &Dim| match dim {
         Dim::Fixed(size) => *size,
         Dim::Batch | Dim::Variable => 1,
     };
-    let shape: schemas::tensor::Shape = spec.dims.iter().map(size).collect();
-    // The lane was sized for max_batch of these rows before anything could be sent.
-    let elements = shape.iter().product::<u64>() as usize;
+    const OFFSET_BYTES: u64 = 4;
+    let shape: Shape = spec.dims.iter().map(size).collect();
+    let elements = elements(&shape)?;
+    let element_bytes = spec.dtype.size_bytes().map_or(OFFSET_BYTES, |size| size as u64);
+    *left = left.checked_sub(elements.checked_mul(element_bytes)?)?;
+    let elements = elements as usize;
     let data = match spec.dtype.size_bytes() {
         Some(size) => TensorData::Fixed(Bytes::from(vec![0; elements * size])),
         None => {
             TensorData::Variable { offsets: vec![0; elements + 1].into(), values: Bytes::new() }
         }
     };
-    Tensor { dtype: spec.dtype, shape, data }
+    Some(Tensor { dtype: spec.dtype, shape, data })
 }
 
 #[cfg(test)]
@@ -121,13 +128,24 @@ mod tests {
             tensor("x", DType::F32, &[Dim::Batch, Dim::Fixed(3), Dim::Variable]),
             tensor("word", DType::Str, &[Dim::Batch, Dim::Fixed(2)]),
         ];
-        let rows = Rows::zeros(&spec(inputs, 8));
+        let rows = Rows::zeros(&spec(inputs, 8), 1 << 20);
         let batch = rows.batch(5);
         assert_eq!(batch.len(), 5);
         assert_eq!(batch[4].tensors[0].shape.as_slice(), [1, 3, 1]);
         assert_eq!(batch[4].tensors[0].data, TensorData::Fixed(Bytes::from(vec![0; 12])));
         let empty = TensorData::Variable { offsets: [0, 0, 0].into(), values: Bytes::new() };
         assert_eq!(batch[4].tensors[1].data, empty);
+    }
+
+    #[test]
+    fn rows_that_no_slot_could_hold_are_never_made() {
+        for huge in [1 << 21, 1 << 40, u64::MAX] {
+            let dims = [Dim::Batch, Dim::Fixed(huge), Dim::Variable, Dim::Fixed(2)];
+            for dtype in [DType::F64, DType::Bytes] {
+                let rows = Rows::zeros(&spec(vec![tensor("x", dtype, &dims)], 8), 1 << 20);
+                assert_eq!(rows.fitting(8, u64::MAX), 0, "{dtype:?} of {huge}");
+            }
+        }
     }
 
     #[test]
@@ -162,7 +180,7 @@ mod tests {
     #[test]
     fn a_batch_fits_its_bytes_to_the_row() {
         let spec = spec(vec![tensor("x", DType::U8, &[Dim::Batch, Dim::Variable])], 64);
-        let one = Rows::zeros(&spec);
+        let one = Rows::zeros(&spec, 1 << 20);
         assert_eq!(one.fitting(64, 10), 10);
         assert_eq!(one.fitting(4, 10), 4);
         assert_eq!(one.fitting(4, 0), 0);
