@@ -69,7 +69,7 @@ fn a_model_has_run_batches_of_every_size_before_it_is_ready() {
     assert!(before.is_sorted(), "small ones first: {before:?}");
     let sizes = sizes(&before);
     assert_eq!(sizes.keys().copied().collect::<Vec<_>>(), [1, 2, 4, 8]);
-    assert!(sizes.values().all(|&count| count == 2 || count == 3), "{sizes:?}");
+    assert!(sizes.values().all(|count| (2..=5).contains(count)), "{sizes:?}");
     let page = batching(&engine, "records");
     let origin = &page["started_from"][0];
     assert_eq!(origin["warm_up"]["batches"], before.len(), "{page}");

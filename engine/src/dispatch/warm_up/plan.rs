@@ -1,9 +1,9 @@
 //! Which synthetic batch a replica runs next, and when it has run enough. Pure.
 //!
 //! Sizes double from 1 to the largest batch, which comes last even when it is no power of two. A size is measured by
-//! two batches; where they differ much, one of them compiled, allocated or was preempted, and a third tells which: the
-//! two fastest count. The first batch of a size is where compilers and allocators work, so a mean over all would be
-//! wrong for good; the fastest alone would be too good.
+//! two batches that agree; where they differ much, one of them compiled, allocated or was preempted, and another runs
+//! until the two fastest agree: those count. The first batch of a size is where compilers and allocators work, so a
+//! mean over all would be wrong for good; the fastest alone would be too good.
 //!
 //! Warm-up ends after the largest size, after the first size that took longer than the SLO (no larger one is ever
 //! worth sending), or when its time is spent. A size cut off before its second batch says nothing.
@@ -12,6 +12,9 @@ use std::time::Duration;
 
 /// Two batches of one size further apart than this are not both ordinary: noise is a tenth of it.
 const APART: f64 = 1.5;
+
+/// Batches of one size, where no two agree: a machine that disturbs four of five has no ordinary batch.
+const TRIES_MAX: usize = 5;
 
 /// Time that measured sizes may take, each counted once: with its second batch a start is longer by twice this, 2 s,
 /// which the slowest of models (no size fits it twice) take to load anyway.
@@ -52,7 +55,7 @@ pub struct Plan {
     bounds: Bounds,
     /// Rows of the size at hand; None: done.
     rows: Option<u32>,
-    /// What batches of that size took.
+    /// What batches of that size took, ascending.
     tries: Vec<Duration>,
     measured: Vec<Measured>,
     batches: u32,
@@ -100,7 +103,8 @@ impl Plan {
         let Some(rows) = self.rows else { return };
         self.batches += 1;
         self.total += service;
-        self.tries.push(service);
+        let after = self.tries.partition_point(|&other| other < service);
+        self.tries.insert(after, service);
         if self.knows_size() {
             self.end_size(rows);
         }
@@ -117,16 +121,15 @@ impl Plan {
     fn knows_size(&self) -> bool {
         match (self.bounds.care, self.tries.as_slice()) {
             (Care::Touch, _) => true,
-            (Care::Measure, [first, second]) => {
-                let (low, high) = (first.min(second), first.max(second));
-                high.as_secs_f64() <= APART * low.as_secs_f64()
+            (Care::Measure, [fastest, next, ..]) => {
+                let agree = next.as_secs_f64() <= APART * fastest.as_secs_f64();
+                agree || self.tries.len() >= TRIES_MAX
             }
-            (Care::Measure, tries) => tries.len() >= 3,
+            (Care::Measure, _) => false,
         }
     }
 
     fn end_size(&mut self, rows: u32) {
-        self.tries.sort_unstable();
         let fastest = self.tries[0];
         if self.bounds.care == Care::Measure {
             let counting = self.tries.iter().take(2);
@@ -183,6 +186,16 @@ mod tests {
         for Measured { rows, service } in plan.measured() {
             assert!((service.as_secs_f64() * 1e3 - affine(*rows)).abs() < 1e-6);
         }
+    }
+
+    #[test]
+    fn a_size_is_tried_until_two_agree_or_five_did_not() {
+        let mut plan = Plan::new(bounds(1));
+        let disturbed = |_, nth| [300.0, 2.0, 9.0, 2.1][nth];
+        assert_eq!(run(&mut plan, disturbed).len(), 4);
+        let counted: Vec<_> = plan.measured().iter().map(|it| it.service.as_micros()).collect();
+        assert_eq!(counted, [2000, 2100]);
+        assert_eq!(run(&mut Plan::new(bounds(1)), |_, nth| 2f64.powi(nth as i32)).len(), 5);
     }
 
     #[test]
