@@ -119,12 +119,16 @@ impl Keeper {
         // Before the dispatcher hears of the lane: a container may break it with its first word.
         let (tell, mut fault) = oneshot::channel();
         self.shared.faults.borrow_mut().insert(incarnation, tell);
-        let (mut guest, warm) = match self.bring_to_life(life, incarnation).await {
+        let order = self.warm_up_order();
+        let (mut guest, warm) = match self.bring_to_life(life, incarnation, order).await {
             Ok(guest) => guest,
             Err(error) => return error,
         };
-        if let Err(error) = self.warm_up(life, &mut guest, &mut fault, warm).await {
-            return error;
+        match self.go_live(life, &mut guest, &mut fault, warm).await {
+            Ok(()) if order == Order::Run => self.model.warm_up_ends.set(0),
+            Err(error) if order == Order::Run => return self.ended_in_warm_up(error),
+            Ok(()) => {}
+            Err(error) => return error,
         }
         life.live_since = Some(self.shared.config.clock.now());
         self.came_up();
@@ -150,6 +154,7 @@ impl Keeper {
         &self,
         life: &mut Life,
         incarnation: Incarnation,
+        warm_up: Order,
     ) -> Result<(Guest, oneshot::Receiver<()>), LifeError> {
         let limits = &self.shared.config.limits;
         let nonce = RandomState::new().hash_one((incarnation, std::process::id()));
@@ -191,13 +196,13 @@ impl Keeper {
         let lane = Box::new(ReplicaLane { replica: self.replica, device, incarnation, side });
         let (live, warm) = oneshot::channel();
         life.handed_over = true;
-        self.tell(ControlMsg::ReplicaUp { lane, warm_up: self.warm_up_order(), live }).await;
+        self.tell(ControlMsg::ReplicaUp { lane, warm_up, live }).await;
         Ok((guest, warm))
     }
 
     /// Until the dispatcher says that the replica is live. A batch that never returns is the dispatcher's to end; the
     /// bound here is for a model whose batch_timeout is longer than a start may take.
-    async fn warm_up(
+    async fn go_live(
         &self,
         life: &mut Life,
         guest: &mut Guest,
@@ -207,21 +212,22 @@ impl Keeper {
         let Some(process) = life.process.as_mut() else { return Err(LifeError::Stopping) };
         let seconds = self.shared.config.limits.load_s;
         let mut stopping = self.stopping.clone();
-        let error = tokio::select! {
-            Ok(()) = warm => {
-                if self.model.warm_up_ends.get() < WARM_UP_ENDS_MAX {
-                    self.model.warm_up_ends.set(0);
-                }
-                return Ok(());
-            }
+        Err(tokio::select! {
+            Ok(()) = warm => return Ok(()),
             ended = process.ended() => ended.map_or_else(LifeError::Wait, LifeError::Exited),
             error = guest.closed() => closed_or_exited(process, error).await,
             Ok(fault) = fault => LifeError::Fault(fault),
             () = tokio::time::sleep(Duration::from_secs(seconds)) => LifeError::WarmUpLate { seconds },
-            _ = stopping.wait_for(|stopping| *stopping) => return Err(LifeError::Stopping),
-        };
+            _ = stopping.wait_for(|stopping| *stopping) => LifeError::Stopping,
+        })
+    }
+
+    fn ended_in_warm_up(&self, error: LifeError) -> LifeError {
+        if matches!(error, LifeError::Stopping) {
+            return error;
+        }
         self.model.warm_up_ends.set(self.model.warm_up_ends.get() + 1);
-        Err(LifeError::WarmUp(Box::new(error)))
+        LifeError::WarmUp(Box::new(error))
     }
 
     fn warms_up(&self) -> bool {
