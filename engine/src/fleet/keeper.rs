@@ -124,11 +124,12 @@ impl Keeper {
             Ok(guest) => guest,
             Err(error) => return error,
         };
-        match self.go_live(life, &mut guest, &mut fault, warm).await {
-            Ok(()) if order == Order::Run => self.model.warm_up_ends.set(0),
-            Err(error) if order == Order::Run => return self.ended_in_warm_up(error),
-            Ok(()) => {}
-            Err(error) => return error,
+        // Without a warm-up the dispatcher takes it as it is.
+        if order == Order::Run {
+            if let Err(error) = self.warm_up(life, &mut guest, &mut fault, warm).await {
+                return self.ended_in_warm_up(error);
+            }
+            self.model.warm_up_ends.set(0);
         }
         life.live_since = Some(self.shared.config.clock.now());
         self.came_up();
@@ -202,7 +203,7 @@ impl Keeper {
 
     /// Until the dispatcher says that the replica is live. A batch that never returns is the dispatcher's to end; the
     /// bound here is for a model whose batch_timeout is longer than a start may take.
-    async fn go_live(
+    async fn warm_up(
         &self,
         life: &mut Life,
         guest: &mut Guest,
