@@ -7,11 +7,12 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use crate::arrivals::Load;
-use crate::baselines::{Kind, Task};
+use crate::baselines::Kind;
 use crate::chain;
 use crate::device::{Device, Shape, SlowDown};
 use crate::optimum;
-use crate::world::{Run, Setup, play};
+use crate::run::Run;
+use crate::world::{self, Setup, play};
 
 /// The SLO of every experiment, milliseconds.
 pub(crate) const SLO_MS: f64 = 20.0;
@@ -43,14 +44,9 @@ impl Cell {
 
     pub(crate) fn run(&self, kind: Kind, seed: u64) -> Run {
         let arrivals = self.load.draw(self.end_ms(), seed);
-        let setup = Setup {
-            device: self.device,
-            replicas: self.replicas,
-            slo_ms: SLO_MS,
-            hard: self.hard,
-            seed,
-        };
-        play(&setup, &arrivals, kind.controller(Task { device: self.device, slo_ms: SLO_MS }))
+        let alike = Setup::alike(self.device, self.replicas, SLO_MS, seed);
+        let setup = Setup { hard: self.hard, ..alike };
+        play(&setup, world::alike(&arrivals, SLO_MS), kind.controller(&setup))
     }
 
     pub(crate) fn attained(&self, kind: Kind, seed: u64) -> f64 {
@@ -310,9 +306,8 @@ fn early_bound(cell: &Cell, seed: u64) -> f64 {
     for replica in 0..cell.replicas {
         let own: Vec<_> = arrivals.iter().copied().skip(replica).step_by(cell.replicas).collect();
         let seed = seed * 100 + replica as u64;
-        let setup = Setup { device: cell.device, replicas: 1, slo_ms: SLO_MS, hard: true, seed };
-        let controller = Kind::Ours.controller(Task { device: cell.device, slo_ms: SLO_MS });
-        let run = play(&setup, &own, controller);
+        let setup = Setup::alike(cell.device, 1, SLO_MS, seed);
+        let run = play(&setup, world::alike(&own, SLO_MS), Kind::Ours.controller(&setup));
         let counted = own.iter().filter(|&&at| at as f64 >= LEAD_MS * 1e6).count() as f64;
         on_time += run.attained(LEAD_MS, cell.end_ms()) * counted;
         all += counted;

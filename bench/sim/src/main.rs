@@ -8,6 +8,11 @@ mod device;
 mod matrix;
 mod optimum;
 mod plots;
+mod replay;
+mod reproduction;
+mod run;
+mod trace;
+mod workers;
 mod world;
 
 use std::path::PathBuf;
@@ -32,6 +37,9 @@ struct Options {
     /// Measure only bars whose name begins so, as in B9; `none` for none.
     #[arg(long, default_value = "")]
     bars: String,
+    /// First compare the baselines and the oracle with what the design's prototype published.
+    #[arg(long)]
+    reproduce: bool,
     /// Draw goodput over load, misses over time and batch sizes over time as SVG into this folder.
     #[arg(long, value_name = "DIR")]
     plot: Option<PathBuf>,
@@ -44,6 +52,9 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let seeds = options.seed..options.seed + options.seeds;
     println!("seeds {} to {}; the worst of them is shown", seeds.start, seeds.end - 1);
+    if options.reproduce {
+        reproduction::print(options.seed);
+    }
     let bars = Bars::measure(seeds.clone(), &options.bars);
     for (name, figure) in &bars.figures {
         println!("{name:32} {figure:9.5}");

@@ -86,7 +86,7 @@ fn sizes(seed: u64) -> Vec<Line> {
     let line = |kind: Kind| {
         let run = cell.run(kind, seed);
         let points =
-            run.batches.iter().map(|batch| (batch.departed as f64 / 1e6, batch.cost as f64));
+            run.batches.iter().map(|batch| (batch.departed as f64 / 1e6, batch.tasks as f64));
         (kind.name(), points.collect())
     };
     [Kind::Ours, Kind::Oracle].map(line).to_vec()
