@@ -31,26 +31,23 @@ pub(crate) struct Cell {
     pub(crate) replicas: usize,
     pub(crate) load: Load,
     pub(crate) hard: bool,
+    pub(crate) end_ms: f64,
 }
 
 impl Cell {
     pub(crate) fn new(device: Device, replicas: usize, load: Load) -> Cell {
-        Cell { device, replicas, load, hard: true }
-    }
-
-    pub(crate) fn end_ms(&self) -> f64 {
-        LEAD_MS + span_ms(self.replicas)
+        Cell { device, replicas, load, hard: true, end_ms: LEAD_MS + span_ms(replicas) }
     }
 
     pub(crate) fn run(&self, kind: Kind, seed: u64) -> Run {
-        let arrivals = self.load.draw(self.end_ms(), seed);
+        let arrivals = self.load.draw(self.end_ms, seed);
         let alike = Setup::alike(self.device, self.replicas, SLO_MS, seed);
         let setup = Setup { hard: self.hard, ..alike };
         play(&setup, world::alike(&arrivals, SLO_MS), kind.controller(&setup))
     }
 
     pub(crate) fn attained(&self, kind: Kind, seed: u64) -> f64 {
-        self.run(kind, seed).attained(LEAD_MS, self.end_ms())
+        self.run(kind, seed).attained(LEAD_MS, self.end_ms)
     }
 }
 
@@ -136,7 +133,7 @@ impl Bars {
         let cell =
             Cell::new(device, replicas, Load::Poisson(0.9 * device.capacity(replicas, SLO_MS)));
         let missed = self.worst_high(|seed| 1.0 - cell.attained(Kind::Ours, seed));
-        let late = self.worst_high(|seed| cell.run(Kind::Ours, seed).late(LEAD_MS, cell.end_ms()));
+        let late = self.worst_high(|seed| cell.run(Kind::Ours, seed).late(LEAD_MS, cell.end_ms));
         self.put(&format!("B3_n{replicas}"), missed);
         self.put(&format!("B3_n{replicas}_late"), late);
     }
@@ -238,8 +235,8 @@ impl Bars {
     fn hedging(&mut self) {
         let device = Device { slow_share: 0.03, ..Device::new(Shape::Gpu) };
         let cell = Cell::new(device, 4, Load::Poisson(0.6 * device.capacity(4, SLO_MS)));
-        let late = self.worst_high(|seed| cell.run(Kind::Ours, seed).late(LEAD_MS, cell.end_ms()));
-        let share = |seed| cell.run(Kind::Ours, seed).hedged as f64 / (4.0 * cell.end_ms() * 1e6);
+        let late = self.worst_high(|seed| cell.run(Kind::Ours, seed).late(LEAD_MS, cell.end_ms));
+        let share = |seed| cell.run(Kind::Ours, seed).hedged as f64 / (4.0 * cell.end_ms * 1e6);
         let hedged = self.worst_high(share);
         self.put("B9", late);
         self.put("B9_hedged", hedged);
@@ -294,14 +291,14 @@ impl Bars {
 
 /// On-time share over what a clairvoyant would have had without noise.
 fn of_optimum(cell: &Cell, seed: u64) -> f64 {
-    let arrivals = cell.load.draw(cell.end_ms(), seed);
+    let arrivals = cell.load.draw(cell.end_ms, seed);
     let service = |batch: usize| (cell.device.shape.millis(batch as f64) * 1e6) as u64;
     let best = optimum::attainable(&arrivals, (SLO_MS * 1e6) as u64, service);
-    cell.run(Kind::Ours, seed).attained(0.0, cell.end_ms()) / best
+    cell.run(Kind::Ours, seed).attained(0.0, cell.end_ms) / best
 }
 
 fn early_bound(cell: &Cell, seed: u64) -> f64 {
-    let arrivals = cell.load.draw(cell.end_ms(), seed);
+    let arrivals = cell.load.draw(cell.end_ms, seed);
     let (mut on_time, mut all) = (0.0, 0.0);
     for replica in 0..cell.replicas {
         let own: Vec<_> = arrivals.iter().copied().skip(replica).step_by(cell.replicas).collect();
@@ -309,7 +306,7 @@ fn early_bound(cell: &Cell, seed: u64) -> f64 {
         let setup = Setup::alike(cell.device, 1, SLO_MS, seed);
         let run = play(&setup, world::alike(&own, SLO_MS), Kind::Ours.controller(&setup));
         let counted = own.iter().filter(|&&at| at as f64 >= LEAD_MS * 1e6).count() as f64;
-        on_time += run.attained(LEAD_MS, cell.end_ms()) * counted;
+        on_time += run.attained(LEAD_MS, cell.end_ms) * counted;
         all += counted;
     }
     on_time / all

@@ -235,17 +235,13 @@ impl Controller for Nexus {
         _replicas: &ReplicasView<'_>,
     ) -> Decision {
         let (tasks, mut dropped) = (queue.on_time_tasks(), 0);
-        loop {
+        while let Some(due) = queue.due(dropped) {
+            // Planned anew after each head that is dropped: where the queue is short, the window shrinks with it.
             let window = (tasks - dropped).min(self.plan as usize);
-            if window == 0 {
-                return Decision::Shed { tasks: dropped.max(1), why: Shed::Hopeless };
-            }
-            let millis = self.device.shape.millis(window as f64);
-            let misses = queue.due_before(now.after(Duration::from_nanos((millis * 1e6) as u64)));
-            if misses <= dropped {
+            if due >= now.after(self.expected_service(window as u64)) {
                 break;
             }
-            dropped = misses;
+            dropped += 1;
         }
         if dropped > 0 {
             return Decision::Shed { tasks: dropped, why: Shed::Hopeless };

@@ -57,7 +57,7 @@ fn goodput(replicas: usize, seed: u64) -> Vec<Line> {
         let shares = (1..=20).map(|tenth| f64::from(tenth) / 10.0);
         let point = |share: f64| {
             let cell = Cell::new(device, replicas, Load::Poisson(share * c));
-            (share, cell.run(kind, seed).goodput(LEAD_MS, cell.end_ms()) / c)
+            (share, cell.run(kind, seed).goodput(LEAD_MS, cell.end_ms) / c)
         };
         (kind.name(), shares.map(point).collect())
     };
