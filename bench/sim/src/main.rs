@@ -3,15 +3,20 @@
 mod arrivals;
 mod bars;
 mod baselines;
+mod cell;
 mod chain;
+mod classes;
 mod device;
+mod learning;
 mod matrix;
 mod optimum;
 mod plots;
 mod replay;
 mod reproduction;
 mod run;
+mod tokens;
 mod trace;
+mod unlike;
 mod workers;
 mod world;
 

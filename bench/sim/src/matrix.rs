@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::thread;
 
 use crate::arrivals::Load;
-use crate::bars::{Cell, SLO_MS, span_ms};
 use crate::baselines::Kind;
+use crate::cell::{Cell, SLO_MS, span_ms};
 use crate::device::{Device, Shape};
 
 /// A baseline is better by this many points, or the cell is not listed.

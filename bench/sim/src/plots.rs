@@ -6,8 +6,8 @@ use std::path::Path;
 use plotters::prelude::*;
 
 use crate::arrivals::Load;
-use crate::bars::{Cell, LEAD_MS, SLO_MS, span_ms};
 use crate::baselines::Kind;
+use crate::cell::{Cell, LEAD_MS, SLO_MS, span_ms};
 use crate::device::{Device, Shape, SlowDown};
 
 const SIZE: (u32, u32) = (900, 540);

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use crate::arrivals::Load;
-use crate::bars::{Cell, LEAD_MS, SLO_MS, span_ms};
 use crate::baselines::Kind;
+use crate::cell::{Cell, LEAD_MS, SLO_MS, span_ms};
 use crate::device::{Device, Shape, SlowDown};
 use crate::workers;
 
