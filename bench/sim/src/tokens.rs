@@ -19,6 +19,12 @@ use crate::world::{Request, Setup, play};
 const FIXED_MS: f64 = 2.0;
 const TOKEN_MS: f64 = 0.000_25;
 
+/// Requests that the mean length is taken over.
+const SAMPLES: u32 = 100_000;
+
+/// Padded cost over true cost at which a batch of like lengths stops to grow in the design.
+const PADDING: f64 = 1.5;
+
 const END_MS: f64 = LEAD_MS + 2_500.0;
 
 /// What the batcher is told of a request.
@@ -54,18 +60,31 @@ fn device() -> Device {
     Device::new(Shape::Affine { fixed: FIXED_MS, each: TOKEN_MS })
 }
 
-/// Requests per millisecond at load 1: the largest batch that a lone replica can run for ever takes half an SLO; it
-/// holds as much work as that, in requests of the mean length, without padding.
+/// Requests per millisecond at load 1: of the batch of requests of mean length that takes half an SLO, so that whoever
+/// just misses one is on time with the next. Where batches are padded, of one that is padded by [`PADDING`]: counting
+/// then has about the share on time that the design's prototype published for it.
 fn capacity(rule: CostRule) -> f64 {
-    let _ = rule;
+    let padding = if rule == CostRule::Padded { PADDING } else { 1.0 };
     let busy_ms = SLO_MS / 2.0;
-    (busy_ms - FIXED_MS) / TOKEN_MS / mean_tokens() / busy_ms
+    (busy_ms - FIXED_MS) / (TOKEN_MS * padding * mean_tokens()) / busy_ms
 }
 
 fn mean_tokens() -> f64 {
     let mut rng = SmallRng::seed_from_u64(0x70CE_25);
-    let total: f64 = (0..100_000).map(|_| f64::from(draw_tokens(&mut rng))).sum();
-    total / 100_000.0
+    work(CostRule::Sum, &draw(SAMPLES, &mut rng)) / f64::from(SAMPLES)
+}
+
+fn draw(count: u32, rng: &mut SmallRng) -> Vec<u32> {
+    (0..count).map(|_| draw_tokens(rng)).collect()
+}
+
+/// What the device has to do for a batch.
+fn work(rule: CostRule, tokens: &[u32]) -> f64 {
+    let (sum, most) = (tokens.iter().sum::<u32>(), tokens.iter().max().copied().unwrap_or(0));
+    f64::from(match rule {
+        CostRule::Sum => sum,
+        CostRule::Padded => most * tokens.len() as u32,
+    })
 }
 
 fn serve(rule: CostRule, told: Told, rate: f64, seed: u64) -> Run {
@@ -100,13 +119,8 @@ fn warmed_by_count(rule: CostRule) -> LatencyProfile {
     let mut count = 1;
     while count <= BATCH_MAX {
         for _ in 0..2 {
-            let tokens: Vec<u32> = (0..count).map(|_| draw_tokens(&mut rng)).collect();
-            let (sum, most) = (tokens.iter().sum::<u32>(), tokens.iter().max().copied());
-            let work = match rule {
-                CostRule::Sum => sum,
-                CostRule::Padded => most.unwrap_or(0) * count,
-            };
-            let millis = device.shape.millis(f64::from(work)) * device.ratio(&mut rng);
+            let work = work(rule, &draw(count, &mut rng));
+            let millis = device.shape.millis(work) * device.ratio(&mut rng);
             if millis <= SLO_MS {
                 profile.warm(f64::from(count), millis * 1e6);
             }

@@ -1,6 +1,8 @@
 //! Unlike replicas of one model: a device that is fast for many and two that are fast for few, behind one queue, beside
 //! queues of their own with the best split of the requests that a search finds.
 
+use std::ops::Range;
+
 use engine::ids::DeviceClass;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -11,6 +13,7 @@ use crate::baselines::Kind;
 use crate::cell::LEAD_MS;
 use crate::device::{Device, Shape};
 use crate::run::Run;
+use crate::workers;
 use crate::world::{Request, Setup, play};
 
 const SPAN_MS: f64 = 2_000.0;
@@ -43,7 +46,7 @@ impl Bars {
     pub(crate) fn unlike_replicas(&mut self) {
         let mut lowest = f64::INFINITY;
         for rate in RATES {
-            let best = best_split(rate, URGENT, self.seeds.start);
+            let best = best_split(rate, URGENT, &self.seeds);
             let gain = |seed| {
                 let requests = requests(rate, URGENT, seed);
                 of_both(&late_bound(&requests, seed)) - of_both(&split_apart(&requests, best, seed))
@@ -57,8 +60,8 @@ impl Bars {
     }
 
     fn shifted_mix(&mut self) {
-        let before = best_split(RATE_SHIFTED, URGENT, self.seeds.start);
-        let after = best_split(RATE_SHIFTED, URGENT_SHIFTED, self.seeds.start);
+        let before = best_split(RATE_SHIFTED, URGENT, &self.seeds);
+        let after = best_split(RATE_SHIFTED, URGENT_SHIFTED, &self.seeds);
         let ours = |class: usize| {
             move |seed| late_bound(&requests(RATE_SHIFTED, URGENT_SHIFTED, seed), seed)[class]
         };
@@ -97,9 +100,7 @@ fn requests(rate: f64, urgent: f64, seed: u64) -> Vec<Request> {
     arrivals.into_iter().map(request).collect()
 }
 
-/// The model's SLO is the longer one; urgent requests bring their own deadline.
-fn setup(devices: &[Shape], replicas: &[u8], seed: u64) -> Setup {
-    let slo_ms = SLOS_MS[1];
+fn setup(devices: &[Shape], replicas: &[u8], slo_ms: f64, seed: u64) -> Setup {
     Setup {
         devices: devices.iter().map(|&shape| Device::new(shape)).collect(),
         replicas: replicas.iter().map(|&class| DeviceClass(class)).collect(),
@@ -107,9 +108,10 @@ fn setup(devices: &[Shape], replicas: &[u8], seed: u64) -> Setup {
     }
 }
 
-/// Shares on time of each kind, with one queue for all replicas.
+/// Shares on time of each kind, with one queue for all replicas. The model's SLO is the longer one; urgent requests
+/// bring their own deadlines.
 fn late_bound(requests: &[Request], seed: u64) -> [f64; 2] {
-    let setup = setup(&[GPU, CPU], &[0, 1, 1], seed);
+    let setup = setup(&[GPU, CPU], &[0, 1, 1], SLOS_MS[1], seed);
     shares(&[run(&setup, requests)])
 }
 
@@ -117,7 +119,7 @@ fn run(setup: &Setup, requests: &[Request]) -> Run {
     play(setup, requests.iter().copied(), Kind::Ours.controller(setup))
 }
 
-/// The same with a queue for the GPU and one for the CPUs, each with our controller.
+/// The same with a queue for the GPU and one for the CPUs, each with our controller and the SLO of what it is for.
 fn split_apart(requests: &[Request], split: Split, seed: u64) -> [f64; 2] {
     let mut rng = SmallRng::seed_from_u64(seed ^ 0x05B1_1700);
     let goes_to_cpu = |request: &Request| {
@@ -125,7 +127,8 @@ fn split_apart(requests: &[Request], split: Split, seed: u64) -> [f64; 2] {
         rng.random::<f64>() < share
     };
     let (cpu, gpu): (Vec<Request>, Vec<Request>) = requests.iter().copied().partition(goes_to_cpu);
-    let (gpu_setup, cpu_setup) = (setup(&[GPU], &[0], seed), setup(&[CPU], &[0; CPUS], seed));
+    let gpu_setup = setup(&[GPU], &[0], SLOS_MS[1], seed);
+    let cpu_setup = setup(&[CPU], &[0; CPUS], SLOS_MS[0], seed);
     shares(&[run(&gpu_setup, &gpu), run(&cpu_setup, &cpu)])
 }
 
@@ -140,13 +143,17 @@ fn shares(runs: &[Run]) -> [f64; 2] {
     })
 }
 
-/// By search over a grid, on one seed.
-fn best_split(rate: f64, urgent: f64, seed: u64) -> Split {
-    let requests = requests(rate, urgent, seed);
-    let grid = [0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+/// By search over a grid, on the mean of the seeds.
+fn best_split(rate: f64, urgent: f64, seeds: &Range<u64>) -> Split {
+    let drawn: Vec<_> = seeds.clone().map(|seed| (requests(rate, urgent, seed), seed)).collect();
+    let grid: Vec<Split> = [0.0, 0.25, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 1.0]
         .into_iter()
-        .flat_map(|urgent| [0.0, 0.05, 0.1, 0.2].map(|normal| Split { urgent, normal }));
-    let scored = grid.map(|split| (of_both(&split_apart(&requests, split, seed)), split));
-    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0));
-    best.map_or(Split { urgent: 1.0, normal: 0.0 }, |best| best.1)
+        .flat_map(|urgent| [0.0, 0.05, 0.1, 0.2].map(|normal| Split { urgent, normal }))
+        .collect();
+    let score = |split: &Split| -> f64 {
+        drawn.iter().map(|(all, seed)| of_both(&split_apart(all, *split, *seed))).sum()
+    };
+    let scores = workers::map(&grid, score);
+    let best = scores.iter().zip(&grid).max_by(|a, b| a.0.total_cmp(b.0));
+    best.map_or(Split { urgent: 1.0, normal: 0.0 }, |best| *best.1)
 }

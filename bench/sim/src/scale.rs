@@ -1,0 +1,104 @@
+//! Many replicas behind one queue, and many models of one replica each: what is answered on time, and what an event of
+//! the real batcher costs.
+
+use std::collections::BTreeMap;
+
+use engine::clock::Clock;
+
+use crate::arrivals::Load;
+use crate::baselines::Kind;
+use crate::cell::SLO_MS;
+use crate::device::{Device, Shape};
+use crate::workers;
+use crate::world::{self, Setup, play};
+
+const REPLICAS: [usize; 3] = [2, 64, 1_000];
+const MODELS: [usize; 4] = [1, 10, 100, 1_000];
+const LOADS: [f64; 2] = [0.9, 1.3];
+
+/// Virtual time, and how much of it is not counted.
+const RUN_MS: f64 = 2_000.0;
+const LEAD_MS: f64 = 200.0;
+
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    models: usize,
+    replicas: usize,
+    load: f64,
+    seed: u64,
+}
+
+/// What came of one model, or of all models of a case.
+#[derive(Clone, Copy, Debug, Default)]
+struct Played {
+    /// Σ of goodput, per millisecond.
+    goodput: f64,
+    /// The lowest goodput of a model, over its bound.
+    lowest: f64,
+    events: u64,
+    wall_s: f64,
+}
+
+/// Prints a row per case. Figures: goodput over its bound by case, and the dearest event in microseconds.
+pub(crate) fn print(seed: u64) -> BTreeMap<String, f64> {
+    println!(
+        "\n2 s of virtual time: goodput over its bound (of the worst model), events, wall time an event"
+    );
+    let mut figures = BTreeMap::new();
+    // The largest first: the others fill the remaining core.
+    let replicas = REPLICAS.iter().rev().map(|&replicas| (1, replicas));
+    let models = MODELS.iter().map(|&models| (models, 1));
+    let cases: Vec<Case> = replicas
+        .chain(models)
+        .flat_map(|(models, replicas)| LOADS.map(|load| Case { models, replicas, load, seed }))
+        .collect();
+    let played = workers::map(&cases, measure);
+    for (case, played) in cases.iter().zip(&played) {
+        let bound = case.models as f64 * bound(case);
+        let (ratio, event_us) =
+            (played.goodput / bound, played.wall_s * 1e6 / played.events as f64);
+        let Case { models, replicas, load, .. } = case;
+        println!(
+            "{models:5} models x {replicas:4} replicas, {load} C: {ratio:.4} ({:.4}) {:10} {event_us:9.3} us",
+            played.lowest, played.events
+        );
+        figures.insert(format!("scale_m{models}_n{replicas}_at_{load}"), ratio);
+        figures.insert(format!("scale_m{models}_n{replicas}_at_{load}_event_us"), event_us);
+    }
+    figures
+}
+
+fn rate(case: &Case) -> f64 {
+    case.load * Device::new(Shape::Gpu).capacity(case.replicas, SLO_MS)
+}
+
+fn bound(case: &Case) -> f64 {
+    let (device, rate) = (Device::new(Shape::Gpu), rate(case));
+    if case.load <= 1.0 { rate } else { device.overload_bound(case.replicas, rate, SLO_MS) }
+}
+
+/// Models share nothing, so that playing them one after the other is playing them at once.
+fn measure(case: &Case) -> Played {
+    let mut total = Played { lowest: f64::INFINITY, ..Played::default() };
+    for model in 0..case.models {
+        let played = play_model(case, case.seed * 10_000 + model as u64);
+        total.goodput += played.goodput;
+        total.lowest = total.lowest.min(played.lowest);
+        total.events += played.events;
+        total.wall_s += played.wall_s;
+    }
+    total
+}
+
+fn play_model(case: &Case, seed: u64) -> Played {
+    let (device, rate) = (Device::new(Shape::Gpu), rate(case));
+    let arrivals = Load::Poisson(rate).draw(RUN_MS, seed);
+    let setup = Setup::alike(device, case.replicas, SLO_MS, seed);
+    let controller = Kind::Ours.controller(&setup);
+    let clock = Clock::start();
+    let from = clock.now();
+    let run = play(&setup, world::alike(&arrivals, SLO_MS), controller);
+    let wall_s = clock.now().since(from).as_secs_f64();
+    let goodput = run.attained(LEAD_MS, RUN_MS) * rate;
+    Played { goodput, lowest: goodput / bound(case), events: run.events, wall_s }
+}
