@@ -123,7 +123,8 @@ impl Oracle {
 fn known(device: Device, factor: f64) -> LatencyProfile {
     let mut rng = SmallRng::seed_from_u64(1);
     let centre = |cost: u32| (f64::from(cost), device.shape.millis(f64::from(cost)) * factor * 1e6);
-    let centres: Vec<_> = (1..=BATCH_MAX).map(centre).collect();
+    // Twice each: a size measured once is not yet believed to leave the line, and tiles would be overlooked.
+    let centres: Vec<_> = (1..=BATCH_MAX).flat_map(|cost| [centre(cost); 2]).collect();
     LatencyProfile::known(&centres, (0..20_000).map(|_| device.ratio(&mut rng)))
 }
 

@@ -57,6 +57,9 @@ struct Options {
     /// Of the matrix, the cells whose name contains this, as in 'fat n1'.
     #[arg(long, value_name = "CELLS", default_value = "")]
     matrix: String,
+    /// Virtual milliseconds of the runs with many replicas or models.
+    #[arg(long, value_name = "MS", default_value_t = 2_000.0)]
+    scale_ms: f64,
     /// A trace of TIMESTAMP,ContextTokens,GeneratedTokens; else the one in ../shared/traces, where there is one.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
@@ -113,10 +116,10 @@ fn run(options: &Options) -> Result<(), Failure> {
     println!("seeds {} to {}", seeds.start, seeds.end - 1);
     let figures = match &options.replay {
         Some(path) => replay(path, options.seed)?,
-        None => measure(options, seeds)?,
+        None => measure(options, seeds.clone())?,
     };
     if let Some(folder) = &options.plot {
-        plots::draw(folder, options.seed)
+        plots::draw(folder, &seeds)
             .map_err(|error| Failure::Plots { folder: folder.clone(), error })?;
         println!("plots: {}", folder.display());
     }
@@ -152,7 +155,7 @@ fn measure(options: &Options, seeds: Range<u64>) -> Result<BTreeMap<String, f64>
         figures.extend(matrix::print(seeds, &options.matrix, &traces));
     }
     if is_wanted(Part::Scale) {
-        figures.extend(scale::print(options.seed));
+        figures.extend(scale::print(options.scale_ms, options.seed));
     }
     Ok(figures)
 }

@@ -16,15 +16,15 @@ const REPLICAS: [usize; 3] = [2, 64, 1_000];
 const MODELS: [usize; 4] = [1, 10, 100, 1_000];
 const LOADS: [f64; 2] = [0.9, 1.3];
 
-/// Virtual time, and how much of it is not counted.
-const RUN_MS: f64 = 2_000.0;
-const LEAD_MS: f64 = 200.0;
+/// Share of a run that is not counted.
+const LEAD: f64 = 0.1;
 
 #[derive(Clone, Copy, Debug)]
 struct Case {
     models: usize,
     replicas: usize,
     load: f64,
+    run_ms: f64,
     seed: u64,
 }
 
@@ -39,8 +39,8 @@ struct Played {
     wall_s: f64,
 }
 
-/// Prints a row per case. Figures: goodput over its bound by case, and the dearest event in microseconds.
-pub(crate) fn print(seed: u64) -> BTreeMap<String, f64> {
+/// Prints a row per case of so much virtual time. Figures: goodput over its bound by case, and the dearest event in microseconds.
+pub(crate) fn print(run_ms: f64, seed: u64) -> BTreeMap<String, f64> {
     println!(
         "\n2 s of virtual time: goodput over its bound (of the worst model), events, wall time an event"
     );
@@ -50,7 +50,9 @@ pub(crate) fn print(seed: u64) -> BTreeMap<String, f64> {
     let models = MODELS.iter().map(|&models| (models, 1));
     let cases: Vec<Case> = replicas
         .chain(models)
-        .flat_map(|(models, replicas)| LOADS.map(|load| Case { models, replicas, load, seed }))
+        .flat_map(|(models, replicas)| {
+            LOADS.map(|load| Case { models, replicas, load, run_ms, seed })
+        })
         .collect();
     let played = workers::map(&cases, measure);
     for (case, played) in cases.iter().zip(&played) {
@@ -92,13 +94,13 @@ fn measure(case: &Case) -> Played {
 
 fn play_model(case: &Case, seed: u64) -> Played {
     let (device, rate) = (Device::new(Shape::Gpu), rate(case));
-    let arrivals = Load::Poisson(rate).draw(RUN_MS, seed);
+    let arrivals = Load::Poisson(rate).draw(case.run_ms, seed);
     let setup = Setup::alike(device, case.replicas, SLO_MS, seed);
     let controller = Kind::Ours.controller(&setup);
     let clock = Clock::start();
     let from = clock.now();
     let run = play(&setup, world::alike(&arrivals, SLO_MS), controller);
     let wall_s = clock.now().since(from).as_secs_f64();
-    let goodput = run.attained(LEAD_MS, RUN_MS) * rate;
+    let goodput = run.attained(LEAD * case.run_ms, case.run_ms) * rate;
     Played { goodput, lowest: goodput / bound(case), events: run.events, wall_s }
 }
