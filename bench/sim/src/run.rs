@@ -36,6 +36,8 @@ pub(crate) struct Run {
     pub(crate) hedged: u64,
     /// Arrivals, completions and timeouts that were played.
     pub(crate) events: u64,
+    /// When it was cut short.
+    pub(crate) cut_at: Option<u64>,
 }
 
 impl Run {
@@ -79,12 +81,6 @@ impl Run {
     pub(crate) fn class_attained(&self, class: u8, from_ms: f64, to_ms: f64) -> f64 {
         let (on_time, all) = self.of_class(class, from_ms, to_ms);
         if all == 0.0 { 1.0 } else { on_time / all }
-    }
-
-    /// Answers on time per millisecond, of requests that came in this stretch.
-    pub(crate) fn goodput(&self, from_ms: f64, to_ms: f64) -> f64 {
-        let on_time = self.within(from_ms, to_ms).filter(|request| request.end == End::OnTime);
-        on_time.count() as f64 / (to_ms - from_ms)
     }
 
     /// Answers on time per millisecond, of those given in this stretch.

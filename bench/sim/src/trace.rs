@@ -31,8 +31,6 @@ pub(crate) struct Trace {
     pub(crate) name: &'static str,
     /// Seconds from the first, ascending.
     pub(crate) times: Vec<f64>,
-    /// Length of each request.
-    pub(crate) tokens: Vec<u32>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -59,13 +57,13 @@ impl Trace {
     pub(crate) fn read(path: &Path) -> Result<Trace, TraceError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| TraceError::Unreadable { path: path.to_owned(), error })?;
-        let mut rows: Vec<(f64, u32)> = text.lines().filter_map(row).collect();
-        rows.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-        let Some(&(first, _)) = rows.first() else {
+        let mut times: Vec<f64> = text.lines().filter_map(row).collect();
+        times.sort_unstable_by(f64::total_cmp);
+        let Some(&first) = times.first() else {
             return Err(TraceError::NoRows { path: path.to_owned() });
         };
-        let (times, tokens) = rows.into_iter().map(|(at, tokens)| (at - first, tokens)).unzip();
-        Ok(Trace { name: "trace", times, tokens })
+        times.iter_mut().for_each(|at| *at -= first);
+        Ok(Trace { name: "trace", times })
     }
 
     /// An hour that is as uneven as the real one, at every window.
@@ -93,8 +91,7 @@ impl Trace {
                     *level * keeps + (variance * (1.0 - keeps * keeps)).sqrt() * normal(&mut rng);
             }
         }
-        let tokens = times.iter().map(|_| draw_tokens(&mut rng)).collect();
-        Trace { name: "synthetic", times, tokens }
+        Trace { name: "synthetic", times }
     }
 
     fn seconds(&self) -> f64 {
@@ -163,15 +160,14 @@ fn moments(values: &[f64]) -> (f64, f64) {
     (mean, values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count)
 }
 
-/// Seconds since some midnight, and the length of what was asked.
-fn row(line: &str) -> Option<(f64, u32)> {
-    let mut fields = line.split(',');
-    let (stamp, tokens) = (fields.next()?, fields.next()?.trim().parse().ok()?);
+/// Seconds since the month began.
+fn row(line: &str) -> Option<f64> {
+    let (stamp, _) = line.split_once(',')?;
     let (date, time) = stamp.split_once(' ')?;
     let day: f64 = date.rsplit('-').next()?.parse().ok()?;
     let mut parts = time.split(':').map(|part| part.parse::<f64>().ok());
     let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next()??);
-    Some((((day * 24.0 + hours) * 60.0 + minutes) * 60.0 + seconds, tokens))
+    Some(((day * 24.0 + hours) * 60.0 + minutes) * 60.0 + seconds)
 }
 
 #[cfg(test)]
@@ -179,10 +175,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_tell_seconds_and_tokens() {
-        let (at, tokens) = row("2023-11-16 18:15:46.5,374,44").unwrap();
-        let (later, _) = row("2023-11-16 18:16:46.5,374,44").unwrap();
-        assert_eq!((later - at, tokens), (60.0, 374));
+    fn rows_tell_seconds_and_the_head_none() {
+        let at = row("2023-11-16 18:15:46.5,374,44").unwrap();
+        let later = row("2023-11-17 00:15:47.0,374,44").unwrap();
+        assert_eq!(later - at, 6.0 * 3_600.0 + 0.5);
         assert_eq!(row("TIMESTAMP,ContextTokens,GeneratedTokens"), None);
     }
 

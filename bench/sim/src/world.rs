@@ -94,8 +94,21 @@ pub(crate) fn play<C: Controller>(
     requests: impl IntoIterator<Item = Request>,
     controller: C,
 ) -> Run {
-    World::new(setup, controller).play(requests.into_iter())
+    World::new(setup, controller).play(requests.into_iter(), || true)
 }
+
+/// The same, as long as this is so: a run that is too long is cut.
+pub(crate) fn play_while<C: Controller>(
+    setup: &Setup,
+    requests: impl IntoIterator<Item = Request>,
+    controller: C,
+    goes_on: impl FnMut() -> bool,
+) -> Run {
+    World::new(setup, controller).play(requests.into_iter(), goes_on)
+}
+
+/// Events between two questions whether a run goes on.
+const ASK_EVERY_EVENTS: u64 = 64;
 
 struct World<C> {
     batcher: Batcher<C>,
@@ -132,7 +145,11 @@ impl<C: Controller> World<C> {
         }
     }
 
-    fn play(mut self, requests: impl Iterator<Item = Request>) -> Run {
+    fn play(
+        mut self,
+        requests: impl Iterator<Item = Request>,
+        mut goes_on: impl FnMut() -> bool,
+    ) -> Run {
         let mut requests = requests.peekable();
         loop {
             let arrival =
@@ -141,6 +158,10 @@ impl<C: Controller> World<C> {
             let timeout = self.batcher.next_timeout().unwrap_or(Time::NEVER);
             let now = arrival.min(completion).min(timeout);
             if now == Time::NEVER {
+                break;
+            }
+            if self.run.events.is_multiple_of(ASK_EVERY_EVENTS) && !goes_on() {
+                self.run.cut_at = Some(now.as_nanos());
                 break;
             }
             if completion == now {
