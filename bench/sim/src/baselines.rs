@@ -12,7 +12,7 @@ use engine::ids::{ById, ReplicaId};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-use crate::device::{BATCH_MAX, Device};
+use crate::device::{BATCH_MAX, Device, Shape};
 use crate::world::Setup;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -123,8 +123,10 @@ impl Oracle {
 fn known(device: Device, factor: f64) -> LatencyProfile {
     let mut rng = SmallRng::seed_from_u64(1);
     let centre = |cost: u32| (f64::from(cost), device.shape.millis(f64::from(cost)) * factor * 1e6);
-    // Twice each: a size measured once is not yet believed to leave the line, and tiles would be overlooked.
-    let centres: Vec<_> = (1..=BATCH_MAX).flat_map(|cost| [centre(cost); 2]).collect();
+    // A size told once is not yet believed to leave the line: without the second time tiles would be overlooked.
+    let times = if device.shape == Shape::Stepped { 2 } else { 1 };
+    let told = |cost| std::iter::repeat_n(centre(cost), times);
+    let centres: Vec<_> = (1..=BATCH_MAX).flat_map(told).collect();
     LatencyProfile::known(&centres, (0..20_000).map(|_| device.ratio(&mut rng)))
 }
 

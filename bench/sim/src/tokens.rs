@@ -70,7 +70,7 @@ fn capacity(rule: CostRule) -> f64 {
 }
 
 fn mean_tokens() -> f64 {
-    let mut rng = SmallRng::seed_from_u64(0x70CE_25);
+    let mut rng = SmallRng::seed_from_u64(0x0070_CE25);
     work(CostRule::Sum, &draw(SAMPLES, &mut rng)) / f64::from(SAMPLES)
 }
 
@@ -88,7 +88,7 @@ fn work(rule: CostRule, tokens: &[u32]) -> f64 {
 }
 
 fn serve(rule: CostRule, told: Told, rate: f64, seed: u64) -> Run {
-    let mut rng = SmallRng::seed_from_u64(seed ^ 0x70_4E25);
+    let mut rng = SmallRng::seed_from_u64(seed ^ 0x0070_4E25);
     let arrivals = Load::Poisson(rate).draw(END_MS, seed);
     let (batch_cost_max, cost_rule) = match told {
         Told::One => (u64::from(BATCH_MAX), CostRule::Sum),

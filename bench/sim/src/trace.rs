@@ -68,7 +68,7 @@ impl Trace {
 
     /// An hour that is as uneven as the real one, at every window.
     pub(crate) fn synthetic(seed: u64) -> Trace {
-        let mut rng = SmallRng::seed_from_u64(seed ^ 0x07_2ACE);
+        let mut rng = SmallRng::seed_from_u64(seed ^ 0x0007_2ACE);
         let unit = Exp::new(1.0).ok();
         let mut levels = COMPONENTS.map(|(_, variance)| variance.sqrt() * normal(&mut rng));
         let variance: f64 = COMPONENTS.iter().map(|component| component.1).sum();
