@@ -55,7 +55,7 @@ struct Options {
     #[arg(long, value_name = "NAME", default_value = "")]
     bars: String,
     /// Of the matrix, the cells whose name contains this, as in 'fat n1'.
-    #[arg(long, value_name = "CELLS", default_value = "")]
+    #[arg(long, value_name = "CELLS", default_value = "", num_args = 0..=1, default_missing_value = "")]
     matrix: String,
     /// Virtual milliseconds of the runs with many replicas or models.
     #[arg(long, value_name = "MS", default_value_t = 2_000.0)]
