@@ -124,9 +124,18 @@ fn run(options: &Options) -> Result<(), Failure> {
         println!("plots: {}", folder.display());
     }
     if options.json {
-        println!("{}", serde_json::json!(figures));
+        println!("{}", json(&figures));
     }
     Ok(())
+}
+
+/// Counts as whole numbers, for readers that want those.
+fn json(figures: &BTreeMap<String, f64>) -> serde_json::Value {
+    let number = |figure: f64| match figure.fract() {
+        0.0 => serde_json::json!(figure as i64),
+        _ => serde_json::json!(figure),
+    };
+    figures.iter().map(|(name, &figure)| (name.clone(), number(figure))).collect()
 }
 
 fn replay(path: &Path, seed: u64) -> Result<BTreeMap<String, f64>, Failure> {
