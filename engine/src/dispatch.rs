@@ -15,16 +15,18 @@ use tokio::sync::{mpsc, oneshot};
 use crate::batch::fixed::FixedBatches;
 use crate::clock::Clock;
 use crate::ids::{CoreId, DeviceClass, Incarnation, ReplicaId, Version};
-use crate::observe::stages::{CoreRecorder, CoreSnapshot};
+use crate::observe::stages::{CoreRecorder, CoreSnapshot, ModelNames};
 use crate::query::types::TaskResult;
 
 pub mod cause;
 pub mod dispatcher;
 mod explain;
+pub mod gone;
 pub mod handle;
 pub mod in_flight;
 pub mod lane;
 pub mod outbox;
+mod recent;
 
 /// Messages waiting for a core. A full mailbox delays nothing on the request path: answers then go to their
 /// waiters one by one (see [`outbox`]).
@@ -66,7 +68,10 @@ pub struct ModelSetup {
     pub fixed_batches: Option<FixedBatches>,
     pub queue_tasks_max: usize,
     pub queue_bytes_max: u64,
+    /// Of its devices and the engine's classes.
+    pub names: ModelNames,
     pub submissions: mpsc::Receiver<handle::Submission>,
+    pub gone: gone::Gone,
     pub control: mpsc::Receiver<ControlMsg>,
     pub events: mpsc::Sender<FleetEvent>,
 }

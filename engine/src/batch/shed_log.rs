@@ -62,6 +62,8 @@ impl From<Shed> for Reason {
 pub struct Gone {
     pub at: Time,
     pub why: Reason,
+    /// The task's SLO class.
+    pub class: u8,
     /// Left until it was due; zero when that had passed.
     pub slack: Duration,
     /// Tasks that waited then.

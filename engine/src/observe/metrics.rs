@@ -70,6 +70,45 @@ error_kinds! {
     Draining = "draining",
 }
 
+/// What became of a task that reached its model's dispatcher, for the account of its class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClassOutcome {
+    OnTime,
+    /// Answered, after it was due.
+    Late,
+    /// Turned away or given up: the queue was full, it could not have been on time, no replica was there.
+    Shed,
+    /// Its deadline passed unanswered.
+    Expired,
+    /// The model raised, refused the input, died of it or took too long.
+    Failed,
+    /// Its client went away first.
+    Cancelled,
+}
+
+impl ClassOutcome {
+    pub const COUNT: usize = 6;
+    pub const ALL: [ClassOutcome; ClassOutcome::COUNT] = [
+        ClassOutcome::OnTime,
+        ClassOutcome::Late,
+        ClassOutcome::Shed,
+        ClassOutcome::Expired,
+        ClassOutcome::Failed,
+        ClassOutcome::Cancelled,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            ClassOutcome::OnTime => "on_time",
+            ClassOutcome::Late => "late",
+            ClassOutcome::Shed => "shed",
+            ClassOutcome::Expired => "expired",
+            ClassOutcome::Failed => "failed",
+            ClassOutcome::Cancelled => "cancelled",
+        }
+    }
+}
+
 /// Upper bounds of a stage's buckets, seconds. Two to a factor of about 2.5: from half of what the fastest stage takes
 /// to the longest wait we allow by default.
 pub const STAGE_BOUNDS_S: [f64; 18] = [

@@ -1,0 +1,137 @@
+//! How tasks end: turned away, answered one way or another, or forgotten because their client has gone.
+
+use std::time::Duration;
+
+use super::{Accepted, Dispatcher};
+use crate::batch::{Leave, Refusal, TaskView};
+use crate::clock::Time;
+use crate::dispatch::explain::Subject;
+use crate::ids::TaskId;
+use crate::observe::metrics::ClassOutcome;
+use crate::query::types::{TaskError, TaskResult};
+
+impl Dispatcher {
+    pub(super) fn admit(&mut self, now: Time, view: TaskView) -> Result<(), TaskError> {
+        let (bytes, limit) = (view.bytes, self.task_bytes_max);
+        if bytes > limit {
+            return Err(TaskError::TooLarge { bytes, limit });
+        }
+        let mut refusal = self.batcher.handle_arrival(now, view);
+        if matches!(refusal, Err(Refusal::QueueFull { .. })) && self.make_room(now) {
+            refusal = self.batcher.handle_arrival(now, view);
+        }
+        refusal.map_err(|refusal| match refusal {
+            Refusal::QueueFull { retry_after } => TaskError::QueueFull { retry_after },
+            Refusal::Hopeless { retry_after } => TaskError::Overloaded { retry_after },
+            Refusal::DeadlinePassed => TaskError::DeadlinePassed,
+        })
+    }
+
+    /// Forgets all tasks whose client has gone, if there may be any.
+    fn make_room(&mut self, now: Time) -> bool {
+        if !self.gone.is_pending() {
+            return false;
+        }
+        let abandoned = self.in_flight.abandoned();
+        self.cancel(now, &abandoned);
+        !abandoned.is_empty()
+    }
+
+    /// Forgets some of them: what is left is for the next turns.
+    pub(super) fn take_gone(&mut self, now: Time) {
+        let gone = self.gone.look(&self.in_flight);
+        if !gone.is_empty() {
+            self.cancel(now, &gone);
+        }
+    }
+
+    fn cancel(&mut self, now: Time, tasks: &[TaskId]) {
+        tasks.iter().for_each(|&task| self.batcher.handle_cancel(now, task));
+        self.carry_out(now);
+    }
+
+    /// Tasks whose client has gone are not run.
+    pub(super) fn without_abandoned(&mut self, now: Time, mut tasks: Vec<TaskId>) -> Vec<TaskId> {
+        let gone = |id: &TaskId| self.in_flight.task(*id).is_none_or(Accepted::is_abandoned);
+        if !tasks.iter().any(gone) {
+            return tasks;
+        }
+        let abandoned: Vec<_> = tasks.iter().copied().filter(gone).collect();
+        tasks.retain(|id| !abandoned.contains(id));
+        for id in abandoned {
+            self.batcher.handle_cancel(now, id);
+        }
+        tasks
+    }
+
+    /// Nobody is coming to run what waits.
+    pub(super) fn answer_waiting(&mut self, now: Time, error: &TaskError) {
+        for id in self.in_flight.waiting() {
+            if let Some(task) = self.in_flight.leave(id) {
+                self.answer(task, Err(error.clone()));
+            }
+            self.batcher.handle_cancel(now, id);
+        }
+    }
+
+    pub(super) fn leave(&mut self, id: TaskId, why: Leave) {
+        let Some(task) = self.in_flight.leave(id) else { return };
+        let result = match why {
+            Leave::Answered => Ok(self.cause.prediction(id, &task)),
+            Leave::DeadlinePassed => Err(TaskError::DeadlinePassed),
+            Leave::Shed(_) => {
+                Err(TaskError::Overloaded { retry_after: self.batcher.predicted_drain() })
+            }
+            Leave::Raised => Err(TaskError::ModelRaised { message: self.cause.message() }),
+            Leave::Refused => Err(TaskError::InputRefused { message: self.cause.message() }),
+            Leave::BadOutput => Err(TaskError::BadOutput { message: self.cause.message() }),
+            Leave::Lost => Err(TaskError::ReplicaLost { last_output: self.cause.message() }),
+            Leave::TimedOut => Err(TaskError::BatchTimeout {
+                limit: Duration::from_micros(self.spec.batch_timeout_us),
+            }),
+            Leave::Cancelled => return self.recorder.class(task.class, ClassOutcome::Cancelled),
+        };
+        self.answer(task, result);
+    }
+
+    /// Counts it for its class, and hands it to who waits.
+    pub(super) fn answer(&mut self, task: Accepted, result: TaskResult) {
+        self.recorder.class(task.class, self.outcome(&task, &result));
+        self.outbox.put(task.reply, result);
+    }
+
+    fn outcome(&self, task: &Accepted, result: &TaskResult) -> ClassOutcome {
+        let in_time = self.cause.replied().is_none_or(|replied| replied <= task.due);
+        match result {
+            Ok(_) if in_time => ClassOutcome::OnTime,
+            Ok(_) => ClassOutcome::Late,
+            Err(error) => without_prediction(error),
+        }
+    }
+
+    pub(super) fn subject(&self) -> Subject<'_> {
+        Subject {
+            batcher: &self.batcher,
+            in_flight: &self.in_flight,
+            recorder: &self.recorder,
+            names: &self.names,
+            recent: &self.recent,
+        }
+    }
+}
+
+fn without_prediction(error: &TaskError) -> ClassOutcome {
+    match error {
+        TaskError::QueueFull { .. }
+        | TaskError::Overloaded { .. }
+        | TaskError::NoReplica { .. }
+        | TaskError::Draining => ClassOutcome::Shed,
+        TaskError::DeadlinePassed => ClassOutcome::Expired,
+        TaskError::TooLarge { .. }
+        | TaskError::ModelRaised { .. }
+        | TaskError::InputRefused { .. }
+        | TaskError::BadOutput { .. }
+        | TaskError::ReplicaLost { .. }
+        | TaskError::BatchTimeout { .. } => ClassOutcome::Failed,
+    }
+}
