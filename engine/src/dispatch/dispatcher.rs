@@ -367,7 +367,7 @@ impl Dispatcher {
 
     /// Announces sleep on every lane. False when something came in the meantime, or is left to do.
     fn may_wait(&mut self) -> bool {
-        !self.gone.is_pending() && self.lanes.iter_mut().all(ShmLane::may_sleep)
+        !self.gone.is_looking() && self.lanes.iter_mut().all(ShmLane::may_sleep)
     }
 
     async fn wait(&mut self) {

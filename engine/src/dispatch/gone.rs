@@ -39,6 +39,11 @@ impl Gone {
     /// Somebody may have gone whose task is still there.
     pub fn is_pending(&mut self) -> bool {
         self.noted |= self.notes.try_recv().is_ok();
+        self.is_looking()
+    }
+
+    /// A look is under way, or due. What comes later wakes whoever waits.
+    pub fn is_looking(&self) -> bool {
         self.noted || !self.to_look_at.is_empty()
     }
 

@@ -298,10 +298,11 @@ impl Keeper {
 
     fn print_ready(&self, handle: &ModelHandle) {
         let ModelHandle { name, version, spec, .. } = handle;
-        let replicas = if spec.replicas == 1 { "replica" } else { "replicas" };
+        let count = self.model.replicas();
+        let replicas = if count == 1 { "replica" } else { "replicas" };
         eprintln!(
-            "ready  {name} v{version}  {}/v2/models/{name}  ({}, {} {replicas}, max_batch {})",
-            self.shared.config.base_url, spec.platform, spec.replicas, spec.max_batch
+            "ready  {name} v{version}  {}/v2/models/{name}  ({}, {count} {replicas}, max_batch {})",
+            self.shared.config.base_url, spec.platform, spec.max_batch
         );
     }
 

@@ -150,9 +150,7 @@ impl Fleet {
     }
 
     fn start_others(&mut self, model: &Rc<Model>) {
-        let declared = model.established.get().map_or(1, |known| known.handle.spec.replicas);
-        let replicas = model.target.devices.replicas().unwrap_or(declared);
-        for replica in 1..replicas {
+        for replica in 1..model.replicas() {
             let keeper = Keeper::new(self.shared.clone(), model.clone(), ReplicaId(replica));
             self.keepers.push(tokio::task::spawn_local(keeper.run(None)));
         }
@@ -181,6 +179,14 @@ impl Fleet {
                 tracing::error!(%error, "a replica's keeper ended early");
             }
         }
+    }
+}
+
+impl Model {
+    /// As its groups of devices say, else its declaration; one until that is known.
+    pub fn replicas(&self) -> u32 {
+        let declared = || self.established.get().map_or(1, |known| known.handle.spec.replicas);
+        self.target.devices.replicas().unwrap_or_else(declared)
     }
 }
 
