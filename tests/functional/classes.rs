@@ -156,7 +156,7 @@ fn the_rows_of_clients_that_hang_up_leave_the_queue_at_once_and_are_never_run() 
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "it reports times, and asserts none")]
-fn what_can_not_be_on_time_is_refused_before_it_waits_and_told_when_to_retry() {
+fn under_overload_refusals_say_when_to_retry_and_the_test_how_long_they_took() {
     let scratch = Scratch::new("refusals");
     let engine = slow(&scratch, "slo = \"60ms\"\nlate = \"shed\"\n");
     (0..20).for_each(|_| drop(ask(&engine, None)));

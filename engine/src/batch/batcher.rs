@@ -93,6 +93,11 @@ impl<C: Controller> Batcher<C> {
         self.queue.bytes() + self.reruns.bytes()
     }
 
+    /// Whether a task that has not left is with a replica.
+    pub fn is_in_flight(&self, task: TaskId) -> bool {
+        self.tasks.get(&task).is_some_and(|task| task.place == Place::InFlight)
+    }
+
     /// Batches with replicas.
     pub fn in_flight(&self) -> usize {
         self.replicas.batches().count()

@@ -1,6 +1,7 @@
 //! What a model's batching knows and does, as the page `/v2/models/{name}/batching` shows it, and the same in numbers
 //! for the metrics.
 
+use schemas::lifecycle::Late;
 use serde_json::{Map, Value, json};
 
 use super::in_flight::InFlight;
@@ -84,6 +85,7 @@ impl Subject<'_> {
             json!({
                 "name": &*class.name,
                 "weight": class.weight,
+                "late": class.late.map(late),
                 "slo_ms": class.slo.map(|slo| round(slo.as_secs_f64() * 1e3)),
                 "waiting": waiting[nth],
                 "total": outcomes(&total[nth]),
@@ -165,6 +167,13 @@ fn decision(decided: &Decided, now: Time) -> Value {
         "need": decided.need,
         "did": decided.did.name(),
     })
+}
+
+fn late(late: Late) -> &'static str {
+    match late {
+        Late::Serve => "serve",
+        Late::Shed => "shed",
+    }
 }
 
 fn outcomes(counts: &[u64; ClassOutcome::COUNT]) -> Map<String, Value> {

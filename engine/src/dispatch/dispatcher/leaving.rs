@@ -33,21 +33,25 @@ impl Dispatcher {
             return false;
         }
         let abandoned = self.in_flight.abandoned();
-        self.cancel(now, &abandoned);
-        !abandoned.is_empty()
+        self.cancel(now, &abandoned)
     }
 
     /// Forgets some of them: what is left is for the next turns.
     pub(super) fn take_gone(&mut self, now: Time) {
         let gone = self.gone.look(&self.in_flight);
-        if !gone.is_empty() {
-            self.cancel(now, &gone);
-        }
+        self.cancel(now, &gone);
     }
 
-    fn cancel(&mut self, now: Time, tasks: &[TaskId]) {
-        tasks.iter().for_each(|&task| self.batcher.handle_cancel(now, task));
-        self.carry_out(now);
+    /// True when somebody left. What runs already stays until its batch is back: its rows can't be taken out, and the
+    /// batch's account of who has which row stays right.
+    fn cancel(&mut self, now: Time, tasks: &[TaskId]) -> bool {
+        let waiting = tasks.iter().filter(|&&task| !self.batcher.is_in_flight(task));
+        let waiting: Vec<_> = waiting.copied().collect();
+        waiting.iter().for_each(|&task| self.batcher.handle_cancel(now, task));
+        if !waiting.is_empty() {
+            self.carry_out(now);
+        }
+        !waiting.is_empty()
     }
 
     /// Tasks whose client has gone are not run.
@@ -103,6 +107,7 @@ impl Dispatcher {
     fn outcome(&self, task: &Accepted, result: &TaskResult) -> ClassOutcome {
         let in_time = self.cause.replied().is_none_or(|replied| replied <= task.due);
         match result {
+            _ if task.is_abandoned() => ClassOutcome::Cancelled,
             Ok(_) if in_time => ClassOutcome::OnTime,
             Ok(_) => ClassOutcome::Late,
             Err(error) => without_prediction(error),
