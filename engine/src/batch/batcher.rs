@@ -173,7 +173,7 @@ impl<C: Controller> Batcher<C> {
             self.expire();
         }
         if !self.has_room(task.bytes) {
-            self.log_shed(task.class, task.due, Reason::QueueFull);
+            self.log_shed(task.class, task.arrived, task.due, Reason::QueueFull);
             let retry_after = self.predicted_drain().max(RETRY_AFTER_MIN);
             return Err(Refusal::QueueFull { retry_after });
         }
@@ -181,7 +181,7 @@ impl<C: Controller> Batcher<C> {
             let replicas = self.replicas.view(0);
             let arrival = Arrival { cost: task.cost, due: task.due };
             if !self.controller.can_make(self.now, &arrival, &self.queue.view(), &replicas) {
-                self.log_shed(task.class, task.due, Reason::NoReplicaInTime);
+                self.log_shed(task.class, task.arrived, task.due, Reason::NoReplicaInTime);
                 let retry_after = self.predicted_drain().max(RETRY_AFTER_MIN);
                 return Err(Refusal::Hopeless { retry_after });
             }
@@ -349,7 +349,7 @@ impl<C: Controller> Batcher<C> {
                 self.controller.is_too_late(self.now, self.queue.late_cost(), head.late_limit);
             let Some(task) = self.queue.give_up_head(!too_late) else { continue };
             self.tasks.remove(&task.id);
-            self.log_shed(task.class, task.due, why.into());
+            self.log_shed(task.class, task.arrived, task.due, why.into());
             self.effects.push_back(Effect::Leave { task: task.id, why: Leave::Shed(why) });
         }
     }
@@ -457,9 +457,10 @@ impl<C: Controller> Batcher<C> {
         assert!(tasks.iter().all(|task| task.shape == first.shape), "a batch has one shape");
     }
 
-    fn log_shed(&mut self, class: u8, due: Time, why: Reason) {
-        let (at, slack, queued) = (self.now, due.since(self.now), self.queued());
-        self.shed_log.push(Gone { at, why, class, slack, queued });
+    fn log_shed(&mut self, class: u8, arrived: Time, due: Time, why: Reason) {
+        let (at, queued) = (self.now, self.queued());
+        let (waited, slack) = (at.since(arrived), due.since(at));
+        self.shed_log.push(Gone { at, why, class, waited, slack, queued });
     }
 
     // ---- predictions ----

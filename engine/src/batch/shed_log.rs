@@ -64,6 +64,8 @@ pub struct Gone {
     pub why: Reason,
     /// The task's SLO class.
     pub class: u8,
+    /// Since it was submitted.
+    pub waited: Duration,
     /// Left until it was due; zero when that had passed.
     pub slack: Duration,
     /// Tasks that waited then.
@@ -106,7 +108,8 @@ mod tests {
         let mut log = ShedLog::default();
         for queued in 0..250 {
             let (at, slack) = (Time::from_nanos(queued as u64), Duration::ZERO);
-            log.push(Gone { at, why: Reason::Backlog, class: 1, slack, queued });
+            let (why, waited) = (Reason::Backlog, Duration::ZERO);
+            log.push(Gone { at, why, class: 1, waited, slack, queued });
         }
         assert_eq!(log.counts()[Reason::Backlog as usize], 250);
         let kept: Vec<_> = log.recent().map(|gone| gone.queued).collect();
@@ -145,7 +148,8 @@ mod tests {
         batcher.handle_timeout(due);
         let logged: Vec<_> = batcher.shed_log().recent().map(|it| (it.class, it.why)).collect();
         assert_eq!(logged, [(5, Reason::QueueFull), (2, Reason::DeadlinePassed)]);
-        let slack = batcher.shed_log().recent().next().map(|gone| gone.slack);
-        assert_eq!(slack, Some(Duration::from_millis(7)));
+        let times: Vec<_> = batcher.shed_log().recent().map(|it| (it.waited, it.slack)).collect();
+        let seven = Duration::from_millis(7);
+        assert_eq!(times, [(Duration::ZERO, seven), (seven, Duration::ZERO)]);
     }
 }

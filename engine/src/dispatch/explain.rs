@@ -108,6 +108,7 @@ impl Subject<'_> {
                 "ms_ago": round(now.since(gone.at).as_nanos() as f64 / MS),
                 "why": gone.why.name(),
                 "class": &*self.names.classes.get(ClassId(gone.class)).name,
+                "waited_ms": round(gone.waited.as_nanos() as f64 / MS),
                 "slack_ms": round(gone.slack.as_nanos() as f64 / MS),
                 "queued": gone.queued,
             })

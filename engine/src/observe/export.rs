@@ -166,6 +166,12 @@ impl Scrape {
                 put_counter(&mut family, &with(labels(model, counts), "reason", reason), *count)?;
             }
         }
+        let help = "How long requests had waited when they were shed, seconds";
+        let name = "foil_shed_wait_seconds";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        for (model, counts) in &self.models {
+            put_histogram(&mut family, &labels(model, counts), &counts.shed_waits)?;
+        }
         let help = "Copies sent of batches that were overdue";
         let name = "foil_hedged_batches";
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
@@ -415,6 +421,7 @@ mod tests {
         let model = cores[1].owned_model(&name, Version(1), &ModelNames { devices, classes });
         cores[0].model(&name, Version(1)).answered(Duration::from_millis(1));
         model.class(ClassId(1), ClassOutcome::Late);
+        model.shed_after(Duration::from_micros(1500));
         model.batching(|batching| {
             batching.predicted_drain_ns = 1_500_000_000;
             let fast =
@@ -427,6 +434,8 @@ mod tests {
         let any = r#"foil_class_requests_total{model="digits",version="1",device="any""#;
         ends(&format!(r#"{any},class="gold",outcome="late"}}"#), " 1");
         ends(&format!(r#"{any},class="default",outcome="on_time"}}"#), " 0");
+        let within = r#"foil_shed_wait_seconds_bucket{le="0.002""#;
+        ends(within, " 1");
         ends(r#"foil_predicted_drain_seconds{model="digits",version="1",device="any"}"#, " 1.5");
         let fast = r#"{model="digits",version="1",device="fast""#;
         ends(&format!(r#"foil_device_replicas{fast},state="live"}}"#), " 2");

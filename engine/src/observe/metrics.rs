@@ -116,6 +116,11 @@ pub const STAGE_BOUNDS_S: [f64; 18] = [
     0.25, 0.5, 1.0, 5.0, 30.0,
 ];
 
+/// Upper bounds of how long a request waited that was shed, seconds. A refusal at arrival is due within 2 ms; what is
+/// shed later waited for batches of others.
+pub const SHED_WAIT_BOUNDS_S: [f64; 12] =
+    [50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1, 1.0];
+
 /// Upper bounds of batch sizes, rows.
 pub const BATCH_ROWS_BOUNDS: [f64; 11] =
     [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];

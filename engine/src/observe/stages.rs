@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::metrics::{
-    BATCH_ROWS_BOUNDS, ClassOutcome, ErrorKind, Histogram, STAGE_BOUNDS_S, Stage,
+    BATCH_ROWS_BOUNDS, ClassOutcome, ErrorKind, Histogram, SHED_WAIT_BOUNDS_S, STAGE_BOUNDS_S,
+    Stage,
 };
 use crate::classes::{CLASSES_MAX, Classes};
 use crate::ids::{ClassId, CoreId, DeviceClass, Version};
@@ -145,6 +146,11 @@ impl ModelRecorder {
         self.counts.borrow_mut().by_class[usize::from(class.0)][outcome as usize] += 1;
     }
 
+    /// A task was shed, this long after it was submitted.
+    pub fn shed_after(&self, waited: Duration) {
+        self.counts.borrow_mut().shed_waits.record(waited.as_secs_f64());
+    }
+
     pub fn by_class(&self) -> ClassCounts {
         self.counts.borrow().by_class
     }
@@ -215,6 +221,8 @@ pub struct ModelCounts {
     pub replicas: u64,
     pub replicas_lost: u64,
     pub by_class: ClassCounts,
+    /// From submission to the refusal.
+    pub shed_waits: Histogram,
     /// Of the one core that owns the model.
     pub names: Option<ModelNames>,
     /// Of the one core that owns the model; nothing on the others.
@@ -233,6 +241,7 @@ impl ModelCounts {
             replicas: 0,
             replicas_lost: 0,
             by_class: ClassCounts::default(),
+            shed_waits: Histogram::new(&SHED_WAIT_BOUNDS_S),
             names: None,
             batching: Batching::default(),
         }
@@ -254,6 +263,7 @@ impl ModelCounts {
         self.replicas_lost += other.replicas_lost;
         let by_class = self.by_class.iter_mut().flatten().zip(other.by_class.iter().flatten());
         by_class.for_each(|(mine, theirs)| *mine += theirs);
+        self.shed_waits.merge(&other.shed_waits);
         self.names = self.names.take().or_else(|| other.names.clone());
         if other.batching != Batching::default() {
             self.batching = other.batching;

@@ -100,7 +100,11 @@ impl Dispatcher {
 
     /// Counts it for its class, and hands it to who waits.
     pub(super) fn answer(&mut self, task: Accepted, result: TaskResult) {
-        self.recorder.class(task.class, self.outcome(&task, &result));
+        let outcome = self.outcome(&task, &result);
+        self.recorder.class(task.class, outcome);
+        if outcome == ClassOutcome::Shed {
+            self.recorder.shed_after(self.clock.now().since(task.submitted));
+        }
         self.outbox.put(task.reply, result);
     }
 
