@@ -21,8 +21,8 @@ use crate::query::types::TaskResult;
 pub mod cause;
 pub mod dispatcher;
 mod explain;
-pub mod gone;
 pub mod handle;
+pub mod hang_ups;
 pub mod in_flight;
 pub mod lane;
 pub mod outbox;
@@ -71,7 +71,7 @@ pub struct ModelSetup {
     /// Of its devices and the engine's classes.
     pub names: ModelNames,
     pub submissions: mpsc::Receiver<handle::Submission>,
-    pub gone: gone::Gone,
+    pub hang_ups: hang_ups::HangUps,
     pub control: mpsc::Receiver<ControlMsg>,
     pub events: mpsc::Sender<FleetEvent>,
 }

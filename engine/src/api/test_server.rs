@@ -19,8 +19,8 @@ use tokio::task::JoinHandle;
 use super::listener::{DrainPhase, FrontEnd, HttpLimits, HttpOptions, bind, serve};
 use crate::classes::{Classes, SloClass};
 use crate::clock::Clock;
-use crate::dispatch::gone::Gone;
 use crate::dispatch::handle::{Entrance, ModelHandle, Submission};
+use crate::dispatch::hang_ups::HangUps;
 use crate::fleet::catalog::{Catalog, ModelEntry, ModelState, PublishedCatalog};
 use crate::ids::{ClassId, CoreId, Version};
 use crate::observe::metrics::ErrorKind;
@@ -85,8 +85,8 @@ pub(super) fn entry(spec: ModelSpec, version: u64, script: Script) -> ModelEntry
     let name: Arc<str> = spec.name.as_str().into();
     // Nobody listens: a page that asks the dispatcher says that it has gone.
     let (control, _) = mpsc::channel(1);
-    let (gone, _) = Gone::channel();
-    let entrance = Entrance { submissions, gone, control: control.downgrade() };
+    let (hang_ups, _) = HangUps::channel();
+    let entrance = Entrance { submissions, hang_ups, control: control.downgrade() };
     let (version, core, class) = (Version(version), CoreId(0), ClassId::DEFAULT);
     let handle = ModelHandle::new(name, version, Arc::new(spec), core, class, entrance);
     ModelEntry { handle, state: ModelState::Ready }

@@ -20,8 +20,9 @@ use tokio::time::Sleep;
 
 use super::cause::{Answered, Cause};
 use super::explain::stand;
-use super::gone::Gone;
+
 use super::handle::Submission;
+use super::hang_ups::HangUps;
 use super::in_flight::{Accepted, Departed, InFlight};
 use super::lane::shm::ShmLane;
 use super::lane::{Batch, LaneError, Reply, payload_bytes_max};
@@ -50,7 +51,7 @@ pub struct Dispatcher {
     submissions: mpsc::Receiver<Submission>,
     /// Received while waiting, taken in the next turn.
     received: Option<Submission>,
-    gone: Gone,
+    hang_ups: HangUps,
     control: mpsc::Receiver<ControlMsg>,
     received_control: Option<ControlMsg>,
     events: mpsc::Sender<FleetEvent>,
@@ -96,7 +97,7 @@ impl Dispatcher {
             clock: core.clock,
             submissions: setup.submissions,
             received: None,
-            gone: setup.gone,
+            hang_ups: setup.hang_ups,
             control: setup.control,
             received_control: None,
             events: setup.events,
@@ -119,7 +120,7 @@ impl Dispatcher {
             let now = self.clock.now();
             self.recent.turn(now, || self.recorder.by_class());
             self.take_submissions(now);
-            self.take_gone(now);
+            self.take_hang_ups(now);
             self.take_control(now);
             self.take_replies(now);
             self.take_time(now);
@@ -367,7 +368,7 @@ impl Dispatcher {
 
     /// Announces sleep on every lane. False when something came in the meantime, or is left to do.
     fn may_wait(&mut self) -> bool {
-        !self.gone.is_looking() && self.lanes.iter_mut().all(ShmLane::may_sleep)
+        !self.hang_ups.is_looking() && self.lanes.iter_mut().all(ShmLane::may_sleep)
     }
 
     async fn wait(&mut self) {
@@ -392,7 +393,7 @@ impl Dispatcher {
             ready = true;
         }
         ready |= self.poll_control(context);
-        ready |= self.gone.poll(context).is_ready();
+        ready |= self.hang_ups.poll(context).is_ready();
         for lane in &mut self.lanes {
             ready |= lane.poll_bell(context).is_ready();
         }

@@ -12,7 +12,7 @@ use schemas::lifecycle::ModelSpec;
 use tokio::sync::{mpsc, oneshot};
 
 use super::ControlMsg;
-use super::gone::GoneNotes;
+use super::hang_ups::HangUpNotes;
 use crate::clock::Time;
 use crate::ids::{ClassId, CoreId, Version};
 use crate::query::types::{TaskError, TaskInputs, TaskResult, Terms};
@@ -40,12 +40,12 @@ pub struct ReplyTo {
 #[derive(Debug)]
 pub struct Ticket<'h> {
     answer: oneshot::Receiver<TaskResult>,
-    notes: &'h GoneNotes,
+    notes: &'h HangUpNotes,
     answered: bool,
 }
 
 impl<'h> Ticket<'h> {
-    pub fn new(answer: oneshot::Receiver<TaskResult>, notes: &'h GoneNotes) -> Ticket<'h> {
+    pub fn new(answer: oneshot::Receiver<TaskResult>, notes: &'h HangUpNotes) -> Ticket<'h> {
         Ticket { answer, notes, answered: false }
     }
 }
@@ -88,7 +88,7 @@ pub struct ModelHandle {
 #[derive(Clone, Debug)]
 pub struct Entrance {
     pub submissions: mpsc::Sender<Submission>,
-    pub gone: GoneNotes,
+    pub hang_ups: HangUpNotes,
     /// Weak, so that the dispatcher still notices when its supervisor has gone.
     pub control: mpsc::WeakSender<ControlMsg>,
 }
@@ -122,9 +122,9 @@ impl ModelHandle {
     ) -> Result<Ticket<'_>, TaskError> {
         let (waiter, answer) = oneshot::channel();
         let reply = ReplyTo { origin, waiter };
-        let Entrance { submissions, gone, .. } = &self.entrance;
+        let Entrance { submissions, hang_ups, .. } = &self.entrance;
         match submissions.try_send(Submission { inputs, terms, submitted, reply }) {
-            Ok(()) => Ok(Ticket::new(answer, gone)),
+            Ok(()) => Ok(Ticket::new(answer, hang_ups)),
             Err(mpsc::error::TrySendError::Full(_)) => {
                 Err(TaskError::QueueFull { retry_after: HANDOFF_FULL_RETRY })
             }

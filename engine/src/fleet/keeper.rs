@@ -21,8 +21,8 @@ use super::liveness::BackOff;
 use super::supervisor::{Established, Model, Shared, StartError};
 use super::welcome::{Door, Guest, WelcomeError, geometry};
 use crate::clock::Time;
-use crate::dispatch::gone::Gone;
 use crate::dispatch::handle::{Entrance, ModelHandle};
+use crate::dispatch::hang_ups::HangUps;
 use crate::dispatch::{
     CONTROL_MESSAGES_MAX, ControlMsg, CoreMsg, HANDOFF_TASKS_MAX, ModelSetup, ReplicaLane,
 };
@@ -258,8 +258,9 @@ impl Keeper {
         let (core, spec) = (self.shared.take_core(), Arc::new(spec));
         let (submit, submissions) = mpsc::channel(HANDOFF_TASKS_MAX);
         let (control, changes) = mpsc::channel(CONTROL_MESSAGES_MAX);
-        let (notes, gone) = Gone::channel();
-        let entrance = Entrance { submissions: submit, gone: notes, control: control.downgrade() };
+        let (notes, hang_ups) = HangUps::channel();
+        let entrance =
+            Entrance { submissions: submit, hang_ups: notes, control: control.downgrade() };
         let (class, devices) = (self.model.class, self.model.target.devices.names());
         let names = ModelNames { devices, classes: self.shared.config.classes.clone() };
         let handle = ModelHandle::new(name.clone(), version, spec.clone(), core, class, entrance);
@@ -273,7 +274,7 @@ impl Keeper {
             queue_bytes_max: self.shared.config.limits.queue_bytes_max,
             names,
             submissions,
-            gone,
+            hang_ups,
             control: changes,
             events: self.shared.events.clone(),
         };

@@ -29,7 +29,7 @@ impl Dispatcher {
 
     /// Forgets all tasks whose client has gone, if there may be any.
     fn make_room(&mut self, now: Time) -> bool {
-        if !self.gone.is_pending() {
+        if !self.hang_ups.is_pending() {
             return false;
         }
         let abandoned = self.in_flight.abandoned();
@@ -37,8 +37,8 @@ impl Dispatcher {
     }
 
     /// Forgets some of them: what is left is for the next turns.
-    pub(super) fn take_gone(&mut self, now: Time) {
-        let gone = self.gone.look(&self.in_flight);
+    pub(super) fn take_hang_ups(&mut self, now: Time) {
+        let gone = self.hang_ups.look(&self.in_flight);
         self.cancel(now, &gone);
     }
 

@@ -11,18 +11,19 @@ use tokio::sync::mpsc;
 use super::in_flight::{Accepted, InFlight};
 use crate::ids::TaskId;
 
-/// Tasks looked at in one turn: at some 20 ns each, what one batch costs to send. The rest follow in the next turns.
+/// Tasks looked at in one turn, a look-up and a load each: half of what may come in one. The rest follow in the next
+/// turns.
 const LOOKS_PER_TURN_MAX: usize = 512;
 
 /// One is enough: it says "look".
 const NOTES_MAX: usize = 1;
 
 /// Told by tickets.
-pub type GoneNotes = mpsc::Sender<()>;
+pub type HangUpNotes = mpsc::Sender<()>;
 
 /// The dispatcher's end.
 #[derive(Debug)]
-pub struct Gone {
+pub struct HangUps {
     notes: mpsc::Receiver<()>,
     /// A note came since the last look began.
     noted: bool,
@@ -30,10 +31,10 @@ pub struct Gone {
     to_look_at: Vec<TaskId>,
 }
 
-impl Gone {
-    pub fn channel() -> (GoneNotes, Gone) {
+impl HangUps {
+    pub fn channel() -> (HangUpNotes, HangUps) {
         let (sender, notes) = mpsc::channel(NOTES_MAX);
-        (sender, Gone { notes, noted: false, to_look_at: Vec::new() })
+        (sender, HangUps { notes, noted: false, to_look_at: Vec::new() })
     }
 
     /// Somebody may have gone whose task is still there.
@@ -79,7 +80,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     /// `count` tasks that were accepted, and who waits for them.
-    fn accepted(count: u64, notes: &GoneNotes) -> (InFlight, Vec<Ticket<'_>>) {
+    fn accepted(count: u64, notes: &HangUpNotes) -> (InFlight, Vec<Ticket<'_>>) {
         let mut tasks = InFlight::default();
         let mut tickets = Vec::new();
         for id in 0..count {
@@ -95,24 +96,24 @@ mod tests {
 
     #[test]
     fn nobody_is_looked_for_until_a_ticket_is_dropped() {
-        let (notes, mut gone) = Gone::channel();
+        let (notes, mut hang_ups) = HangUps::channel();
         let (tasks, mut tickets) = accepted(3, &notes);
-        assert!(!gone.is_pending());
+        assert!(!hang_ups.is_pending());
         drop(tickets.remove(1));
-        assert!(gone.is_pending());
-        assert_eq!(gone.look(&tasks), [TaskId(1)]);
-        assert!(!gone.is_pending(), "one look answers one note");
+        assert!(hang_ups.is_pending());
+        assert_eq!(hang_ups.look(&tasks), [TaskId(1)]);
+        assert!(!hang_ups.is_pending(), "one look answers one note");
     }
 
     #[test]
     fn a_turn_looks_at_a_bounded_number_and_the_next_ones_at_the_rest() {
-        let (notes, mut gone) = Gone::channel();
+        let (notes, mut hang_ups) = HangUps::channel();
         let count = 2 * LOOKS_PER_TURN_MAX + 1;
         let (tasks, tickets) = accepted(count as u64, &notes);
         drop(tickets);
         let (mut turns, mut found) = (0, Vec::new());
-        while gone.is_pending() {
-            let some = gone.look(&tasks);
+        while hang_ups.is_pending() {
+            let some = hang_ups.look(&tasks);
             assert!(some.len() <= LOOKS_PER_TURN_MAX);
             found.extend(some);
             turns += 1;
@@ -125,7 +126,7 @@ mod tests {
 
     #[test]
     fn an_answered_ticket_leaves_no_note() {
-        let (notes, mut gone) = Gone::channel();
+        let (notes, mut hang_ups) = HangUps::channel();
         let (mut tasks, mut tickets) = accepted(1, &notes);
         let reply = tasks.leave(TaskId(0)).unwrap().reply;
         reply.waiter.send(Err(TaskError::Draining)).unwrap();
@@ -133,17 +134,17 @@ mod tests {
         let mut context = Context::from_waker(std::task::Waker::noop());
         assert!(ticket.as_mut().poll(&mut context).is_ready());
         drop(tickets);
-        assert!(!gone.is_pending());
+        assert!(!hang_ups.is_pending());
     }
 
     #[test]
     fn a_note_wakes_whoever_waits() {
-        let (notes, mut gone) = Gone::channel();
+        let (notes, mut hang_ups) = HangUps::channel();
         let mut context = Context::from_waker(std::task::Waker::noop());
-        assert!(gone.poll(&mut context).is_pending());
+        assert!(hang_ups.poll(&mut context).is_pending());
         let (_tasks, tickets) = accepted(2, &notes);
         drop(tickets);
-        assert!(gone.poll(&mut context).is_ready());
-        assert!(gone.is_pending(), "and is remembered");
+        assert!(hang_ups.poll(&mut context).is_ready());
+        assert!(hang_ups.is_pending(), "and is remembered");
     }
 }
