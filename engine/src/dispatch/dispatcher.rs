@@ -20,7 +20,6 @@ use tokio::time::Sleep;
 
 use super::cause::{Answered, Cause};
 use super::explain::stand;
-
 use super::handle::Submission;
 use super::hang_ups::HangUps;
 use super::in_flight::{Accepted, Departed, InFlight};
