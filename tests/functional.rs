@@ -1,7 +1,9 @@
 //! What works: models, forms, datatypes, metadata, metrics, deadlines, drains.
 
 mod batching;
+mod classes;
 mod commands;
+mod devices;
 mod memory;
 mod programs;
 mod protocol;

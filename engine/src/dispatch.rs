@@ -16,16 +16,18 @@ use crate::batch::fixed::FixedBatches;
 pub use crate::batch::latency_profile::Bucket;
 use crate::clock::Clock;
 use crate::ids::{CoreId, DeviceClass, Incarnation, ReplicaId, Version};
-use crate::observe::stages::{CoreRecorder, CoreSnapshot};
+use crate::observe::stages::{CoreRecorder, CoreSnapshot, ModelNames};
 use crate::query::types::TaskResult;
 
 pub mod cause;
 pub mod dispatcher;
 mod explain;
 pub mod handle;
+pub mod hang_ups;
 pub mod in_flight;
 pub mod lane;
 pub mod outbox;
+mod recent;
 pub mod warm_up;
 
 /// Messages waiting for a core. A full mailbox delays nothing on the request path: answers then go to their
@@ -72,7 +74,10 @@ pub struct ModelSetup {
     pub stored_profiles: Vec<(DeviceClass, Vec<Bucket>)>,
     pub queue_tasks_max: usize,
     pub queue_bytes_max: u64,
+    /// Of its devices and the engine's classes.
+    pub names: ModelNames,
     pub submissions: mpsc::Receiver<handle::Submission>,
+    pub hang_ups: hang_ups::HangUps,
     pub control: mpsc::Receiver<ControlMsg>,
     pub events: mpsc::Sender<FleetEvent>,
 }

@@ -2,6 +2,7 @@
 
 pub mod catalog;
 pub mod cores;
+pub mod device_groups;
 pub mod digest;
 pub mod keeper;
 pub mod launch;

@@ -31,7 +31,7 @@ pub fn of(target: &Target, spec: &ModelSpec, lane: &str, cpus_available: usize) 
     files(&target.program, &mut hasher);
     (&spec.platform, format!("{:?} {:?}", spec.inputs, spec.outputs)).hash(&mut hasher);
     (spec.batched, spec.max_batch, spec.replicas).hash(&mut hasher);
-    (&target.env, &target.cpus, kept_environment()).hash(&mut hasher);
+    (&target.env, format!("{:?}", target.devices), kept_environment()).hash(&mut hasher);
     (lane, cpus_available, processor()).hash(&mut hasher);
     hasher.finish()
 }
@@ -101,6 +101,7 @@ fn file(path: &Path, left: &mut u64, hasher: &mut DefaultHasher) -> io::Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::device_groups::DeviceGroups;
     use crate::ids::Version;
     use schemas::lifecycle::Late;
 
@@ -127,7 +128,8 @@ mod tests {
                 program: Program::Native { kind: "noop".into(), directory: self.0.clone() },
                 settings: "{}".into(),
                 env: Vec::new(),
-                cpus: None,
+                devices: DeviceGroups::one(None),
+                class: None,
                 fixed_batches: None,
                 warm_up: true,
             }
@@ -178,7 +180,8 @@ mod tests {
     fn differs_where_the_model_runs_otherwise() {
         let model = Model::new("settings");
         let (target, before) = (model.target(), model.digest());
-        let pinned = Target { cpus: Some(vec![1]), ..target.clone() };
+        let devices = DeviceGroups::one(Some(vec![1]));
+        let pinned = Target { devices, ..target.clone() };
         let threads =
             Target { env: vec![("OMP_NUM_THREADS".into(), "4".into())], ..target.clone() };
         assert_ne!(digest(&pinned, &spec()), before);

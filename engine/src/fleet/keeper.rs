@@ -23,12 +23,14 @@ use super::sample::{self, SampleError};
 use super::supervisor::{Established, Model, Shared, StartError};
 use super::welcome::{Door, Guest, WelcomeError, geometry};
 use crate::clock::Time;
-use crate::dispatch::handle::ModelHandle;
+use crate::dispatch::handle::{Entrance, ModelHandle};
+use crate::dispatch::hang_ups::HangUps;
 use crate::dispatch::warm_up::Order;
 use crate::dispatch::{
     CONTROL_MESSAGES_MAX, ControlMsg, CoreMsg, HANDOFF_TASKS_MAX, ModelSetup, ReplicaLane,
 };
-use crate::ids::{DeviceClass, Incarnation, ReplicaId};
+use crate::ids::{Incarnation, ReplicaId};
+use crate::observe::stages::ModelNames;
 
 /// What callers are told to wait while a model has no replica.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
@@ -184,7 +186,8 @@ impl Keeper {
         let owns_cores = self.owns_cores(spec.replicas);
         let geometry = geometry(&spec, incarnation, &self.shared.config.lane, owns_cores)?;
         self.establish(spec, geometry).await?;
-        let node = self.model.target.cpus.as_deref().and_then(cores::node_of);
+        let (device, group) = self.model.target.devices.of(self.replica);
+        let node = group.cpus.as_deref().and_then(cores::node_of);
         let load = guest.join(geometry, node);
         let load = tokio::time::timeout(Duration::from_secs(limits.load_s), load);
         let late = LifeError::LoadLate { seconds: limits.load_s };
@@ -193,7 +196,6 @@ impl Keeper {
             ended = process.ended() => return Err(ended.map_or_else(LifeError::Wait, LifeError::Exited)),
             _ = stopping.wait_for(|stopping| *stopping) => return Err(LifeError::Stopping),
         };
-        let device = DeviceClass(0);
         let lane = Box::new(ReplicaLane { replica: self.replica, device, incarnation, side });
         let (live, warm) = oneshot::channel();
         life.handed_over = true;
@@ -268,10 +270,12 @@ impl Keeper {
 
     fn owns_cores(&self, replicas: u32) -> bool {
         let models = self.shared.models.borrow();
-        let others = models.iter().filter(|model| !Rc::ptr_eq(model, &self.model));
-        let others = others.map(|model| model.target.cpus.as_deref());
+        let (_, mine) = self.model.target.devices.of(self.replica);
+        let groups = models.iter().flat_map(|model| model.target.devices.iter());
+        let others = groups.filter(|group| !std::ptr::eq(*group, mine));
+        let others = others.map(|group| group.cpus.as_deref());
         let front_end = &self.shared.config.cores;
-        cores::owned(self.model.target.cpus.as_deref(), replicas, front_end, others)
+        cores::owned(mine.cpus.as_deref(), mine.replicas.unwrap_or(replicas), front_end, others)
     }
 
     fn spawn(
@@ -282,14 +286,17 @@ impl Keeper {
         user: Option<u32>,
     ) -> std::io::Result<Process> {
         let target = &self.model.target;
+        let (_, group) = target.devices.of(self.replica);
+        // Later ones win: the device's over the model's, ours over both.
+        let given = target.env.iter().chain(&group.env);
         let mut env: Vec<(String, OsString)> =
-            target.env.iter().map(|(key, value)| (key.clone(), value.into())).collect();
+            given.map(|(key, value)| (key.clone(), value.into())).collect();
         let ours = [
             ("FOIL_SOCKET", socket.as_os_str().to_owned()),
             ("FOIL_NONCE", nonce.to_string().into()),
             ("FOIL_VERSION", target.version.to_string().into()),
             ("FOIL_REPLICA", self.replica.to_string().into()),
-            ("FOIL_DEVICE", "cpu".into()),
+            ("FOIL_DEVICE", group.name.to_string().into()),
             ("FOIL_SETTINGS", target.settings.clone().into()),
         ];
         env.extend(ours.map(|(key, value)| (key.to_owned(), value)));
@@ -301,7 +308,7 @@ impl Keeper {
             clock: self.shared.config.clock,
             home,
             user,
-            cpus: target.cpus.as_deref(),
+            cpus: group.cpus.as_deref(),
         })
     }
 
@@ -329,7 +336,12 @@ impl Keeper {
         let (core, spec) = (self.shared.take_core(), Arc::new(spec));
         let (submit, submissions) = mpsc::channel(HANDOFF_TASKS_MAX);
         let (control, changes) = mpsc::channel(CONTROL_MESSAGES_MAX);
-        let handle = ModelHandle::new(name.clone(), version, spec.clone(), core, submit, &control);
+        let (notes, hang_ups) = HangUps::channel();
+        let entrance =
+            Entrance { submissions: submit, hang_ups: notes, control: control.downgrade() };
+        let (class, devices) = (self.model.class, self.model.target.devices.names());
+        let names = ModelNames { devices, classes: self.shared.config.classes.clone() };
+        let handle = ModelHandle::new(name.clone(), version, spec.clone(), core, class, entrance);
         let setup = ModelSetup {
             name,
             version,
@@ -340,7 +352,9 @@ impl Keeper {
             stored_profiles,
             queue_tasks_max: self.shared.config.limits.queue_tasks_max,
             queue_bytes_max: self.shared.config.limits.queue_bytes_max,
+            names,
             submissions,
+            hang_ups,
             control: changes,
             events: self.shared.events.clone(),
         };
@@ -365,10 +379,11 @@ impl Keeper {
 
     fn print_ready(&self, handle: &ModelHandle) {
         let ModelHandle { name, version, spec, .. } = handle;
-        let replicas = if spec.replicas == 1 { "replica" } else { "replicas" };
+        let count = self.model.replicas();
+        let replicas = if count == 1 { "replica" } else { "replicas" };
         eprintln!(
-            "ready  {name} v{version}  {}/v2/models/{name}  ({}, {} {replicas}, max_batch {})",
-            self.shared.config.base_url, spec.platform, spec.replicas, spec.max_batch
+            "ready  {name} v{version}  {}/v2/models/{name}  ({}, {count} {replicas}, max_batch {})",
+            self.shared.config.base_url, spec.platform, spec.max_batch
         );
     }
 

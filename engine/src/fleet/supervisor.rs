@@ -21,11 +21,12 @@ use super::learned::{keep_storing, store_last};
 use super::profiles::{Key, Profiles};
 use super::target::Target;
 use super::welcome::LaneSettings;
+use crate::classes::Classes;
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::dispatch::handle::ModelHandle;
 use crate::dispatch::{ControlMsg, CoreLinks, FleetEvent};
-use crate::ids::{CoreId, Incarnation, ReplicaId};
+use crate::ids::{ClassId, CoreId, Incarnation, ReplicaId};
 
 /// Faults on their way from dispatchers; each replica has at most one.
 const EVENTS_MAX: usize = 1024;
@@ -40,6 +41,7 @@ pub struct FleetConfig {
     /// Whether each replica gets a user of its own.
     pub users: Option<Users>,
     pub programs: Programs,
+    pub classes: Classes,
     pub catalog: PublishedCatalog,
     pub links: CoreLinks,
     /// Private directory for the replicas' sockets.
@@ -95,6 +97,8 @@ pub struct Shared {
 /// One model version.
 pub struct Model {
     pub target: Target,
+    /// Of requests that name none.
+    pub class: ClassId,
     pub established: OnceCell<Established>,
     pub live: Cell<usize>,
     /// Its ready line was printed.
@@ -133,12 +137,13 @@ impl Fleet {
     }
 
     /// Starts all models at once and waits until each has its first live replica, or the first that can't.
-    pub async fn start(&mut self, targets: Vec<Target>) -> Result<(), StartError> {
+    pub async fn start(&mut self, targets: Vec<(Target, ClassId)>) -> Result<(), StartError> {
         let mut firsts = Vec::new();
-        for target in targets {
+        for (target, class) in targets {
             let (tell, first) = oneshot::channel();
             let model = Rc::new(Model {
                 target,
+                class,
                 established: OnceCell::new(),
                 live: Cell::new(0),
                 announced: Cell::new(false),
@@ -160,8 +165,7 @@ impl Fleet {
     }
 
     fn start_others(&mut self, model: &Rc<Model>) {
-        let replicas = model.established.get().map_or(1, |known| known.handle.spec.replicas);
-        for replica in 1..replicas {
+        for replica in 1..model.replicas() {
             let keeper = Keeper::new(self.shared.clone(), model.clone(), ReplicaId(replica));
             self.keepers.push(tokio::task::spawn_local(keeper.run(None)));
         }
@@ -191,6 +195,14 @@ impl Fleet {
                 tracing::error!(%error, "a replica's keeper ended early");
             }
         }
+    }
+}
+
+impl Model {
+    /// As its groups of devices say, else its declaration; one until that is known.
+    pub fn replicas(&self) -> u32 {
+        let declared = || self.established.get().map_or(1, |known| known.handle.spec.replicas);
+        self.target.devices.replicas().unwrap_or_else(declared)
     }
 }
 

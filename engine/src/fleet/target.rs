@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::device_groups::{DeviceGroupError, DeviceGroups};
 use crate::batch::fixed::FixedBatches;
 use crate::config::{ConfigError, ModelToml, duration, parse};
 use crate::ids::Version;
@@ -21,8 +22,10 @@ pub struct Target {
     /// Overrides for what the model declares, as JSON for the container.
     pub settings: String,
     pub env: Vec<(String, String)>,
-    /// Where its replicas are pinned; None: anywhere.
-    pub cpus: Option<Vec<usize>>,
+    /// Where its replicas run.
+    pub devices: DeviceGroups,
+    /// The SLO class of requests that name none, by name.
+    pub class: Option<String>,
     /// Batches of a fixed size; None: learned ones.
     pub fixed_batches: Option<FixedBatches>,
     /// Its replicas run synthetic batches before they are live.
@@ -109,6 +112,8 @@ pub enum TargetError {
     NoModel(PathBuf),
     #[error("{path}: {message}")]
     Setting { path: PathBuf, message: String },
+    #[error("{path}: {error}")]
+    Devices { path: PathBuf, error: DeviceGroupError },
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("cannot read {path}: {source}")]
@@ -149,7 +154,8 @@ fn resolve_one(target: &str) -> Result<Vec<Target>, TargetError> {
         program: Program::Python { target: format!("{}{class}", file.display()) },
         settings: "{}".into(),
         env: Vec::new(),
-        cpus: None,
+        devices: DeviceGroups::one(None),
+        class: None,
         fixed_batches: None,
         warm_up: true,
     }])
@@ -199,10 +205,11 @@ fn versioned(
     };
     let name = model.file_name().map(|name| name.to_string_lossy().as_ref().into());
     let env = toml.env.clone().into_iter().collect();
-    let cpus = toml.cpus.clone();
-    let fixed_batches = fixed_batches(settings, toml)?;
-    let (settings, warm_up) = (overrides(toml), toml.warm_up.unwrap_or(true));
-    Ok(Target { name, version, program, settings, env, cpus, fixed_batches, warm_up })
+    let devices = DeviceGroups::read(toml)
+        .map_err(|error| TargetError::Devices { path: settings.to_owned(), error })?;
+    let (class, fixed_batches) = (toml.class.clone(), fixed_batches(settings, toml)?);
+    let (settings, warm_up) = (overrides(toml, &devices), toml.warm_up.unwrap_or(true));
+    Ok(Target { name, version, program, settings, env, devices, class, fixed_batches, warm_up })
 }
 
 fn fixed_batches(path: &Path, toml: &ModelToml) -> Result<Option<FixedBatches>, TargetError> {
@@ -268,13 +275,13 @@ fn check(path: &Path, toml: &ModelToml) -> Result<(), TargetError> {
 }
 
 /// The settings that the container merges into its declaration.
-fn overrides(toml: &ModelToml) -> String {
+fn overrides(toml: &ModelToml, devices: &DeviceGroups) -> String {
     let settings = serde_json::json!({
         "max_batch": toml.max_batch,
         "slo": toml.slo,
         "late": toml.late,
         "batch_timeout": toml.batch_timeout,
-        "replicas": toml.replicas,
+        "replicas": toml.replicas.or(devices.replicas()),
     });
     settings.to_string()
 }

@@ -11,7 +11,7 @@ const PER_OCTAVE: usize = 8;
 const BUCKETS: usize = EXACT + PER_OCTAVE * 17;
 
 /// A smaller batch is preferred when it does this much more per unit of time.
-const EFFICIENT_BY: f64 = 1.08;
+const EFFICIENT_BY: f64 = 1.05;
 
 /// Batches a bucket's mean is worth at most: the share of a new one is 1/24 then.
 const WEIGHT_MAX: f64 = 24.0;
@@ -86,8 +86,10 @@ impl Curve {
     pub(super) fn known(centres: &[(f64, f64)]) -> Curve {
         let mut curve = Curve::default();
         for &(cost, service) in centres {
-            curve.update(cost, service, 0.0);
+            let known = Bucket { weight: WEIGHT_MAX, cost, service };
+            curve.buckets[bucket_of(cost)] = known;
         }
+        curve.refit();
         if !curve.chain.is_empty() {
             curve.chain = centres.to_vec();
         }
