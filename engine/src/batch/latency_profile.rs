@@ -57,6 +57,10 @@ const FACTOR_WORTH: f64 = 4.0;
 /// nothing says how much of that is paid per batch, and a device that is slow to start would never be known.
 const TRY_ROOM: f64 = 1.0;
 
+/// The first batch of a size that takes this many times what is expected compiled something, or touched memory for the
+/// first time. Well above a regime, which its size's second batch would tell of.
+const FIRST_FAR: f64 = 3.0;
+
 /// Ratios outside are clamped: a batch a thousand times slower says no more than one sixteen times slower.
 const RATIO_MIN: f64 = 1.0 / 16.0;
 const RATIO_MAX: f64 = 16.0;
@@ -203,6 +207,9 @@ impl LatencyProfile {
         let expected = self.centre(cost);
         if expected <= 0.0 {
             self.curve.update(cost, service, self.residuals.spread());
+            return Noticed::Nothing;
+        }
+        if self.curve.is_first(cost) && service > FIRST_FAR * expected {
             return Noticed::Nothing;
         }
         let ratio = (service / expected).clamp(RATIO_MIN, RATIO_MAX);
@@ -361,6 +368,23 @@ mod tests {
         assert!((profile.centre(16.0) / affine(16.0) - 1.0).abs() < 0.05);
         assert!(profile.quantile(16.0, Level::P99) > 3.5 * affine(16.0), "the tail shows it");
         assert!(profile.quantile(16.0, Level::P95) < 1.2 * affine(16.0));
+    }
+
+    #[test]
+    fn the_first_batch_of_each_size_compiles_and_poisons_nothing() {
+        let mut profile = LatencyProfile::default();
+        for cost in [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0] {
+            (0..2).for_each(|_| profile.warm(cost, affine(cost)));
+        }
+        // 37 and 64 have no factor in common: every size comes once before any comes again.
+        for batch in 0..192 {
+            let rows: u32 = batch * 37 % 64 + 1;
+            let is_first = batch < 64 && !rows.is_power_of_two();
+            let (cost, compiles) = (f64::from(rows), if is_first { 500.0 * MS } else { 0.0 });
+            assert_eq!(profile.observe(cost, affine(cost) + compiles, 1.0), Noticed::Nothing);
+            assert!((profile.centre(cost) / affine(cost) - 1.0).abs() < 0.05, "{batch}");
+            assert!(profile.quantile(cost, Level::P99) < 1.2 * affine(cost), "{batch}");
+        }
     }
 
     #[test]
