@@ -1,9 +1,12 @@
 //! What works: models, forms, datatypes, metadata, metrics, deadlines, drains.
 
 mod batching;
+mod classes;
 mod commands;
+mod devices;
 mod memory;
 mod programs;
 mod protocol;
 mod slots;
 mod tensors;
+mod warm_up;

@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::listener::{self, DrainPhase, FrontEnd, HttpLimits, HttpOptions};
+use crate::classes::{ClassError, Classes};
 use crate::cli::{Lane, LogFormat, Serve};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Limits};
@@ -25,10 +26,11 @@ use crate::fleet::catalog::{Catalog, PublishedCatalog};
 use crate::fleet::cores::{self, CpusError};
 use crate::fleet::launch::process::Programs;
 use crate::fleet::launch::users::{self, Users};
+use crate::fleet::profiles::Profiles;
 use crate::fleet::supervisor::{Fleet, FleetConfig, StartError};
 use crate::fleet::target::{self, TargetError};
 use crate::fleet::welcome::LaneSettings;
-use crate::ids::CoreId;
+use crate::ids::{ClassId, CoreId};
 use crate::observe::export;
 use crate::observe::stages::{CoreRecorder, CoreSnapshot};
 use crate::threads;
@@ -44,6 +46,8 @@ pub enum ServeError {
     Target(#[from] TargetError),
     #[error(transparent)]
     Cpus(#[from] CpusError),
+    #[error(transparent)]
+    Class(#[from] ClassError),
     #[error(transparent)]
     Start(#[from] StartError),
     #[error("cannot listen on {address}: {source}; is another server running there?")]
@@ -62,9 +66,22 @@ pub fn serve(flags: Serve) -> Result<(), ServeError> {
     start_log(config.log_format);
     let targets = target::resolve(&config.targets, config.name.as_deref())?;
     cores::check(&targets, &threads::available_cpus())?;
+    let targets = with_classes(targets, &config.classes)?;
     let engine = Engine::build(config)?;
     let control = runtime().map_err(system("start the control runtime"))?;
     control.block_on(engine.run(targets))
+}
+
+/// Each target with the class of its requests.
+fn with_classes(
+    targets: Vec<target::Target>,
+    classes: &Classes,
+) -> Result<Vec<(target::Target, ClassId)>, ClassError> {
+    let class = |target: target::Target| {
+        let class = classes.of_model(&target.label(), target.class.as_deref())?;
+        Ok((target, class))
+    };
+    targets.into_iter().map(class).collect()
 }
 
 fn start_log(format: LogFormat) {
@@ -125,6 +142,7 @@ impl Engine {
                 clock,
                 links: links.clone(),
                 catalog: catalog.clone(),
+                classes: config.classes.clone(),
                 drain: drain.subscribe(),
                 limits: http_limits(&config),
                 server_timing: config.server_timing,
@@ -137,7 +155,7 @@ impl Engine {
         Ok(Engine { config, clock, catalog, links, drain, cores, http, metrics, sockets, users })
     }
 
-    async fn run(self, targets: Vec<target::Target>) -> Result<(), ServeError> {
+    async fn run(self, targets: Vec<(target::Target, ClassId)>) -> Result<(), ServeError> {
         let mut term = signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?;
         let mut int = signal(SignalKind::interrupt()).map_err(system("listen for SIGINT"))?;
         self.serve_metrics()?;
@@ -179,9 +197,12 @@ impl Engine {
             cores: self.config.cores.clone(),
             users: self.users,
             programs: Programs::find(self.config.python.clone()),
+            classes: self.config.classes.clone(),
             catalog: self.catalog.clone(),
             links: self.links.clone(),
             sockets: self.sockets.path.clone(),
+            warm_up: self.config.warm_up,
+            profiles: self.config.state.as_deref().and_then(open_profiles),
             base_url: format!("http://{}", self.http),
         }
     }
@@ -234,6 +255,16 @@ fn lane_settings(config: &Config) -> LaneSettings {
     LaneSettings { memory, huge_pages, slot_bytes_max, variable_slot_bytes }
 }
 
+/// An engine that can't keep what it learns serves all the same.
+fn open_profiles(state: &Path) -> Option<Profiles> {
+    let opened = Profiles::open(state);
+    opened
+        .inspect_err(|error| {
+            tracing::warn!("learned latency profiles are not kept (--state): {error}");
+        })
+        .ok()
+}
+
 /// Cores share their port, and so would a second engine, silently: an ordinary bind tells whether it is taken.
 fn check_free(address: SocketAddr) -> Result<(), ServeError> {
     let taken = |source| ServeError::Listen { address, source };
@@ -271,6 +302,7 @@ struct CoreSeed {
     clock: Clock,
     links: CoreLinks,
     catalog: PublishedCatalog,
+    classes: Classes,
     drain: watch::Receiver<DrainPhase>,
     limits: HttpLimits,
     server_timing: bool,
@@ -292,6 +324,7 @@ impl CoreSeed {
             core: self.id,
             clock: self.clock,
             catalog: self.catalog,
+            classes: self.classes,
             recorder: recorder.clone(),
             limits: self.limits,
             options: HttpOptions { server_timing: self.server_timing },

@@ -103,6 +103,14 @@ pub struct Serve {
     #[arg(long, env = "FOIL_NO_SERVER_TIMING")]
     pub no_server_timing: bool,
 
+    /// Let replicas go live without running synthetic batches first.
+    #[arg(long, env = "FOIL_NO_WARM_UP")]
+    pub no_warm_up: bool,
+
+    /// Where learned latency profiles are kept, or `none` [default: $XDG_STATE_HOME/hydrofoil or ~/.local/state/hydrofoil].
+    #[arg(long, env = "FOIL_STATE", value_name = "DIR")]
+    pub state: Option<PathBuf>,
+
     /// How the log on stderr looks [default: pretty].
     #[arg(long, env = "FOIL_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,

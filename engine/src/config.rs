@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use schemas::lifecycle::Late;
+
+use crate::classes::{ClassError, Classes, SloClass};
 use crate::cli::{Lane, Launcher, LogFormat, Serve};
 
 /// What `foil serve` runs with.
@@ -25,7 +28,12 @@ pub struct Config {
     pub python: Option<PathBuf>,
     pub drain_delay: Duration,
     pub server_timing: bool,
+    /// Replicas run synthetic batches before they are live, unless their model says otherwise.
+    pub warm_up: bool,
+    /// Where learned latency profiles are kept; None: nowhere.
+    pub state: Option<PathBuf>,
     pub log_format: LogFormat,
+    pub classes: Classes,
     pub limits: Limits,
 }
 
@@ -94,8 +102,21 @@ struct File {
     python: Option<PathBuf>,
     drain_delay: Option<String>,
     server_timing: Option<bool>,
+    warm_up: Option<bool>,
+    state: Option<PathBuf>,
     log_format: Option<String>,
+    /// In order of their names, so that numbers don't depend on where a table stands.
+    classes: BTreeMap<String, ClassToml>,
     limits: Limits,
+}
+
+/// `[classes.NAME]` in the file given by `--config`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ClassToml {
+    weight: Option<u32>,
+    slo: Option<String>,
+    late: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +147,8 @@ pub enum ConfigError {
     CpuTwice { cpu: usize },
     #[error("{limit} is {value}; it must be at least {least}")]
     LimitTooSmall { limit: &'static str, value: u64, least: u64 },
+    #[error(transparent)]
+    Class(#[from] ClassError),
 }
 
 impl Config {
@@ -148,7 +171,10 @@ impl Config {
             python: flags.python.or(file.python),
             drain_delay: drain_delay.as_deref().map_or(Ok(Duration::ZERO), duration)?,
             server_timing: !flags.no_server_timing && file.server_timing.unwrap_or(true),
+            warm_up: !flags.no_warm_up && file.warm_up.unwrap_or(true),
+            state: state(flags.state.or(file.state)),
             log_format: log_format(flags.log_format, file.log_format)?,
+            classes: classes(file.classes)?,
             limits: file.limits,
         };
         config.check(available)?;
@@ -201,6 +227,25 @@ impl Limits {
     }
 }
 
+fn classes(tables: BTreeMap<String, ClassToml>) -> Result<Classes, ConfigError> {
+    let tables = tables.into_iter().map(|(name, table)| class(&name, table));
+    Ok(Classes::new(tables.collect::<Result<_, _>>()?)?)
+}
+
+fn class(name: &str, table: ClassToml) -> Result<SloClass, ConfigError> {
+    let late = match table.late.as_deref() {
+        None => None,
+        Some("serve") => Some(Late::Serve),
+        Some("shed") => Some(Late::Shed),
+        Some(late) => {
+            let (name, late) = (name.to_owned(), late.to_owned());
+            return Err(ClassError::Late { name, late }.into());
+        }
+    };
+    let slo = table.slo.as_deref().map(duration).transpose()?;
+    Ok(SloClass { slo, late, ..SloClass::new(name, table.weight.unwrap_or(1)) })
+}
+
 /// One core on machines of up to 4, else a quarter: models need the others.
 fn default_cores(available: &[usize]) -> Vec<usize> {
     let count = if available.len() <= 4 { 1 } else { available.len() / 4 };
@@ -231,6 +276,17 @@ fn log_format(flag: Option<LogFormat>, file: Option<String>) -> Result<LogFormat
         (None, Some("json")) => Ok(LogFormat::Json),
         (None, Some(format)) => Err(ConfigError::LogFormat { format: format.to_owned() }),
     }
+}
+
+/// Where what is learned outlives the engine; None where that is not wanted, or nobody has a home.
+fn state(given: Option<PathBuf>) -> Option<PathBuf> {
+    const OURS: &str = "hydrofoil";
+    if let Some(given) = given {
+        return (given != Path::new("none")).then_some(given);
+    }
+    let home = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
+    let state = home("XDG_STATE_HOME").or_else(|| Some(home("HOME")?.join(".local/state")))?;
+    Some(state.join(OURS))
 }
 
 /// `20ms`, `1.5s`, `2m`, `500us`.
@@ -315,8 +371,30 @@ pub struct ModelToml {
     pub program: Option<PathBuf>,
     /// CPUs that belong to this model alone; its replicas are pinned there.
     pub cpus: Option<Vec<usize>>,
+    /// The SLO class of requests that name none.
+    pub class: Option<String>,
+    /// Replicas of unlike speed, in groups; in place of `replicas` and `cpus`.
+    pub devices: Option<Vec<DeviceToml>>,
     /// Batches of a fixed size instead of learned ones.
     pub fixed_batches: Option<FixedBatchesToml>,
+    /// False: replicas are live without having run a synthetic batch.
+    pub warm_up: Option<bool>,
+}
+
+/// One of `[[devices]]` in model.toml.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceToml {
+    pub name: String,
+    #[serde(default = "one")]
+    pub replicas: u32,
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    pub cpus: Option<Vec<usize>>,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// `[fixed_batches]` in model.toml.
@@ -358,6 +436,31 @@ mod tests {
     }
 
     #[test]
+    fn classes_come_from_their_tables() {
+        let text = "[classes.gold]\nweight = 10\nslo = \"20ms\"\nlate = \"shed\"\n[classes.bulk]";
+        let found = classes(file(text).unwrap().classes).unwrap();
+        assert_eq!(found.known(), "default, bulk, gold");
+        let gold = found.find(b"gold").unwrap();
+        let shown = (gold.weight, gold.slo, gold.late);
+        assert_eq!(shown, (10, Some(Duration::from_millis(20)), Some(Late::Shed)));
+        let bulk = found.find(b"bulk").unwrap();
+        assert_eq!((bulk.weight, bulk.slo, bulk.late), (1, None, None));
+    }
+
+    #[test]
+    fn a_class_that_can_not_be_is_refused_by_its_name() {
+        let refused = |text: &str| {
+            let text = format!("[classes.gold]\n{text}");
+            let found = file(&text).and_then(|file| classes(file.classes));
+            found.unwrap_err().to_string()
+        };
+        assert!(refused("weight = 0").contains("classes.gold"));
+        assert!(refused("late = \"drop\"").contains("\"serve\" or \"shed\""));
+        assert!(refused("slo = \"20\"").contains("duration"));
+        assert!(refused("wieght = 1").contains("did you mean 'weight'?"));
+    }
+
+    #[test]
     fn limits_come_from_the_file_and_are_checked() {
         assert_eq!(file("[limits]\nload_s = 5").unwrap().limits.load_s, 5);
         let limits = Limits { slot_bytes_max: 10, ..Limits::default() };
@@ -373,6 +476,16 @@ mod tests {
         );
         assert!(error(Serve { cores: Some(vec![7]), ..flags(&["a.py"]) }).contains("CPU 7"));
         assert!(error(Serve { cores: Some(vec![1, 1]), ..flags(&["a.py"]) }).contains("twice"));
+    }
+
+    #[test]
+    fn learned_profiles_are_kept_where_it_is_said_or_nowhere() {
+        let state = |flags| Config::resolve(flags, &[0, 1]).unwrap().state;
+        let given = |path: &str| Serve { state: Some(path.into()), ..flags(&["m.py"]) };
+        assert_eq!(state(given("/somewhere")), Some("/somewhere".into()));
+        assert_eq!(state(given("none")), None);
+        assert!(state(flags(&["m.py"])).is_none_or(|path| path.ends_with("hydrofoil")));
+        assert_eq!(file("state = \"none\"\nwarm_up = false").unwrap().warm_up, Some(false));
     }
 
     #[test]

@@ -13,18 +13,22 @@ use schemas::lifecycle::{LaneGeometry, ModelSpec};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::batch::fixed::FixedBatches;
+pub use crate::batch::latency_profile::Bucket;
 use crate::clock::Clock;
 use crate::ids::{CoreId, DeviceClass, Incarnation, ReplicaId, Version};
-use crate::observe::stages::{CoreRecorder, CoreSnapshot};
+use crate::observe::stages::{CoreRecorder, CoreSnapshot, ModelNames};
 use crate::query::types::TaskResult;
 
 pub mod cause;
 pub mod dispatcher;
 mod explain;
 pub mod handle;
+pub mod hang_ups;
 pub mod in_flight;
 pub mod lane;
 pub mod outbox;
+mod recent;
+pub mod warm_up;
 
 /// Messages waiting for a core. A full mailbox delays nothing on the request path: answers then go to their
 /// waiters one by one (see [`outbox`]).
@@ -64,9 +68,16 @@ pub struct ModelSetup {
     pub geometry: LaneGeometry,
     /// Batches of a fixed size; None: learned ones.
     pub fixed_batches: Option<FixedBatches>,
+    /// Rows for the warm-up; None: zeros.
+    pub sample: Option<warm_up::rows::Rows>,
+    /// What earlier lives of the model learned.
+    pub stored_profiles: Vec<(DeviceClass, Vec<Bucket>)>,
     pub queue_tasks_max: usize,
     pub queue_bytes_max: u64,
+    /// Of its devices and the engine's classes.
+    pub names: ModelNames,
     pub submissions: mpsc::Receiver<handle::Submission>,
+    pub hang_ups: hang_ups::HangUps,
     pub control: mpsc::Receiver<ControlMsg>,
     pub events: mpsc::Sender<FleetEvent>,
 }
@@ -88,7 +99,12 @@ impl fmt::Debug for ReplicaLane {
 /// From the supervisor to a dispatcher.
 #[derive(Debug)]
 pub enum ControlMsg {
-    ReplicaUp(Box<ReplicaLane>),
+    ReplicaUp {
+        lane: Box<ReplicaLane>,
+        warm_up: warm_up::Order,
+        /// Told once the replica may be asked.
+        live: oneshot::Sender<()>,
+    },
     ReplicaDown {
         replica: ReplicaId,
         incarnation: Incarnation,
@@ -101,8 +117,19 @@ pub enum ControlMsg {
     },
     /// What the batching knows and does, for people.
     Explain(oneshot::Sender<serde_json::Value>),
+    /// What was learned so far, to be stored.
+    Profiles(oneshot::Sender<Vec<LearnedProfile>>),
     /// Answered once nothing is queued or in flight and the lanes are shut; the dispatcher ends then.
     Drain(oneshot::Sender<()>),
+}
+
+/// What a model's batches were learned to take on one class of devices.
+#[derive(Clone, Debug)]
+pub struct LearnedProfile {
+    pub device: DeviceClass,
+    /// Batches learned from: more of them, and there is news to store.
+    pub batches: u32,
+    pub buckets: Vec<Bucket>,
 }
 
 /// From a dispatcher to the supervisor: end this incarnation and replace it.

@@ -39,6 +39,10 @@ id!(
     DeviceClass(u8)
 );
 id!(
+    /// An SLO class by its place in the engine's table; zero is `default`.
+    ClassId(u8)
+);
+id!(
     /// One of a model's replicas, counted from zero; a restarted replica keeps it.
     ReplicaId(u32)
 );
@@ -50,6 +54,16 @@ id!(
     /// Equal keys may share a batch: dtypes and all non-batch dimensions are the same.
     ShapeKey(u64)
 );
+
+impl DeviceClass {
+    /// Classes of one model at most: more kinds of machine than one engine's replicas run on, few enough for arrays.
+    pub const COUNT_MAX: usize = 16;
+}
+
+impl ClassId {
+    /// The class of whoever names none.
+    pub const DEFAULT: ClassId = ClassId(0);
+}
 
 /// A map by one of the engine's own numbers.
 pub type ById<Id, T> = HashMap<Id, T, BuildHasherDefault<IdHasher>>;

@@ -4,6 +4,7 @@
 pub mod api;
 pub mod app;
 pub mod batch;
+pub mod classes;
 pub mod cli;
 pub mod clock;
 pub mod codec;

@@ -64,7 +64,8 @@ class Definition:
 class Context:
     """What ``load`` is given.
 
-    ``device`` is where the replica runs (``"cpu"``), ``version`` the integer version of the model.
+    ``device`` is where the replica runs: ``"cpu"``, or the name of its group where ``model.toml``
+    has ``[[devices]]``. ``version`` is the integer version of the model.
     """
 
     def __init__(self, directory: Path, device: str, version: int) -> None:

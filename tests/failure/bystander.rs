@@ -44,7 +44,9 @@ fn pair(lane: &str, attack: &str) -> f64 {
     files.write("models/bystander/model.toml", "runtime = \"native\"\nkind = \"noop\"\n");
     files.write("models/bystander/1/keep", "");
     let mut command = command(&[&files.path(&target), &files.path("models"), "--lane", lane]);
-    command.arg("--shared-user").env("FOIL_PYTHON", env!("CARGO_BIN_EXE_hostile-container"));
+    command
+        .args(["--shared-user", "--no-warm-up"])
+        .env("FOIL_PYTHON", env!("CARGO_BIN_EXE_hostile-container"));
     let engine = Engine::start_with(command, 2);
     let undisturbed = p99_ms(&engine);
     let attacked = std::thread::scope(|scope| {

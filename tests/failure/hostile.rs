@@ -172,9 +172,34 @@ fn attacks_on_the_handshake() {
     all("memfd", &HANDSHAKE);
 }
 
+/// A few of each kind; the first life of these attacks at its sixth batch.
+const IN_WARM_UP: [(&str, Outcome); 10] = [
+    ("tail_jump", Named(&["lane fault tail_out_of_range"])),
+    ("stale_id", Named(&["lane fault slot_not_in_flight"])),
+    ("garbage_header", Named(&["lane fault bad_header"])),
+    ("wrong_rows", Named(&["lane fault output_shape", "lane fault bad_header"])),
+    ("bell_storm", Named(&["lane fault bell_storm"])),
+    ("socket_flood", Named(&[INVALID, OUT_OF_ORDER])),
+    ("stop", Named(&[TIMEOUT])),
+    ("never_reply", Named(&[TIMEOUT])),
+    ("exit_with_request", Named(&[ENDED])),
+    ("exit_before_bell", Named(&[ENDED])),
+];
+
+#[test]
+fn attacks_in_the_warm_up() {
+    for (attack, outcome) in IN_WARM_UP {
+        let case = Case::begin("memfd", attack, &[]);
+        let said = case.engine.said();
+        assert!(said.contains("a replica ended: in its warm-up, "), "{attack}: {said}");
+        case.run(outcome);
+    }
+}
+
+/// Without warm-up: the attack meets a question.
 fn all(lane: &str, cases: &[(&str, Outcome)]) {
     for (attack, outcome) in cases {
-        Case::begin(lane, attack).run(*outcome);
+        Case::begin(lane, attack, &["--no-warm-up"]).run(*outcome);
     }
 }
 
@@ -186,14 +211,14 @@ struct Case {
 }
 
 impl Case {
-    fn begin(lane: &str, attack: &str) -> Case {
-        let files = Scratch::new(&format!("hostile-{lane}-{attack}"));
+    fn begin(lane: &str, attack: &str, more: &[&str]) -> Case {
+        let files = Scratch::new(&format!("hostile-{lane}{}-{attack}", more.concat()));
         let target = format!("attack.{attack}.py");
         files.write(&target, "# see tests/src/bin/hostile_container\n");
         files.write("models/bystander/model.toml", "runtime = \"native\"\nkind = \"noop\"\n");
         files.write("models/bystander/1/keep", "");
         let mut command = command(&[&files.path(&target), &files.path("models"), "--lane", lane]);
-        command.args(["--shared-user"]);
+        command.arg("--shared-user").args(more);
         command.env("FOIL_PYTHON", env!("CARGO_BIN_EXE_hostile-container"));
         Case { attack: attack.to_owned(), engine: Engine::start_with(command, 2), _files: files }
     }

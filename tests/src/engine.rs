@@ -69,6 +69,8 @@ pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(program("foil"));
     command.args(["serve", "--http", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]).args(arguments);
     command.env("FOIL_PYTHON", program("python")).stdin(Stdio::null());
+    // A test starts from nothing that an earlier one left.
+    command.env("FOIL_STATE", "none");
     command
 }
 

@@ -54,6 +54,8 @@ impl Engine {
         let addresses = ["--http", "127.0.0.1:0", "--metrics", "127.0.0.1:0"];
         let mut serve = command(venv("foil"), &["serve", repository]);
         serve.args(addresses).stdin(Stdio::null()).stderr(Stdio::piped());
+        // A demonstration leaves nothing in anybody's home.
+        serve.env("FOIL_STATE", "none");
         let mut child = serve.spawn().map_err(|error| format!("cannot start foil: {error}"))?;
         let (tell, lines) = sync_channel(LINES_MAX);
         if let Some(stderr) = child.stderr.take() {

@@ -1,8 +1,12 @@
 //! When requests come: seeded arrival processes in virtual milliseconds.
 
+use std::sync::Arc;
+
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use rand_distr::{Distribution, Exp, Gamma};
+
+use crate::trace::Trace;
 
 /// A shape of load; rates are requests per millisecond.
 #[derive(Clone, Debug)]
@@ -27,6 +31,11 @@ pub(crate) enum Load {
     Diurnal {
         rate: f64,
         period: f64,
+    },
+    /// A stretch of a trace, compressed in time to this mean rate over the whole of it.
+    Trace {
+        trace: Arc<Trace>,
+        rate: f64,
     },
 }
 
@@ -58,6 +67,7 @@ impl Load {
                     |ms: f64| rate * (1.0 + 0.4 * (ms / period * std::f64::consts::TAU).sin());
                 thinned(&mut times, &mut rng, 1.4 * rate, until, rate_at);
             }
+            Load::Trace { trace, rate } => times = trace.arrivals(*rate, until, seed),
         }
         times.iter().map(|ms| (ms * 1e6) as u64).collect()
     }

@@ -4,9 +4,9 @@
 //! stationary distribution gives the mean time in the system exactly.
 
 use crate::arrivals::Load;
-use crate::baselines::{Kind, Task};
+use crate::baselines::Kind;
 use crate::device::{BATCH_MAX, Device, Shape};
-use crate::world::{Setup, play};
+use crate::world::{self, Setup, play};
 
 /// Enough that nothing is ever late.
 const SLO_MS: f64 = 1e6;
@@ -23,10 +23,9 @@ pub(crate) fn worst_difference(seed: u64) -> f64 {
 
 fn simulated(device: &Device, rate: f64, seed: u64) -> f64 {
     let arrivals = Load::Poisson(rate).draw(RUN_MS, seed);
-    let setup = Setup { device: *device, replicas: 1, slo_ms: SLO_MS, hard: true, seed };
+    let setup = Setup::alike(*device, 1, SLO_MS, seed);
     let everything = Kind::Static(u64::from(BATCH_MAX), 0.0);
-    let run =
-        play(&setup, &arrivals, everything.controller(Task { device: *device, slo_ms: SLO_MS }));
+    let run = play(&setup, world::alike(&arrivals, SLO_MS), everything.controller(&setup));
     let total: f64 =
         run.requests.iter().map(|request| (request.ended - request.arrived) as f64 / 1e6).sum();
     total / run.requests.len() as f64

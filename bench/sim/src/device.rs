@@ -6,7 +6,7 @@ use rand::rngs::SmallRng;
 use rand_distr::{Distribution, Normal};
 
 /// Milliseconds for a batch of `b`, without noise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Shape {
     /// `0.4 + 0.02 b`: a small model on a CPU.
     Cheap,
@@ -16,9 +16,12 @@ pub(crate) enum Shape {
     Fat,
     /// `2 + 4 ⌈b / 16⌉`: tiles.
     Stepped,
+    /// `fixed + each · cost`.
+    Affine { fixed: f64, each: f64 },
 }
 
 impl Shape {
+    /// Those with a name.
     pub(crate) const ALL: [Shape; 4] = [Shape::Cheap, Shape::Gpu, Shape::Fat, Shape::Stepped];
 
     pub(crate) fn name(self) -> &'static str {
@@ -27,6 +30,7 @@ impl Shape {
             Shape::Gpu => "gpu",
             Shape::Fat => "fat",
             Shape::Stepped => "stepped",
+            Shape::Affine { .. } => "affine",
         }
     }
 
@@ -36,6 +40,7 @@ impl Shape {
             Shape::Gpu => 2.0 + 0.25 * cost,
             Shape::Fat => 8.0 + 0.05 * cost,
             Shape::Stepped => 2.0 + 4.0 * (cost / 16.0).ceil(),
+            Shape::Affine { fixed, each } => fixed + each * cost,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine::batch::{
@@ -13,88 +14,70 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use crate::device::{BATCH_MAX, Device};
+use crate::replay::Measured;
+use crate::run::{BatchRecord, End, Record, Run};
 
-/// One run.
+/// One run's model: what it runs on and what its batcher is told.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
-    pub(crate) device: Device,
-    pub(crate) replicas: usize,
+    /// By class.
+    pub(crate) devices: Vec<Device>,
+    /// Each replica's class.
+    pub(crate) replicas: Vec<DeviceClass>,
     pub(crate) slo_ms: f64,
     /// Deadlines are the SLO and hard; else soft, until ten times the SLO and at least a second.
     pub(crate) hard: bool,
+    /// How the batcher adds the declared costs up.
+    pub(crate) cost_rule: CostRule,
+    pub(crate) batch_cost_max: u64,
+    /// How the device adds the true work up.
+    pub(crate) work_rule: CostRule,
+    /// Service times of a real engine, instead of a device's.
+    pub(crate) measured: Option<Arc<Measured>>,
     pub(crate) seed: u64,
 }
 
-/// What became of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    Open,
-    OnTime,
-    /// Sent, and answered or given up after its due time.
-    Late,
-    /// Never sent.
-    Shed,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Record {
-    pub(crate) arrived: u64,
-    pub(crate) ended: u64,
-    pub(crate) end: End,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct BatchRecord {
-    pub(crate) departed: u64,
-    pub(crate) cost: u64,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Run {
-    pub(crate) requests: Vec<Record>,
-    pub(crate) batches: Vec<BatchRecord>,
-    /// Nanoseconds that replicas worked, and those that went into copies.
-    pub(crate) busy: u64,
-    pub(crate) hedged: u64,
-}
-
-impl Run {
-    fn within(&self, from_ms: f64, to_ms: f64) -> impl Iterator<Item = &Record> {
-        let (from, to) = ((from_ms * 1e6) as u64, (to_ms * 1e6) as u64);
-        self.requests.iter().filter(move |request| request.arrived >= from && request.arrived < to)
-    }
-
-    fn share(&self, from_ms: f64, to_ms: f64, end: impl Fn(End) -> bool) -> f64 {
-        let (mut all, mut such) = (0usize, 0usize);
-        for request in self.within(from_ms, to_ms) {
-            all += 1;
-            such += usize::from(end(request.end));
+impl Setup {
+    /// Replicas of one kind, requests that cost one each, hard deadlines.
+    pub(crate) fn alike(device: Device, replicas: usize, slo_ms: f64, seed: u64) -> Setup {
+        Setup {
+            devices: vec![device],
+            replicas: vec![DeviceClass(0); replicas],
+            slo_ms,
+            hard: true,
+            cost_rule: CostRule::Sum,
+            batch_cost_max: u64::from(BATCH_MAX),
+            work_rule: CostRule::Sum,
+            measured: None,
+            seed,
         }
-        if all == 0 { f64::from(u8::from(end(End::OnTime))) } else { such as f64 / all as f64 }
     }
+}
 
-    /// Share of the requests that came in this stretch and were answered on time.
-    pub(crate) fn attained(&self, from_ms: f64, to_ms: f64) -> f64 {
-        self.share(from_ms, to_ms, |end| end == End::OnTime)
-    }
+/// One request as its client sends it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    pub(crate) arrives: u64,
+    /// What the batcher is told.
+    pub(crate) cost: u32,
+    /// What the device has to do.
+    pub(crate) work: u32,
+    pub(crate) slo: u64,
+    pub(crate) class: u8,
+    pub(crate) weight: u32,
+}
 
-    pub(crate) fn late(&self, from_ms: f64, to_ms: f64) -> f64 {
-        self.share(from_ms, to_ms, |end| end == End::Late)
-    }
-
-    /// Answers on time per millisecond, of requests that came in this stretch.
-    pub(crate) fn goodput(&self, from_ms: f64, to_ms: f64) -> f64 {
-        let on_time = self.within(from_ms, to_ms).filter(|request| request.end == End::OnTime);
-        on_time.count() as f64 / (to_ms - from_ms)
-    }
-
-    /// Answers on time per millisecond, of those given in this stretch.
-    pub(crate) fn answered(&self, from_ms: f64, to_ms: f64) -> f64 {
-        let (from, to) = ((from_ms * 1e6) as u64, (to_ms * 1e6) as u64);
-        let given =
-            self.requests.iter().filter(|request| request.ended >= from && request.ended < to);
-        given.filter(|request| request.end == End::OnTime).count() as f64 / (to_ms - from_ms)
-    }
+/// Requests that differ only in when they come (nanoseconds).
+pub(crate) fn alike(arrivals: &[u64], slo_ms: f64) -> impl Iterator<Item = Request> {
+    let slo = (slo_ms * 1e6) as u64;
+    arrivals.iter().map(move |&arrives| Request {
+        arrives,
+        cost: 1,
+        work: 1,
+        slo,
+        class: 0,
+        weight: 1,
+    })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,10 +88,27 @@ struct Completion {
     departed: Time,
 }
 
-/// Plays arrivals (nanoseconds, ascending) against a controller.
-pub(crate) fn play<C: Controller>(setup: &Setup, arrivals: &[u64], controller: C) -> Run {
-    World::new(setup, controller).play(arrivals)
+/// Plays requests, in the order of their arrival, against a controller.
+pub(crate) fn play<C: Controller>(
+    setup: &Setup,
+    requests: impl IntoIterator<Item = Request>,
+    controller: C,
+) -> Run {
+    World::new(setup, controller).play(requests.into_iter(), || true)
 }
+
+/// The same, as long as this is so: a run that is too long is cut.
+pub(crate) fn play_while<C: Controller>(
+    setup: &Setup,
+    requests: impl IntoIterator<Item = Request>,
+    controller: C,
+    goes_on: impl FnMut() -> bool,
+) -> Run {
+    World::new(setup, controller).play(requests.into_iter(), goes_on)
+}
+
+/// Events between two questions whether a run goes on.
+const ASK_EVERY_EVENTS: u64 = 64;
 
 struct World<C> {
     batcher: Batcher<C>,
@@ -116,26 +116,24 @@ struct World<C> {
     rng: SmallRng,
     completions: BinaryHeap<Reverse<Completion>>,
     run: Run,
-    sent: Vec<bool>,
     hedges: u64,
 }
 
 impl<C: Controller> World<C> {
     fn new(setup: &Setup, controller: C) -> World<C> {
-        let slo = Duration::from_nanos((setup.slo_ms * 1e6) as u64);
         let config = BatcherConfig {
             queue_tasks_max: 1 << 20,
             queue_bytes_max: 1 << 40,
             batch_rows_max: BATCH_MAX,
             batch_bytes_max: 1 << 30,
-            batch_cost_max: u64::from(BATCH_MAX),
-            cost_rule: CostRule::Sum,
-            slo: Some(slo),
+            batch_cost_max: setup.batch_cost_max,
+            cost_rule: setup.cost_rule,
+            slo: Some(Duration::from_nanos((setup.slo_ms * 1e6) as u64)),
             batch_timeout: Duration::from_secs(30),
         };
         let mut batcher = Batcher::with_controller(config, controller);
-        for replica in 0..setup.replicas {
-            batcher.handle_replica_up(Time::ZERO, ReplicaId(replica as u32), DeviceClass(0));
+        for (nth, &class) in setup.replicas.iter().enumerate() {
+            batcher.handle_replica_up(Time::ZERO, ReplicaId(nth as u32), class);
         }
         World {
             batcher,
@@ -143,61 +141,72 @@ impl<C: Controller> World<C> {
             rng: SmallRng::seed_from_u64(setup.seed ^ 0x00DE_71CE),
             completions: BinaryHeap::new(),
             run: Run::default(),
-            sent: Vec::new(),
             hedges: 0,
         }
     }
 
-    fn play(mut self, arrivals: &[u64]) -> Run {
-        let mut next = 0;
+    fn play(
+        mut self,
+        requests: impl Iterator<Item = Request>,
+        mut goes_on: impl FnMut() -> bool,
+    ) -> Run {
+        let mut requests = requests.peekable();
         loop {
-            let arrival = arrivals.get(next).map_or(Time::NEVER, |&at| Time::from_nanos(at));
+            let arrival =
+                requests.peek().map_or(Time::NEVER, |next| Time::from_nanos(next.arrives));
             let completion = self.completions.peek().map_or(Time::NEVER, |entry| entry.0.at);
             let timeout = self.batcher.next_timeout().unwrap_or(Time::NEVER);
             let now = arrival.min(completion).min(timeout);
             if now == Time::NEVER {
                 break;
             }
+            if self.run.events.is_multiple_of(ASK_EVERY_EVENTS) && !goes_on() {
+                self.run.cut_at = Some(now.as_nanos());
+                break;
+            }
             if completion == now {
                 self.complete();
             } else if arrival == now {
-                self.arrive(now, next);
-                next += 1;
+                requests.next().into_iter().for_each(|request| self.arrive(now, &request));
             } else {
                 self.batcher.handle_timeout(now);
             }
             self.carry_out(now);
+            self.run.events += 1;
         }
         self.run
     }
 
-    fn arrive(&mut self, now: Time, nth: usize) {
-        let slo = Duration::from_nanos((self.setup.slo_ms * 1e6) as u64);
+    fn arrive(&mut self, now: Time, request: &Request) {
+        let slo = Duration::from_nanos(request.slo);
         let due = now.after(slo);
         let late_limit =
             if self.setup.hard { due } else { now.after((slo * 10).max(Duration::from_secs(1))) };
-        let id = TaskId(nth as u64);
         let view = TaskView {
-            id,
+            id: TaskId(self.run.requests.len() as u64),
             rows: 1,
             bytes: 1,
-            cost: 1,
+            cost: request.cost,
             shape: ShapeKey(0),
-            class: 0,
-            weight: 1,
+            class: request.class,
+            weight: request.weight,
             due,
             late_limit,
             arrived: now,
         };
+        let end = match self.batcher.handle_arrival(now, view) {
+            Ok(()) => End::Open,
+            Err(_) => End::Shed,
+        };
         self.run.requests.push(Record {
             arrived: now.as_nanos(),
+            due: due.as_nanos(),
             ended: now.as_nanos(),
-            end: End::Open,
+            work: request.work,
+            class: request.class,
+            sent: false,
+            end,
         });
-        self.sent.push(false);
-        if self.batcher.handle_arrival(now, view).is_err() {
-            self.run.requests[nth].end = End::Shed;
-        }
     }
 
     fn complete(&mut self) {
@@ -224,33 +233,43 @@ impl<C: Controller> World<C> {
     }
 
     fn dispatch(&mut self, now: Time, replica: ReplicaId, batch: BatchId, tasks: &[TaskId]) {
-        for task in tasks {
-            self.sent[task.0 as usize] = true;
-        }
-        let device = &self.setup.device;
-        let millis = device.shape.millis(tasks.len() as f64)
-            * device.factor(now)
-            * device.ratio(&mut self.rng);
-        let service = (millis * 1e6) as u64;
+        let service = (self.millis(now, replica, tasks) * 1e6) as u64;
         let at = now.after(Duration::from_nanos(service));
         self.completions.push(Reverse(Completion { at, batch, replica, departed: now }));
-        self.run.busy += service;
         if self.batcher.hedged_batches() > self.hedges {
             self.hedges = self.batcher.hedged_batches();
             self.run.hedged += service;
         }
-        self.run.batches.push(BatchRecord { departed: now.as_nanos(), cost: tasks.len() as u64 });
+        self.run.batches.push(BatchRecord { departed: now.as_nanos(), tasks: tasks.len() });
+    }
+
+    /// What the device takes for these tasks, which count as sent from now on.
+    fn millis(&mut self, now: Time, replica: ReplicaId, tasks: &[TaskId]) -> f64 {
+        let (mut sum, mut most) = (0u64, 0u64);
+        for task in tasks {
+            let record = &mut self.run.requests[task.0 as usize];
+            record.sent = true;
+            sum += u64::from(record.work);
+            most = most.max(u64::from(record.work));
+        }
+        if let Some(measured) = &self.setup.measured {
+            return measured.draw(tasks.len(), &mut self.rng);
+        }
+        let work = match self.setup.work_rule {
+            CostRule::Sum => sum,
+            CostRule::Padded => most * tasks.len() as u64,
+        };
+        let class = self.setup.replicas[replica.0 as usize];
+        let device = &self.setup.devices[usize::from(class.0)];
+        device.shape.millis(work as f64) * device.factor(now) * device.ratio(&mut self.rng)
     }
 
     fn leave(&mut self, now: Time, task: TaskId, why: Leave) {
-        let nth = task.0 as usize;
-        let slo = (self.setup.slo_ms * 1e6) as u64;
-        let record = &mut self.run.requests[nth];
+        let record = &mut self.run.requests[task.0 as usize];
         record.ended = now.as_nanos();
-        let on_time = record.ended <= record.arrived + slo;
         record.end = match why {
-            Leave::Answered if on_time => End::OnTime,
-            _ if self.sent[nth] => End::Late,
+            Leave::Answered if record.ended <= record.due => End::OnTime,
+            _ if record.sent => End::Late,
             _ => End::Shed,
         };
     }

@@ -126,6 +126,8 @@ impl Server {
         command.arg("serve").arg(workplace.file(foil.target));
         command.args(["--http", &address.to_string(), "--metrics", &metrics.to_string()]);
         command.args(["--cores", &cores]);
+        // A measurement starts from nothing that an earlier one left.
+        command.env("FOIL_STATE", "none");
         if let Some(python) = foil.python {
             command.env("FOIL_PYTHON", python);
         }

@@ -25,6 +25,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use crate::api::connections::{Connections, sweep_period};
 use crate::api::oip_http;
+use crate::classes::Classes;
 use crate::clock::Clock;
 use crate::fleet::catalog::PublishedCatalog;
 use crate::ids::CoreId;
@@ -95,6 +96,7 @@ pub struct FrontEnd {
     pub core: CoreId,
     pub clock: Clock,
     pub catalog: PublishedCatalog,
+    pub classes: Classes,
     pub recorder: Rc<CoreRecorder>,
     pub limits: HttpLimits,
     pub options: HttpOptions,

@@ -20,6 +20,7 @@ use crate::api::listener::FrontEnd;
 use crate::api::oip_metadata as metadata;
 use crate::api::router::{ModelPage, Route, route};
 use crate::api::status::{self, ApiError};
+use crate::classes::{Classes, SloClass};
 use crate::clock::Time;
 use crate::codec::answer::{self, About, Chosen};
 use crate::codec::binary_tensor::{self, Form};
@@ -28,6 +29,7 @@ use crate::codec::fault::{InputFault, excerpt};
 use crate::codec::json_tensor::{InputData, RequestInput, parse_request};
 use crate::dispatch::handle::ModelHandle;
 use crate::fleet::catalog::{Catalog, Missing, ModelEntry};
+use crate::ids::ClassId;
 use crate::observe::metrics::{ErrorKind, Stage};
 use crate::observe::stages::ModelRecorder;
 use crate::query::serve::{self, Query};
@@ -35,6 +37,8 @@ use crate::query::types::{Prediction, TaskInputs, Tensor, Timings};
 
 const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 const REQUEST_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-request-timeout-ms");
+/// The request's SLO class. Over the parameter `foil_class`, so that a proxy in front has the last word.
+const CLASS: HeaderName = HeaderName::from_static("x-foil-class");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const BINARY: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
@@ -118,6 +122,7 @@ struct Received {
     body: Bytes,
     form: Form,
     timeout: Option<Duration>,
+    class: Option<ClassId>,
     arrived: Time,
 }
 
@@ -129,6 +134,7 @@ async fn receive(
 ) -> Result<Received, ApiError> {
     check_encoding(headers)?;
     let timeout = header_timeout(headers)?;
+    let class = header_class(&front.classes, headers)?;
     let limits =
         BodyLimits { bytes_max: front.limits.body_bytes_max, time_max: front.limits.body_time_max };
     let expects = headers.get(EXPECT).is_some_and(|value| !value.is_empty());
@@ -138,7 +144,7 @@ async fn receive(
     let arrived = front.clock.now();
     let header = headers.get(&HEADER_LENGTH).map(HeaderValue::as_bytes);
     let form = binary_tensor::form(header, body.len())?;
-    Ok(Received { body, form, timeout, arrived })
+    Ok(Received { body, form, timeout, class, arrived })
 }
 
 fn check_encoding(headers: &HeaderMap) -> Result<(), ApiError> {
@@ -154,6 +160,18 @@ fn header_timeout(headers: &HeaderMap) -> Result<Option<Duration>, ApiError> {
     let text = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     let ms = text.and_then(|text| text.parse().ok()).filter(|ms| *ms > 0);
     ms.map(|ms| Some(Duration::from_millis(ms))).ok_or(ApiError::BadTimeout)
+}
+
+fn header_class(classes: &Classes, headers: &HeaderMap) -> Result<Option<ClassId>, InputFault> {
+    let Some(name) = headers.get(&CLASS) else { return Ok(None) };
+    known_class(classes, name.as_bytes()).map(|class| Some(class.id))
+}
+
+fn known_class<'c>(classes: &'c Classes, name: &[u8]) -> Result<&'c SloClass, InputFault> {
+    classes.find(name).ok_or_else(|| InputFault::UnknownClass {
+        found: excerpt(&String::from_utf8_lossy(name)),
+        known: classes.known(),
+    })
 }
 
 async fn infer(front: &FrontEnd, query: Query<'_>, received: Received) -> HttpResponse {
@@ -181,14 +199,16 @@ async fn answer(
 ) -> Result<HttpResponse, ApiError> {
     let handle = serve::available(entry)?;
     let arrived = received.arrived;
-    let header_timeout = received.timeout;
-    let Question { inputs, chosen, id, timeout } = understand(&handle.spec, received)?;
+    let (header_timeout, header_class) = (received.timeout, received.class);
+    let Question { inputs, chosen, id, timeout, class } =
+        understand(&handle.spec, &front.classes, received)?;
     let timeout = [header_timeout, timeout].into_iter().flatten().min();
-    let deadline = serve::deadline(&handle.spec, arrived, timeout);
+    let class = front.classes.get(header_class.or(class).unwrap_or(handle.class));
+    let terms = serve::terms(&handle.spec, class, arrived, timeout);
 
     let submitted = front.clock.now();
     let gone = CountIfGone { recorder, armed: true };
-    let prediction = serve::ask(handle, inputs, deadline, submitted, front.core).await;
+    let prediction = serve::ask(handle, inputs, terms, submitted, front.core).await;
     gone.still_there();
     let prediction = prediction?;
 
@@ -208,10 +228,16 @@ struct Question {
     chosen: Vec<Chosen>,
     id: Option<String>,
     timeout: Option<Duration>,
+    /// By parameter.
+    class: Option<ClassId>,
 }
 
-fn understand(spec: &ModelSpec, received: Received) -> Result<Question, InputFault> {
-    let Received { body, form, .. } = received;
+fn understand(
+    spec: &ModelSpec,
+    classes: &Classes,
+    received: Received,
+) -> Result<Question, InputFault> {
+    let Received { body, form, class: by_header, .. } = received;
     let (json, behind) = match form {
         Form::Raw => return understand_raw(spec, body),
         Form::Json => (&body[..], None),
@@ -222,15 +248,18 @@ fn understand(spec: &ModelSpec, received: Received) -> Result<Question, InputFau
     let chosen = answer::choose(spec, &request)?;
     let id = request.id.map(|id| id.into_owned());
     let timeout = request.timeout_us.map(Duration::from_micros);
+    let class = request.class.as_deref().filter(|_| by_header.is_none());
+    let class = class.map(|name| known_class(classes, name.as_bytes())).transpose()?;
+    let class = class.map(|class| class.id);
     let given = request.inputs.iter_mut().map(named).collect::<Result<_, _>>()?;
-    Ok(Question { inputs: bind(spec, given)?, chosen, id, timeout })
+    Ok(Question { inputs: bind(spec, given)?, chosen, id, timeout, class })
 }
 
 fn understand_raw(spec: &ModelSpec, body: Bytes) -> Result<Question, InputFault> {
     let tensor = binary_tensor::raw(spec, body)?;
     let given = vec![Named { name: &spec.inputs[0].name, tensor }];
     let chosen = answer::all(spec, true)?;
-    Ok(Question { inputs: bind(spec, given)?, chosen, id: None, timeout: None })
+    Ok(Question { inputs: bind(spec, given)?, chosen, id: None, timeout: None, class: None })
 }
 
 fn named<'r>(input: &'r mut RequestInput<'_>) -> Result<Named<'r>, InputFault> {

@@ -17,10 +17,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::listener::{DrainPhase, FrontEnd, HttpLimits, HttpOptions, bind, serve};
+use crate::classes::{Classes, SloClass};
 use crate::clock::Clock;
-use crate::dispatch::handle::{ModelHandle, Submission};
+use crate::dispatch::handle::{Entrance, ModelHandle, Submission};
+use crate::dispatch::hang_ups::HangUps;
 use crate::fleet::catalog::{Catalog, ModelEntry, ModelState, PublishedCatalog};
-use crate::ids::{CoreId, Version};
+use crate::ids::{ClassId, CoreId, Version};
 use crate::observe::metrics::ErrorKind;
 use crate::observe::stages::CoreRecorder;
 use crate::query::types::{Prediction, TaskError, Timings};
@@ -83,9 +85,16 @@ pub(super) fn entry(spec: ModelSpec, version: u64, script: Script) -> ModelEntry
     let name: Arc<str> = spec.name.as_str().into();
     // Nobody listens: a page that asks the dispatcher says that it has gone.
     let (control, _) = mpsc::channel(1);
-    let handle =
-        ModelHandle::new(name, Version(version), Arc::new(spec), CoreId(0), submissions, &control);
+    let (hang_ups, _) = HangUps::channel();
+    let entrance = Entrance { submissions, hang_ups, control: control.downgrade() };
+    let (version, core, class) = (Version(version), CoreId(0), ClassId::DEFAULT);
+    let handle = ModelHandle::new(name, version, Arc::new(spec), core, class, entrance);
     ModelEntry { handle, state: ModelState::Ready }
+}
+
+/// `gold` beside the default.
+fn classes() -> Classes {
+    Classes::new(vec![SloClass::new("gold", 10)]).unwrap()
 }
 
 async fn follow(script: &Script, submission: Submission) {
@@ -123,6 +132,7 @@ impl TestServer {
             core,
             clock: Clock::start(),
             catalog: catalog.clone(),
+            classes: classes(),
             recorder: recorder.clone(),
             limits,
             options,

@@ -93,6 +93,11 @@ impl<C: Controller> Batcher<C> {
         self.queue.bytes() + self.reruns.bytes()
     }
 
+    /// Whether a task that has not left is with a replica.
+    pub fn is_in_flight(&self, task: TaskId) -> bool {
+        self.tasks.get(&task).is_some_and(|task| task.place == Place::InFlight)
+    }
+
     /// Batches with replicas.
     pub fn in_flight(&self) -> usize {
         self.replicas.batches().count()
@@ -130,6 +135,13 @@ impl<C: Controller> Batcher<C> {
         self.replicas.live()
     }
 
+    /// Live replicas of this class, and how many of them have a batch.
+    pub fn replicas_of(&self, device: DeviceClass) -> (usize, usize) {
+        let replicas = self.replicas.view(0);
+        let of_class = replicas.devices().filter(|&(class, _)| class == device);
+        of_class.fold((0, 0), |(live, busy), (_, idle)| (live + 1, busy + usize::from(!idle)))
+    }
+
     /// How long what waits and what runs is expected to take. At least a second when that is unknown.
     pub fn predicted_drain(&self) -> Duration {
         let limit = self.batch_cost_limit();
@@ -161,7 +173,7 @@ impl<C: Controller> Batcher<C> {
             self.expire();
         }
         if !self.has_room(task.bytes) {
-            self.log_shed(task.due, Reason::QueueFull);
+            self.log_shed(task.class, task.arrived, task.due, Reason::QueueFull);
             let retry_after = self.predicted_drain().max(RETRY_AFTER_MIN);
             return Err(Refusal::QueueFull { retry_after });
         }
@@ -169,7 +181,7 @@ impl<C: Controller> Batcher<C> {
             let replicas = self.replicas.view(0);
             let arrival = Arrival { cost: task.cost, due: task.due };
             if !self.controller.can_make(self.now, &arrival, &self.queue.view(), &replicas) {
-                self.log_shed(task.due, Reason::NoReplicaInTime);
+                self.log_shed(task.class, task.arrived, task.due, Reason::NoReplicaInTime);
                 let retry_after = self.predicted_drain().max(RETRY_AFTER_MIN);
                 return Err(Refusal::Hopeless { retry_after });
             }
@@ -337,7 +349,7 @@ impl<C: Controller> Batcher<C> {
                 self.controller.is_too_late(self.now, self.queue.late_cost(), head.late_limit);
             let Some(task) = self.queue.give_up_head(!too_late) else { continue };
             self.tasks.remove(&task.id);
-            self.log_shed(task.due, why.into());
+            self.log_shed(task.class, task.arrived, task.due, why.into());
             self.effects.push_back(Effect::Leave { task: task.id, why: Leave::Shed(why) });
         }
     }
@@ -445,9 +457,10 @@ impl<C: Controller> Batcher<C> {
         assert!(tasks.iter().all(|task| task.shape == first.shape), "a batch has one shape");
     }
 
-    fn log_shed(&mut self, due: Time, why: Reason) {
-        let (at, slack, queued) = (self.now, due.since(self.now), self.queued());
-        self.shed_log.push(Gone { at, why, slack, queued });
+    fn log_shed(&mut self, class: u8, arrived: Time, due: Time, why: Reason) {
+        let (at, queued) = (self.now, self.queued());
+        let (waited, slack) = (at.since(arrived), due.since(at));
+        self.shed_log.push(Gone { at, why, class, waited, slack, queued });
     }
 
     // ---- predictions ----

@@ -5,8 +5,10 @@ use std::time::Duration;
 use super::BatcherConfig;
 use super::batch_size::{Arrival, Controller, Decision, Observed, QueueView, ReplicasView};
 use super::fixed::FixedBatches;
+use super::latency_profile::LatencyProfile;
 use super::slo::{SloConfig, SloController};
 use crate::clock::Time;
+use crate::ids::DeviceClass;
 
 #[derive(Debug)]
 pub enum Batching {
@@ -31,6 +33,23 @@ impl Batching {
             Batching::Learned(controller) => Some(controller),
             Batching::Fixed(_) => None,
         }
+    }
+
+    /// No batch has said yet how long this class of devices takes. Never so where nothing is learned.
+    pub fn is_cold(&self, _device: DeviceClass) -> bool {
+        self.learned().is_some_and(|controller| controller.profile().batches() == 0)
+    }
+
+    /// Where a class of devices starts from.
+    pub fn start_from(&mut self, _device: DeviceClass, profile: LatencyProfile) {
+        if let Batching::Learned(controller) = self {
+            controller.start_from(profile);
+        }
+    }
+
+    /// What is known of each class of devices.
+    pub fn profiles(&self) -> impl Iterator<Item = (DeviceClass, &LatencyProfile)> {
+        self.learned().map(|controller| (DeviceClass(0), controller.profile())).into_iter()
     }
 
     fn inner(&self) -> &dyn Controller {

@@ -24,15 +24,22 @@ pub use residuals::{LEVELS, Level, Residuals};
 /// Batches before a ratio means anything.
 const WARM_BATCHES: u32 = 4;
 
-/// Most that one batch adds to the evidence for a slower regime. Two times slower is noticed with the fourth batch,
-/// whatever its noise; one batch four times slower is forgotten after three ordinary ones.
-const STEP_UP_MAX: f64 = 0.35;
+/// Most that one batch adds to the evidence for a slower regime. Two times slower is noticed with the third batch where
+/// batches that far off were never seen; with the fourth where one in a hundred is, as three in a row would come by
+/// chance every minute then. One alone is forgotten after three ordinary ones.
+const STEP_UP_MAX: f64 = 0.45;
+const STEP_UP_MAX_SLOW_MODE: f64 = 0.35;
+/// Batches before it is believed that none is ever that far off.
+const TAIL_BATCHES: u32 = 64;
 /// As above for a faster regime, believed more slowly: the first fast batches may be luck.
 const STEP_DOWN_MAX: f64 = 0.28;
 /// Taken off the evidence with each batch: a centre wrong by less is left to the buckets' own memory.
 const DRIFT: f64 = 0.1;
 /// Evidence that makes a regime.
 const THRESHOLD: f64 = 0.9;
+
+/// Evidence from which far batches no longer move their buckets: two in a row.
+const SUSPICION: f64 = 0.3;
 
 /// Ratios of the run at hand that are remembered for its median.
 const RUN_MAX: usize = 16;
@@ -49,6 +56,10 @@ const FACTOR_WORTH: f64 = 4.0;
 /// With one size measured, twice as much is tried where there is room for this many times its service: until then
 /// nothing says how much of that is paid per batch, and a device that is slow to start would never be known.
 const TRY_ROOM: f64 = 1.0;
+
+/// The first batch of a size that takes this many times what is expected compiled something, or touched memory for the
+/// first time. Well above a regime, which its size's second batch would tell of.
+const FIRST_FAR: f64 = 3.0;
 
 /// Ratios outside are clamped: a batch a thousand times slower says no more than one sixteen times slower.
 const RATIO_MIN: f64 = 1.0 / 16.0;
@@ -165,14 +176,15 @@ impl LatencyProfile {
     /// Batches that are not back yet are out for at least these multiples of what they should take. Together with
     /// those that came back they may tell of a slower regime; alone they leave no trace.
     pub fn observe_running(&mut self, ratios: &[f64]) -> Noticed {
-        let steps = ratios.iter().map(|ratio| ratio.ln().min(STEP_UP_MAX) - DRIFT);
+        let most = self.step_up_max();
+        let steps = ratios.iter().map(|ratio| ratio.ln().min(most) - DRIFT);
         let evidence: f64 = steps.filter(|&step| step > 0.0).sum();
         if evidence <= 0.0 || self.slower.evidence + evidence <= THRESHOLD {
             return Noticed::Nothing;
         }
         let mut run = std::mem::take(&mut self.slower);
         let returned = run.ratios().len();
-        ratios.iter().for_each(|&ratio| run.push(STEP_UP_MAX, ratio));
+        ratios.iter().for_each(|&ratio| run.push(most, ratio));
         self.begin_regime(&run, returned)
     }
 
@@ -197,6 +209,9 @@ impl LatencyProfile {
             self.curve.update(cost, service, self.residuals.spread());
             return Noticed::Nothing;
         }
+        if self.curve.is_first(cost) && service > FIRST_FAR * expected {
+            return Noticed::Nothing;
+        }
         let ratio = (service / expected).clamp(RATIO_MIN, RATIO_MAX);
         let extrapolated = cost > 1.5 * self.curve.largest_cost();
         if self.batches <= WARM_BATCHES || extrapolated || !self.curve.is_known(cost) {
@@ -212,15 +227,26 @@ impl LatencyProfile {
             let share = 1.0 / (FACTOR_WORTH + f64::from(self.refined));
             self.curve.rescale(ratio.clamp(1.0 - FAR, 1.0 + FAR).powf(share));
         }
-        let step = if (ratio - 1.0).abs() > FAR { FAR_STEP } else { FAR };
+        let far = (ratio - 1.0).abs() > FAR;
+        if far && self.slower.evidence.max(self.faster.evidence) > SUSPICION {
+            // A regime may be on its way, whose factor will move all buckets alike.
+            return noticed;
+        }
+        let step = if far { FAR_STEP } else { FAR };
         let bounded = ratio.clamp(1.0 - step, 1.0 + step);
         self.curve.update(cost, bounded * self.centre(cost), self.residuals.spread());
         noticed
     }
 
+    fn step_up_max(&self) -> f64 {
+        let has_slow_mode = self.residuals.ratio(Level::P99) > 1.0 + FAR;
+        let trusts_tail = self.batches >= TAIL_BATCHES && !has_slow_mode;
+        if trusts_tail { STEP_UP_MAX } else { STEP_UP_MAX_SLOW_MODE }
+    }
+
     fn notice(&mut self, ratio: f64) -> Noticed {
         let log = ratio.ln();
-        self.slower.push(log.min(STEP_UP_MAX) - DRIFT, ratio);
+        self.slower.push(log.min(self.step_up_max()) - DRIFT, ratio);
         self.faster.push((-log).min(STEP_DOWN_MAX) - DRIFT, ratio);
         let run = if self.slower.evidence > THRESHOLD {
             std::mem::take(&mut self.slower)
@@ -273,7 +299,8 @@ impl Run {
         let mut sorted = self.latest;
         let sorted = &mut sorted[..self.seen.min(RUN_MAX)];
         sorted.sort_unstable_by(f64::total_cmp);
-        sorted.get(sorted.len() / 2).copied().unwrap_or(1.0)
+        let Some(last) = sorted.len().checked_sub(1) else { return 1.0 };
+        (sorted[last / 2] + sorted[last.div_ceil(2)]) / 2.0
     }
 }
 
@@ -341,6 +368,23 @@ mod tests {
         assert!((profile.centre(16.0) / affine(16.0) - 1.0).abs() < 0.05);
         assert!(profile.quantile(16.0, Level::P99) > 3.5 * affine(16.0), "the tail shows it");
         assert!(profile.quantile(16.0, Level::P95) < 1.2 * affine(16.0));
+    }
+
+    #[test]
+    fn the_first_batch_of_each_size_compiles_and_poisons_nothing() {
+        let mut profile = LatencyProfile::default();
+        for cost in [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0] {
+            (0..2).for_each(|_| profile.warm(cost, affine(cost)));
+        }
+        // 37 and 64 have no factor in common: every size comes once before any comes again.
+        for batch in 0..192 {
+            let rows: u32 = batch * 37 % 64 + 1;
+            let is_first = batch < 64 && !rows.is_power_of_two();
+            let (cost, compiles) = (f64::from(rows), if is_first { 500.0 * MS } else { 0.0 });
+            assert_eq!(profile.observe(cost, affine(cost) + compiles, 1.0), Noticed::Nothing);
+            assert!((profile.centre(cost) / affine(cost) - 1.0).abs() < 0.05, "{batch}");
+            assert!(profile.quantile(cost, Level::P99) < 1.2 * affine(cost), "{batch}");
+        }
     }
 
     #[test]

@@ -37,7 +37,7 @@ use scales::Scales;
 use target::Target;
 
 /// Stands in for the SLO where the model has none: batches of at most 100 ms then, half of it.
-const SLO_ASSUMED: Duration = Duration::from_millis(200);
+pub const SLO_ASSUMED: Duration = Duration::from_millis(200);
 
 /// Memory of the fast arrival rate, in SLOs. A window twice as long has the same mean age.
 const FAST_MEMORY_SLOS: u32 = 1;
@@ -134,6 +134,8 @@ pub struct SloController {
     out_ratios: Vec<f64>,
     /// Reused by planning: when replicas are free, nanoseconds from now.
     free: Vec<f64>,
+    /// Cost that batches too small to keep up have left behind since the last one that was not.
+    regret: f64,
     /// The profile is given and never learned: what an oracle has.
     frozen: bool,
 }
@@ -161,6 +163,7 @@ impl SloController {
             sent: None,
             out_ratios: Vec::new(),
             free: Vec::new(),
+            regret: 0.0,
             frozen: false,
         }
     }
@@ -187,6 +190,11 @@ impl SloController {
     /// The latest decision about on-time work.
     pub fn latest(&self) -> Option<&Decided> {
         self.latest.as_ref()
+    }
+
+    /// Starts from what the warm-up and an earlier life say.
+    pub fn start_from(&mut self, profile: LatencyProfile) {
+        self.profile = profile;
     }
 
     /// Replaces what was learned and learns no more.
@@ -251,13 +259,13 @@ impl SloController {
 
     fn decide_late(&self, queue: &QueueView<'_>) -> Decision {
         debug_assert!(queue.late_tasks() > 0);
-        let within = LATE_SERVICE_SHARE * self.slo / self.profile.residuals().ratio(Level::P95);
+        let within = LATE_SERVICE_SHARE * self.slo / self.profile.residuals().main95();
         Decision::Dispatch { skip: 0, cost: self.bounded(self.profile.largest_within(within)) }
     }
 
     /// The largest batch that staggered replicas can run for ever: whoever just misses one is on time with the next.
     fn sustained(&self) -> f64 {
-        let stagger = self.profile.residuals().ratio(Level::P95) + 1.0 / self.live.max(1) as f64;
+        let stagger = self.profile.residuals().main95() + 1.0 / self.live.max(1) as f64;
         self.profile.largest_within(self.slo / stagger).clamp(1.0, self.config.cost_max as f64)
     }
 
@@ -314,7 +322,7 @@ impl Controller for SloController {
         let need = self.target.need;
         let slack = queue.due(0).map_or(0.0, |due| self.slack(now, due)) / scale;
         let (cost, _) = self.size_queued(now, queue, 0, scale);
-        let cost = cost.min(self.largest_hedged(now, slack, self.live).max(need));
+        let cost = self.kept_rescuable(now, cost, waiting, slack);
         let decided = Decided { at: now, waiting, slack, size: cost, need, did: Did::Sent };
         if cost < need.min(waiting) {
             self.find_free_times(now, replicas);
@@ -323,10 +331,14 @@ impl Controller for SloController {
                 self.latest = Some(Decided { did: Did::ShedBacklog, ..decided });
                 return Decision::Shed { tasks: skip, why: Shed::Backlog };
             }
+            self.regret_forced(now, cost);
+        } else {
+            self.regret = 0.0;
         }
         if cost >= waiting
             && cost < need
             && self.live >= 2
+            && !self.hedges_slow_mode(now)
             && let Some(until) = self.defer_until(now, queue, cost, need)
         {
             self.latest = Some(Decided { did: Did::Waited, ..decided });

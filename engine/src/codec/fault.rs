@@ -121,6 +121,8 @@ pub enum InputFault {
         "input '{tensor}' has {found} rows but the inputs before it have {expected}; all inputs need the same first dimension"
     )]
     RowsDiffer { tensor: String, expected: u64, found: u64 },
+    #[error("there is no class '{found}'; the classes are {known}")]
+    UnknownClass { found: String, known: String },
     #[error("the request has no rows; send at least one")]
     NoRows,
     #[error(

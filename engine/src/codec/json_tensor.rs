@@ -24,6 +24,8 @@ pub struct InferRequest<'a> {
     pub id: Option<Cow<'a, str>>,
     /// Parameter `timeout`, µs; absent when 0.
     pub timeout_us: Option<u64>,
+    /// Parameter `foil_class`: the name of an SLO class.
+    pub class: Option<Cow<'a, str>>,
     /// Parameter `binary_data_output`: the default for all outputs.
     pub binary_output: bool,
     pub inputs: Vec<RequestInput<'a>>,
@@ -173,11 +175,11 @@ fn flag(scan: &mut Scanner<'_>, key: &'static str) -> Result<bool, InputFault> {
     }
 }
 
-fn request_parameters(
-    scan: &mut Scanner<'_>,
-    request: &mut InferRequest<'_>,
+fn request_parameters<'a>(
+    scan: &mut Scanner<'a>,
+    request: &mut InferRequest<'a>,
 ) -> Result<(), InputFault> {
-    let (mut timeout, mut binary) = (false, false);
+    let (mut timeout, mut binary, mut class) = (false, false, false);
     require(scan, b"{", "parameters", "an object")?;
     scan.members(|scan, key| match key {
         "timeout" => {
@@ -188,6 +190,11 @@ fn request_parameters(
         "binary_data_output" => {
             once(&mut binary, "binary_data_output", scan)?;
             request.binary_output = flag(scan, "binary_data_output")?;
+            Ok(())
+        }
+        "foil_class" => {
+            once(&mut class, "foil_class", scan)?;
+            request.class = optional(scan, |scan| text(scan, "foil_class"))?;
             Ok(())
         }
         _ => scan.skip(),

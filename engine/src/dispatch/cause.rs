@@ -33,6 +33,14 @@ impl Cause {
         answered.prediction(id, task)
     }
 
+    /// When the reply at hand came, if there is one.
+    pub fn replied(&self) -> Option<Time> {
+        match self {
+            Cause::Answered(answered) => Some(answered.replied),
+            Cause::None | Cause::Failed(_) | Cause::ReplicaLost(_) => None,
+        }
+    }
+
     /// What the model, or the end of its process, said.
     pub fn message(&self) -> Arc<str> {
         match self {

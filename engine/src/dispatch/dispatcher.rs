@@ -19,24 +19,30 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
 
 use super::cause::{Answered, Cause};
-use super::explain::{explain, standing};
+use super::explain::stand;
 use super::handle::Submission;
+use super::hang_ups::HangUps;
 use super::in_flight::{Accepted, Departed, InFlight};
 use super::lane::shm::ShmLane;
 use super::lane::{Batch, LaneError, Reply, payload_bytes_max};
 use super::outbox::Outbox;
-use super::{ControlMsg, Core, FleetEvent, ModelSetup, ReplicaLane};
-use crate::batch::{
-    Batcher, BatcherConfig, Batching, CostRule, Effect, Leave, Outcome, Refusal, TaskView,
-};
+use super::recent::RecentCounts;
+use super::warm_up::WarmUps;
+use super::{ControlMsg, Core, FleetEvent, ModelSetup};
+use crate::batch::{Batcher, BatcherConfig, Batching, CostRule, Effect, Outcome, TaskView};
 use crate::clock::{Clock, Time};
 use crate::ids::{BatchId, Incarnation, ReplicaId, TaskId, Version};
-use crate::observe::stages::ModelRecorder;
+use crate::observe::metrics::ClassOutcome;
+use crate::observe::stages::{ModelNames, ModelRecorder};
 use crate::query::types::TaskError;
+
+mod warming;
 
 /// Submissions moved into the queue in one turn; more wait in the hand-off for the next, so that replies and
 /// connections on this core are not held up by a flood.
 const SUBMISSIONS_PER_TURN_MAX: usize = 1024;
+
+mod leaving;
 
 pub struct Dispatcher {
     name: Arc<str>,
@@ -47,14 +53,19 @@ pub struct Dispatcher {
     submissions: mpsc::Receiver<Submission>,
     /// Received while waiting, taken in the next turn.
     received: Option<Submission>,
+    hang_ups: HangUps,
     control: mpsc::Receiver<ControlMsg>,
     received_control: Option<ControlMsg>,
     events: mpsc::Sender<FleetEvent>,
     batcher: Batcher<Batching>,
     in_flight: InFlight,
+    /// Of live replicas, and of those that are warmed up.
     lanes: Vec<ShmLane>,
+    warm_ups: WarmUps,
     outbox: Outbox,
     recorder: Rc<ModelRecorder>,
+    names: ModelNames,
+    recent: RecentCounts,
     timer: Pin<Box<Sleep>>,
     timer_at: Option<Time>,
     next_task: u64,
@@ -80,7 +91,9 @@ impl Dispatcher {
         let batching = Batching::new(&config, setup.fixed_batches);
         let batcher = Batcher::with_controller(config, batching);
         Dispatcher {
-            recorder: core.recorder.model(&setup.name, setup.version),
+            recorder: core.recorder.owned_model(&setup.name, setup.version, &setup.names),
+            names: setup.names,
+            recent: RecentCounts::default(),
             name: setup.name,
             version: setup.version,
             spec: setup.spec,
@@ -88,12 +101,14 @@ impl Dispatcher {
             clock: core.clock,
             submissions: setup.submissions,
             received: None,
+            hang_ups: setup.hang_ups,
             control: setup.control,
             received_control: None,
             events: setup.events,
             batcher,
             in_flight: InFlight::default(),
             lanes: Vec::new(),
+            warm_ups: WarmUps::new(setup.sample, setup.stored_profiles),
             outbox: Outbox::new(core.id, core.links.clone()),
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             timer_at: None,
@@ -108,13 +123,15 @@ impl Dispatcher {
     pub async fn run(mut self) {
         loop {
             let now = self.clock.now();
+            self.recent.turn(now, || self.recorder.by_class());
             self.take_submissions(now);
+            self.take_hang_ups(now);
             self.take_control(now);
             self.take_replies(now);
             self.take_time(now);
             self.outbox.flush();
             self.recorder.queue(self.batcher.queued(), self.batcher.queued_bytes());
-            self.recorder.batching(standing(&self.batcher));
+            self.recorder.batching(|into| stand(&self.batcher, &self.names, into));
             if self.is_drained() {
                 break;
             }
@@ -139,51 +156,28 @@ impl Dispatcher {
     }
 
     fn accept(&mut self, now: Time, submission: Submission) {
-        let bytes = submission.inputs.bytes();
+        let Submission { inputs, terms, submitted, reply } = submission;
         let view = TaskView {
             id: TaskId(self.next_task),
-            rows: submission.inputs.rows,
-            bytes,
-            cost: submission.inputs.rows,
-            class: 0,
-            weight: submission.inputs.rows,
-            shape: submission.inputs.shape_key(self.spec.batched),
-            due: submission.deadline.due,
-            late_limit: submission.deadline.late_limit,
-            arrived: submission.submitted,
+            rows: inputs.rows,
+            bytes: inputs.bytes(),
+            cost: inputs.rows,
+            class: terms.class.0,
+            weight: terms.weight * inputs.rows,
+            shape: inputs.shape_key(self.spec.batched),
+            due: terms.deadline.due,
+            late_limit: terms.deadline.late_limit,
+            arrived: submitted,
         };
-        if let Err(error) = self.admit(now, view, bytes) {
-            self.outbox.put(submission.reply, Err(error));
-            return;
+        let task = Accepted { inputs, reply, submitted, due: view.due, class: terms.class };
+        if task.is_abandoned() {
+            return self.recorder.class(task.class, ClassOutcome::Cancelled);
+        }
+        if let Err(error) = self.admit(now, view) {
+            return self.answer(task, Err(error));
         }
         self.next_task += 1;
-        let Submission { inputs, reply, submitted, .. } = submission;
-        self.in_flight.accept(view.id, Accepted { inputs, reply, submitted });
-    }
-
-    fn admit(&mut self, now: Time, view: TaskView, bytes: u64) -> Result<(), TaskError> {
-        if bytes > self.task_bytes_max {
-            return Err(TaskError::TooLarge { bytes, limit: self.task_bytes_max });
-        }
-        let mut refusal = self.batcher.handle_arrival(now, view);
-        if matches!(refusal, Err(Refusal::QueueFull { .. })) && self.sweep_abandoned(now) {
-            refusal = self.batcher.handle_arrival(now, view);
-        }
-        refusal.map_err(|refusal| match refusal {
-            Refusal::QueueFull { retry_after } => TaskError::QueueFull { retry_after },
-            Refusal::Hopeless { retry_after } => TaskError::Overloaded { retry_after },
-            Refusal::DeadlinePassed => TaskError::DeadlinePassed,
-        })
-    }
-
-    /// Makes room by forgetting tasks whose client has gone.
-    fn sweep_abandoned(&mut self, now: Time) -> bool {
-        let abandoned = self.in_flight.abandoned();
-        for &task in &abandoned {
-            self.batcher.handle_cancel(now, task);
-        }
-        self.carry_out(now);
-        !abandoned.is_empty()
+        self.in_flight.accept(view.id, task);
     }
 
     fn take_control(&mut self, now: Time) {
@@ -197,7 +191,9 @@ impl Dispatcher {
 
     fn handle_control(&mut self, now: Time, message: ControlMsg) {
         match message {
-            ControlMsg::ReplicaUp(up) => self.replica_up(now, *up),
+            ControlMsg::ReplicaUp { lane, warm_up, live } => {
+                self.replica_up(now, *lane, warm_up, live);
+            }
             ControlMsg::ReplicaDown { replica, incarnation, last_output } => {
                 self.take_replies(now);
                 self.lose_replica(now, replica, incarnation, last_output);
@@ -209,20 +205,9 @@ impl Dispatcher {
                 );
             }
             // Whoever asked may have gone.
-            ControlMsg::Explain(reply) => drop(reply.send(explain(&self.batcher, now))),
+            ControlMsg::Explain(reply) => drop(reply.send(self.subject().explain(now))),
+            ControlMsg::Profiles(reply) => drop(reply.send(self.learned_profiles())),
             ControlMsg::Drain(done) => self.draining = Some(done),
-        }
-    }
-
-    fn replica_up(&mut self, now: Time, up: ReplicaLane) {
-        let (replica, device, incarnation) = (up.replica, up.device, up.incarnation);
-        match ShmLane::new(up) {
-            Ok(lane) => {
-                self.lanes.push(lane);
-                self.recorder.replicas(self.lanes.len());
-                self.batcher.handle_replica_up(now, replica, device);
-            }
-            Err(error) => self.report_fault(replica, incarnation, error.to_string()),
         }
     }
 
@@ -237,21 +222,13 @@ impl Dispatcher {
         let known = self.lanes.iter().position(|lane| lane.incarnation == incarnation);
         let Some(index) = known else { return };
         self.lanes.swap_remove(index);
+        self.warm_ups.end(replica);
         self.recorder.replica_lost();
-        self.recorder.replicas(self.lanes.len());
+        self.recorder.replicas(self.live_lanes());
         self.in_flight.forget_replica(replica);
         self.cause = Cause::ReplicaLost(last_output);
         self.batcher.handle_replica_down(now, replica);
         self.carry_out(now);
-    }
-
-    fn answer_waiting(&mut self, now: Time, error: &TaskError) {
-        for id in self.in_flight.waiting() {
-            if let Some(task) = self.in_flight.leave(id) {
-                self.outbox.put(task.reply, Err(error.clone()));
-            }
-            self.batcher.handle_cancel(now, id);
-        }
     }
 
     fn take_replies(&mut self, now: Time) {
@@ -272,6 +249,9 @@ impl Dispatcher {
     fn settle(&mut self, now: Time, reply: Reply) {
         let Some(departed) = self.in_flight.arrive(reply.batch) else { return };
         let replica = departed.replica;
+        if self.warm_ups.is_warming(replica) {
+            return self.settle_synthetic(now, &departed, &reply);
+        }
         let service = now.since(departed.at);
         self.recorder.batch(departed.rows);
         let outcome = match reply.outcome {
@@ -296,6 +276,7 @@ impl Dispatcher {
     }
 
     fn take_time(&mut self, now: Time) {
+        self.end_overdue_warm_ups(now);
         self.batcher.handle_timeout(now);
         self.carry_out(now);
     }
@@ -352,41 +333,6 @@ impl Dispatcher {
         }
     }
 
-    /// Tasks whose client has gone are not run.
-    fn without_abandoned(&mut self, now: Time, mut tasks: Vec<TaskId>) -> Vec<TaskId> {
-        let gone = |id: &TaskId| self.in_flight.task(*id).is_none_or(Accepted::is_abandoned);
-        if !tasks.iter().any(gone) {
-            return tasks;
-        }
-        let abandoned: Vec<_> = tasks.iter().copied().filter(gone).collect();
-        tasks.retain(|id| !abandoned.contains(id));
-        for id in abandoned {
-            self.batcher.handle_cancel(now, id);
-        }
-        tasks
-    }
-
-    fn leave(&mut self, id: TaskId, why: Leave) {
-        let Some(task) = self.in_flight.leave(id) else { return };
-        let result = match why {
-            Leave::Answered => Ok(self.cause.prediction(id, &task)),
-            Leave::DeadlinePassed => Err(TaskError::DeadlinePassed),
-            Leave::Shed(_) => {
-                Err(TaskError::Overloaded { retry_after: self.batcher.predicted_drain() })
-            }
-            Leave::Raised => Err(TaskError::ModelRaised { message: self.cause.message() }),
-            Leave::Refused => Err(TaskError::InputRefused { message: self.cause.message() }),
-            Leave::BadOutput => Err(TaskError::BadOutput { message: self.cause.message() }),
-            Leave::Lost => Err(TaskError::ReplicaLost { last_output: self.cause.message() }),
-            Leave::TimedOut => Err(TaskError::BatchTimeout {
-                limit: Duration::from_micros(self.spec.batch_timeout_us),
-            }),
-            // Nobody waits.
-            Leave::Cancelled => return,
-        };
-        self.outbox.put(task.reply, result);
-    }
-
     /// A batch overran its time: the replica is stopped, and what it had is settled as a loss.
     fn kill(&mut self, now: Time, replica: ReplicaId) {
         if let Some(index) = self.lanes.iter().position(|lane| lane.replica == replica) {
@@ -421,9 +367,9 @@ impl Dispatcher {
 
     // ---- waiting ----
 
-    /// Announces sleep on every lane. False when something came in the meantime.
+    /// Announces sleep on every lane. False when something came in the meantime, or is left to do.
     fn may_wait(&mut self) -> bool {
-        self.lanes.iter_mut().all(ShmLane::may_sleep)
+        !self.hang_ups.is_looking() && self.lanes.iter_mut().all(ShmLane::may_sleep)
     }
 
     async fn wait(&mut self) {
@@ -434,7 +380,8 @@ impl Dispatcher {
     /// Arms the timer only for an earlier moment than it is armed for: one that rings for nothing costs less than
     /// moving it twice with every batch.
     fn set_timer(&mut self) {
-        let Some(at) = self.batcher.next_timeout() else { return };
+        let timeouts = [self.batcher.next_timeout(), self.warm_ups.next_timeout()];
+        let Some(at) = timeouts.into_iter().flatten().min() else { return };
         if self.timer_at.is_none_or(|armed| at < armed) {
             self.timer_at = Some(at);
             self.timer.as_mut().reset(self.clock.instant(at).into());
@@ -448,6 +395,7 @@ impl Dispatcher {
             ready = true;
         }
         ready |= self.poll_control(context);
+        ready |= self.hang_ups.poll(context).is_ready();
         for lane in &mut self.lanes {
             ready |= lane.poll_bell(context).is_ready();
         }

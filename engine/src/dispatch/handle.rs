@@ -3,16 +3,19 @@
 //! A handle is `Send` and cheap to clone. A task submitted from the dispatcher's own core takes the same way; no
 //! other core is woken then. The answer comes back through [`Ticket`], completed on the core that asked.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use schemas::lifecycle::ModelSpec;
 use tokio::sync::{mpsc, oneshot};
 
 use super::ControlMsg;
+use super::hang_ups::HangUpNotes;
 use crate::clock::Time;
-use crate::ids::{CoreId, Version};
-use crate::query::types::{Deadline, TaskError, TaskInputs, TaskResult};
+use crate::ids::{ClassId, CoreId, Version};
+use crate::query::types::{TaskError, TaskInputs, TaskResult, Terms};
 
 /// Asked of the caller when the hand-off itself is full; the dispatcher drains it every turn.
 const HANDOFF_FULL_RETRY: Duration = Duration::from_millis(100);
@@ -21,7 +24,7 @@ const HANDOFF_FULL_RETRY: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Submission {
     pub inputs: TaskInputs,
-    pub deadline: Deadline,
+    pub terms: Terms,
     pub submitted: Time,
     pub reply: ReplyTo,
 }
@@ -33,8 +36,40 @@ pub struct ReplyTo {
     pub waiter: oneshot::Sender<TaskResult>,
 }
 
-/// Awaited by the connection that asked. Dropping it cancels the task where it has not departed yet.
-pub type Ticket = oneshot::Receiver<TaskResult>;
+/// Awaited by the connection that asked. Dropped before it is answered, it cancels the task.
+#[derive(Debug)]
+pub struct Ticket<'h> {
+    answer: oneshot::Receiver<TaskResult>,
+    notes: &'h HangUpNotes,
+    answered: bool,
+}
+
+impl<'h> Ticket<'h> {
+    pub fn new(answer: oneshot::Receiver<TaskResult>, notes: &'h HangUpNotes) -> Ticket<'h> {
+        Ticket { answer, notes, answered: false }
+    }
+}
+
+impl Future for Ticket<'_> {
+    type Output = TaskResult;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<TaskResult> {
+        let answer = ready!(Pin::new(&mut self.answer).poll(context));
+        self.answered = true;
+        // A dispatcher answers all it accepted; only one that ended with the engine leaves a ticket unanswered.
+        Poll::Ready(answer.unwrap_or(Err(TaskError::Draining)))
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            // Closed first, so that whoever reads the note finds that nobody waits. A note may lie there already.
+            self.answer.close();
+            let _noted = self.notes.try_send(());
+        }
+    }
+}
 
 /// One model version, as the request path sees it.
 #[derive(Clone, Debug)]
@@ -44,9 +79,18 @@ pub struct ModelHandle {
     pub spec: Arc<ModelSpec>,
     /// The core whose dispatcher owns the model.
     pub core: CoreId,
-    submissions: mpsc::Sender<Submission>,
+    /// Of requests that name none.
+    pub class: ClassId,
+    entrance: Entrance,
+}
+
+/// The ways into a dispatcher.
+#[derive(Clone, Debug)]
+pub struct Entrance {
+    pub submissions: mpsc::Sender<Submission>,
+    pub hang_ups: HangUpNotes,
     /// Weak, so that the dispatcher still notices when its supervisor has gone.
-    control: mpsc::WeakSender<ControlMsg>,
+    pub control: mpsc::WeakSender<ControlMsg>,
 }
 
 impl ModelHandle {
@@ -55,17 +99,16 @@ impl ModelHandle {
         version: Version,
         spec: Arc<ModelSpec>,
         core: CoreId,
-        submissions: mpsc::Sender<Submission>,
-        control: &mpsc::Sender<ControlMsg>,
+        class: ClassId,
+        entrance: Entrance,
     ) -> ModelHandle {
-        let control = control.downgrade();
-        ModelHandle { name, version, spec, core, submissions, control }
+        ModelHandle { name, version, spec, core, class, entrance }
     }
 
     /// What the model's batching knows and does; `None` when its dispatcher is busy with changes or has gone.
     pub async fn explain(&self) -> Option<serde_json::Value> {
         let (reply, answer) = oneshot::channel();
-        self.control.upgrade()?.try_send(ControlMsg::Explain(reply)).ok()?;
+        self.entrance.control.upgrade()?.try_send(ControlMsg::Explain(reply)).ok()?;
         answer.await.ok()
     }
 
@@ -73,14 +116,15 @@ impl ModelHandle {
     pub fn submit(
         &self,
         inputs: TaskInputs,
-        deadline: Deadline,
+        terms: Terms,
         submitted: Time,
         origin: CoreId,
-    ) -> Result<Ticket, TaskError> {
-        let (waiter, ticket) = oneshot::channel();
+    ) -> Result<Ticket<'_>, TaskError> {
+        let (waiter, answer) = oneshot::channel();
         let reply = ReplyTo { origin, waiter };
-        match self.submissions.try_send(Submission { inputs, deadline, submitted, reply }) {
-            Ok(()) => Ok(ticket),
+        let Entrance { submissions, hang_ups, .. } = &self.entrance;
+        match submissions.try_send(Submission { inputs, terms, submitted, reply }) {
+            Ok(()) => Ok(Ticket::new(answer, hang_ups)),
             Err(mpsc::error::TrySendError::Full(_)) => {
                 Err(TaskError::QueueFull { retry_after: HANDOFF_FULL_RETRY })
             }

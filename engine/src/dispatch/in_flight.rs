@@ -2,9 +2,12 @@
 //! A task is in the table from acceptance until it leaves; the rows stay here until its last answer, so that a
 //! lost replica costs no data.
 
+use std::collections::HashSet;
+
 use super::handle::ReplyTo;
+use crate::classes::CLASSES_MAX;
 use crate::clock::Time;
-use crate::ids::{BatchId, ById, ReplicaId, TaskId};
+use crate::ids::{BatchId, ById, ClassId, ReplicaId, TaskId};
 use crate::query::types::TaskInputs;
 
 /// A task between acceptance and its one answer.
@@ -13,6 +16,8 @@ pub struct Accepted {
     pub inputs: TaskInputs,
     pub reply: ReplyTo,
     pub submitted: Time,
+    pub due: Time,
+    pub class: ClassId,
 }
 
 impl Accepted {
@@ -89,6 +94,17 @@ impl InFlight {
     /// Tasks whose client has gone.
     pub fn abandoned(&self) -> Vec<TaskId> {
         self.tasks.iter().filter(|(_, task)| task.is_abandoned()).map(|(&id, _)| id).collect()
+    }
+
+    /// By class, the tasks that are with no replica. Walks over all: for people who ask.
+    pub fn waiting_by_class(&self) -> [usize; CLASSES_MAX] {
+        let out = self.batches.values().flat_map(|batch| &batch.tasks);
+        let out: HashSet<TaskId> = out.map(|&(task, _)| task).collect();
+        let mut waiting = [0; CLASSES_MAX];
+        for (_, task) in self.tasks.iter().filter(|(id, _)| !out.contains(id)) {
+            waiting[usize::from(task.class.0)] += 1;
+        }
+        waiting
     }
 
     /// Every task that has not left.

@@ -2,6 +2,7 @@
 //!
 //! A model is pinned by `cpus = [..]` in its model.toml. It owns them when nobody else is allowed there: neither the
 //! front end, nor a second replica of its own, nor another model, which without `cpus` of its own may run anywhere.
+//! A model whose replicas lie in `[[devices]]` is as many models here as it has groups.
 //! Only then may its container spin; on a shared core it would take the time of whoever it waits for.
 
 use std::fs;
@@ -22,8 +23,10 @@ pub enum CpusError {
 
 /// Refuses CPUs that are not there.
 pub fn check(targets: &[Target], available: &[usize]) -> Result<(), CpusError> {
-    for target in targets {
-        let Some(cpus) = &target.cpus else { continue };
+    let places = targets.iter().flat_map(|target| {
+        target.devices.iter().filter_map(move |group| Some((target, group.cpus.as_ref()?)))
+    });
+    for (target, cpus) in places {
         let model = || target.label();
         if cpus.is_empty() {
             return Err(CpusError::None { model: model() });
@@ -98,8 +101,10 @@ mod tests {
             program: crate::fleet::target::Program::Python { target: "m.py".into() },
             settings: "{}".into(),
             fixed_batches: None,
+            warm_up: true,
             env: Vec::new(),
-            cpus: Some(cpus),
+            devices: crate::fleet::device_groups::DeviceGroups::one(Some(cpus)),
+            class: None,
         };
         assert!(check(&[target(vec![0, 1])], &[0, 1]).is_ok());
         let error = check(&[target(vec![0, 7])], &[0, 1]).unwrap_err().to_string();

@@ -17,21 +17,30 @@ use super::catalog::{ModelEntry, ModelState};
 use super::cores;
 use super::launch::process::{Process, Start};
 use super::launch::users::first_unreachable;
+use super::learned;
 use super::liveness::BackOff;
+use super::sample::{self, SampleError};
 use super::supervisor::{Established, Model, Shared, StartError};
 use super::welcome::{Door, Guest, WelcomeError, geometry};
 use crate::clock::Time;
-use crate::dispatch::handle::ModelHandle;
+use crate::dispatch::handle::{Entrance, ModelHandle};
+use crate::dispatch::hang_ups::HangUps;
+use crate::dispatch::warm_up::Order;
 use crate::dispatch::{
     CONTROL_MESSAGES_MAX, ControlMsg, CoreMsg, HANDOFF_TASKS_MAX, ModelSetup, ReplicaLane,
 };
-use crate::ids::{DeviceClass, Incarnation, ReplicaId};
+use crate::ids::{Incarnation, ReplicaId};
+use crate::observe::stages::ModelNames;
 
 /// What callers are told to wait while a model has no replica.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
 
 /// A dead replica that is back within this leaves its model ready: requests wait in the queue meanwhile.
 const BACK_AT_ONCE: Duration = Duration::from_millis(500);
+
+/// Replicas of a model that may end in their warm-up before it is left out: the second time is no chance. A model that
+/// can't stand zeros must still be servable.
+const WARM_UP_ENDS_MAX: u32 = 2;
 
 /// Why an incarnation ended, or never came to life.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +65,12 @@ pub enum LifeError {
         "a model named '{name}' version {version} is served already; give one of them another --name"
     )]
     NameTaken { name: String, version: u64 },
+    #[error(transparent)]
+    Sample(#[from] SampleError),
+    #[error("in its warm-up, {0}")]
+    WarmUp(Box<LifeError>),
+    #[error("it was not warmed up within {seconds} s (limits.load_s)")]
+    WarmUpLate { seconds: u64 },
     #[error("{0}")]
     Fault(String),
     #[error("the engine is shutting down")]
@@ -85,7 +100,8 @@ impl Keeper {
             let error = self.live(&mut life, &mut first).await;
             let output = life.process.as_ref().map(|it| it.log.text()).unwrap_or_default();
             self.bury(&mut life, &error).await;
-            if let Some(tell) = first.take() {
+            let in_warm_up = matches!(error, LifeError::WarmUp(_));
+            if let Some(tell) = first.take_if(|_| !in_warm_up) {
                 let model = self.model.target.label();
                 // Nobody listens when another model failed first.
                 let _failed = tell.send(Err(StartError { model, error, output }));
@@ -103,12 +119,20 @@ impl Keeper {
         let incarnation = self.shared.incarnation();
         life.incarnation = Some(incarnation);
         // Before the dispatcher hears of the lane: a container may break it with its first word.
-        let (tell, fault) = oneshot::channel();
+        let (tell, mut fault) = oneshot::channel();
         self.shared.faults.borrow_mut().insert(incarnation, tell);
-        let mut guest = match self.bring_to_life(life, incarnation).await {
+        let order = self.warm_up_order();
+        let (mut guest, warm) = match self.bring_to_life(life, incarnation, order).await {
             Ok(guest) => guest,
             Err(error) => return error,
         };
+        // Without a warm-up the dispatcher takes it as it is.
+        if order == Order::Run {
+            if let Err(error) = self.warm_up(life, &mut guest, &mut fault, warm).await {
+                return self.ended_in_warm_up(error);
+            }
+            self.model.warm_up_ends.set(0);
+        }
         life.live_since = Some(self.shared.config.clock.now());
         self.came_up();
         if let Some(tell) = first.take() {
@@ -133,7 +157,8 @@ impl Keeper {
         &self,
         life: &mut Life,
         incarnation: Incarnation,
-    ) -> Result<Guest, LifeError> {
+        warm_up: Order,
+    ) -> Result<(Guest, oneshot::Receiver<()>), LifeError> {
         let limits = &self.shared.config.limits;
         let nonce = RandomState::new().hash_one((incarnation, std::process::id()));
         let user = self.user(incarnation);
@@ -161,7 +186,8 @@ impl Keeper {
         let owns_cores = self.owns_cores(spec.replicas);
         let geometry = geometry(&spec, incarnation, &self.shared.config.lane, owns_cores)?;
         self.establish(spec, geometry).await?;
-        let node = self.model.target.cpus.as_deref().and_then(cores::node_of);
+        let (device, group) = self.model.target.devices.of(self.replica);
+        let node = group.cpus.as_deref().and_then(cores::node_of);
         let load = guest.join(geometry, node);
         let load = tokio::time::timeout(Duration::from_secs(limits.load_s), load);
         let late = LifeError::LoadLate { seconds: limits.load_s };
@@ -170,10 +196,60 @@ impl Keeper {
             ended = process.ended() => return Err(ended.map_or_else(LifeError::Wait, LifeError::Exited)),
             _ = stopping.wait_for(|stopping| *stopping) => return Err(LifeError::Stopping),
         };
-        let device = DeviceClass(0);
-        let up = ReplicaLane { replica: self.replica, device, incarnation, side };
-        self.tell(ControlMsg::ReplicaUp(Box::new(up))).await;
-        Ok(guest)
+        let lane = Box::new(ReplicaLane { replica: self.replica, device, incarnation, side });
+        let (live, warm) = oneshot::channel();
+        life.handed_over = true;
+        self.tell(ControlMsg::ReplicaUp { lane, warm_up, live }).await;
+        Ok((guest, warm))
+    }
+
+    /// Until the dispatcher says that the replica is live. A batch that never returns is the dispatcher's to end; the
+    /// bound here is for a model whose batch_timeout is longer than a start may take.
+    async fn warm_up(
+        &self,
+        life: &mut Life,
+        guest: &mut Guest,
+        fault: &mut oneshot::Receiver<String>,
+        warm: oneshot::Receiver<()>,
+    ) -> Result<(), LifeError> {
+        let Some(process) = life.process.as_mut() else { return Err(LifeError::Stopping) };
+        let seconds = self.shared.config.limits.load_s;
+        let mut stopping = self.stopping.clone();
+        Err(tokio::select! {
+            Ok(()) = warm => return Ok(()),
+            ended = process.ended() => ended.map_or_else(LifeError::Wait, LifeError::Exited),
+            error = guest.closed() => closed_or_exited(process, error).await,
+            Ok(fault) = fault => LifeError::Fault(fault),
+            () = tokio::time::sleep(Duration::from_secs(seconds)) => LifeError::WarmUpLate { seconds },
+            _ = stopping.wait_for(|stopping| *stopping) => LifeError::Stopping,
+        })
+    }
+
+    fn ended_in_warm_up(&self, error: LifeError) -> LifeError {
+        if matches!(error, LifeError::Stopping) {
+            return error;
+        }
+        self.model.warm_up_ends.set(self.model.warm_up_ends.get() + 1);
+        LifeError::WarmUp(Box::new(error))
+    }
+
+    fn warms_up(&self) -> bool {
+        self.shared.config.warm_up && self.model.target.warm_up
+    }
+
+    fn warm_up_order(&self) -> Order {
+        if !self.warms_up() {
+            return Order::Off;
+        }
+        if self.model.warm_up_ends.get() < WARM_UP_ENDS_MAX {
+            return Order::Run;
+        }
+        tracing::warn!(
+            model = self.name(),
+            "goes live without warm-up: {WARM_UP_ENDS_MAX} replicas ended in theirs. Put a request that it can take into \
+             sample.json beside the model's file, or say warm_up = false in model.toml"
+        );
+        Order::GivenUp
     }
 
     /// A user of its own, if there are any and it could work as one.
@@ -194,10 +270,12 @@ impl Keeper {
 
     fn owns_cores(&self, replicas: u32) -> bool {
         let models = self.shared.models.borrow();
-        let others = models.iter().filter(|model| !Rc::ptr_eq(model, &self.model));
-        let others = others.map(|model| model.target.cpus.as_deref());
+        let (_, mine) = self.model.target.devices.of(self.replica);
+        let groups = models.iter().flat_map(|model| model.target.devices.iter());
+        let others = groups.filter(|group| !std::ptr::eq(*group, mine));
+        let others = others.map(|group| group.cpus.as_deref());
         let front_end = &self.shared.config.cores;
-        cores::owned(self.model.target.cpus.as_deref(), replicas, front_end, others)
+        cores::owned(mine.cpus.as_deref(), mine.replicas.unwrap_or(replicas), front_end, others)
     }
 
     fn spawn(
@@ -208,14 +286,17 @@ impl Keeper {
         user: Option<u32>,
     ) -> std::io::Result<Process> {
         let target = &self.model.target;
+        let (_, group) = target.devices.of(self.replica);
+        // Later ones win: the device's over the model's, ours over both.
+        let given = target.env.iter().chain(&group.env);
         let mut env: Vec<(String, OsString)> =
-            target.env.iter().map(|(key, value)| (key.clone(), value.into())).collect();
+            given.map(|(key, value)| (key.clone(), value.into())).collect();
         let ours = [
             ("FOIL_SOCKET", socket.as_os_str().to_owned()),
             ("FOIL_NONCE", nonce.to_string().into()),
             ("FOIL_VERSION", target.version.to_string().into()),
             ("FOIL_REPLICA", self.replica.to_string().into()),
-            ("FOIL_DEVICE", "cpu".into()),
+            ("FOIL_DEVICE", group.name.to_string().into()),
             ("FOIL_SETTINGS", target.settings.clone().into()),
         ];
         env.extend(ours.map(|(key, value)| (key.to_owned(), value)));
@@ -227,7 +308,7 @@ impl Keeper {
             clock: self.shared.config.clock,
             home,
             user,
-            cpus: target.cpus.as_deref(),
+            cpus: group.cpus.as_deref(),
         })
     }
 
@@ -245,22 +326,35 @@ impl Keeper {
         }
         let version = self.model.target.version;
         let name = self.model.target.name.clone().unwrap_or_else(|| spec.name.as_str().into());
+        let samples = self.model.target.program.samples();
+        let sample = if self.warms_up() { sample::read(&samples, &spec)? } else { None };
+        let (profile_key, stored_profiles) =
+            learned::recall(&self.shared, &self.model.target, &name, &spec).await;
         if self.shared.config.catalog.load().find(&name, Some(version)).is_ok() {
             return Err(LifeError::NameTaken { name: name.to_string(), version: version.0 });
         }
         let (core, spec) = (self.shared.take_core(), Arc::new(spec));
         let (submit, submissions) = mpsc::channel(HANDOFF_TASKS_MAX);
         let (control, changes) = mpsc::channel(CONTROL_MESSAGES_MAX);
-        let handle = ModelHandle::new(name.clone(), version, spec.clone(), core, submit, &control);
+        let (notes, hang_ups) = HangUps::channel();
+        let entrance =
+            Entrance { submissions: submit, hang_ups: notes, control: control.downgrade() };
+        let (class, devices) = (self.model.class, self.model.target.devices.names());
+        let names = ModelNames { devices, classes: self.shared.config.classes.clone() };
+        let handle = ModelHandle::new(name.clone(), version, spec.clone(), core, class, entrance);
         let setup = ModelSetup {
             name,
             version,
             spec,
             geometry,
             fixed_batches: self.model.target.fixed_batches,
+            sample,
+            stored_profiles,
             queue_tasks_max: self.shared.config.limits.queue_tasks_max,
             queue_bytes_max: self.shared.config.limits.queue_bytes_max,
+            names,
             submissions,
+            hang_ups,
             control: changes,
             events: self.shared.events.clone(),
         };
@@ -269,7 +363,7 @@ impl Keeper {
         let entry = ModelEntry { handle: handle.clone(), state: ModelState::Loading };
         self.shared.publish(|catalog| catalog.with(entry));
         // Only the first replica's keeper gets here before the others exist.
-        let _first = self.model.established.set(Established { handle, control });
+        let _first = self.model.established.set(Established { handle, control, profile_key });
         Ok(())
     }
 
@@ -285,10 +379,11 @@ impl Keeper {
 
     fn print_ready(&self, handle: &ModelHandle) {
         let ModelHandle { name, version, spec, .. } = handle;
-        let replicas = if spec.replicas == 1 { "replica" } else { "replicas" };
+        let count = self.model.replicas();
+        let replicas = if count == 1 { "replica" } else { "replicas" };
         eprintln!(
-            "ready  {name} v{version}  {}/v2/models/{name}  ({}, {} {replicas}, max_batch {})",
-            self.shared.config.base_url, spec.platform, spec.replicas, spec.max_batch
+            "ready  {name} v{version}  {}/v2/models/{name}  ({}, {count} {replicas}, max_batch {})",
+            self.shared.config.base_url, spec.platform, spec.max_batch
         );
     }
 
@@ -307,6 +402,8 @@ impl Keeper {
         life.home = None;
         if life.live_since.is_some() {
             self.model.live.set(self.model.live.get() - 1);
+        }
+        if life.handed_over {
             let last_output = process.log.last_line();
             let replica = self.replica;
             self.tell(ControlMsg::ReplicaDown { replica, incarnation, last_output }).await;
@@ -357,6 +454,8 @@ struct Life {
     process: Option<Process>,
     /// Dropped after the process, which lives in it.
     home: Option<Home>,
+    /// The dispatcher has its lane.
+    handed_over: bool,
     live_since: Option<Time>,
 }
 

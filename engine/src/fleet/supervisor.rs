@@ -17,13 +17,16 @@ use super::catalog::{Catalog, PublishedCatalog};
 use super::keeper::{Keeper, LifeError};
 use super::launch::process::Programs;
 use super::launch::users::Users;
+use super::learned::{keep_storing, store_last};
+use super::profiles::{Key, Profiles};
 use super::target::Target;
 use super::welcome::LaneSettings;
+use crate::classes::Classes;
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::dispatch::handle::ModelHandle;
 use crate::dispatch::{ControlMsg, CoreLinks, FleetEvent};
-use crate::ids::{CoreId, Incarnation, ReplicaId};
+use crate::ids::{ClassId, CoreId, Incarnation, ReplicaId};
 
 /// Faults on their way from dispatchers; each replica has at most one.
 const EVENTS_MAX: usize = 1024;
@@ -38,10 +41,15 @@ pub struct FleetConfig {
     /// Whether each replica gets a user of its own.
     pub users: Option<Users>,
     pub programs: Programs,
+    pub classes: Classes,
     pub catalog: PublishedCatalog,
     pub links: CoreLinks,
     /// Private directory for the replicas' sockets.
     pub sockets: PathBuf,
+    /// Replicas are warmed up, unless their model says otherwise.
+    pub warm_up: bool,
+    /// Where learned latency profiles are kept.
+    pub profiles: Option<Profiles>,
     /// In front of a model's path in the ready line: `http://127.0.0.1:8000`.
     pub base_url: String,
 }
@@ -89,18 +97,26 @@ pub struct Shared {
 /// One model version.
 pub struct Model {
     pub target: Target,
+    /// Of requests that name none.
+    pub class: ClassId,
     pub established: OnceCell<Established>,
     pub live: Cell<usize>,
     /// Its ready line was printed.
     pub announced: Cell<bool>,
     /// It was said that it has no user of its own.
     pub warned: Cell<bool>,
+    /// Replicas in a row that ended in their warm-up.
+    pub warm_up_ends: Cell<u32>,
+    /// Batches that the profile stored last had learned from.
+    pub batches_stored: Cell<u64>,
 }
 
 /// What is known once the first replica said hello.
 pub struct Established {
     pub handle: ModelHandle,
     pub control: mpsc::Sender<ControlMsg>,
+    /// None where nothing is stored.
+    pub profile_key: Option<Key>,
 }
 
 impl Fleet {
@@ -116,20 +132,24 @@ impl Fleet {
             models: RefCell::default(),
         });
         tokio::task::spawn_local(deliver_faults(shared.clone(), mailbox));
+        tokio::task::spawn_local(keep_storing(shared.clone()));
         Fleet { shared, keepers: Vec::new() }
     }
 
     /// Starts all models at once and waits until each has its first live replica, or the first that can't.
-    pub async fn start(&mut self, targets: Vec<Target>) -> Result<(), StartError> {
+    pub async fn start(&mut self, targets: Vec<(Target, ClassId)>) -> Result<(), StartError> {
         let mut firsts = Vec::new();
-        for target in targets {
+        for (target, class) in targets {
             let (tell, first) = oneshot::channel();
             let model = Rc::new(Model {
                 target,
+                class,
                 established: OnceCell::new(),
                 live: Cell::new(0),
                 announced: Cell::new(false),
                 warned: Cell::new(false),
+                warm_up_ends: Cell::new(0),
+                batches_stored: Cell::new(0),
             });
             self.shared.models.borrow_mut().push(model.clone());
             let keeper = Keeper::new(self.shared.clone(), model.clone(), ReplicaId(0));
@@ -145,8 +165,7 @@ impl Fleet {
     }
 
     fn start_others(&mut self, model: &Rc<Model>) {
-        let replicas = model.established.get().map_or(1, |known| known.handle.spec.replicas);
-        for replica in 1..replicas {
+        for replica in 1..model.replicas() {
             let keeper = Keeper::new(self.shared.clone(), model.clone(), ReplicaId(replica));
             self.keepers.push(tokio::task::spawn_local(keeper.run(None)));
         }
@@ -155,6 +174,7 @@ impl Fleet {
     /// Drains every dispatcher, lets containers leave, reaps them.
     pub async fn stop(self) {
         self.shared.stopping.send_replace(true);
+        store_last(&self.shared).await;
         let mut drained = Vec::new();
         for model in self.shared.models.borrow().iter() {
             let Some(known) = model.established.get() else { continue };
@@ -175,6 +195,14 @@ impl Fleet {
                 tracing::error!(%error, "a replica's keeper ended early");
             }
         }
+    }
+}
+
+impl Model {
+    /// As its groups of devices say, else its declaration; one until that is known.
+    pub fn replicas(&self) -> u32 {
+        let declared = || self.established.get().map_or(1, |known| known.handle.spec.replicas);
+        self.target.devices.replicas().unwrap_or_else(declared)
     }
 }
 

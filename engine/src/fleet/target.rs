@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::device_groups::{DeviceGroupError, DeviceGroups};
 use crate::batch::fixed::FixedBatches;
 use crate::config::{ConfigError, ModelToml, duration, parse};
 use crate::ids::Version;
@@ -21,10 +22,14 @@ pub struct Target {
     /// Overrides for what the model declares, as JSON for the container.
     pub settings: String,
     pub env: Vec<(String, String)>,
-    /// Where its replicas are pinned; None: anywhere.
-    pub cpus: Option<Vec<usize>>,
+    /// Where its replicas run.
+    pub devices: DeviceGroups,
+    /// The SLO class of requests that name none, by name.
+    pub class: Option<String>,
     /// Batches of a fixed size; None: learned ones.
     pub fixed_batches: Option<FixedBatches>,
+    /// Its replicas run synthetic batches before they are live.
+    pub warm_up: bool,
 }
 
 /// What runs it.
@@ -58,6 +63,41 @@ impl Target {
     }
 }
 
+/// Rows for the warm-up, as the body of an inference request.
+const SAMPLE: &str = "sample.json";
+/// A Python model in its version's directory.
+const MODEL_FILE: &str = "model.py";
+
+impl Program {
+    /// The directory it lies in, and its file where only that one belongs to it: what else lies beside a single file may
+    /// be anything.
+    pub fn home(&self) -> (PathBuf, Option<PathBuf>) {
+        match self {
+            Program::Native { directory, .. } | Program::Executable { directory, .. } => {
+                (directory.clone(), None)
+            }
+            Program::Python { target } => {
+                let file = match target.rsplit_once(':') {
+                    Some((file, class)) if !class.contains('/') => file,
+                    _ => target,
+                };
+                let file = PathBuf::from(file);
+                let directory = file.parent().unwrap_or(Path::new(".")).to_owned();
+                let versioned = file.file_name() == Some(MODEL_FILE.as_ref())
+                    && version_of(&directory).is_some();
+                (directory, (!versioned).then_some(file))
+            }
+        }
+    }
+
+    /// Where a sample of its inputs may lie: beside a file of several, under that file's name too.
+    pub fn samples(&self) -> Vec<PathBuf> {
+        let (directory, alone) = self.home();
+        let named = alone.map(|file| file.with_extension(SAMPLE));
+        named.into_iter().chain([directory.join(SAMPLE)]).collect()
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
     #[error("'{0}' does not exist; give a Python file or a model repository directory")]
@@ -72,6 +112,8 @@ pub enum TargetError {
     NoModel(PathBuf),
     #[error("{path}: {message}")]
     Setting { path: PathBuf, message: String },
+    #[error("{path}: {error}")]
+    Devices { path: PathBuf, error: DeviceGroupError },
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("cannot read {path}: {source}")]
@@ -112,8 +154,10 @@ fn resolve_one(target: &str) -> Result<Vec<Target>, TargetError> {
         program: Program::Python { target: format!("{}{class}", file.display()) },
         settings: "{}".into(),
         env: Vec::new(),
-        cpus: None,
+        devices: DeviceGroups::one(None),
+        class: None,
         fixed_batches: None,
+        warm_up: true,
     }])
 }
 
@@ -124,7 +168,7 @@ fn repository(root: &Path) -> Result<Vec<Target>, TargetError> {
         let toml = read_toml(&settings)?;
         let versions: Vec<(u64, PathBuf)> = directories(&model)?
             .into_iter()
-            .filter_map(|path| Some((path.file_name()?.to_str()?.parse().ok()?, path)))
+            .filter_map(|path| Some((version_of(&path)?, path)))
             .collect();
         if versions.is_empty() {
             return Err(TargetError::NoVersion(model));
@@ -139,6 +183,10 @@ fn repository(root: &Path) -> Result<Vec<Target>, TargetError> {
     Ok(targets)
 }
 
+fn version_of(directory: &Path) -> Option<u64> {
+    directory.file_name()?.to_str()?.parse().ok()
+}
+
 fn versioned(
     model: &Path,
     version: Version,
@@ -148,7 +196,7 @@ fn versioned(
 ) -> Result<Target, TargetError> {
     check(settings, toml)?;
     let directory = absolute(directory)?;
-    let file = directory.join("model.py");
+    let file = directory.join(MODEL_FILE);
     let program = match (toml.runtime.as_deref(), &toml.kind) {
         (Some("program"), _) => executable(settings, &directory, toml)?,
         (Some("native"), Some(kind)) => Program::Native { kind: kind.clone(), directory },
@@ -157,9 +205,11 @@ fn versioned(
     };
     let name = model.file_name().map(|name| name.to_string_lossy().as_ref().into());
     let env = toml.env.clone().into_iter().collect();
-    let cpus = toml.cpus.clone();
-    let fixed_batches = fixed_batches(settings, toml)?;
-    Ok(Target { name, version, program, settings: overrides(toml), env, cpus, fixed_batches })
+    let devices = DeviceGroups::read(toml)
+        .map_err(|error| TargetError::Devices { path: settings.to_owned(), error })?;
+    let (class, fixed_batches) = (toml.class.clone(), fixed_batches(settings, toml)?);
+    let (settings, warm_up) = (overrides(toml, &devices), toml.warm_up.unwrap_or(true));
+    Ok(Target { name, version, program, settings, env, devices, class, fixed_batches, warm_up })
 }
 
 fn fixed_batches(path: &Path, toml: &ModelToml) -> Result<Option<FixedBatches>, TargetError> {
@@ -225,13 +275,13 @@ fn check(path: &Path, toml: &ModelToml) -> Result<(), TargetError> {
 }
 
 /// The settings that the container merges into its declaration.
-fn overrides(toml: &ModelToml) -> String {
+fn overrides(toml: &ModelToml, devices: &DeviceGroups) -> String {
     let settings = serde_json::json!({
         "max_batch": toml.max_batch,
         "slo": toml.slo,
         "late": toml.late,
         "batch_timeout": toml.batch_timeout,
-        "replicas": toml.replicas,
+        "replicas": toml.replicas.or(devices.replicas()),
     });
     settings.to_string()
 }

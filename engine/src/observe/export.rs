@@ -22,8 +22,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use super::metrics::{ErrorKind, Histogram, Stage};
-use super::stages::{CoreSnapshot, ModelCounts};
+use super::metrics::{ClassOutcome, ErrorKind, Histogram, Stage};
+use super::stages::{CoreSnapshot, DeviceStanding, ModelCounts};
 use crate::ids::Version;
 
 /// Scrapers that may be connected at once: a Prometheus pair and a few people with a browser.
@@ -32,8 +32,11 @@ const SCRAPERS_MAX: usize = 16;
 /// A scraper that sends no request within this is let go.
 const HEADER_WAIT: Duration = Duration::from_secs(10);
 
-/// Where every replica runs so far; placement brings other devices.
+/// Where replicas run of which nothing else is known.
 const DEVICE: &str = "cpu";
+
+/// In place of one device's name where a number counts several.
+const ANY_DEVICE: &str = "any";
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -65,6 +68,8 @@ impl Collector for Scrape {
         self.batches(&mut encoder)?;
         self.gauges(&mut encoder)?;
         self.batching(&mut encoder)?;
+        self.classes(&mut encoder)?;
+        self.devices(&mut encoder)?;
         self.connections(&mut encoder)
     }
 }
@@ -75,7 +80,7 @@ impl Scrape {
         let mut family =
             encoder.encode_descriptor("foil_requests", help, None, MetricType::Counter)?;
         for (model, counts) in &self.models {
-            put_counter(&mut family, &labels(model), counts.answered)?;
+            put_counter(&mut family, &labels(model, counts), counts.answered)?;
         }
         Ok(())
     }
@@ -85,14 +90,18 @@ impl Scrape {
             "Requests that got none, by cause; those that concern no model have an empty one";
         let mut family =
             encoder.encode_descriptor("foil_errors", help, None, MetricType::Counter)?;
-        let nobody = (Arc::from(""), Version(0));
+        let nobody = ((Arc::from(""), Version(0)), ModelCounts::new());
         for kind in ErrorKind::ALL {
             for (model, counts) in &self.models {
-                let labels = with(labels(model), "code", kind.name());
+                let labels = with(labels(model, counts), "code", kind.name());
                 put_counter(&mut family, &labels, counts.errors[kind as usize])?;
             }
             let count = self.cores.iter().map(|core| core.errors[kind as usize]).sum();
-            put_counter(&mut family, &with(labels(&nobody), "code", kind.name()), count)?;
+            put_counter(
+                &mut family,
+                &with(labels(&nobody.0, &nobody.1), "code", kind.name()),
+                count,
+            )?;
         }
         Ok(())
     }
@@ -103,7 +112,7 @@ impl Scrape {
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
         for (model, counts) in &self.models {
             for stage in Stage::ALL {
-                let labels = with(labels(model), "stage", stage.name());
+                let labels = with(labels(model, counts), "stage", stage.name());
                 put_histogram(&mut family, &labels, &counts.stages[stage as usize])?;
             }
         }
@@ -115,7 +124,7 @@ impl Scrape {
         let name = "foil_batch_size";
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
         for (model, counts) in &self.models {
-            put_histogram(&mut family, &labels(model), &counts.batch_rows)?;
+            put_histogram(&mut family, &labels(model, counts), &counts.batch_rows)?;
         }
         Ok(())
     }
@@ -135,14 +144,14 @@ impl Scrape {
         for (name, help, get) in gauges {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for (model, counts) in &self.models {
-                put_gauge(&mut family, &labels(model), get(counts))?;
+                put_gauge(&mut family, &labels(model, counts), get(counts))?;
             }
         }
         let help = "Replicas that ended without being asked to";
         let name = "foil_replica_restarts";
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         for (model, counts) in &self.models {
-            put_counter(&mut family, &labels(model), counts.replicas_lost)?;
+            put_counter(&mut family, &labels(model, counts), counts.replicas_lost)?;
         }
         Ok(())
     }
@@ -154,27 +163,84 @@ impl Scrape {
             for (reason, count) in
                 counts.batching.shed.iter().filter(|(reason, _)| !reason.is_empty())
             {
-                put_counter(&mut family, &with(labels(model), "reason", reason), *count)?;
+                put_counter(&mut family, &with(labels(model, counts), "reason", reason), *count)?;
             }
         }
-        type Get = fn(&ModelCounts) -> u64;
-        let counters: [(&str, &str, Get); 2] = [
-            ("foil_hedged_batches", "Copies sent of batches that were overdue", |counts| {
-                counts.batching.hedged_batches
-            }),
-            (
-                "foil_speed_changes",
-                "Times the model was found to have become slower or faster",
-                |counts| counts.batching.regimes,
-            ),
-        ];
-        for (name, help, get) in counters {
-            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            for (model, counts) in &self.models {
-                put_counter(&mut family, &labels(model), get(counts))?;
+        let help = "How long requests had waited when they were shed, seconds";
+        let name = "foil_shed_wait_seconds";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        for (model, counts) in &self.models {
+            put_histogram(&mut family, &labels(model, counts), &counts.shed_waits)?;
+        }
+        let help = "Copies sent of batches that were overdue";
+        let name = "foil_hedged_batches";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (model, counts) in &self.models {
+            put_counter(&mut family, &labels(model, counts), counts.batching.hedged_batches)?;
+        }
+        let help = "How long what waits and runs is expected to take, seconds";
+        let name = "foil_predicted_drain_seconds";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (model, counts) in &self.models {
+            let seconds = seconds(counts.batching.predicted_drain_ns);
+            put_seconds(&mut family, &labels(model, counts), seconds)?;
+        }
+        Ok(())
+    }
+
+    fn classes(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help =
+            "Requests that reached the model's dispatcher, by SLO class and what became of them";
+        let name = "foil_class_requests";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (model, counts) in &self.models {
+            let classes = counts.names.iter().flat_map(|names| names.classes.iter());
+            for (class, counted) in classes.zip(&counts.by_class) {
+                let labels = with(labels(model, counts), "class", &class.name);
+                for outcome in ClassOutcome::ALL {
+                    let labels = with(labels.clone(), "outcome", outcome.name());
+                    put_counter(&mut family, &labels, counted[outcome as usize])?;
+                }
             }
         }
         Ok(())
+    }
+
+    fn devices(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Times replicas of the device were found to have become slower or faster";
+        let name = "foil_speed_changes";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, device) in self.each_device() {
+            put_counter(&mut family, &labels, device.regimes)?;
+        }
+        let help = "Replicas on the device: those that can answer, and of these those with a batch";
+        let name = "foil_device_replicas";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, device) in self.each_device() {
+            put_gauge(&mut family, &with(labels.clone(), "state", "live"), device.live)?;
+            put_gauge(&mut family, &with(labels, "state", "busy"), device.busy)?;
+        }
+        let help =
+            "Learned time of a batch on the device, of cost 1 and of the target's; 0: unknown";
+        let name = "foil_batch_seconds_learned";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, device) in self.each_device() {
+            let one = with(labels.clone(), "cost", "one");
+            put_seconds(&mut family, &one, seconds(device.one_ns))?;
+            put_seconds(&mut family, &with(labels, "cost", "target"), seconds(device.target_ns))?;
+        }
+        Ok(())
+    }
+
+    /// Every device of every model that has started, with its labels.
+    fn each_device(&self) -> impl Iterator<Item = (Labels, DeviceStanding)> {
+        self.models.iter().flat_map(|(model, counts)| {
+            let names = counts.names.iter().flat_map(|names| names.devices.iter());
+            let one = |(name, standing): (&Arc<str>, &DeviceStanding)| {
+                (device_labels(model, name), *standing)
+            };
+            names.zip(&counts.batching.devices).map(one)
+        })
     }
 
     fn connections(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -195,9 +261,23 @@ impl Scrape {
     }
 }
 
-fn labels((model, version): &(Arc<str>, Version)) -> Labels {
+/// Of a number that counts all devices of a model.
+fn labels(model: &(Arc<str>, Version), counts: &ModelCounts) -> Labels {
+    let device = match counts.names.as_ref().map(|names| &*names.devices) {
+        None | Some([]) => DEVICE,
+        Some([one]) => one,
+        Some(_) => ANY_DEVICE,
+    };
+    device_labels(model, device)
+}
+
+fn device_labels((model, version): &(Arc<str>, Version), device: &str) -> Labels {
     let model = ("model", model.to_string());
-    vec![model, ("version", version.to_string()), ("device", DEVICE.to_owned())]
+    vec![model, ("version", version.to_string()), ("device", device.to_owned())]
+}
+
+fn seconds(nanos: u64) -> f64 {
+    nanos as f64 / 1e9
 }
 
 fn with(mut labels: Labels, key: &'static str, value: &str) -> Labels {
@@ -212,6 +292,10 @@ fn put_counter(family: &mut MetricEncoder<'_>, labels: &Labels, count: u64) -> f
 fn put_gauge(family: &mut MetricEncoder<'_>, labels: &Labels, value: u64) -> fmt::Result {
     let value = i64::try_from(value).unwrap_or(i64::MAX);
     ConstGauge::new(value).encode(family.encode_family(labels)?)
+}
+
+fn put_seconds(family: &mut MetricEncoder<'_>, labels: &Labels, seconds: f64) -> fmt::Result {
+    ConstGauge::new(seconds).encode(family.encode_family(labels)?)
 }
 
 fn put_histogram(
@@ -323,5 +407,44 @@ mod tests {
         for kind in ErrorKind::ALL {
             assert!(page.contains(kind.name()), "{}", kind.name());
         }
+    }
+    #[test]
+    fn classes_and_devices_are_shown_by_their_names() {
+        use crate::classes::{Classes, SloClass};
+        use crate::ids::ClassId;
+        use crate::observe::stages::ModelNames;
+
+        let name: Arc<str> = "digits".into();
+        let cores: Vec<_> = [0, 1].map(|core| CoreRecorder::new(CoreId(core))).into();
+        let classes = Classes::new(vec![SloClass::new("gold", 10)]).unwrap();
+        let devices = ["slow".into(), "fast".into()].into();
+        let model = cores[1].owned_model(&name, Version(1), &ModelNames { devices, classes });
+        cores[0].model(&name, Version(1)).answered(Duration::from_millis(1));
+        model.class(ClassId(1), ClassOutcome::Late);
+        model.shed_after(Duration::from_micros(1500));
+        model.batching(|batching| {
+            batching.predicted_drain_ns = 1_500_000_000;
+            let fast =
+                DeviceStanding { live: 2, busy: 1, regimes: 3, one_ns: 4_000_000, target_ns: 5 };
+            batching.devices[1] = fast;
+        });
+        let page = page(cores.iter().map(|core| core.snapshot()).collect()).unwrap();
+        let ends = |start: &str, end: &str| assert!(line(&page, start).ends_with(end), "{page}");
+        ends(r#"foil_requests_total{model="digits",version="1",device="any"}"#, " 1");
+        let any = r#"foil_class_requests_total{model="digits",version="1",device="any""#;
+        ends(&format!(r#"{any},class="gold",outcome="late"}}"#), " 1");
+        ends(&format!(r#"{any},class="default",outcome="on_time"}}"#), " 0");
+        let within = r#"foil_shed_wait_seconds_bucket{le="0.002""#;
+        ends(within, " 1");
+        ends(r#"foil_predicted_drain_seconds{model="digits",version="1",device="any"}"#, " 1.5");
+        let fast = r#"{model="digits",version="1",device="fast""#;
+        ends(&format!(r#"foil_device_replicas{fast},state="live"}}"#), " 2");
+        ends(&format!(r#"foil_device_replicas{fast},state="busy"}}"#), " 1");
+        ends(&format!("foil_speed_changes_total{fast}}}"), " 3");
+        ends(&format!(r#"foil_batch_seconds_learned{fast},cost="one"}}"#), " 0.004");
+        ends(
+            r#"foil_device_replicas{model="digits",version="1",device="slow",state="live"}"#,
+            " 0",
+        );
     }
 }

@@ -70,12 +70,56 @@ error_kinds! {
     Draining = "draining",
 }
 
+/// What became of a task that reached its model's dispatcher, for the account of its class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClassOutcome {
+    OnTime,
+    /// Answered, after it was due.
+    Late,
+    /// Turned away or given up: the queue was full, it could not have been on time, no replica was there.
+    Shed,
+    /// Its deadline passed unanswered.
+    Expired,
+    /// The model raised, refused the input, died of it or took too long.
+    Failed,
+    /// Its client went away first.
+    Cancelled,
+}
+
+impl ClassOutcome {
+    pub const COUNT: usize = 6;
+    pub const ALL: [ClassOutcome; ClassOutcome::COUNT] = [
+        ClassOutcome::OnTime,
+        ClassOutcome::Late,
+        ClassOutcome::Shed,
+        ClassOutcome::Expired,
+        ClassOutcome::Failed,
+        ClassOutcome::Cancelled,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            ClassOutcome::OnTime => "on_time",
+            ClassOutcome::Late => "late",
+            ClassOutcome::Shed => "shed",
+            ClassOutcome::Expired => "expired",
+            ClassOutcome::Failed => "failed",
+            ClassOutcome::Cancelled => "cancelled",
+        }
+    }
+}
+
 /// Upper bounds of a stage's buckets, seconds. Two to a factor of about 2.5: from half of what the fastest stage takes
 /// to the longest wait we allow by default.
 pub const STAGE_BOUNDS_S: [f64; 18] = [
     10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1,
     0.25, 0.5, 1.0, 5.0, 30.0,
 ];
+
+/// Upper bounds of how long a request waited that was shed, seconds. A refusal at arrival is due within 2 ms; what is
+/// shed later waited for batches of others.
+pub const SHED_WAIT_BOUNDS_S: [f64; 12] =
+    [50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1, 1.0];
 
 /// Upper bounds of batch sizes, rows.
 pub const BATCH_ROWS_BOUNDS: [f64; 11] =

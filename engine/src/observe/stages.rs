@@ -8,8 +8,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::metrics::{BATCH_ROWS_BOUNDS, ErrorKind, Histogram, STAGE_BOUNDS_S, Stage};
-use crate::ids::{CoreId, Version};
+use super::metrics::{
+    BATCH_ROWS_BOUNDS, ClassOutcome, ErrorKind, Histogram, SHED_WAIT_BOUNDS_S, STAGE_BOUNDS_S,
+    Stage,
+};
+use crate::classes::{CLASSES_MAX, Classes};
+use crate::ids::{ClassId, CoreId, DeviceClass, Version};
 use crate::query::types::Timings;
 
 type ByModel = HashMap<(Arc<str>, Version), Rc<ModelRecorder>>;
@@ -40,6 +44,18 @@ impl CoreRecorder {
     pub fn model(&self, name: &Arc<str>, version: Version) -> Rc<ModelRecorder> {
         let mut models = self.models.borrow_mut();
         models.entry((name.clone(), version)).or_insert_with(ModelRecorder::new).clone()
+    }
+
+    /// The same, on the core that owns the model: it alone knows how its devices are called.
+    pub fn owned_model(
+        &self,
+        name: &Arc<str>,
+        version: Version,
+        names: &ModelNames,
+    ) -> Rc<ModelRecorder> {
+        let recorder = self.model(name, version);
+        recorder.counts.borrow_mut().names = Some(names.clone());
+        recorder
     }
 
     pub fn connection_opened(&self) {
@@ -125,9 +141,23 @@ impl ModelRecorder {
         counts.queue_bytes = bytes;
     }
 
-    /// How the batching stands.
-    pub fn batching(&self, now: Batching) {
-        self.counts.borrow_mut().batching = now;
+    /// A task of this class ended so.
+    pub fn class(&self, class: ClassId, outcome: ClassOutcome) {
+        self.counts.borrow_mut().by_class[usize::from(class.0)][outcome as usize] += 1;
+    }
+
+    /// A task was shed, this long after it was submitted.
+    pub fn shed_after(&self, waited: Duration) {
+        self.counts.borrow_mut().shed_waits.record(waited.as_secs_f64());
+    }
+
+    pub fn by_class(&self) -> ClassCounts {
+        self.counts.borrow().by_class
+    }
+
+    /// Writes down how the batching stands.
+    pub fn batching(&self, write: impl FnOnce(&mut Batching)) {
+        write(&mut self.counts.borrow_mut().batching);
     }
 
     pub fn replicas(&self, live: usize) {
@@ -145,9 +175,35 @@ pub struct Batching {
     /// Tasks turned away or given up, by the reason's name.
     pub shed: [(&'static str, u64); SHED_REASONS],
     pub hedged_batches: u64,
-    pub regimes: u64,
+    pub predicted_drain_ns: u64,
+    pub devices: [DeviceStanding; DeviceClass::COUNT_MAX],
     /// Cost of the smallest batch that keeps up with the arrivals.
     pub target_cost: u64,
+}
+
+/// How one class of a model's devices stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeviceStanding {
+    pub live: u64,
+    /// Of the live ones, those that have a batch.
+    pub busy: u64,
+    /// Times it was found to have become slower or faster.
+    pub regimes: u64,
+    /// What a batch of cost 1 is expected to take; zero while nothing is known.
+    pub one_ns: u64,
+    /// And one of the target's cost.
+    pub target_ns: u64,
+}
+
+/// How often each class's tasks ended how.
+pub type ClassCounts = [[u64; ClassOutcome::COUNT]; CLASSES_MAX];
+
+/// What a model's devices and the engine's classes are called.
+#[derive(Clone, Debug)]
+pub struct ModelNames {
+    /// By [`DeviceClass`]; at least one, at most [`DeviceClass::COUNT_MAX`].
+    pub devices: Arc<[Arc<str>]>,
+    pub classes: Classes,
 }
 
 /// Reasons for which tasks are shed.
@@ -164,6 +220,11 @@ pub struct ModelCounts {
     pub queue_bytes: u64,
     pub replicas: u64,
     pub replicas_lost: u64,
+    pub by_class: ClassCounts,
+    /// From submission to the refusal.
+    pub shed_waits: Histogram,
+    /// Of the one core that owns the model.
+    pub names: Option<ModelNames>,
     /// Of the one core that owns the model; nothing on the others.
     pub batching: Batching,
 }
@@ -179,6 +240,9 @@ impl ModelCounts {
             queue_bytes: 0,
             replicas: 0,
             replicas_lost: 0,
+            by_class: ClassCounts::default(),
+            shed_waits: Histogram::new(&SHED_WAIT_BOUNDS_S),
+            names: None,
             batching: Batching::default(),
         }
     }
@@ -197,6 +261,10 @@ impl ModelCounts {
         self.queue_bytes += other.queue_bytes;
         self.replicas += other.replicas;
         self.replicas_lost += other.replicas_lost;
+        let by_class = self.by_class.iter_mut().flatten().zip(other.by_class.iter().flatten());
+        by_class.for_each(|(mine, theirs)| *mine += theirs);
+        self.shed_waits.merge(&other.shed_waits);
+        self.names = self.names.take().or_else(|| other.names.clone());
         if other.batching != Batching::default() {
             self.batching = other.batching;
         }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use schemas::lifecycle::{Late, ModelSpec};
 
+use crate::classes::SloClass;
 use crate::clock::Time;
 use crate::dispatch::handle::ModelHandle;
 use crate::fleet::catalog::{Catalog, Missing, ModelEntry, ModelState};
 use crate::ids::{CoreId, Version};
-use crate::query::types::{Deadline, TaskError, TaskInputs, TaskResult};
+use crate::query::types::{Deadline, TaskError, TaskInputs, TaskResult, Terms};
 
 /// Without an SLO nothing says how long an answer is worth waiting for; callers' own timeouts are rarely longer.
 pub const LATE_LIMIT_WITHOUT_SLO: Duration = Duration::from_secs(30);
@@ -44,17 +45,33 @@ pub fn available(entry: &ModelEntry) -> Result<&ModelHandle, TaskError> {
     Err(TaskError::NoReplica { model: handle.name.clone(), reason, retry_after })
 }
 
-/// The deadline of a question that arrived at `arrived`: its own, which is hard; else the model's.
+/// What a question of this class that arrived at `arrived` may expect.
+pub fn terms(
+    spec: &ModelSpec,
+    class: &SloClass,
+    arrived: Time,
+    timeout: Option<Duration>,
+) -> Terms {
+    let deadline = deadline(spec, class, arrived, timeout);
+    Terms { deadline, class: class.id, weight: class.weight }
+}
+
+/// The deadline of a question that arrived at `arrived`: its own, which is hard; else its class's, else the model's.
 ///
-/// A model without an SLO gets `due == late_limit` as well: past 30 s both kinds end the same way.
-pub fn deadline(spec: &ModelSpec, arrived: Time, timeout: Option<Duration>) -> Deadline {
+/// Without any SLO `due == late_limit` as well: past 30 s both kinds end the same way.
+fn deadline(
+    spec: &ModelSpec,
+    class: &SloClass,
+    arrived: Time,
+    timeout: Option<Duration>,
+) -> Deadline {
     if let Some(timeout) = timeout {
         return hard(arrived.after(timeout.min(TIMEOUT_MAX)));
     }
-    let Some(slo_us) = spec.slo_us else { return hard(arrived.after(LATE_LIMIT_WITHOUT_SLO)) };
-    let slo = Duration::from_micros(slo_us);
+    let slo = class.slo.or(spec.slo_us.map(Duration::from_micros));
+    let Some(slo) = slo else { return hard(arrived.after(LATE_LIMIT_WITHOUT_SLO)) };
     let due = arrived.after(slo);
-    match spec.late {
+    match class.late.unwrap_or(spec.late) {
         Late::Shed => hard(due),
         Late::Serve => {
             let late_limit = slo.saturating_mul(LATE_LIMIT_SLOS).max(LATE_LIMIT_MIN);
@@ -71,13 +88,11 @@ fn hard(due: Time) -> Deadline {
 pub async fn ask(
     handle: &ModelHandle,
     inputs: TaskInputs,
-    deadline: Deadline,
+    terms: Terms,
     now: Time,
     origin: CoreId,
 ) -> TaskResult {
-    let ticket = handle.submit(inputs, deadline, now, origin)?;
-    // A dispatcher answers all it accepted; only one that ended with the engine leaves a ticket unanswered.
-    ticket.await.unwrap_or(Err(TaskError::Draining))
+    handle.submit(inputs, terms, now, origin)?.await
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use schemas::tensor::{DType, Shape};
 
 use crate::clock::Time;
-use crate::ids::ShapeKey;
+use crate::ids::{ClassId, ShapeKey};
 
 /// One tensor, row-major, little-endian.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +53,15 @@ impl Deadline {
     pub fn is_hard(&self) -> bool {
         self.due == self.late_limit
     }
+}
+
+/// What a question may expect: by when, and what its answer is worth beside others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    pub deadline: Deadline,
+    pub class: ClassId,
+    /// Of one row.
+    pub weight: u32,
 }
 
 /// One query for one model: one or more rows, never split over batches.

@@ -171,13 +171,56 @@ fn the_earlier_of_two_deadlines_counts_and_is_hard() {
             let mut client = server.client().await;
             client.send(&post("/v2/models/m/infer", header, body)).await;
             let submission = held.recv().await.unwrap();
-            let deadline = submission.deadline;
+            let deadline = submission.terms.deadline;
             assert_eq!(deadline.is_hard(), wait_ms.is_some());
             let due = deadline.due.since(submission.submitted);
             assert!(due <= Duration::from_millis(wait_ms.unwrap_or(20)));
             let _ = submission.reply.waiter.send(Err(TaskError::DeadlinePassed));
             assert_eq!(client.reply().await.status, 504);
         }
+    });
+}
+
+#[test]
+fn the_class_is_the_headers_else_the_parameters_else_the_models() {
+    run(async {
+        let (hold, mut held) = mpsc::channel(4);
+        let server = TestServer::one(Script::Hold(hold));
+        let parameter = [br#"{"parameters":{"foil_class":"gold"},"#, &ROW[1..]].concat();
+        let none = [br#"{"parameters":{"foil_class":null},"#, &ROW[1..]].concat();
+        for (header, body, class, weight) in [
+            ("", ROW, 0, 1),
+            ("", &none[..], 0, 1),
+            ("x-foil-class: gold\r\n", ROW, 1, 10),
+            ("", &parameter[..], 1, 10),
+            ("x-foil-class: default\r\n", &parameter[..], 0, 1),
+        ] {
+            let mut client = server.client().await;
+            client.send(&post("/v2/models/m/infer", header, body)).await;
+            let submission = held.recv().await.unwrap();
+            let terms = submission.terms;
+            assert_eq!((terms.class, terms.weight), (ClassId(class), weight), "{header:?}");
+            let _ = submission.reply.waiter.send(Err(TaskError::DeadlinePassed));
+            assert_eq!(client.reply().await.status, 504);
+        }
+    });
+}
+
+#[test]
+fn an_unknown_class_is_refused_with_the_known_ones() {
+    run(async {
+        let server = TestServer::one(Script::Echo);
+        let parameter = [br#"{"parameters":{"foil_class":"tin"},"#, &ROW[1..]].concat();
+        for (header, body) in
+            [("x-foil-class: tin\r\n", ROW), ("", &parameter[..]), ("x-foil-class:\r\n", ROW)]
+        {
+            let reply = server.infer(header, body).await;
+            assert_eq!(reply.status, 400, "{header:?}");
+            assert!(reply.error().ends_with("the classes are default, gold"), "{}", reply.error());
+        }
+        assert_eq!(server.errors(ErrorKind::BadInput), 3);
+        let overruled = server.infer("x-foil-class: gold\r\n", &parameter).await;
+        assert_eq!(overruled.status, 200, "the header has the last word");
     });
 }
 

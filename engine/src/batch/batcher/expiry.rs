@@ -31,7 +31,7 @@ impl<C: Controller> Batcher<C> {
         }
         while let Some(task) = self.queue.pop_expired(self.now) {
             self.tasks.remove(&task.id);
-            self.log_shed(task.due, Reason::DeadlinePassed);
+            self.log_shed(task.class, task.arrived, task.due, Reason::DeadlinePassed);
             self.effects.push_back(Effect::Leave { task: task.id, why: Leave::DeadlinePassed });
         }
         self.expire_reruns();

@@ -11,7 +11,7 @@ const PER_OCTAVE: usize = 8;
 const BUCKETS: usize = EXACT + PER_OCTAVE * 17;
 
 /// A smaller batch is preferred when it does this much more per unit of time.
-const EFFICIENT_BY: f64 = 1.08;
+const EFFICIENT_BY: f64 = 1.05;
 
 /// Batches a bucket's mean is worth at most: the share of a new one is 1/24 then.
 const WEIGHT_MAX: f64 = 24.0;
@@ -50,6 +50,8 @@ pub struct Curve {
     /// Corners of the chain, by cost, where the line does not do; else empty.
     chain: Vec<(f64, f64)>,
     largest: f64,
+    /// Buckets of which a batch was seen, whether or not it counted.
+    met: [bool; BUCKETS],
     spread: f64,
     /// Reused by the fit.
     blocks: Vec<Block>,
@@ -63,11 +65,14 @@ impl Default for Curve {
             line: Line::default(),
             chain,
             largest: 0.0,
+            met: [false; BUCKETS],
             spread: 0.0,
             blocks,
         }
     }
 }
+
+use super::FIRST_FAR;
 
 impl Curve {
     pub(super) fn from_prior(buckets: &[Bucket]) -> Curve {
@@ -86,8 +91,10 @@ impl Curve {
     pub(super) fn known(centres: &[(f64, f64)]) -> Curve {
         let mut curve = Curve::default();
         for &(cost, service) in centres {
-            curve.update(cost, service, 0.0);
+            let known = Bucket { weight: WEIGHT_MAX, cost, service };
+            curve.buckets[bucket_of(cost)] = known;
         }
+        curve.refit();
         if !curve.chain.is_empty() {
             curve.chain = centres.to_vec();
         }
@@ -109,6 +116,11 @@ impl Curve {
         self.chain.is_empty() || self.buckets[bucket_of(cost)].weight >= WEIGHT_KNOWN
     }
 
+    /// Whether no batch of about this cost was met before; from now on one was.
+    pub(super) fn is_first(&mut self, cost: f64) -> bool {
+        !std::mem::replace(&mut self.met[bucket_of(cost)], true)
+    }
+
     /// Fixed cost of a batch, nanoseconds.
     pub fn intercept(&self) -> f64 {
         self.line.intercept
@@ -122,7 +134,12 @@ impl Curve {
     /// `spread`: standard deviation of a batch's ratio to the centre.
     pub(super) fn update(&mut self, cost: f64, service: f64, spread: f64) {
         self.spread = spread;
+        self.met[bucket_of(cost)] = true;
         let bucket = &mut self.buckets[bucket_of(cost)];
+        if bucket.weight == 1.0 && FIRST_FAR * service < bucket.service {
+            // The first one compiled something, when nothing was known to tell it by.
+            bucket.weight = 0.0;
+        }
         bucket.weight = (bucket.weight + 1.0).min(WEIGHT_MAX);
         bucket.cost += (cost - bucket.cost) / bucket.weight;
         bucket.service += (service - bucket.service) / bucket.weight;

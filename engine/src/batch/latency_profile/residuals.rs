@@ -4,6 +4,9 @@
 //! decisions ask for is renewed every [`RENEW_EVERY`] batches.
 
 /// Quantiles decisions ask for, in order.
+/// Neighbouring quantiles further apart than this belong to different modes.
+const MODE_GAP: f64 = 1.15;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     P20,
@@ -82,6 +85,11 @@ impl Residuals {
     pub fn spread(&self) -> f64 {
         // From the 20th to the 80th percentile of a normal distribution lie 1.683 standard deviations.
         (self.ratio(Level::P80) - self.ratio(Level::P20)) / 1.683
+    }
+
+    /// The 95th percentile, but not that of a rare slow mode that has just become a little less rare.
+    pub fn main95(&self) -> f64 {
+        self.ratio(Level::P95).min(MODE_GAP * self.ratio(Level::P90))
     }
 
     pub fn mean(&self) -> f64 {

@@ -17,6 +17,9 @@ const BATCHES_AHEAD: usize = 3;
 const PRICE_FROM: f64 = 0.85;
 const PRICE_RAMP: f64 = 0.15;
 
+/// Load over many SLOs from which what a small batch leaves behind is not caught up.
+const BUSY_FROM: f64 = 0.95;
+
 impl SloController {
     /// How many heads to give up instead of sending a batch of `cost` now; zero to send it.
     pub(super) fn plan_skip(
@@ -28,11 +31,16 @@ impl SloController {
     ) -> usize {
         let need = self.target.need;
         let price = self.price(now, live);
+        let most = self.first_with_size(now, queue, need);
+        if self.regret >= most as f64 {
+            self.regret = 0.0;
+            return most;
+        }
         let (mut best, mut best_value) = (0, self.plan_value(now, queue, 0, price));
         let mut tried = 0;
-        for wanted in [(cost + need) / 2.0, need] {
-            let skip = self.first_with_size(now, queue, wanted);
-            if skip == tried {
+        let half = self.first_with_size(now, queue, (cost + need) / 2.0);
+        for skip in [half / 4, half / 2, half, (half + most) / 2, most] {
+            if skip <= tried {
                 continue;
             }
             tried = skip;
@@ -40,6 +48,9 @@ impl SloController {
             if value > best_value {
                 (best, best_value) = (skip, value);
             }
+        }
+        if self.is_busy_for_long(now) {
+            self.regret += best as f64;
         }
         best
     }
@@ -80,11 +91,36 @@ impl SloController {
             let cost = self.profile.efficient(size).floor();
             let service = self.profile.mean(cost);
             let through = queue.tasks_within_cost(passed + cost as u64).max(rank + 1);
-            value += worth.min(cost) - price * service;
+            value += worth.min(cost) - price * self.charged(cost, service, queue.due(through));
             rank = through;
             free[at] = soonest + service;
         }
         value
+    }
+
+    /// Remembers what a batch smaller than keeps up costs in the long run: what comes during it and finds no room.
+    pub(super) fn regret_forced(&mut self, now: Time, cost: f64) {
+        let replicas = self.live.max(1) as f64;
+        let came = self.slow.at(now) / replicas * self.profile.mean(cost);
+        if self.is_busy_for_long(now) {
+            self.regret += (came - cost).max(0.0);
+        }
+    }
+
+    /// Not a burst: the load of the last many SLOs leaves hardly any room.
+    fn is_busy_for_long(&self, now: Time) -> bool {
+        let most = self.best_rate(self.sustained().max(self.target.cap));
+        self.calm.at(now) >= BUSY_FROM * most * self.live.max(1) as f64
+    }
+
+    /// Device time that a batch of the plan is charged with. What it leaves room for when nothing else waits will be
+    /// filled by those who come meanwhile, so the end of the queue pays its share only.
+    fn charged(&self, cost: f64, service: f64, next: Option<Time>) -> f64 {
+        let need = self.target.need;
+        if next.is_some() || cost >= need {
+            return service;
+        }
+        service.min(self.profile.mean(need) * cost / need)
     }
 
     /// Tasks per nanosecond of device time.

@@ -1,7 +1,6 @@
 //! The smallest batch that keeps up with the arrivals, and the largest worth waiting for.
 
 use super::SloController;
-use crate::batch::latency_profile::Level;
 use crate::clock::Time;
 
 /// Head-room over the arrival rate that a sustainable batch must have.
@@ -27,7 +26,7 @@ impl SloController {
 
     /// Bisection on cost: both conditions are monotone in it.
     fn find_cap(&self, rate: f64, replicas: f64) -> f64 {
-        let r95 = self.profile.residuals().ratio(Level::P95);
+        let r95 = self.profile.residuals().main95();
         let stagger = if replicas > 1.5 { r95 + 1.0 / replicas } else { 0.0 };
         let slo = self.slo - super::nanos(self.config.allowance);
         let fresh = |cost: f64| {

@@ -43,13 +43,14 @@ fn texts_of(shape: &str, data: &str) -> Result<Vec<Vec<u8>>, InputFault> {
 
 #[test]
 fn reads_every_part_of_a_request() {
-    let json = r#" { "id" : "a\u0041", "parameters": {"timeout": 1500, "binary_data_output": true, "x": "y"},
+    let json = r#" { "id" : "a\u0041", "parameters": {"timeout": 1500, "binary_data_output": true, "foil_class": "gold", "x": "y"},
         "inputs": [{"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [[1, 2.5], [-3e1, 0]]},
                    {"name": "y", "shape": [3], "datatype": "INT64", "parameters": {"binary_data_size": 24}}],
         "outputs": [{"name": "o", "parameters": {"binary_data": false}}, {"name": "p"}] } "#;
     let request = parse_request(json.as_bytes()).unwrap();
     assert_eq!(request.id.as_deref(), Some("aA"));
     assert_eq!(request.timeout_us, Some(1500));
+    assert_eq!(request.class.as_deref(), Some("gold"));
     assert!(request.binary_output);
     assert_eq!(request.inputs[0].shape.as_slice(), [2, 2]);
     assert_eq!(request.inputs[0].elements, 4);
@@ -249,6 +250,7 @@ fn what_comes_twice_is_refused() {
         request("BOOL", "[1]", r#"[true],"data":[true]"#),
         request("BOOL", "[1]", r#"[true],"name":"x""#),
         format!(r#"{{"parameters":{{"timeout":1,"timeout":2}},"inputs":[{tensor}]}}"#),
+        format!(r#"{{"parameters":{{"foil_class":"a","foil_class":"a"}},"inputs":[{tensor}]}}"#),
     ];
     for json in doubled {
         assert!(matches!(data_of(&json), Err(InputFault::DuplicateKey { .. })), "{json}");
@@ -274,6 +276,7 @@ fn what_is_missing_or_of_the_wrong_kind_is_named() {
         (r#"{"parameters":{"timeout":-5}}"#, "timeout"),
         (r#"{"parameters":{"timeout":"5"}}"#, "timeout"),
         (r#"{"parameters":{"binary_data_output":1}}"#, "binary_data_output"),
+        (r#"{"parameters":{"foil_class":1}}"#, "foil_class"),
     ];
     for (json, named) in cases {
         let message = data_of(json).expect_err(json).to_string();

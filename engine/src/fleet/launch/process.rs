@@ -43,6 +43,11 @@ const THREADS: [&str; 5] = [
     "RAYON_NUM_THREADS",
 ];
 
+/// What a container gets of the engine's environment.
+pub fn kept_environment() -> Vec<(&'static str, OsString)> {
+    KEPT.iter().filter_map(|&key| Some((key, std::env::var_os(key)?))).collect()
+}
+
 /// A container that was asked to end gets this long before it is killed.
 const END_GRACE: Duration = Duration::from_secs(2);
 
@@ -97,7 +102,7 @@ impl Process {
     pub fn start(start: Start<'_>) -> io::Result<Process> {
         let mut command = command(start.program, start.programs);
         command.env_clear();
-        command.envs(KEPT.iter().filter_map(|key| Some((key, std::env::var_os(key)?))));
+        command.envs(kept_environment());
         if let Some(cpus) = start.cpus {
             command.envs(THREADS.map(|key| (key, cpus.len().to_string())));
         }

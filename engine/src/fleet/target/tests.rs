@@ -51,7 +51,38 @@ fn a_repository_yields_every_version_with_its_settings() {
     assert_eq!(names, ["digits v1", "digits v2", "fast v7"]);
     assert!(found[0].settings.contains("\"slo\":\"20ms\""));
     assert_eq!(found[0].env, [("OMP_NUM_THREADS".to_owned(), "1".to_owned())]);
+    assert_eq!(found[0].class, None);
     assert!(matches!(&found[2].program, Program::Native { kind, .. } if kind == "linear"));
+}
+
+#[test]
+fn a_sample_lies_in_the_versions_directory_or_beside_its_file_under_its_name() {
+    let scratch = Scratch::new("sample");
+    scratch.write("digits/1/model.py", "");
+    scratch.write("digits/model.toml", "warm_up = false");
+    scratch.write("single.py", "");
+    let names = |target: &Target| -> Vec<String> {
+        let name = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
+        target.program.samples().iter().map(name).collect()
+    };
+    let versioned = &scratch.resolve("").unwrap()[0];
+    assert_eq!((names(versioned), versioned.warm_up), (vec!["sample.json".to_owned()], false));
+    assert!(versioned.program.samples()[0].ends_with("digits/1/sample.json"));
+    let single = &scratch.resolve("single.py:It").unwrap()[0];
+    assert_eq!((names(single).len(), single.warm_up), (2, true));
+    assert_eq!(names(single), ["single.sample.json", "sample.json"]);
+}
+
+#[test]
+fn groups_of_devices_say_how_many_replicas_there_are() {
+    let scratch = Scratch::new("devices");
+    scratch.write("digits/1/model.py", "");
+    let groups = "[[devices]]\nname = \"slow\"\nreplicas = 2\n[[devices]]\nname = \"fast\"";
+    scratch.write("digits/model.toml", &format!("class = \"gold\"\n{groups}"));
+    let found = &scratch.resolve("").unwrap()[0];
+    assert!(found.settings.contains("\"replicas\":3"), "{}", found.settings);
+    assert_eq!(found.class.as_deref(), Some("gold"));
+    assert_eq!(found.devices.names().len(), 2);
 }
 
 #[test]
@@ -71,6 +102,7 @@ fn what_cannot_be_served_is_refused_with_a_sentence() {
         ("runtime = \"native\"", "kind"),
         ("slo = \"20\"", "duration"),
         ("max_batsh = 3", "did you mean 'max_batch'?"),
+        ("replicas = 2\n[[devices]]\nname = \"slow\"", "replicas can't stand beside"),
     ] {
         scratch.write("c/digits/1/model.py", "");
         scratch.write("c/digits/model.toml", setting);
