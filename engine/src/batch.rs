@@ -52,7 +52,7 @@
 //! A batch that is overdue may be sent again to an idle replica. Its tasks are then in two batches: the first answer
 //! counts; a failure or a loss counts only when no other batch holds the task.
 //!
-//! Deliberately absent: tenants, and any use of classes.
+//! Deliberately absent: tenants.
 
 use std::time::Duration;
 

@@ -11,7 +11,7 @@ use engine::ids::{ById, ReplicaId};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-use crate::device::{BATCH_MAX, Device, Shape};
+use crate::device::{BATCH_MAX, Device};
 use crate::world::Setup;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -76,8 +76,7 @@ pub(crate) fn ours(
     setup: &Setup,
     profiles: impl IntoIterator<Item = LatencyProfile>,
 ) -> SloController {
-    let first = profiles.into_iter().next().unwrap_or_default();
-    SloController::with_profile(slo_config(setup), first)
+    SloController::with_profiles(slo_config(setup), profiles.into_iter().collect())
 }
 
 /// Two batches at 1, 2, 4, … while they fit the SLO, as a replica runs before it is ready.
@@ -123,10 +122,7 @@ impl Oracle {
 fn known(device: Device, factor: f64) -> LatencyProfile {
     let mut rng = SmallRng::seed_from_u64(1);
     let centre = |cost: u32| (f64::from(cost), device.shape.millis(f64::from(cost)) * factor * 1e6);
-    // A size told once is not yet believed to leave the line: without the second time tiles would be overlooked.
-    let times = if device.shape == Shape::Stepped { 2 } else { 1 };
-    let told = |cost| std::iter::repeat_n(centre(cost), times);
-    let centres: Vec<_> = (1..=BATCH_MAX).flat_map(told).collect();
+    let centres: Vec<_> = (1..=BATCH_MAX).map(centre).collect();
     LatencyProfile::known(&centres, (0..20_000).map(|_| device.ratio(&mut rng)))
 }
 

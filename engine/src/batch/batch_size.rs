@@ -12,19 +12,25 @@ use super::replicas::Replica;
 use crate::clock::Time;
 use crate::ids::{BatchId, DeviceClass, ReplicaId};
 
-/// A task with a hard deadline that asks to be let in.
+/// A task that asks to be let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
     pub cost: u32,
     pub due: Time,
+    pub class: u8,
+    /// What a row of its class is worth.
+    pub worth: u32,
+    pub is_hard: bool,
 }
 
 /// What waits, when a replica is idle. Never empty. Ranks count the tasks that can still be on time, earliest due
-/// first; costs are sums over tasks.
+/// first; costs are sums over tasks, with what batches of them are expected to be padded by.
 #[derive(Clone, Copy, Debug)]
 pub struct QueueView<'a> {
     pub(super) on_time: &'a EdfList,
     pub(super) late: &'a EdfList,
+    /// What batches cost over the sum of their tasks' costs, of late: 1 where nothing is padded.
+    pub(super) padding: f64,
 }
 
 impl QueueView<'_> {
@@ -33,7 +39,7 @@ impl QueueView<'_> {
     }
 
     pub fn on_time_cost(&self) -> u64 {
-        self.on_time.cost()
+        self.padded(self.on_time.cost())
     }
 
     pub fn late_tasks(&self) -> usize {
@@ -66,12 +72,21 @@ impl QueueView<'_> {
 
     /// What the first `tasks` on-time tasks cost together.
     pub fn cost_of_first(&self, tasks: usize) -> u64 {
-        self.on_time.cost_of_first(tasks)
+        self.padded(self.on_time.cost_of_first(tasks))
+    }
+
+    fn padded(&self, cost: u64) -> u64 {
+        (cost as f64 * self.padding) as u64
+    }
+
+    /// What the first `tasks` on-time tasks are worth together.
+    pub fn weight_of_first(&self, tasks: usize) -> u64 {
+        self.on_time.weight_of_first(tasks)
     }
 
     /// How many leading on-time tasks cost at most `cost` together.
     pub fn tasks_within_cost(&self, cost: u64) -> usize {
-        self.on_time.tasks_within_cost(cost)
+        self.on_time.tasks_within_cost((cost as f64 / self.padding) as u64)
     }
 
     /// How many on-time tasks are due before `time`.
@@ -223,14 +238,14 @@ impl<C: Controller + ?Sized> Controller for Box<C> {
         (**self).hedge(now, replicas)
     }
 
-    fn can_make(
-        &self,
+    fn admit(
+        &mut self,
         now: Time,
         task: &Arrival,
         queue: &QueueView<'_>,
         replicas: &ReplicasView<'_>,
-    ) -> bool {
-        (**self).can_make(now, task, queue, replicas)
+    ) -> Result<(), Shed> {
+        (**self).admit(now, task, queue, replicas)
     }
 
     fn is_too_late(&self, now: Time, late_cost: u64, late_limit: Time) -> bool {
@@ -250,15 +265,16 @@ pub trait Controller {
     fn cost_limit(&self) -> u64;
     /// What a batch of `cost` is expected to take; zero while nothing is known.
     fn expected_service(&self, cost: u64) -> Duration;
-    /// With luck, some replica can still answer the task in time.
-    fn can_make(
-        &self,
+    /// Asked of every arrival, before it is queued. One with a hard deadline that gets an error is refused; one with a
+    /// soft deadline turns late at once.
+    fn admit(
+        &mut self,
         _now: Time,
         _task: &Arrival,
         _queue: &QueueView<'_>,
         _replicas: &ReplicasView<'_>,
-    ) -> bool {
-        true
+    ) -> Result<(), Shed> {
+        Ok(())
     }
     /// A late task that would wait behind `late_cost` of others can't be expected to make its late limit.
     fn is_too_late(&self, _now: Time, _late_cost: u64, _late_limit: Time) -> bool {

@@ -13,7 +13,7 @@ use super::reruns::{FailureHistory, Reruns};
 use super::shed_log::{Gone, Reason, ShedLog};
 use super::slo::{SloConfig, SloController};
 use super::task_table::{Place, Task, TaskTable, Waiting};
-use super::{BatcherConfig, Effect, Leave, Outcome, Refusal, TaskView};
+use super::{BatcherConfig, CostRule, Effect, Leave, Outcome, Refusal, TaskView};
 use crate::clock::Time;
 use crate::ids::{BatchId, DeviceClass, ReplicaId, TaskId};
 
@@ -26,6 +26,9 @@ const RETRY_AFTER_UNKNOWN: Duration = Duration::from_secs(1);
 
 /// Shortest time asked of a caller: the queue is full now, and one batch makes room for few.
 const RETRY_AFTER_MIN: Duration = Duration::from_millis(10);
+
+/// Share of a new batch in the padding that is expected: some twenty batches are remembered.
+const PADDING_SHARE: f64 = 0.05;
 
 #[derive(Debug)]
 pub struct Batcher<C = SloController> {
@@ -44,6 +47,8 @@ pub struct Batcher<C = SloController> {
     shed_log: ShedLog,
     /// The controller asked to be asked again.
     wait_until: Option<Time>,
+    /// What batches cost over the sum of their tasks, of late.
+    padding: f64,
     /// The batch being formed; reused.
     forming: Vec<Waiting>,
 }
@@ -78,6 +83,7 @@ impl<C: Controller> Batcher<C> {
             hedged_batches: 0,
             shed_log: ShedLog::default(),
             wait_until: None,
+            padding: 1.0,
             forming: Vec::new(),
         }
     }
@@ -177,22 +183,39 @@ impl<C: Controller> Batcher<C> {
             let retry_after = self.predicted_drain().max(RETRY_AFTER_MIN);
             return Err(Refusal::QueueFull { retry_after });
         }
-        if task.due == task.late_limit {
-            let replicas = self.replicas.view(0);
-            let arrival = Arrival { cost: task.cost, due: task.due };
-            if !self.controller.can_make(self.now, &arrival, &self.queue.view(), &replicas) {
-                self.log_shed(task.class, task.arrived, task.due, Reason::NoReplicaInTime);
-                let retry_after = self.predicted_drain().max(RETRY_AFTER_MIN);
-                return Err(Refusal::Hopeless { retry_after });
-            }
-        }
+        let turns_late = self.admit(&task)?;
         let waiting = Waiting::new(&task);
         let entry = Task { waiting, place: Place::Queued, copies: 0, suspect: false };
         assert!(self.tasks.insert(task.id, entry).is_none(), "a task's id is used once");
-        self.queue.insert(waiting);
-        self.controller.arrived(self.now, task.cost, task.due);
+        if turns_late {
+            self.queue.insert_late(waiting);
+        } else {
+            self.queue.insert(waiting);
+            let cost = (f64::from(task.cost) * self.padding) as u32;
+            self.controller.arrived(self.now, cost, task.due);
+        }
         self.begin_round();
         Ok(())
+    }
+
+    /// Whether a task that the controller does not want on time turns late at once; a hard one is refused.
+    fn admit(&mut self, task: &TaskView) -> Result<bool, Refusal> {
+        let is_hard = task.due == task.late_limit;
+        let (cost, due, class) = (task.cost, task.due, task.class);
+        let worth = (task.weight / task.rows).max(1);
+        let arrival = Arrival { cost, due, class, worth, is_hard };
+        let (queue, replicas) = (self.queue.view(self.padding), self.replicas.view(0));
+        let Err(why) = self.controller.admit(self.now, &arrival, &queue, &replicas) else {
+            return Ok(false);
+        };
+        let late_cost = self.queue.late_cost();
+        if !is_hard && !self.controller.is_too_late(self.now, late_cost, task.late_limit) {
+            return Ok(true);
+        }
+        let reason = if why == Shed::Hopeless { Reason::NoReplicaInTime } else { why.into() };
+        self.log_shed(task.class, task.arrived, task.due, reason);
+        let retry_after = self.predicted_drain().max(RETRY_AFTER_MIN);
+        Err(Refusal::Hopeless { retry_after })
     }
 
     /// The client has gone. Nothing happens when the task has left already.
@@ -324,7 +347,7 @@ impl<C: Controller> Batcher<C> {
         let decision = if self.queue.is_empty() {
             self.controller.hedge(self.now, &replicas)
         } else {
-            Some(self.controller.decide(self.now, &self.queue.view(), &replicas))
+            Some(self.controller.decide(self.now, &self.queue.view(self.padding), &replicas))
         };
         match decision {
             Some(Decision::Dispatch { skip, cost }) => self.send_queued(replica, skip, cost),
@@ -356,7 +379,8 @@ impl<C: Controller> Batcher<C> {
 
     fn send_queued(&mut self, replica: ReplicaId, skip: usize, cost: u64) {
         let (rows, bytes) = (self.config.batch_rows_max, self.config.batch_bytes_max);
-        let bounds = BatchBounds { skip, rows, cost: cost.max(1), bytes };
+        let rule = self.config.cost_rule;
+        let bounds = BatchBounds { skip, rows, cost: cost.max(1), bytes, rule };
         let mut forming = std::mem::take(&mut self.forming);
         let stop = self.queue.take_batch(&bounds, &mut forming);
         self.send(replica, &forming, stop == Stop::Cost);
@@ -430,7 +454,7 @@ impl<C: Controller> Batcher<C> {
             replica,
             device: self.replicas.device_of(replica),
             members,
-            cost: tasks.iter().map(|task| u64::from(task.cost)).sum(),
+            cost: self.cost_of(tasks),
             at_bound,
             hedged: false,
             departed: self.now,
@@ -444,6 +468,18 @@ impl<C: Controller> Batcher<C> {
         self.replicas.send(replica, out);
         let tasks = tasks.iter().map(|task| task.id).collect();
         self.effects.push_back(Effect::Dispatch { replica, batch, tasks });
+    }
+
+    /// What a batch costs; and what the queue is expected to be padded by follows slowly.
+    fn cost_of(&mut self, tasks: &[Waiting]) -> u64 {
+        let sum: u64 = tasks.iter().map(|task| u64::from(task.cost)).sum();
+        if self.config.cost_rule == CostRule::Sum {
+            return sum;
+        }
+        let most = tasks.iter().map(|task| u64::from(task.cost)).max().unwrap_or_default();
+        let padded = most * tasks.len() as u64;
+        self.padding += PADDING_SHARE * (padded as f64 / sum.max(1) as f64 - self.padding);
+        padded
     }
 
     /// The laws of a batch.

@@ -3,11 +3,14 @@
 //! Ties are broken by task id, which grows with arrival. Looking for tasks of one shape is bounded; beyond that a
 //! batch leaves smaller than it might.
 
+use super::CostRule;
 use super::batch_size::QueueView;
 use super::edf_list::{EdfList, Key};
 use super::task_table::Waiting;
 use crate::clock::Time;
 use crate::ids::ShapeKey;
+
+mod padded;
 
 /// Entries looked at to fill one batch once another shape got in between. Four full batches of the usual 64 rows;
 /// at some 10 ns an entry the search stays below the cost of sending a batch.
@@ -28,6 +31,7 @@ pub(super) struct DeadlineQueue {
     bytes: u64,
     /// Reused by searches.
     keys: Vec<Key>,
+    alike: Vec<Waiting>,
 }
 
 /// Bounds of one batch.
@@ -38,6 +42,7 @@ pub(super) struct BatchBounds {
     pub(super) rows: u32,
     pub(super) cost: u64,
     pub(super) bytes: u64,
+    pub(super) rule: CostRule,
 }
 
 /// Why a batch took no more.
@@ -57,6 +62,7 @@ impl DeadlineQueue {
             late: EdfList::new(by_late_limit),
             bytes: 0,
             keys: Vec::new(),
+            alike: Vec::new(),
         }
     }
 
@@ -76,8 +82,8 @@ impl DeadlineQueue {
         self.on_time.cost() + self.late.cost()
     }
 
-    pub(super) fn view(&self) -> QueueView<'_> {
-        QueueView { on_time: &self.on_time, late: &self.late }
+    pub(super) fn view(&self, padding: f64) -> QueueView<'_> {
+        QueueView { on_time: &self.on_time, late: &self.late, padding }
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -92,6 +98,12 @@ impl DeadlineQueue {
     pub(super) fn insert(&mut self, task: Waiting) {
         self.bytes += task.bytes;
         self.on_time.insert(task);
+    }
+
+    /// A soft task that is not to compete with those on time.
+    pub(super) fn insert_late(&mut self, task: Waiting) {
+        self.bytes += task.bytes;
+        self.late.insert(task);
     }
 
     pub(super) fn remove(&mut self, task: &Waiting) {
@@ -145,7 +157,10 @@ impl DeadlineQueue {
             Room { shape: None, rows: bounds.rows, cost: bounds.cost, bytes: bounds.bytes };
         let queue = if self.on_time.is_empty() { &mut self.late } else { &mut self.on_time };
         let skip = bounds.skip.min(queue.len().saturating_sub(1));
-        let stop = take(queue, skip, &mut room, into, &mut self.keys);
+        let stop = match bounds.rule {
+            CostRule::Sum => take(queue, skip, &mut room, into, &mut self.keys),
+            CostRule::Padded => padded::take(queue, bounds, skip, into, &mut self.alike),
+        };
         self.bytes -= into.iter().map(|task| task.bytes).sum::<u64>();
         stop
     }
@@ -279,7 +294,7 @@ mod tests {
     }
 
     fn bounds(rows: u32) -> BatchBounds {
-        BatchBounds { skip: 0, rows, cost: u64::MAX, bytes: 1000 }
+        BatchBounds { skip: 0, rows, cost: u64::MAX, bytes: 1000, rule: CostRule::Sum }
     }
 
     fn ids(tasks: &[Waiting]) -> Vec<u64> {
@@ -357,7 +372,7 @@ mod tests {
         let mut batch = Vec::new();
         queue.take_batch(&BatchBounds { skip: 2, ..bounds(8) }, &mut batch);
         assert_eq!(ids(&batch), [2, 3]);
-        assert_eq!(queue.view().due(0), Some(Time::from_nanos(10)));
+        assert_eq!(queue.view(1.0).due(0), Some(Time::from_nanos(10)));
     }
 
     #[test]

@@ -21,6 +21,7 @@ struct Chunk {
     /// In order of their keys; never empty while the chunk is in use.
     tasks: VecDeque<Waiting>,
     cost: u64,
+    weight: u64,
 }
 
 #[derive(Debug)]
@@ -28,6 +29,7 @@ pub(super) struct EdfList {
     chunks: VecDeque<Chunk>,
     len: usize,
     cost: u64,
+    weight: u64,
     key_of: fn(&Waiting) -> Key,
     /// Emptied chunks, kept for their memory.
     spare: Vec<Chunk>,
@@ -35,7 +37,7 @@ pub(super) struct EdfList {
 
 impl EdfList {
     pub(super) fn new(key_of: fn(&Waiting) -> Key) -> EdfList {
-        EdfList { chunks: VecDeque::new(), len: 0, cost: 0, key_of, spare: Vec::new() }
+        EdfList { chunks: VecDeque::new(), len: 0, cost: 0, weight: 0, key_of, spare: Vec::new() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -119,6 +121,26 @@ impl EdfList {
         cost
     }
 
+    /// What the first `tasks` are worth together.
+    pub(super) fn weight_of_first(&self, tasks: usize) -> u64 {
+        if tasks >= self.len {
+            return self.weight;
+        }
+        let (mut left, mut weight) = (tasks, 0);
+        for chunk in &self.chunks {
+            if left < chunk.tasks.len() {
+                // All worth one, in most models: no walk then.
+                let all_one = chunk.weight == chunk.tasks.len() as u64;
+                let part =
+                    || chunk.tasks.iter().take(left).map(|task| u64::from(task.weight)).sum();
+                return weight + if all_one { left as u64 } else { part() };
+            }
+            left -= chunk.tasks.len();
+            weight += chunk.weight;
+        }
+        weight
+    }
+
     /// How many leading tasks cost at most `budget` together.
     pub(super) fn tasks_within_cost(&self, budget: u64) -> usize {
         let (mut left, mut tasks) = (budget, 0);
@@ -168,6 +190,8 @@ impl EdfList {
         );
         chunk.tasks.insert(place, task);
         chunk.cost += u64::from(task.cost);
+        chunk.weight += u64::from(task.weight);
+        self.weight += u64::from(task.weight);
         self.len += 1;
         self.cost += u64::from(task.cost);
         if self.chunks[at].tasks.len() > CHUNK_TASKS_MAX {
@@ -204,6 +228,8 @@ impl EdfList {
     fn discount(&mut self, at: usize, task: &Waiting) {
         let chunk = &mut self.chunks[at];
         chunk.cost -= u64::from(task.cost);
+        chunk.weight -= u64::from(task.weight);
+        self.weight -= u64::from(task.weight);
         self.len -= 1;
         self.cost -= u64::from(task.cost);
         if chunk.tasks.is_empty() {
@@ -222,6 +248,8 @@ impl EdfList {
         second.tasks.extend(first.tasks.drain(keep..));
         second.cost = second.tasks.iter().map(|task| u64::from(task.cost)).sum();
         first.cost -= second.cost;
+        second.weight = second.tasks.iter().map(|task| u64::from(task.weight)).sum();
+        first.weight -= second.weight;
         self.chunks.insert(at + 1, second);
     }
 

@@ -25,13 +25,19 @@ use super::batch_size::{
 use super::latency_profile::{LatencyProfile, Level, duration, nanos};
 use super::rate::Rate;
 use crate::clock::Time;
+use crate::ids::DeviceClass;
 
+mod admission;
+mod fleet;
+mod gate;
 mod hedge;
 mod scales;
 mod sizing;
 mod skip;
 mod target;
 
+use fleet::Fleet;
+use gate::Gate;
 use hedge::HedgeBudget;
 use scales::Scales;
 use target::Target;
@@ -117,7 +123,10 @@ pub struct SloController {
     config: SloConfig,
     /// Nanoseconds.
     slo: f64,
-    profile: LatencyProfile,
+    /// What was learned of each class of devices.
+    profiles: Vec<LatencyProfile>,
+    fleet: Fleet,
+    gate: Gate,
     scales: Scales,
     fast: Rate,
     slow: Rate,
@@ -126,7 +135,6 @@ pub struct SloController {
     hedges: HedgeBudget,
     /// The latest target, for the bound on reruns and for show.
     target: Target,
-    live: usize,
     latest: Option<Decided>,
     /// When the latest batch, or probe, went.
     sent: Option<Time>,
@@ -134,6 +142,8 @@ pub struct SloController {
     out_ratios: Vec<f64>,
     /// Reused by planning: when replicas are free, nanoseconds from now.
     free: Vec<f64>,
+    /// Reused: when replicas of other classes are free, and which class.
+    fleet_free: Vec<(f64, DeviceClass)>,
     /// Cost that batches too small to keep up have left behind since the last one that was not.
     regret: f64,
     /// The profile is given and never learned: what an oracle has.
@@ -146,30 +156,57 @@ impl SloController {
     }
 
     pub fn with_profile(config: SloConfig, profile: LatencyProfile) -> SloController {
+        SloController::with_profiles(config, vec![profile])
+    }
+
+    /// With what is known of each class of devices.
+    pub fn with_profiles(config: SloConfig, profiles: Vec<LatencyProfile>) -> SloController {
+        assert!(!profiles.is_empty(), "replicas run on some device");
         assert!(config.cost_max >= 1, "a batch holds at least one task");
         let slo = config.slo.unwrap_or(SLO_ASSUMED);
         SloController {
             config,
             slo: nanos(slo).max(1.0),
-            profile,
+            profiles,
+            fleet: Fleet::default(),
+            gate: Gate::new(slo * SLOW_MEMORY_SLOS),
             scales: Scales::default(),
             fast: Rate::new(slo * FAST_MEMORY_SLOS),
             slow: Rate::new(slo * SLOW_MEMORY_SLOS),
             calm: Rate::new(slo * CALM_MEMORY_SLOS),
             hedges: HedgeBudget::default(),
             target: Target { need: 1.0, cap: config.cost_max as f64 },
-            live: 1,
             latest: None,
             sent: None,
             out_ratios: Vec::new(),
             free: Vec::new(),
+            fleet_free: Vec::new(),
             regret: 0.0,
             frozen: false,
         }
     }
 
-    pub fn profile(&self) -> &LatencyProfile {
-        &self.profile
+    /// What was learned of a class of devices; nothing of one that never ran.
+    pub fn profile_of(&self, device: DeviceClass) -> Option<&LatencyProfile> {
+        self.profiles.get(usize::from(device.0))
+    }
+
+    /// In order of their numbers.
+    pub fn profiles(&self) -> &[LatencyProfile] {
+        &self.profiles
+    }
+
+    /// Of the class that is decided for.
+    fn profile(&self) -> &LatencyProfile {
+        &self.profiles[self.fleet.asked]
+    }
+
+    fn profile_mut(&mut self, device: DeviceClass) -> &mut LatencyProfile {
+        let class = usize::from(device.0);
+        if class >= self.profiles.len() {
+            self.profiles.resize_with(class + 1, LatencyProfile::default);
+        }
+        &mut self.profiles[class]
     }
 
     /// Milliseconds; `None` where the model has none.
@@ -193,13 +230,13 @@ impl SloController {
     }
 
     /// Starts from what the warm-up and an earlier life say.
-    pub fn start_from(&mut self, profile: LatencyProfile) {
-        self.profile = profile;
+    pub fn start_from(&mut self, device: DeviceClass, profile: LatencyProfile) {
+        *self.profile_mut(device) = profile;
     }
 
     /// Replaces what was learned and learns no more.
     pub fn know(&mut self, profile: LatencyProfile) {
-        self.profile = profile;
+        self.profiles = vec![profile];
         self.frozen = true;
     }
 
@@ -214,42 +251,49 @@ impl SloController {
         self.sent.is_none_or(|sent| now.since(sent) >= PROBE_AFTER)
     }
 
-    /// Nanoseconds that those due before a newcomer take at least, where they are sure to be served first: batches
-    /// are bounded by the model, not by deadlines, so that giving up heads would make room for nobody. Else nothing.
-    fn least_wait(&self, task: &Arrival, queue: &QueueView<'_>, live: usize) -> f64 {
-        let most = self.config.cost_max as f64;
-        if self.sustained() < most {
-            return 0.0;
-        }
-        let ahead = queue.cost_of_first(queue.due_before(task.due)) as f64;
-        let rounds = (ahead / most / live as f64).floor();
-        rounds * self.profile.quantile(most, Level::P20)
-    }
-
     /// How many heads would be late even alone, now and with luck.
     fn hopeless(&self, now: Time, queue: &QueueView<'_>, scale: f64) -> usize {
         let Some(cost) = queue.cost(0) else { return 0 };
-        let least = scale * self.profile.quantile(f64::from(cost), Level::P20);
+        let least = scale * self.quickest(f64::from(cost));
         queue.due_before(now.after(duration(least) + self.config.allowance))
     }
 
-    /// When each live replica is expected to be free, nanoseconds from now, soonest first; the one asked about is.
+    /// When each live replica of the asked class is expected to be free, nanoseconds from now, soonest first; the one
+    /// asked about is.
     fn find_free_times(&mut self, now: Time, replicas: &ReplicasView<'_>) {
-        self.free.clear();
-        self.free.extend(std::iter::repeat_n(0.0, replicas.idle().max(1)));
-        for running in replicas.running() {
-            let scale = self.scales.of(running.replica);
-            let ends = scale * self.profile.mean(running.cost as f64);
-            self.free.push((ends - nanos(now.since(running.departed))).max(0.0));
-        }
-        self.free.sort_unstable_by(f64::total_cmp);
+        let mut free = std::mem::take(&mut self.free);
+        free.clear();
+        free.extend(std::iter::repeat_n(0.0, replicas.idle().clamp(1, self.fleet.peers)));
+        let asked = replicas.device();
+        let peers = replicas.running().filter(|running| running.device == asked);
+        free.extend(peers.map(|running| self.free_in(now, &running)));
+        free.sort_unstable_by(f64::total_cmp);
+        self.free = free;
+    }
+
+    /// Nanoseconds until a batch is expected back.
+    fn free_in(&self, now: Time, running: &Running) -> f64 {
+        let mean = self.profile_at(running.device).mean(running.cost as f64);
+        (self.scales.of(running.replica) * mean - nanos(now.since(running.departed))).max(0.0)
+    }
+
+    /// Of a class that has a replica; the first one's stands in for one that never ran.
+    fn profile_at(&self, device: DeviceClass) -> &LatencyProfile {
+        self.profiles.get(usize::from(device.0)).unwrap_or(&self.profiles[0])
+    }
+
+    /// The centre of what this batch takes where it runs.
+    fn centre_of(&self, running: &Running) -> f64 {
+        let centre = self.profile_at(running.device).centre(running.cost as f64);
+        self.scales.of(running.replica) * centre
     }
 
     /// Until when a batch of the whole queue may wait for company; `None` when it should go.
     fn defer_until(&self, now: Time, queue: &QueueView<'_>, cost: f64, need: f64) -> Option<Time> {
         let head = queue.due(0)?;
         let guard = DEFER_GUARD * self.slo;
-        let closes = self.slack(now, head) - self.profile.quantile(cost + 1.0, Level::P99) - guard;
+        let closes =
+            self.slack(now, head) - self.profile().quantile(cost + 1.0, Level::P99) - guard;
         let fills = (need - cost) / self.fast.at(now);
         // Its age, if it was given the SLO; a task with more time than that waits no longer for company.
         let waited = (self.slo - self.slack(now, head)).max(0.0);
@@ -257,16 +301,60 @@ impl SloController {
         (wait >= 1.0).then(|| now.after(duration(wait)))
     }
 
+    /// Sends, gives up the oldest, or waits for company.
+    fn decide_on_time(
+        &mut self,
+        now: Time,
+        queue: &QueueView<'_>,
+        replicas: &ReplicasView<'_>,
+    ) -> Decision {
+        let scale = self.scales.of(replicas.asked());
+        let waiting = queue.on_time_cost() as f64;
+        let need = self.target.need;
+        let slack = queue.due(0).map_or(0.0, |due| self.slack(now, due)) / scale;
+        let (cost, _) = self.size_queued(now, queue, 0, scale);
+        let cost = self.kept_rescuable(now, cost, waiting, slack);
+        let decided = Decided { at: now, waiting, slack, size: cost, need, did: Did::Sent };
+        if cost < need.min(waiting) {
+            self.find_free_times(now, replicas);
+            let skip = self.plan_skip(now, queue, cost);
+            if skip > 0 {
+                self.latest = Some(Decided { did: Did::ShedBacklog, ..decided });
+                return Decision::Shed { tasks: skip, why: Shed::Backlog };
+            }
+            self.regret_forced(now, cost);
+        } else {
+            self.regret = 0.0;
+        }
+        let may_wait = cost >= waiting && cost < need && self.fleet.peers >= 2;
+        if may_wait
+            && !self.hedges_slow_mode(now)
+            && let Some(until) = self.defer_until(now, queue, cost, need)
+        {
+            self.latest = Some(Decided { did: Did::Waited, ..decided });
+            let overdue = self.next_overdue(now, replicas).unwrap_or(Time::NEVER);
+            return Decision::WaitUntil(until.min(overdue));
+        }
+        self.latest = Some(decided);
+        self.dispatch(now, 0, cost)
+    }
+
+    fn dispatch(&mut self, now: Time, skip: usize, cost: f64) -> Decision {
+        self.sent = Some(now);
+        let cost = self.profile().efficient(cost).floor();
+        Decision::Dispatch { skip, cost: self.bounded(cost) }
+    }
+
     fn decide_late(&self, queue: &QueueView<'_>) -> Decision {
         debug_assert!(queue.late_tasks() > 0);
-        let within = LATE_SERVICE_SHARE * self.slo / self.profile.residuals().main95();
-        Decision::Dispatch { skip: 0, cost: self.bounded(self.profile.largest_within(within)) }
+        let within = LATE_SERVICE_SHARE * self.slo / self.profile().residuals().main95();
+        Decision::Dispatch { skip: 0, cost: self.bounded(self.profile().largest_within(within)) }
     }
 
     /// The largest batch that staggered replicas can run for ever: whoever just misses one is on time with the next.
     fn sustained(&self) -> f64 {
-        let stagger = self.profile.residuals().main95() + 1.0 / self.live.max(1) as f64;
-        self.profile.largest_within(self.slo / stagger).clamp(1.0, self.config.cost_max as f64)
+        let stagger = self.profile().residuals().main95() + 1.0 / self.fleet.peers as f64;
+        self.profile().largest_within(self.slo / stagger).clamp(1.0, self.config.cost_max as f64)
     }
 
     fn bounded(&self, cost: f64) -> u64 {
@@ -275,19 +363,23 @@ impl SloController {
 
     /// Lets batches that are out for long count as evidence before they return.
     fn notice_overdue(&mut self, now: Time, replicas: &ReplicasView<'_>) {
-        if self.frozen || self.profile.is_empty() {
+        if self.frozen {
             return;
         }
-        let is_known = |running: &Running| self.profile.is_known(running.cost as f64);
-        let ratio = |running: Running| {
-            let expected =
-                self.scales.of(running.replica) * self.profile.centre(running.cost as f64);
-            nanos(now.since(running.departed)) / expected
-        };
-        self.out_ratios.clear();
-        self.out_ratios
-            .extend(replicas.running().filter(is_known).map(ratio).filter(|&ratio| ratio > 1.0));
-        self.profile.observe_running(&self.out_ratios);
+        let mut ratios = std::mem::take(&mut self.out_ratios);
+        for class in 0..self.profiles.len() {
+            ratios.clear();
+            let own = replicas.running().filter(|running| usize::from(running.device.0) == class);
+            let known = own.filter(|running| self.profiles[class].is_known(running.cost as f64));
+            let ratio = |running: Running| {
+                nanos(now.since(running.departed)) / self.centre_of(&running).max(1.0)
+            };
+            ratios.extend(known.map(ratio).filter(|&ratio| ratio > 1.0));
+            if !self.profiles[class].is_empty() {
+                self.profiles[class].observe_running(&ratios);
+            }
+        }
+        self.out_ratios = ratios;
     }
 }
 
@@ -304,6 +396,7 @@ impl Controller for SloController {
         queue: &QueueView<'_>,
         replicas: &ReplicasView<'_>,
     ) -> Decision {
+        self.look_at(replicas);
         self.notice_overdue(now, replicas);
         if let Some(hedge) = self.decide_hedge(now, replicas) {
             return hedge;
@@ -316,39 +409,11 @@ impl Controller for SloController {
         if hopeless > 0 && !self.may_probe(now) {
             return Decision::Shed { tasks: hopeless, why: Shed::Hopeless };
         }
-        self.live = replicas.live();
-        self.target = self.find_target(now, self.live);
-        let waiting = queue.on_time_cost() as f64;
-        let need = self.target.need;
-        let slack = queue.due(0).map_or(0.0, |due| self.slack(now, due)) / scale;
-        let (cost, _) = self.size_queued(now, queue, 0, scale);
-        let cost = self.kept_rescuable(now, cost, waiting, slack);
-        let decided = Decided { at: now, waiting, slack, size: cost, need, did: Did::Sent };
-        if cost < need.min(waiting) {
-            self.find_free_times(now, replicas);
-            let skip = self.plan_skip(now, queue, cost, self.live);
-            if skip > 0 {
-                self.latest = Some(Decided { did: Did::ShedBacklog, ..decided });
-                return Decision::Shed { tasks: skip, why: Shed::Backlog };
-            }
-            self.regret_forced(now, cost);
-        } else {
-            self.regret = 0.0;
+        self.target = self.find_target(now);
+        if let Some(decision) = self.decide_among_unlike(now, queue, replicas) {
+            return decision;
         }
-        if cost >= waiting
-            && cost < need
-            && self.live >= 2
-            && !self.hedges_slow_mode(now)
-            && let Some(until) = self.defer_until(now, queue, cost, need)
-        {
-            self.latest = Some(Decided { did: Did::Waited, ..decided });
-            let overdue = self.next_overdue(now, replicas).unwrap_or(Time::NEVER);
-            return Decision::WaitUntil(until.min(overdue));
-        }
-        let cost = self.profile.efficient(cost).floor();
-        self.latest = Some(decided);
-        self.sent = Some(now);
-        Decision::Dispatch { skip: 0, cost: self.bounded(cost) }
+        self.decide_on_time(now, queue, replicas)
     }
 
     fn observe(&mut self, _now: Time, observed: &Observed) {
@@ -358,12 +423,14 @@ impl Controller for SloController {
         }
         let scale = self.scales.of(observed.replica);
         let service = nanos(observed.service);
-        self.scales.observe(observed.replica, service / self.profile.centre(cost).max(1.0));
+        let profile = self.profile_mut(observed.device);
+        let ratio = service / profile.centre(cost).max(1.0);
         if observed.censored {
-            self.profile.observe_censored(cost, service, scale);
+            profile.observe_censored(cost, service, scale);
         } else {
-            self.profile.observe(cost, service, scale);
+            profile.observe(cost, service, scale);
         }
+        self.scales.observe(observed.replica, ratio);
     }
 
     fn cost_limit(&self) -> u64 {
@@ -371,34 +438,35 @@ impl Controller for SloController {
     }
 
     fn expected_service(&self, cost: u64) -> Duration {
-        duration(self.profile.centre(cost as f64))
+        duration(self.profile().centre(cost as f64))
     }
 
-    fn can_make(
-        &self,
+    fn admit(
+        &mut self,
         now: Time,
         task: &Arrival,
         queue: &QueueView<'_>,
         replicas: &ReplicasView<'_>,
-    ) -> bool {
-        if replicas.live() == 0 || self.may_probe(now) {
-            return true;
+    ) -> Result<(), Shed> {
+        self.count_live(replicas);
+        let capacity = self.capacity();
+        if !self.gate.lets_in(now, task, capacity) {
+            return Err(Shed::Class);
         }
-        let slack = self.slack(now, task.due) - self.least_wait(task, queue, replicas.live());
-        let least = |cost: u64| self.profile.quantile(cost as f64, Level::P20);
-        let alone = least(u64::from(task.cost));
-        if replicas.idle() > 0 && alone <= slack {
-            return true;
+        if !task.is_hard || replicas.live() == 0 || self.may_probe(now) {
+            return Ok(());
         }
-        replicas.running().any(|running| {
-            let scale = self.scales.of(running.replica);
-            let free = scale * least(running.cost) - nanos(now.since(running.departed));
-            free.max(0.0) + scale * alone <= slack
-        })
+        if !self.can_make(now, task, queue, replicas) {
+            return Err(Shed::Hopeless);
+        }
+        if self.will_be_skipped(now, task, queue, replicas) {
+            return Err(Shed::Backlog);
+        }
+        Ok(())
     }
 
     fn is_too_late(&self, now: Time, late_cost: u64, late_limit: Time) -> bool {
-        let best = self.best_rate(self.sustained()) * self.live.max(1) as f64;
+        let best = self.capacity();
         let spare = (best - self.calm.at(now)).max(SPARE_MIN * best);
         spare > 0.0 && now.after(duration(late_cost as f64 / spare)) > late_limit
     }

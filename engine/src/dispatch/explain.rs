@@ -65,8 +65,9 @@ impl Subject<'_> {
             let class = DeviceClass(class);
             let (live, busy) = self.batcher.replicas_of(class);
             let mut about = json!({ "name": &**name, "replicas": { "live": live, "busy": busy } });
-            if let Some(controller) = self.batcher.controller().learned() {
-                let profile = profile_of(controller, class);
+            if let Some(controller) = self.batcher.controller().learned()
+                && let Some(profile) = controller.profile_of(class)
+            {
                 let target = controller.target().0;
                 about["curve"] = curve(profile);
                 about["quantiles"] = quantiles(profile);
@@ -122,14 +123,9 @@ impl Subject<'_> {
     }
 }
 
-/// What was learned of one class of devices. All share one profile so far.
-fn profile_of(controller: &SloController, _device: DeviceClass) -> &LatencyProfile {
-    controller.profile()
-}
-
 /// The present decision's inputs; `curve` and `quantiles` are the first device's.
 fn learned(controller: &SloController, now: Time) -> Value {
-    let profile = profile_of(controller, DeviceClass(0));
+    let profile = &controller.profiles()[0];
     let target = controller.target();
     let [fast, slow] = controller.rates(now).map(|rate| round(rate * 1e9));
     json!({
@@ -229,10 +225,11 @@ pub(super) fn stand(batcher: &Batcher<Controller>, names: &ModelNames, into: &mu
 fn stand_of(batcher: &Batcher<Controller>, class: DeviceClass) -> DeviceStanding {
     let (live, busy) = batcher.replicas_of(class);
     let (live, busy) = (live as u64, busy as u64);
-    let Some(controller) = batcher.controller().learned() else {
+    let learned = batcher.controller().learned();
+    let known = learned.and_then(|controller| Some((controller, controller.profile_of(class)?)));
+    let Some((controller, profile)) = known else {
         return DeviceStanding { live, busy, ..DeviceStanding::default() };
     };
-    let profile = profile_of(controller, class);
     let (one_ns, target_ns) =
         (profile.centre(1.0) as u64, profile.centre(controller.target().0) as u64);
     DeviceStanding { live, busy, regimes: profile.regimes(), one_ns, target_ns }

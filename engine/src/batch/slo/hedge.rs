@@ -18,7 +18,7 @@ const FREE_AFTER: f64 = 0.33;
 const RESCUABLE_ROUNDS: f64 = 2.0;
 
 /// Share of the replicas' time, idle or not, that copies may take.
-const BUDGET_SHARE: f64 = 0.02;
+const BUDGET_SHARE: f64 = 0.019;
 /// How much of it may be saved up, in copies of the size at hand.
 const BUDGET_COPIES_MAX: f64 = 4.0;
 
@@ -53,8 +53,7 @@ impl SloController {
         now: Time,
         replicas: &ReplicasView<'_>,
     ) -> Option<Decision> {
-        self.live = replicas.live();
-        if self.profile.is_empty() || !self.has_room_for_copies(now) {
+        if self.profile().is_empty() || !self.has_room_for_copies(now) {
             return None;
         }
         let scale = self.scales.of(replicas.asked());
@@ -62,14 +61,11 @@ impl SloController {
             let cost = running.cost as f64;
             let overdue = self.overdue_at(&running) <= now;
             let due_before = self.expected_end(&running);
-            let ends = now.after(duration(scale * self.profile.quantile(cost, Level::P50)));
+            let ends = now.after(duration(scale * self.profile().quantile(cost, Level::P50)));
             let in_time = ends.after(self.config.allowance) < running.last_due;
             let late = running.first_due < due_before;
-            if overdue
-                && late
-                && in_time
-                && self.hedges.spend(now, replicas.live(), scale * self.profile.mean(cost))
-            {
+            let service = scale * self.profile().mean(cost);
+            if overdue && late && in_time && self.hedges.spend(now, replicas.live(), service) {
                 return Some(Decision::Hedge { batch: running.batch, due_before });
             }
         }
@@ -78,7 +74,7 @@ impl SloController {
 
     /// When the next batch in flight will be overdue.
     pub(super) fn next_overdue(&self, now: Time, replicas: &ReplicasView<'_>) -> Option<Time> {
-        if !self.config.may_hedge || replicas.live() < 2 || self.profile.is_empty() {
+        if !self.config.may_hedge || replicas.live() < 2 || self.profile().is_empty() {
             return None;
         }
         let open = replicas.running().filter(|running| !running.hedged);
@@ -87,11 +83,11 @@ impl SloController {
 
     /// When a batch that turned out overdue will be back: as others did that were.
     fn expected_end(&self, running: &Running) -> Time {
-        let ratio = self.profile.residuals().median_beyond(self.overdue());
+        let ratio = self.profile().residuals().median_beyond(self.overdue());
         if ratio <= self.overdue() {
             return Time::NEVER;
         }
-        let centre = self.scales.of(running.replica) * self.profile.centre(running.cost as f64);
+        let centre = self.centre_of(running);
         running.departed.after(duration(ratio * centre) + self.config.allowance)
     }
 
@@ -101,8 +97,8 @@ impl SloController {
         if !self.hedges_slow_mode(now) {
             return cost;
         }
-        let rounds = self.overdue() + FREE_AFTER + self.profile.residuals().ratio(Level::P50);
-        let largest = self.profile.largest_within(slack / rounds).floor();
+        let rounds = self.overdue() + FREE_AFTER + self.profile().residuals().ratio(Level::P50);
+        let largest = self.profile().largest_within(slack / rounds).floor();
         let keeps_up = largest >= self.target.need && waiting <= RESCUABLE_ROUNDS * largest;
         if keeps_up { cost.min(largest) } else { cost }
     }
@@ -110,24 +106,24 @@ impl SloController {
     /// Batches are now and then much slower than usual, and there is room for copies. Waiting for company costs more
     /// then than it gains: a smaller batch may be in time even when it is slow.
     pub(super) fn hedges_slow_mode(&self, now: Time) -> bool {
-        let residuals = self.profile.residuals();
+        let residuals = self.profile().residuals();
         let has_slow_mode = residuals.ratio(Level::P99) > OVERDUE_MAX * residuals.ratio(Level::P50);
         has_slow_mode && self.has_room_for_copies(now)
     }
 
     fn has_room_for_copies(&self, now: Time) -> bool {
-        let best = self.best_rate(self.sustained()) * self.live as f64;
-        self.config.may_hedge && self.live >= 2 && self.slow.at(now) <= LOAD_MAX * best
+        let several = self.fleet.live_in_all() >= 2;
+        self.config.may_hedge && several && self.slow.at(now) <= LOAD_MAX * self.capacity()
     }
 
     /// Out for this many times its centre, a batch is overdue: beyond nearly all of those that are not slow.
     pub(super) fn overdue(&self) -> f64 {
-        let usual = self.profile.residuals().ratio(Level::P90);
+        let usual = self.profile().residuals().ratio(Level::P90);
         (OVERDUE_GUARD * usual).clamp(OVERDUE_MIN, OVERDUE_MAX)
     }
 
     fn overdue_at(&self, running: &Running) -> Time {
-        let centre = self.scales.of(running.replica) * self.profile.centre(running.cost as f64);
+        let centre = self.centre_of(running);
         running.departed.after(duration(self.overdue() * centre))
     }
 }

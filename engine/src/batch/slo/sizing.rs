@@ -24,10 +24,10 @@ impl SloController {
     /// A batch that meets the slack with probability `u` brings `u` of its work on time and `1 - u` late, and late
     /// work counts against it by κ.
     pub(super) fn size(&self, slack: f64, waiting: f64) -> f64 {
-        let residuals = self.profile.residuals();
+        let residuals = self.profile().residuals();
         let most = (self.config.cost_max as f64).min(waiting).min(self.largest_without_slo());
         let fits = |level: Level| {
-            self.profile.largest_within(slack / residuals.ratio(level)).floor().min(most)
+            self.profile().largest_within(slack / residuals.ratio(level)).floor().min(most)
         };
         let (mut best, mut best_value) = (1.0, f64::NEG_INFINITY);
         for (level, u) in LEVELS.into_iter().rev() {
@@ -59,16 +59,16 @@ impl SloController {
         let Some(due) = queue.due(rank) else { return (1.0, 0.0) };
         let slack = self.slack(starts, due) / scale;
         let most = (self.config.cost_max as f64).min(waiting).min(self.largest_without_slo());
-        let residuals = self.profile.residuals();
+        let residuals = self.profile().residuals();
         let (mut best, mut best_value, mut tried) = (1.0, f64::NEG_INFINITY, 0.0);
         for level in CANDIDATES {
             let cost =
-                self.profile.largest_within(slack / residuals.ratio(level)).floor().min(most);
+                self.profile().largest_within(slack / residuals.ratio(level)).floor().min(most);
             if cost < 1.0 || cost == tried {
                 continue;
             }
             tried = cost;
-            let value = self.worth(starts, queue, passed, cost, scale);
+            let value = self.worth(starts, queue, rank, passed + cost as u64, scale);
             if value > best_value {
                 (best, best_value) = (cost, value);
             }
@@ -79,25 +79,28 @@ impl SloController {
         (best.max(1.0), best_value.max(0.0))
     }
 
-    /// Cost expected on time, less κ times that expected late, of a batch of `cost` that passes over `passed`.
+    /// Weight expected on time, less κ times that expected late, of a batch from `rank` on up to the cost `through`.
     fn worth(
         &self,
         starts: Time,
         queue: &QueueView<'_>,
-        passed: u64,
-        cost: f64,
+        rank: usize,
+        through: u64,
         scale: f64,
     ) -> f64 {
-        let centre = scale * self.profile.centre(cost);
-        let residuals = self.profile.residuals();
+        let passed = queue.weight_of_first(rank);
+        let weight =
+            queue.weight_of_first(queue.tasks_within_cost(through)).saturating_sub(passed) as f64;
+        let centre = scale * self.profile().centre((through - queue.cost_of_first(rank)) as f64);
+        let residuals = self.profile().residuals();
         let late = |level: Level| {
             let ends =
                 starts.after(duration(centre * residuals.ratio(level)) + self.config.allowance);
-            let before = queue.cost_of_first(queue.due_before(ends)).saturating_sub(passed);
-            (before as f64).min(cost)
+            let before = queue.weight_of_first(queue.due_before(ends)).saturating_sub(passed);
+            (before as f64).min(weight)
         };
         let late: f64 = OUTCOMES.iter().map(|&(level, share)| share * late(level)).sum();
-        cost - late - self.config.kappa * late
+        weight - late - self.config.kappa * late
     }
 
     /// Without an SLO nothing but time itself bounds a batch.
@@ -105,7 +108,7 @@ impl SloController {
         if self.config.slo.is_some() {
             f64::INFINITY
         } else {
-            self.profile.largest_within(self.slo / 2.0)
+            self.profile().largest_within(self.slo / 2.0)
         }
     }
 }

@@ -22,17 +22,11 @@ const BUSY_FROM: f64 = 0.95;
 
 impl SloController {
     /// How many heads to give up instead of sending a batch of `cost` now; zero to send it.
-    pub(super) fn plan_skip(
-        &mut self,
-        now: Time,
-        queue: &QueueView<'_>,
-        cost: f64,
-        live: usize,
-    ) -> usize {
+    pub(super) fn plan_skip(&mut self, now: Time, queue: &QueueView<'_>, cost: f64) -> usize {
         let need = self.target.need;
-        let price = self.price(now, live);
+        let price = self.price(now) * density(queue);
         let most = self.first_with_size(now, queue, need);
-        if self.regret >= most as f64 {
+        if self.regret >= queue.cost_of_first(most) as f64 {
             self.regret = 0.0;
             return most;
         }
@@ -50,13 +44,13 @@ impl SloController {
             }
         }
         if self.is_busy_for_long(now) {
-            self.regret += best as f64;
+            self.regret += queue.cost_of_first(best) as f64;
         }
         best
     }
 
     /// The fewest heads to skip so that the next one allows a batch of `wanted`, as far as the queue holds it.
-    fn first_with_size(&self, now: Time, queue: &QueueView<'_>, wanted: f64) -> usize {
+    pub(super) fn first_with_size(&self, now: Time, queue: &QueueView<'_>, wanted: f64) -> usize {
         let enough = |skip: usize| {
             let Some(due) = queue.due(skip) else { return true };
             let left = queue.on_time_cost() - queue.cost_of_first(skip);
@@ -76,7 +70,7 @@ impl SloController {
         for (slot, &at) in free.iter_mut().zip(&self.free) {
             *slot = at;
         }
-        let single = self.profile.quantile(1.0, Level::P20);
+        let single = self.profile().quantile(1.0, Level::P20);
         let (mut rank, mut value) = (skip, 0.0);
         for _ in 0..BATCHES_AHEAD {
             let (at, soonest) = soonest(&free);
@@ -88,10 +82,10 @@ impl SloController {
             }
             let passed = queue.cost_of_first(rank);
             let (size, worth) = self.size_queued(starts, queue, rank, 1.0);
-            let cost = self.profile.efficient(size).floor();
-            let service = self.profile.mean(cost);
+            let cost = self.profile().efficient(size).floor();
+            let service = self.profile().mean(cost);
             let through = queue.tasks_within_cost(passed + cost as u64).max(rank + 1);
-            value += worth.min(cost) - price * self.charged(cost, service, queue.due(through));
+            value += worth - price * self.charged(cost, service, queue.due(through));
             rank = through;
             free[at] = soonest + service;
         }
@@ -100,8 +94,7 @@ impl SloController {
 
     /// Remembers what a batch smaller than keeps up costs in the long run: what comes during it and finds no room.
     pub(super) fn regret_forced(&mut self, now: Time, cost: f64) {
-        let replicas = self.live.max(1) as f64;
-        let came = self.slow.at(now) / replicas * self.profile.mean(cost);
+        let came = self.slow.at(now) * self.fleet.share * self.profile().mean(cost);
         if self.is_busy_for_long(now) {
             self.regret += (came - cost).max(0.0);
         }
@@ -110,7 +103,7 @@ impl SloController {
     /// Not a burst: the load of the last many SLOs leaves hardly any room.
     fn is_busy_for_long(&self, now: Time) -> bool {
         let most = self.best_rate(self.sustained().max(self.target.cap));
-        self.calm.at(now) >= BUSY_FROM * most * self.live.max(1) as f64
+        self.calm.at(now) * self.fleet.share >= BUSY_FROM * most
     }
 
     /// Device time that a batch of the plan is charged with. What it leaves room for when nothing else waits will be
@@ -120,20 +113,25 @@ impl SloController {
         if next.is_some() || cost >= need {
             return service;
         }
-        service.min(self.profile.mean(need) * cost / need)
+        service.min(self.profile().mean(need) * cost / need)
     }
 
-    /// Tasks per nanosecond of device time.
-    fn price(&self, now: Time, live: usize) -> f64 {
+    /// Cost per nanosecond of device time.
+    fn price(&self, now: Time) -> f64 {
         let cap = self.target.cap;
         let best = self.best_rate(cap);
         let gain = self.best_rate((cap / 4.0).max(1.0)) / best.max(f64::MIN_POSITIVE);
-        let replicas = live.max(1) as f64;
         let most = self.best_rate(self.sustained().max(cap));
-        let load = self.slow.at(now) / (replicas * most).max(f64::MIN_POSITIVE);
+        let load = self.slow.at(now) * self.fleet.share / most.max(f64::MIN_POSITIVE);
         let ramp = (load - PRICE_FROM - 0.5 * (gain - 0.7).max(0.0)) / PRICE_RAMP;
-        ramp.clamp(0.0, 1.0) * best.min(self.fast.at(now) / replicas)
+        ramp.clamp(0.0, 1.0) * best.min(self.fast.at(now) * self.fleet.share)
     }
+}
+
+/// What a unit of cost is worth in this queue.
+fn density(queue: &QueueView<'_>) -> f64 {
+    let tasks = queue.on_time_tasks();
+    queue.weight_of_first(tasks) as f64 / (queue.on_time_cost() as f64).max(1.0)
 }
 
 fn soonest(free: &[f64; BATCHES_AHEAD]) -> (usize, f64) {
