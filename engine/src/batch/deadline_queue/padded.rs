@@ -126,8 +126,8 @@ mod tests {
     }
 
     #[test]
-    fn the_head_goes_with_its_like() {
-        assert_eq!(taken(&[100, 1000, 110, 20, 95], 10_000), [100, 95, 110]);
+    fn the_head_goes_with_its_like_first_and_never_with_much_padding() {
+        assert_eq!(taken(&[100, 1000, 110, 3, 95, 3], 10_000), [100, 95, 110, 3]);
     }
 
     #[test]
