@@ -50,6 +50,10 @@ const SPARE_MIN: f64 = 0.02;
 /// Left between a deferred batch's predicted end and its head's deadline, as a share of the SLO.
 const DEFER_GUARD: f64 = 0.02;
 
+/// Replicas that planning looks at, those expected to be free first: more than a plan has batches, as what was
+/// expected when they left is not quite what is expected now.
+const FREE_LOOKED_AT: usize = 8;
+
 /// Silence after which a model that is thought too slow is tried again.
 const PROBE_AFTER: Duration = Duration::from_secs(1);
 
@@ -228,11 +232,12 @@ impl SloController {
         queue.due_before(now.after(duration(least) + self.config.allowance))
     }
 
-    /// When each live replica is expected to be free, nanoseconds from now, soonest first; the one asked about is.
+    /// When the first few live replicas are expected to be free, nanoseconds from now, soonest first; the one asked
+    /// about is.
     fn find_free_times(&mut self, now: Time, replicas: &ReplicasView<'_>) {
         self.free.clear();
-        self.free.extend(std::iter::repeat_n(0.0, replicas.idle().max(1)));
-        for running in replicas.running() {
+        self.free.extend(std::iter::repeat_n(0.0, replicas.idle().clamp(1, FREE_LOOKED_AT)));
+        for running in replicas.running().take(FREE_LOOKED_AT) {
             let scale = self.scales.of(running.replica);
             let ends = scale * self.profile.mean(running.cost as f64);
             self.free.push((ends - nanos(now.since(running.departed))).max(0.0));
@@ -281,7 +286,7 @@ impl SloController {
         };
         self.out_ratios.clear();
         self.out_ratios
-            .extend(replicas.running().filter(is_known).map(ratio).filter(|&ratio| ratio > 1.0));
+            .extend(replicas.nearly_back(now).filter(is_known).map(ratio).filter(|&it| it > 1.0));
         self.profile.observe_running(&self.out_ratios);
     }
 }

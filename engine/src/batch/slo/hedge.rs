@@ -58,7 +58,7 @@ impl SloController {
             return None;
         }
         let scale = self.scales.of(replicas.asked());
-        for running in replicas.running().filter(|running| !running.hedged) {
+        for running in replicas.nearly_back(now).filter(|running| !running.hedged) {
             let cost = running.cost as f64;
             let overdue = self.overdue_at(&running) <= now;
             let due_before = self.expected_end(&running);
@@ -81,8 +81,17 @@ impl SloController {
         if !self.config.may_hedge || replicas.live() < 2 || self.profile.is_empty() {
             return None;
         }
-        let open = replicas.running().filter(|running| !running.hedged);
-        open.map(|running| self.overdue_at(&running)).filter(|&at| at > now).min()
+        let mut next = Time::NEVER;
+        for running in replicas.running() {
+            if running.nearly_back >= next {
+                break; // No batch is overdue before it is nearly back.
+            }
+            let at = self.overdue_at(&running);
+            if !running.hedged && at > now {
+                next = next.min(at);
+            }
+        }
+        (next < Time::NEVER).then_some(next)
     }
 
     /// When a batch that turned out overdue will be back: as others did that were.
