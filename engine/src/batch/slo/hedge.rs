@@ -59,17 +59,16 @@ impl SloController {
         }
         let scale = self.scales.of(replicas.asked());
         for running in replicas.nearly_back(now).filter(|running| !running.hedged) {
+            if self.overdue_at(&running) > now {
+                continue;
+            }
             let cost = running.cost as f64;
-            let overdue = self.overdue_at(&running) <= now;
             let due_before = self.expected_end(&running);
             let ends = now.after(duration(scale * self.profile.quantile(cost, Level::P50)));
             let in_time = ends.after(self.config.allowance) < running.last_due;
             let late = running.first_due < due_before;
-            if overdue
-                && late
-                && in_time
-                && self.hedges.spend(now, replicas.live(), scale * self.profile.mean(cost))
-            {
+            let service = scale * self.profile.mean(cost);
+            if late && in_time && self.hedges.spend(now, replicas.live(), service) {
                 return Some(Decision::Hedge { batch: running.batch, due_before });
             }
         }
@@ -86,8 +85,11 @@ impl SloController {
             if running.nearly_back >= next {
                 break; // No batch is overdue before it is nearly back.
             }
+            if running.hedged {
+                continue;
+            }
             let at = self.overdue_at(&running);
-            if !running.hedged && at > now {
+            if at > now {
                 next = next.min(at);
             }
         }
