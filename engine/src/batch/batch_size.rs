@@ -78,6 +78,11 @@ impl QueueView<'_> {
     pub fn due_before(&self, time: Time) -> usize {
         self.on_time.before(time)
     }
+
+    /// What those cost together.
+    pub fn cost_due_before(&self, time: Time) -> u64 {
+        self.on_time.cost_before(time)
+    }
 }
 
 /// The live replicas, and the idle one that is asked about.

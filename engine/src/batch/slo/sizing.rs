@@ -93,7 +93,7 @@ impl SloController {
         let late = |level: Level| {
             let ends =
                 starts.after(duration(centre * residuals.ratio(level)) + self.config.allowance);
-            let before = queue.cost_of_first(queue.due_before(ends)).saturating_sub(passed);
+            let before = queue.cost_due_before(ends).saturating_sub(passed);
             (before as f64).min(cost)
         };
         let late: f64 = OUTCOMES.iter().map(|&(level, share)| share * late(level)).sum();
