@@ -50,6 +50,7 @@ pub struct Curve {
     /// Corners of the chain, by cost, where the line does not do; else empty.
     chain: Vec<(f64, f64)>,
     largest: f64,
+    sizes: usize,
     spread: f64,
     /// Reused by the fit.
     blocks: Vec<Block>,
@@ -63,6 +64,7 @@ impl Default for Curve {
             line: Line::default(),
             chain,
             largest: 0.0,
+            sizes: 0,
             spread: 0.0,
             blocks,
         }
@@ -103,6 +105,11 @@ impl Curve {
 
     pub(super) fn largest_cost(&self) -> f64 {
         self.largest
+    }
+
+    /// Buckets that hold anything.
+    pub(super) fn sizes(&self) -> usize {
+        self.sizes
     }
 
     /// What is expected of this cost is measured, not guessed between others: its own bucket is known, or all lie on
@@ -206,6 +213,7 @@ impl Curve {
     }
 
     fn refit(&mut self) {
+        self.sizes = self.buckets().count();
         self.largest = self.buckets().last().map_or(0.0, |bucket| bucket.cost);
         self.line = Line::through(self.buckets());
         self.chain.clear();

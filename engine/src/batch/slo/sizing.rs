@@ -96,7 +96,9 @@ impl SloController {
             let before = queue.cost_due_before(ends).saturating_sub(passed);
             (before as f64).min(cost)
         };
-        let late: f64 = OUTCOMES.iter().map(|&(level, share)| share * late(level)).sum();
+        // Where nothing is late in the worst outcome left, nothing is in the better ones.
+        let outcomes = OUTCOMES.iter().rev().map(|&(level, share)| share * late(level));
+        let late: f64 = outcomes.take_while(|&late| late > 0.0).sum();
         cost - late - self.config.kappa * late
     }
 
