@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::edf_list::EdfList;
-use super::replicas::Replica;
+use super::replicas::Replicas;
 use crate::clock::Time;
 use crate::ids::{BatchId, DeviceClass, ReplicaId};
 
@@ -93,14 +93,17 @@ impl QueueView<'_> {
     pub fn due_before(&self, time: Time) -> usize {
         self.on_time.before(time)
     }
+
+    /// What those are worth together.
+    pub fn weight_due_before(&self, time: Time) -> u64 {
+        self.on_time.weight_before(time)
+    }
 }
 
 /// The live replicas, and the idle one that is asked about.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplicasView<'a> {
-    pub(super) replicas: &'a [Replica],
-    pub(super) live: usize,
-    pub(super) idle: usize,
+    pub(super) replicas: &'a Replicas,
     pub(super) asked: usize,
 }
 
@@ -115,6 +118,8 @@ pub struct Running {
     /// When the first and the last of its members are due.
     pub first_due: Time,
     pub last_due: Time,
+    /// When it has been out for nearly as long as was expected when it left.
+    pub nearly_back: Time,
     /// It has a copy, or is one.
     pub hedged: bool,
 }
@@ -122,49 +127,51 @@ pub struct Running {
 impl ReplicasView<'_> {
     /// The replica the decision is for; idle.
     pub fn asked(&self) -> ReplicaId {
-        self.replicas[self.asked].id
+        self.replicas.all()[self.asked].id
     }
 
     /// Its class.
     pub fn device(&self) -> DeviceClass {
-        self.replicas[self.asked].device
+        self.replicas.all()[self.asked].device
     }
 
     /// Each live replica's class, and whether it is idle.
     pub fn devices(&self) -> impl Iterator<Item = (DeviceClass, bool)> {
-        let live = self.replicas.iter().filter(|replica| !replica.ending);
+        let live = self.replicas.all().iter().filter(|replica| !replica.ending);
         live.map(|replica| (replica.device, replica.out.is_empty()))
     }
 
     pub fn live(&self) -> usize {
-        self.live
+        self.replicas.live()
     }
 
     /// At least one when a decision is asked for.
     pub fn idle(&self) -> usize {
-        self.idle
+        self.replicas.idle()
     }
 
     pub fn ids(&self) -> impl Iterator<Item = ReplicaId> {
-        self.replicas.iter().filter(|replica| !replica.ending).map(|replica| replica.id)
+        self.replicas.all().iter().filter(|replica| !replica.ending).map(|replica| replica.id)
     }
 
+    /// Those that should be back first, by what was expected when they left, come first.
     pub fn running(&self) -> impl Iterator<Item = Running> {
-        let of = |replica: &Replica| {
-            let id = replica.id;
-            let running = replica.out.first().filter(|_| !replica.ending);
-            running.map(|out| Running {
-                replica: id,
-                device: replica.device,
-                batch: out.id,
-                cost: out.cost,
-                departed: out.departed,
-                first_due: out.first_due,
-                last_due: out.last_due,
-                hedged: out.hedged,
-            })
-        };
-        self.replicas.iter().filter_map(of)
+        self.replicas.expected().map(|(replica, out)| Running {
+            replica: replica.id,
+            device: replica.device,
+            batch: out.id,
+            cost: out.cost,
+            departed: out.departed,
+            first_due: out.first_due,
+            last_due: out.last_due,
+            nearly_back: out.nearly_back,
+            hedged: out.hedged,
+        })
+    }
+
+    /// Of those, the ones that should be back soon, or by now.
+    pub fn nearly_back(&self, now: Time) -> impl Iterator<Item = Running> {
+        self.running().take_while(move |running| running.nearly_back <= now)
     }
 }
 

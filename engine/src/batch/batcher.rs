@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::batch_size::{Arrival, Controller, Decision, Shed};
 use super::deadline_queue::{BatchBounds, DeadlineQueue, Stop};
-use super::replicas::{Outgoing, Replicas};
+use super::replicas::{NEARLY_BACK, Outgoing, Replicas};
 use super::reruns::{FailureHistory, Reruns};
 use super::shed_log::{Gone, Reason, ShedLog};
 use super::slo::{SloConfig, SloController};
@@ -449,17 +449,20 @@ impl<C: Controller> Batcher<C> {
         self.batches_sent += 1;
         let batch = BatchId(self.batches_sent);
         let members = self.replicas.members_of(tasks);
+        let cost = self.cost_of(tasks);
+        let expected = self.controller.expected_service(cost);
         let out = Outgoing {
             id: batch,
             replica,
             device: self.replicas.device_of(replica),
             members,
-            cost: self.cost_of(tasks),
+            cost,
             at_bound,
             hedged: false,
             departed: self.now,
             first_due: tasks.iter().map(|task| task.due).min().unwrap_or(self.now),
             last_due: tasks.iter().map(|task| task.due).max().unwrap_or(self.now),
+            nearly_back: self.now.after(expected.mul_f64(NEARLY_BACK)),
             expires,
             times_out: self.now.after(self.config.batch_timeout),
             overran: false,

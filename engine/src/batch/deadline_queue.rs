@@ -5,7 +5,7 @@
 
 use super::CostRule;
 use super::batch_size::QueueView;
-use super::edf_list::{EdfList, Key};
+use super::edf_list::{EdfList, Key, Order};
 use super::task_table::Waiting;
 use crate::clock::Time;
 use crate::ids::ShapeKey;
@@ -58,8 +58,8 @@ pub(super) enum Stop {
 impl DeadlineQueue {
     pub(super) fn new() -> DeadlineQueue {
         DeadlineQueue {
-            on_time: EdfList::new(by_due),
-            late: EdfList::new(by_late_limit),
+            on_time: EdfList::new(Order::Due),
+            late: EdfList::new(Order::LateLimit),
             bytes: 0,
             keys: Vec::new(),
             alike: Vec::new(),

@@ -134,7 +134,7 @@ impl LatencyProfile {
     /// believed: at most twice the largest cost seen, 1 when nothing was.
     pub fn largest_within(&self, span: f64) -> f64 {
         let largest = self.curve.largest_cost();
-        if self.curve.buckets().nth(1).is_none() && span >= TRY_ROOM * self.curve.at(largest) {
+        if self.curve.sizes() < 2 && span >= TRY_ROOM * self.curve.at(largest) {
             return (2.0 * largest).max(1.0);
         }
         self.curve.largest_within(span).min((2.0 * largest).max(1.0))

@@ -1,5 +1,6 @@
 //! The live replicas of one model and the batches they have.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::batch_size::ReplicasView;
@@ -11,6 +12,10 @@ use crate::ids::{BatchId, DeviceClass, ReplicaId, TaskId};
 /// is free first, and a crash would cost twice as many suspects. Staging ahead of the end needs a measured
 /// hand-over time.
 pub const CREDITS_PER_REPLICA: usize = 1;
+
+/// Share of its expected service after which a batch is nearly back: before that nobody need look whether it is
+/// overdue. What is expected may shrink by the rest while a batch is out, and nothing is noticed too late.
+pub(super) const NEARLY_BACK: f64 = 0.95;
 
 /// A batch between departure and outcome.
 #[derive(Debug)]
@@ -27,6 +32,8 @@ pub(super) struct Outgoing {
     pub(super) departed: Time,
     pub(super) first_due: Time,
     pub(super) last_due: Time,
+    /// When [`NEARLY_BACK`] of what it was expected to take, as it left, has passed.
+    pub(super) nearly_back: Time,
     /// No member still here passes its late limit before this.
     pub(super) expires: Time,
     pub(super) times_out: Time,
@@ -64,8 +71,6 @@ pub(super) struct Replica {
     /// Told to be killed: nothing more is sent to it.
     pub(super) ending: bool,
     pub(super) out: Vec<Outgoing>,
-    /// Asked about in this round of decisions already, and told to wait.
-    waits: bool,
 }
 
 impl Replica {
@@ -74,15 +79,41 @@ impl Replica {
     }
 }
 
-/// In order of their ids, so that the lowest idle one is used first: use then follows load, and what is rarely
-/// needed shows.
+/// The idle replicas of one class, in order of their ids.
+#[derive(Debug)]
+struct IdleOfClass {
+    device: DeviceClass,
+    idle: Vec<ReplicaId>,
+    /// One was asked about in this round of decisions and told to wait: the others are its like and wait with it.
+    waits: bool,
+}
+
+/// Where a batch is, in order of when it should be back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Expected {
+    nearly_back: Time,
+    batch: BatchId,
+    replica: ReplicaId,
+}
+
+impl Expected {
+    fn new(batch: &Outgoing) -> Expected {
+        Expected { nearly_back: batch.nearly_back, batch: batch.id, replica: batch.replica }
+    }
+}
+
+/// The lowest idle one is used first: use then follows load, and what is rarely needed shows. Nothing that happens
+/// at every event walks over all of them.
 #[derive(Debug)]
 pub(super) struct Replicas {
+    /// In order of their ids.
     replicas: Vec<Replica>,
-    /// Of those, not ending; and not ending without a batch.
+    classes: Vec<IdleOfClass>,
+    /// Of the batches, in order; those expected back first are the ones that decisions ask for.
+    expected: VecDeque<Expected>,
+    /// Of the replicas, not ending; and not ending without a batch.
     live: usize,
     idle: usize,
-    any_waits: bool,
     /// Nothing expires or times out before this; may be too early.
     next_timeout: Time,
     /// Member lists of past batches, reused.
@@ -91,31 +122,36 @@ pub(super) struct Replicas {
 
 impl Default for Replicas {
     fn default() -> Replicas {
-        let (replicas, spare) = (Vec::new(), Vec::new());
-        Replicas { replicas, live: 0, idle: 0, any_waits: false, next_timeout: Time::NEVER, spare }
+        Replicas {
+            replicas: Vec::new(),
+            classes: Vec::new(),
+            expected: VecDeque::new(),
+            live: 0,
+            idle: 0,
+            next_timeout: Time::NEVER,
+            spare: Vec::new(),
+        }
     }
 }
 
 impl Replicas {
     pub(super) fn add(&mut self, id: ReplicaId, device: DeviceClass) {
         let at = self.replicas.partition_point(|replica| replica.id < id);
-        self.replicas
-            .insert(at, Replica { id, device, ending: false, out: Vec::new(), waits: false });
+        self.replicas.insert(at, Replica { id, device, ending: false, out: Vec::new() });
         self.live += 1;
-        self.idle += 1;
+        self.now_idle(id, device);
     }
 
     /// Forgets a replica; its batches are the caller's.
     pub(super) fn remove(&mut self, id: ReplicaId) -> Vec<Outgoing> {
-        match self.replicas.iter().position(|replica| replica.id == id) {
-            Some(at) => {
-                let replica = self.replicas.remove(at);
-                self.live -= usize::from(!replica.ending);
-                self.idle -= usize::from(replica.is_idle());
-                replica.out
-            }
-            None => Vec::new(),
+        let Some(at) = self.position(id) else { return Vec::new() };
+        let replica = self.replicas.remove(at);
+        self.live -= usize::from(!replica.ending);
+        if replica.is_idle() {
+            self.no_longer_idle(id, replica.device);
         }
+        replica.out.iter().for_each(|batch| self.expect_no_more(batch));
+        replica.out
     }
 
     pub(super) fn live(&self) -> usize {
@@ -126,12 +162,11 @@ impl Replicas {
         self.idle
     }
 
-    /// The first idle replica that was not told to wait in this round.
+    /// The first idle replica of a class that was not told to wait in this round.
     pub(super) fn next_to_ask(&self) -> Option<usize> {
-        if self.idle == 0 {
-            return None;
-        }
-        self.replicas.iter().position(|replica| replica.is_idle() && !replica.waits)
+        let asked = self.classes.iter().filter(|class| !class.waits);
+        let first = asked.filter_map(|class| class.idle.first()).min()?;
+        self.position(*first)
     }
 
     pub(super) fn id_at(&self, index: usize) -> ReplicaId {
@@ -139,23 +174,33 @@ impl Replicas {
     }
 
     pub(super) fn device_of(&self, id: ReplicaId) -> DeviceClass {
-        self.replicas.iter().find(|replica| replica.id == id).map_or(DeviceClass(0), |it| it.device)
+        self.position(id).map_or(DeviceClass(0), |at| self.replicas[at].device)
     }
 
+    /// And all that are its like.
     pub(super) fn told_to_wait(&mut self, index: usize) {
-        self.replicas[index].waits = true;
-        self.any_waits = true;
+        let device = self.replicas[index].device;
+        self.class_mut(device).waits = true;
     }
 
     /// A new round: something happened.
     pub(super) fn ask_all_again(&mut self) {
-        if std::mem::take(&mut self.any_waits) {
-            self.replicas.iter_mut().for_each(|replica| replica.waits = false);
-        }
+        self.classes.iter_mut().for_each(|class| class.waits = false);
     }
 
     pub(super) fn view(&self, asked: usize) -> ReplicasView<'_> {
-        ReplicasView { replicas: &self.replicas, live: self.live, idle: self.idle, asked }
+        ReplicasView { replicas: self, asked }
+    }
+
+    pub(super) fn all(&self) -> &[Replica] {
+        &self.replicas
+    }
+
+    /// Batches of replicas that are not ending, those expected back first at the front.
+    pub(super) fn expected(&self) -> impl Iterator<Item = (&Replica, &Outgoing)> {
+        let found = self.expected.iter().filter_map(|it| self.position(it.replica));
+        let live = found.map(|at| &self.replicas[at]).filter(|replica| !replica.ending);
+        live.flat_map(|replica| replica.out.iter().map(move |batch| (replica, batch)))
     }
 
     pub(super) fn batch_mut(&mut self, id: BatchId) -> Option<&mut Outgoing> {
@@ -209,21 +254,67 @@ impl Replicas {
     }
 
     pub(super) fn send(&mut self, id: ReplicaId, batch: Outgoing) {
-        let replica = self.replicas.iter_mut().find(|replica| replica.id == id);
-        let replica = replica.expect("a batch is sent to a replica that was found idle");
-        assert!(replica.is_idle(), "a replica never has more batches than credits");
+        let at = self.position(id).expect("a batch is sent to a replica that was found idle");
+        let expected = Expected::new(&batch);
         self.next_timeout = self.next_timeout.min(batch.expires).min(batch.times_out);
+        let replica = &mut self.replicas[at];
+        assert!(replica.is_idle(), "a replica never has more batches than credits");
         replica.out.push(batch);
-        self.idle -= 1;
+        let device = replica.device;
+        self.no_longer_idle(id, device);
+        let place = self.expected.partition_point(|other| *other < expected);
+        self.expected.insert(place, expected);
     }
 
     /// Takes the batch back, if this replica has it.
     pub(super) fn settle(&mut self, id: ReplicaId, batch: BatchId) -> Option<Outgoing> {
-        let replica = self.replicas.iter_mut().find(|replica| replica.id == id)?;
-        let at = replica.out.iter().position(|out| out.id == batch)?;
-        let batch = replica.out.remove(at);
-        self.idle += usize::from(replica.is_idle());
+        let at = self.position(id)?;
+        let replica = &mut self.replicas[at];
+        let nth = replica.out.iter().position(|out| out.id == batch)?;
+        let batch = replica.out.remove(nth);
+        let (is_idle, device) = (replica.is_idle(), replica.device);
+        if is_idle {
+            self.now_idle(id, device);
+        }
+        self.expect_no_more(&batch);
         Some(batch)
+    }
+
+    /// As long as none was lost for good, ids are places.
+    fn position(&self, id: ReplicaId) -> Option<usize> {
+        let place = id.0 as usize;
+        if self.replicas.get(place).is_some_and(|replica| replica.id == id) {
+            return Some(place);
+        }
+        self.replicas.binary_search_by_key(&id, |replica| replica.id).ok()
+    }
+
+    fn class_mut(&mut self, device: DeviceClass) -> &mut IdleOfClass {
+        let known = self.classes.iter().position(|class| class.device == device);
+        let at = known.unwrap_or(self.classes.len());
+        if known.is_none() {
+            self.classes.push(IdleOfClass { device, idle: Vec::new(), waits: false });
+        }
+        &mut self.classes[at]
+    }
+
+    fn now_idle(&mut self, id: ReplicaId, device: DeviceClass) {
+        let idle = &mut self.class_mut(device).idle;
+        let place = idle.partition_point(|&other| other < id);
+        idle.insert(place, id);
+        self.idle += 1;
+    }
+
+    fn no_longer_idle(&mut self, id: ReplicaId, device: DeviceClass) {
+        let idle = &mut self.class_mut(device).idle;
+        let place = idle.binary_search(&id).expect("an idle replica is among those of its class");
+        idle.remove(place);
+        self.idle -= 1;
+    }
+
+    fn expect_no_more(&mut self, batch: &Outgoing) {
+        let place = self.expected.binary_search(&Expected::new(batch));
+        self.expected.remove(place.expect("a batch that is out is expected"));
     }
 
     pub(super) fn members_of(&mut self, tasks: &[Waiting]) -> Vec<Member> {
@@ -243,6 +334,16 @@ impl Replicas {
         assert!(self.replicas.is_sorted_by(|a, b| a.id < b.id), "a replica is known once");
         assert_eq!(self.live, self.replicas.iter().filter(|replica| !replica.ending).count());
         assert_eq!(self.idle, self.replicas.iter().filter(|replica| replica.is_idle()).count());
+        for class in &self.classes {
+            let of_class = self.replicas.iter().filter(|replica| replica.device == class.device);
+            let idle = of_class.filter(|replica| replica.is_idle()).map(|replica| replica.id);
+            assert!(idle.eq(class.idle.iter().copied()), "a class knows its idle replicas");
+        }
+        let idle: usize = self.classes.iter().map(|class| class.idle.len()).sum();
+        assert_eq!(idle, self.idle, "every idle replica has a class");
+        assert!(self.expected.iter().is_sorted(), "batches are expected in order");
+        assert_eq!(self.expected.len(), self.batches().count());
+        assert!(self.batches().all(|it| self.expected.binary_search(&Expected::new(it)).is_ok()));
         for replica in &self.replicas {
             assert!(replica.out.len() <= CREDITS_PER_REPLICA, "credits hold");
             assert!(replica.out.iter().all(|batch| !batch.overran || replica.ending));
@@ -278,6 +379,7 @@ mod tests {
             departed: Time::ZERO,
             first_due: Time::ZERO,
             last_due: Time::ZERO,
+            nearly_back: Time::ZERO,
             expires: Time::NEVER,
             times_out: Time::NEVER,
             overran: false,

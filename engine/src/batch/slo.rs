@@ -56,6 +56,10 @@ const SPARE_MIN: f64 = 0.02;
 /// Left between a deferred batch's predicted end and its head's deadline, as a share of the SLO.
 const DEFER_GUARD: f64 = 0.02;
 
+/// Replicas that planning looks at, those expected to be free first: more than a plan has batches, as what was
+/// expected when they left is not quite what is expected now.
+const FREE_LOOKED_AT: usize = 8;
+
 /// Silence after which a model that is thought too slow is tried again.
 const PROBE_AFTER: Duration = Duration::from_secs(1);
 
@@ -258,15 +262,16 @@ impl SloController {
         queue.due_before(now.after(duration(least) + self.config.allowance))
     }
 
-    /// When each live replica of the asked class is expected to be free, nanoseconds from now, soonest first; the one
+    /// When the first few live replicas of the asked class are expected to be free, nanoseconds from now, soonest first; the one
     /// asked about is.
     fn find_free_times(&mut self, now: Time, replicas: &ReplicasView<'_>) {
         let mut free = std::mem::take(&mut self.free);
         free.clear();
-        free.extend(std::iter::repeat_n(0.0, replicas.idle().clamp(1, self.fleet.peers)));
+        let idle = replicas.idle().clamp(1, self.fleet.peers.min(FREE_LOOKED_AT));
+        free.extend(std::iter::repeat_n(0.0, idle));
         let asked = replicas.device();
         let peers = replicas.running().filter(|running| running.device == asked);
-        free.extend(peers.map(|running| self.free_in(now, &running)));
+        free.extend(peers.take(FREE_LOOKED_AT).map(|running| self.free_in(now, &running)));
         free.sort_unstable_by(f64::total_cmp);
         self.free = free;
     }
@@ -369,7 +374,8 @@ impl SloController {
         let mut ratios = std::mem::take(&mut self.out_ratios);
         for class in 0..self.profiles.len() {
             ratios.clear();
-            let own = replicas.running().filter(|running| usize::from(running.device.0) == class);
+            let is_own = |running: &Running| usize::from(running.device.0) == class;
+            let own = replicas.nearly_back(now).filter(is_own);
             let known = own.filter(|running| self.profiles[class].is_known(running.cost as f64));
             let ratio = |running: Running| {
                 nanos(now.since(running.departed)) / self.centre_of(&running).max(1.0)

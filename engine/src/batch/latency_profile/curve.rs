@@ -52,6 +52,7 @@ pub struct Curve {
     largest: f64,
     /// Buckets of which a batch was seen, whether or not it counted.
     met: [bool; BUCKETS],
+    sizes: usize,
     spread: f64,
     /// Reused by the fit.
     blocks: Vec<Block>,
@@ -66,6 +67,7 @@ impl Default for Curve {
             chain,
             largest: 0.0,
             met: [false; BUCKETS],
+            sizes: 0,
             spread: 0.0,
             blocks,
         }
@@ -108,6 +110,11 @@ impl Curve {
 
     pub(super) fn largest_cost(&self) -> f64 {
         self.largest
+    }
+
+    /// Buckets that hold anything.
+    pub(super) fn sizes(&self) -> usize {
+        self.sizes
     }
 
     /// What is expected of this cost is measured, not guessed between others: its own bucket is known, or all lie on
@@ -221,6 +228,7 @@ impl Curve {
     }
 
     fn refit(&mut self) {
+        self.sizes = self.buckets().count();
         self.largest = self.buckets().last().map_or(0.0, |bucket| bucket.cost);
         self.line = Line::through(self.buckets());
         self.chain.clear();

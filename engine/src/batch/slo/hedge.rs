@@ -57,15 +57,17 @@ impl SloController {
             return None;
         }
         let scale = self.scales.of(replicas.asked());
-        for running in replicas.running().filter(|running| !running.hedged) {
+        for running in replicas.nearly_back(now).filter(|running| !running.hedged) {
+            if self.overdue_at(&running) > now {
+                continue;
+            }
             let cost = running.cost as f64;
-            let overdue = self.overdue_at(&running) <= now;
             let due_before = self.expected_end(&running);
             let ends = now.after(duration(scale * self.profile().quantile(cost, Level::P50)));
             let in_time = ends.after(self.config.allowance) < running.last_due;
             let late = running.first_due < due_before;
             let service = scale * self.profile().mean(cost);
-            if overdue && late && in_time && self.hedges.spend(now, replicas.live(), service) {
+            if late && in_time && self.hedges.spend(now, replicas.live(), service) {
                 return Some(Decision::Hedge { batch: running.batch, due_before });
             }
         }
@@ -77,8 +79,20 @@ impl SloController {
         if !self.config.may_hedge || replicas.live() < 2 || self.profile().is_empty() {
             return None;
         }
-        let open = replicas.running().filter(|running| !running.hedged);
-        open.map(|running| self.overdue_at(&running)).filter(|&at| at > now).min()
+        let mut next = Time::NEVER;
+        for running in replicas.running() {
+            if running.nearly_back >= next {
+                break; // No batch is overdue before it is nearly back.
+            }
+            if running.hedged {
+                continue;
+            }
+            let at = self.overdue_at(&running);
+            if at > now {
+                next = next.min(at);
+            }
+        }
+        (next < Time::NEVER).then_some(next)
     }
 
     /// When a batch that turned out overdue will be back: as others did that were.

@@ -96,10 +96,12 @@ impl SloController {
         let late = |level: Level| {
             let ends =
                 starts.after(duration(centre * residuals.ratio(level)) + self.config.allowance);
-            let before = queue.weight_of_first(queue.due_before(ends)).saturating_sub(passed);
+            let before = queue.weight_due_before(ends).saturating_sub(passed);
             (before as f64).min(weight)
         };
-        let late: f64 = OUTCOMES.iter().map(|&(level, share)| share * late(level)).sum();
+        // Where nothing is late in the worst outcome left, nothing is in the better ones.
+        let outcomes = OUTCOMES.iter().rev().map(|&(level, share)| share * late(level));
+        let late: f64 = outcomes.take_while(|&late| late > 0.0).sum();
         weight - late - self.config.kappa * late
     }
 
