@@ -64,7 +64,7 @@ const FREE_LOOKED_AT: usize = 8;
 const PROBE_AFTER: Duration = Duration::from_secs(1);
 
 /// Longest a late batch may take, as a share of the SLO: about what it delays on-time work that comes meanwhile.
-const LATE_SERVICE_SHARE: f64 = 0.25;
+const LATE_SERVICE_SHARE: f64 = 0.2;
 
 /// A late answer against a shed one. At 1 the late share rises to 0.1 % at capacity and soft deadlines cost 1.3 points;
 /// at 2.5 goodput is the same and both halve (`bench/RESULTS.md`).

@@ -14,7 +14,7 @@ use crate::clock::Time;
 const BATCHES_AHEAD: usize = 3;
 
 /// Load at which device time begins to cost something, and the width of the ramp to its full price.
-const PRICE_FROM: f64 = 0.85;
+const PRICE_FROM: f64 = 0.88;
 const PRICE_RAMP: f64 = 0.15;
 
 /// Load over many SLOs from which what a small batch leaves behind is not caught up.
