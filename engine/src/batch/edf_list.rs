@@ -92,12 +92,25 @@ struct Chunk {
 impl Chunk {
     fn first(&self, tasks: usize) -> Sums {
         // Every task costs one and is worth one in most models: no walk then.
-        let Sums { tasks: all, cost, weight } = self.own;
-        if cost == all && weight == all {
+        if self.own.cost == self.own.tasks && self.own.weight == self.own.tasks {
             let tasks = tasks as u64;
             return Sums { tasks, cost: tasks, weight: tasks };
         }
         Sums::of_all(self.tasks.iter().take(tasks))
+    }
+
+    /// How many leading tasks cost at most `budget` together.
+    fn within_cost(&self, budget: u64) -> usize {
+        if self.own.cost == self.own.tasks {
+            return self.own.tasks.min(budget) as usize;
+        }
+        let mut left = budget;
+        let fits = |task: &&Waiting| {
+            let fits = u64::from(task.cost) <= left;
+            left = left.saturating_sub(u64::from(task.cost));
+            fits
+        };
+        self.tasks.iter().take_while(fits).count()
     }
 }
 
@@ -150,6 +163,13 @@ impl EdfList {
         self.chunks.get(at)?.tasks.get(rank - self.before_chunk(at).tasks as usize)
     }
 
+    /// The time by which the task of this rank is ordered.
+    pub(super) fn time(&self, rank: usize) -> Option<Time> {
+        let at = self.chunk_of_rank(rank);
+        let within = rank - self.before_chunk(at).tasks as usize;
+        self.chunks.get(at)?.times.get(within).copied()
+    }
+
     /// Tasks, from rank `from`.
     pub(super) fn iter_from(&self, from: usize) -> impl Iterator<Item = &Waiting> {
         let at = self.chunk_of_rank(from);
@@ -181,13 +201,7 @@ impl EdfList {
         let base = self.base().cost;
         let at = self.chunks.partition_point(|chunk| chunk.end.cost - base <= budget);
         let before = self.before_chunk(at);
-        let mut left = budget - before.cost;
-        let fits = |task: &&Waiting| {
-            let fits = u64::from(task.cost) <= left;
-            left = left.saturating_sub(u64::from(task.cost));
-            fits
-        };
-        let within = |chunk: &Chunk| chunk.tasks.iter().take_while(fits).count();
+        let within = |chunk: &Chunk| chunk.within_cost(budget - before.cost);
         before.tasks as usize + self.chunks.get(at).map_or(0, within)
     }
 
@@ -393,6 +407,7 @@ mod tests {
             prop_assert_eq!(list.iter().copied().collect::<Vec<_>>(), sorted.clone());
             let rank = probe as usize;
             prop_assert_eq!(list.get(rank), sorted.get(rank));
+            prop_assert_eq!(list.time(rank), sorted.get(rank).map(|task| task.due));
             prop_assert_eq!(list.iter_from(rank).next(), sorted.get(rank));
             prop_assert_eq!(list.cost_of_first(rank), sorted.iter().take(rank).map(|t| u64::from(t.cost)).sum::<u64>());
             prop_assert_eq!(list.before(Time::from_nanos(probe)), sorted.iter().filter(|t| t.due.as_nanos() < probe).count());
