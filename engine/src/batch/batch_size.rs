@@ -57,7 +57,7 @@ impl QueueView<'_> {
 
     /// Due time of the on-time task of this rank.
     pub fn due(&self, rank: usize) -> Option<Time> {
-        self.on_time.get(rank).map(|task| task.due)
+        self.on_time.time(rank)
     }
 
     /// Cost of the on-time task of this rank.

@@ -5,6 +5,7 @@
 //! another within one. Chunks are reused, so that a queue at its usual length allocates nothing.
 
 use std::collections::VecDeque;
+use std::ops::{AddAssign, Sub, SubAssign};
 
 use super::task_table::Waiting;
 use crate::clock::Time;
@@ -32,41 +33,91 @@ impl Order {
     }
 }
 
+/// Of some tasks: how many, what they cost, and what they are worth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sums {
+    tasks: u64,
+    cost: u64,
+    weight: u64,
+}
+
+impl Sums {
+    fn of(task: &Waiting) -> Sums {
+        Sums { tasks: 1, cost: u64::from(task.cost), weight: u64::from(task.weight) }
+    }
+
+    fn of_all<'a>(tasks: impl IntoIterator<Item = &'a Waiting>) -> Sums {
+        let mut sums = Sums::default();
+        tasks.into_iter().for_each(|task| sums += Sums::of(task));
+        sums
+    }
+}
+
+impl AddAssign for Sums {
+    fn add_assign(&mut self, more: Sums) {
+        self.tasks += more.tasks;
+        self.cost += more.cost;
+        self.weight += more.weight;
+    }
+}
+
+impl SubAssign for Sums {
+    fn sub_assign(&mut self, less: Sums) {
+        self.tasks -= less.tasks;
+        self.cost -= less.cost;
+        self.weight -= less.weight;
+    }
+}
+
+impl Sub for Sums {
+    type Output = Sums;
+
+    fn sub(mut self, less: Sums) -> Sums {
+        self -= less;
+        self
+    }
+}
+
 #[derive(Debug, Default)]
 struct Chunk {
     /// In order of their keys; never empty while the chunk is in use.
     tasks: VecDeque<Waiting>,
-    cost: u64,
-    weight: u64,
+    /// Of their keys, side by side: a search by time touches few cache lines.
+    times: VecDeque<Time>,
+    own: Sums,
     /// Up to the end of this chunk, from the same place for all chunks: departures from the first one change none.
-    tasks_end: u64,
-    cost_end: u64,
-    weight_end: u64,
+    end: Sums,
 }
 
 impl Chunk {
-    fn cost_of_first(&self, tasks: usize) -> u64 {
-        // Every task costs the same as its neighbours in most models: no walk then.
-        if self.cost == self.tasks.len() as u64 {
-            return tasks as u64;
+    fn first(&self, tasks: usize) -> Sums {
+        // Every task costs one and is worth one in most models: no walk then.
+        if self.own.cost == self.own.tasks && self.own.weight == self.own.tasks {
+            let tasks = tasks as u64;
+            return Sums { tasks, cost: tasks, weight: tasks };
         }
-        self.tasks.iter().take(tasks).map(|task| u64::from(task.cost)).sum()
+        Sums::of_all(self.tasks.iter().take(tasks))
     }
 
-    fn weight_of_first(&self, tasks: usize) -> u64 {
-        if self.weight == self.tasks.len() as u64 {
-            return tasks as u64;
+    /// How many leading tasks cost at most `budget` together.
+    fn within_cost(&self, budget: u64) -> usize {
+        if self.own.cost == self.own.tasks {
+            return self.own.tasks.min(budget) as usize;
         }
-        self.tasks.iter().take(tasks).map(|task| u64::from(task.weight)).sum()
+        let mut left = budget;
+        let fits = |task: &&Waiting| {
+            let fits = u64::from(task.cost) <= left;
+            left = left.saturating_sub(u64::from(task.cost));
+            fits
+        };
+        self.tasks.iter().take_while(fits).count()
     }
 }
 
 #[derive(Debug)]
 pub(super) struct EdfList {
     chunks: VecDeque<Chunk>,
-    len: usize,
-    cost: u64,
-    weight: u64,
+    all: Sums,
     order: Order,
     /// Emptied chunks, kept for their memory.
     spare: Vec<Chunk>,
@@ -74,19 +125,19 @@ pub(super) struct EdfList {
 
 impl EdfList {
     pub(super) fn new(order: Order) -> EdfList {
-        EdfList { chunks: VecDeque::new(), len: 0, cost: 0, weight: 0, order, spare: Vec::new() }
+        EdfList { chunks: VecDeque::new(), all: Sums::default(), order, spare: Vec::new() }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.all.tasks as usize
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.len == 0
+        self.all.tasks == 0
     }
 
     pub(super) fn cost(&self) -> u64 {
-        self.cost
+        self.all.cost
     }
 
     pub(super) fn first(&self) -> Option<&Waiting> {
@@ -109,90 +160,85 @@ impl EdfList {
     /// The task of this rank, from zero.
     pub(super) fn get(&self, rank: usize) -> Option<&Waiting> {
         let at = self.chunk_of_rank(rank);
-        self.chunks.get(at)?.tasks.get(rank - self.before_chunk(at).0)
+        self.chunks.get(at)?.tasks.get(rank - self.before_chunk(at).tasks as usize)
+    }
+
+    /// The time by which the task of this rank is ordered.
+    pub(super) fn time(&self, rank: usize) -> Option<Time> {
+        let at = self.chunk_of_rank(rank);
+        let within = rank - self.before_chunk(at).tasks as usize;
+        self.chunks.get(at)?.times.get(within).copied()
     }
 
     /// Tasks, from rank `from`.
     pub(super) fn iter_from(&self, from: usize) -> impl Iterator<Item = &Waiting> {
         let at = self.chunk_of_rank(from);
-        let left = from - self.before_chunk(at).0.min(from);
+        let left = from - (self.before_chunk(at).tasks as usize).min(from);
         self.chunks.iter().skip(at).flat_map(|chunk| &chunk.tasks).skip(left)
     }
 
     /// What the first `tasks` cost together.
     pub(super) fn cost_of_first(&self, tasks: usize) -> u64 {
-        let at = self.chunk_of_rank(tasks);
-        let (passed, cost) = self.before_chunk(at);
-        cost + self.chunks.get(at).map_or(0, |chunk| chunk.cost_of_first(tasks - passed))
+        self.sums_of_first(tasks).cost
     }
 
     /// What the first `tasks` are worth together.
     pub(super) fn weight_of_first(&self, tasks: usize) -> u64 {
-        let at = self.chunk_of_rank(tasks);
-        let (passed, _) = self.before_chunk(at);
-        let within = |chunk: &Chunk| chunk.weight_of_first(tasks - passed);
-        self.weight_before_chunk(at) + self.chunks.get(at).map_or(0, within)
+        self.sums_of_first(tasks).weight
     }
 
-    fn weight_before_chunk(&self, at: usize) -> u64 {
-        let before = at.checked_sub(1).and_then(|at| self.chunks.get(at));
-        let base = self.chunks.front().map_or(0, |first| first.weight_end - first.weight);
-        before.map_or(0, |before| before.weight_end - base)
+    fn sums_of_first(&self, tasks: usize) -> Sums {
+        let at = self.chunk_of_rank(tasks);
+        let mut sums = self.before_chunk(at);
+        if let Some(chunk) = self.chunks.get(at) {
+            sums += chunk.first(tasks - sums.tasks as usize);
+        }
+        sums
     }
 
     /// How many leading tasks cost at most `budget` together.
     pub(super) fn tasks_within_cost(&self, budget: u64) -> usize {
-        let (_, base) = self.base();
-        let at = self.chunks.partition_point(|chunk| chunk.cost_end - base <= budget);
-        let (tasks, cost) = self.before_chunk(at);
-        let mut left = budget - cost;
-        let fits = |task: &&Waiting| {
-            let fits = u64::from(task.cost) <= left;
-            left = left.saturating_sub(u64::from(task.cost));
-            fits
-        };
-        tasks + self.chunks.get(at).map_or(0, |chunk| chunk.tasks.iter().take_while(fits).count())
+        let base = self.base().cost;
+        let at = self.chunks.partition_point(|chunk| chunk.end.cost - base <= budget);
+        let before = self.before_chunk(at);
+        let within = |chunk: &Chunk| chunk.within_cost(budget - before.cost);
+        before.tasks as usize + self.chunks.get(at).map_or(0, within)
     }
 
     /// How many tasks have a time before `time`.
     pub(super) fn before(&self, time: Time) -> usize {
         let (at, within) = self.place_of(time);
-        self.before_chunk(at).0 + within
+        self.before_chunk(at).tasks as usize + within
     }
 
     /// What those are worth together.
     pub(super) fn weight_before(&self, time: Time) -> u64 {
         let (at, within) = self.place_of(time);
-        let weight = self.weight_before_chunk(at);
-        weight + self.chunks.get(at).map_or(0, |chunk| chunk.weight_of_first(within))
+        let weight = self.before_chunk(at).weight;
+        weight + self.chunks.get(at).map_or(0, |chunk| chunk.first(within).weight)
     }
 
     /// The chunk in which the first task not before `time` is, and how many of it are before.
     fn place_of(&self, time: Time) -> (usize, usize) {
-        let is_before = |task: &Waiting| self.key(task).0 < time;
-        let at = self.chunks.partition_point(|chunk| chunk.tasks.back().is_some_and(is_before));
-        (at, self.chunks.get(at).map_or(0, |chunk| chunk.tasks.partition_point(is_before)))
+        let is_before = |other: &Time| *other < time;
+        let at = self.chunks.partition_point(|chunk| chunk.times.back().is_some_and(is_before));
+        (at, self.chunks.get(at).map_or(0, |chunk| chunk.times.partition_point(is_before)))
     }
 
     fn chunk_of_rank(&self, rank: usize) -> usize {
-        let (base, _) = self.base();
-        self.chunks.partition_point(|chunk| chunk.tasks_end - base <= rank as u64)
+        let base = self.base().tasks;
+        self.chunks.partition_point(|chunk| chunk.end.tasks - base <= rank as u64)
     }
 
-    /// Tasks in the chunks before this one, and what they cost.
-    fn before_chunk(&self, at: usize) -> (usize, u64) {
-        let Some(before) = at.checked_sub(1).and_then(|at| self.chunks.get(at)) else {
-            return (0, 0);
-        };
-        let (tasks, cost) = self.base();
-        ((before.tasks_end - tasks) as usize, before.cost_end - cost)
+    /// Of the chunks before this one.
+    fn before_chunk(&self, at: usize) -> Sums {
+        let before = at.checked_sub(1).and_then(|before| self.chunks.get(before));
+        before.map_or(Sums::default(), |chunk| chunk.end - self.base())
     }
 
-    /// From where the chunks' totals count.
-    fn base(&self) -> (u64, u64) {
-        self.chunks.front().map_or((0, 0), |first| {
-            (first.tasks_end - first.tasks.len() as u64, first.cost_end - first.cost)
-        })
+    /// From where the chunks' ends count.
+    fn base(&self) -> Sums {
+        self.chunks.front().map_or(Sums::default(), |first| first.end - first.own)
     }
 
     pub(super) fn insert(&mut self, task: Waiting) {
@@ -200,7 +246,7 @@ impl EdfList {
         let at = self.chunk_of(key).min(self.chunks.len().saturating_sub(1));
         if self.chunks.is_empty() {
             let spare = self.spare.pop().unwrap_or_default();
-            self.chunks.push_back(Chunk { tasks_end: 0, cost_end: 0, weight_end: 0, ..spare });
+            self.chunks.push_back(Chunk { end: Sums::default(), ..spare });
         }
         let order = self.order;
         let chunk = &mut self.chunks[at];
@@ -210,16 +256,10 @@ impl EdfList {
             "a task is queued once"
         );
         chunk.tasks.insert(place, task);
-        chunk.cost += u64::from(task.cost);
-        chunk.weight += u64::from(task.weight);
-        self.weight += u64::from(task.weight);
-        self.len += 1;
-        self.cost += u64::from(task.cost);
-        for chunk in self.chunks.range_mut(at..) {
-            chunk.tasks_end += 1;
-            chunk.cost_end += u64::from(task.cost);
-            chunk.weight_end += u64::from(task.weight);
-        }
+        chunk.times.insert(place, key.0);
+        chunk.own += Sums::of(&task);
+        self.all += Sums::of(&task);
+        self.chunks.range_mut(at..).for_each(|chunk| chunk.end += Sums::of(&task));
         if self.chunks[at].tasks.len() > CHUNK_TASKS_MAX {
             self.split(at);
         }
@@ -231,12 +271,15 @@ impl EdfList {
         let chunk = self.chunks.get_mut(at)?;
         let place = chunk.tasks.binary_search_by_key(&key, |task| order.key(task)).ok()?;
         let task = chunk.tasks.remove(place)?;
+        chunk.times.remove(place);
         self.discount(at, &task);
         Some(task)
     }
 
     pub(super) fn pop_first(&mut self) -> Option<Waiting> {
-        let task = self.chunks.front_mut()?.tasks.pop_front()?;
+        let first = self.chunks.front_mut()?;
+        let task = first.tasks.pop_front()?;
+        first.times.pop_front();
         self.discount(0, &task);
         Some(task)
     }
@@ -252,18 +295,10 @@ impl EdfList {
     }
 
     fn discount(&mut self, at: usize, task: &Waiting) {
-        let chunk = &mut self.chunks[at];
-        chunk.cost -= u64::from(task.cost);
-        chunk.weight -= u64::from(task.weight);
-        self.weight -= u64::from(task.weight);
-        self.len -= 1;
-        self.cost -= u64::from(task.cost);
+        self.chunks[at].own -= Sums::of(task);
+        self.all -= Sums::of(task);
         if at > 0 {
-            for chunk in self.chunks.range_mut(at..) {
-                chunk.tasks_end -= 1;
-                chunk.cost_end -= u64::from(task.cost);
-                chunk.weight_end -= u64::from(task.weight);
-            }
+            self.chunks.range_mut(at..).for_each(|chunk| chunk.end -= Sums::of(task));
         }
         if self.chunks[at].tasks.is_empty() {
             let emptied = if at == 0 { self.chunks.pop_front() } else { self.chunks.remove(at) };
@@ -279,35 +314,29 @@ impl EdfList {
         let first = &mut self.chunks[at];
         let keep = if is_last { first.tasks.len() - 1 } else { first.tasks.len() / 2 };
         second.tasks.extend(first.tasks.drain(keep..));
-        second.cost = second.tasks.iter().map(|task| u64::from(task.cost)).sum();
-        first.cost -= second.cost;
-        (second.tasks_end, second.cost_end) = (first.tasks_end, first.cost_end);
-        second.weight_end = first.weight_end;
-        first.tasks_end -= second.tasks.len() as u64;
-        first.cost_end -= second.cost;
-        second.weight = second.tasks.iter().map(|task| u64::from(task.weight)).sum();
-        first.weight -= second.weight;
-        first.weight_end -= second.weight;
+        second.times.extend(first.times.drain(keep..));
+        second.own = Sums::of_all(&second.tasks);
+        second.end = first.end;
+        first.own -= second.own;
+        first.end -= second.own;
         self.chunks.insert(at + 1, second);
     }
 
     pub(super) fn check_invariants(&self) {
-        assert_eq!(self.len, self.chunks.iter().map(|chunk| chunk.tasks.len()).sum::<usize>());
-        assert_eq!(self.cost, self.chunks.iter().map(|chunk| chunk.cost).sum::<u64>());
         assert!(
             self.chunks.iter().all(|chunk| !chunk.tasks.is_empty()),
             "no chunk in use is empty"
         );
-        let costs =
-            |chunk: &Chunk| chunk.tasks.iter().map(|task| u64::from(task.cost)).sum::<u64>();
-        assert!(self.chunks.iter().all(|chunk| chunk.cost == costs(chunk)));
-        let (mut tasks, mut cost) = self.base();
+        assert_eq!(self.all, Sums::of_all(self.iter()));
+        let mut end = self.base();
         for chunk in &self.chunks {
-            tasks += chunk.tasks.len() as u64;
-            cost += chunk.cost;
-            assert_eq!((chunk.tasks_end, chunk.cost_end), (tasks, cost), "totals add up");
+            assert_eq!(chunk.own, Sums::of_all(&chunk.tasks));
+            end += chunk.own;
+            assert_eq!(chunk.end, end, "sums add up");
         }
         assert!(self.iter().map(|task| self.key(task)).is_sorted(), "tasks stand in order");
+        let times = self.chunks.iter().flat_map(|chunk| &chunk.times).copied();
+        assert!(times.eq(self.iter().map(|task| self.key(task).0)), "times are those of the tasks");
     }
 }
 
@@ -328,7 +357,7 @@ mod tests {
             cost,
             bytes: 1,
             class: 0,
-            weight: 1,
+            weight: 1 + id as u32 % 3,
             shape: ShapeKey(0),
             due,
             late_limit: due,
@@ -378,9 +407,11 @@ mod tests {
             prop_assert_eq!(list.iter().copied().collect::<Vec<_>>(), sorted.clone());
             let rank = probe as usize;
             prop_assert_eq!(list.get(rank), sorted.get(rank));
+            prop_assert_eq!(list.time(rank), sorted.get(rank).map(|task| task.due));
             prop_assert_eq!(list.iter_from(rank).next(), sorted.get(rank));
             prop_assert_eq!(list.cost_of_first(rank), sorted.iter().take(rank).map(|t| u64::from(t.cost)).sum::<u64>());
             prop_assert_eq!(list.before(Time::from_nanos(probe)), sorted.iter().filter(|t| t.due.as_nanos() < probe).count());
+            prop_assert_eq!(list.weight_of_first(rank), sorted.iter().take(rank).map(|t| u64::from(t.weight)).sum::<u64>());
             prop_assert_eq!(list.weight_before(Time::from_nanos(probe)), sorted.iter().filter(|t| t.due.as_nanos() < probe).map(|t| u64::from(t.weight)).sum::<u64>());
             let mut spent = 0;
             let within = sorted.iter().take_while(|t| { spent += u64::from(t.cost); spent <= probe }).count();

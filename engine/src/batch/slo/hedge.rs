@@ -141,3 +141,41 @@ impl SloController {
         running.departed.after(duration(self.overdue() * centre))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever is asked for and when: since the start copies never take more than their share, and in no stretch
+        /// of time more than that and what may be saved up.
+        #[test]
+        fn copies_keep_to_their_share_of_the_replicas_time(
+            live in 2usize..100,
+            asked in prop::collection::vec((0u64..200_000_000, 1e3f64..1e9), 1..200)
+        ) {
+            let (mut budget, mut now) = (HedgeBudget::default(), Time::ZERO);
+            let dearest = asked.iter().map(|&(_, service)| service).fold(0.0, f64::max);
+            let mut spent = vec![(now, 0.0)];
+            for (gap, service) in asked {
+                now = now.after(Duration::from_nanos(gap));
+                if budget.spend(now, live, service) {
+                    let before = spent[spent.len() - 1].1;
+                    spent.push((now, before + service));
+                }
+            }
+            let share = |from: Time, to: Time| BUDGET_SHARE * live as f64 * nanos(to.since(from));
+            for (at, &(to, by_then)) in spent.iter().enumerate() {
+                prop_assert!(by_then <= share(Time::ZERO, to) * 1.000_001, "{by_then} by {to:?}");
+                for &(from, before) in &spent[..at] {
+                    let most = share(from, to) + BUDGET_COPIES_MAX * dearest;
+                    prop_assert!(by_then - before <= most * 1.000_001, "{from:?} to {to:?}");
+                }
+            }
+        }
+    }
+}
