@@ -5,7 +5,6 @@ use std::fs::DirBuilder;
 use std::hash::{BuildHasher, RandomState};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +18,7 @@ use super::launch::process::{Process, Start};
 use super::launch::users::first_unreachable;
 use super::learned;
 use super::liveness::BackOff;
-use super::sample::{self, SampleError};
+use super::sample;
 use super::supervisor::{Established, Model, Shared, StartError};
 use super::welcome::{Door, Guest, WelcomeError, geometry};
 use crate::clock::Time;
@@ -32,6 +31,10 @@ use crate::dispatch::{
 use crate::ids::{Incarnation, ReplicaId};
 use crate::observe::stages::ModelNames;
 
+mod life_error;
+
+pub use life_error::LifeError;
+
 /// What callers are told to wait while a model has no replica.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
 
@@ -41,41 +44,6 @@ const BACK_AT_ONCE: Duration = Duration::from_millis(500);
 /// Replicas of a model that may end in their warm-up before it is left out: the second time is no chance. A model that
 /// can't stand zeros must still be servable.
 const WARM_UP_ENDS_MAX: u32 = 2;
-
-/// Why an incarnation ended, or never came to life.
-#[derive(Debug, thiserror::Error)]
-pub enum LifeError {
-    #[error("its private directory could not be made: {0}")]
-    Home(std::io::Error),
-    #[error("its process could not be started: {0}")]
-    Spawn(std::io::Error),
-    #[error("its process ended with {0}")]
-    Exited(ExitStatus),
-    #[error("it could not be waited for: {0}")]
-    Wait(std::io::Error),
-    #[error(transparent)]
-    Welcome(#[from] WelcomeError),
-    #[error("it did not say hello within {seconds} s (limits.hello_s)")]
-    HelloLate { seconds: u64 },
-    #[error("it did not finish loading within {seconds} s (limits.load_s)")]
-    LoadLate { seconds: u64 },
-    #[error("it declares another model than before; restart foil to serve a changed file")]
-    Changed,
-    #[error(
-        "a model named '{name}' version {version} is served already; give one of them another --name"
-    )]
-    NameTaken { name: String, version: u64 },
-    #[error(transparent)]
-    Sample(#[from] SampleError),
-    #[error("in its warm-up, {0}")]
-    WarmUp(Box<LifeError>),
-    #[error("it was not warmed up within {seconds} s (limits.load_s)")]
-    WarmUpLate { seconds: u64 },
-    #[error("{0}")]
-    Fault(String),
-    #[error("the engine is shutting down")]
-    Stopping,
-}
 
 /// Keeps one replica alive; [`Keeper::run`] ends with the engine.
 pub struct Keeper {

@@ -1,0 +1,41 @@
+//! Why a life of a replica ended, for the log, for whoever started `foil`, and for callers of a model without any.
+
+use std::process::ExitStatus;
+
+use crate::fleet::sample::SampleError;
+use crate::fleet::welcome::WelcomeError;
+
+/// Why an incarnation ended, or never came to life.
+#[derive(Debug, thiserror::Error)]
+pub enum LifeError {
+    #[error("its private directory could not be made: {0}")]
+    Home(std::io::Error),
+    #[error("its process could not be started: {0}")]
+    Spawn(std::io::Error),
+    #[error("its process ended with {0}")]
+    Exited(ExitStatus),
+    #[error("it could not be waited for: {0}")]
+    Wait(std::io::Error),
+    #[error(transparent)]
+    Welcome(#[from] WelcomeError),
+    #[error("it did not say hello within {seconds} s (limits.hello_s)")]
+    HelloLate { seconds: u64 },
+    #[error("it did not finish loading within {seconds} s (limits.load_s)")]
+    LoadLate { seconds: u64 },
+    #[error("it declares another model than before; restart foil to serve a changed file")]
+    Changed,
+    #[error(
+        "a model named '{name}' version {version} is served already; give one of them another --name"
+    )]
+    NameTaken { name: String, version: u64 },
+    #[error(transparent)]
+    Sample(#[from] SampleError),
+    #[error("in its warm-up, {0}")]
+    WarmUp(Box<LifeError>),
+    #[error("it was not warmed up within {seconds} s (limits.load_s)")]
+    WarmUpLate { seconds: u64 },
+    #[error("{0}")]
+    Fault(String),
+    #[error("the engine is shutting down")]
+    Stopping,
+}
