@@ -1,6 +1,6 @@
 //! Who is refused at arrival: with luck as little chance as those who are given up later, but told at once.
 
-use super::SloController;
+use super::{FREE_LOOKED_AT, SloController};
 use crate::batch::batch_size::{Arrival, QueueView, ReplicasView};
 use crate::batch::latency_profile::{Level, nanos};
 use crate::clock::Time;
@@ -61,7 +61,8 @@ impl SloController {
         if replicas.idle() > 0 || self.fleet.is_unlike() || lasting < LOAD_MIN * self.capacity() {
             return false;
         }
-        let free = replicas.running().map(|running| self.free_in(now, &running));
+        let first = replicas.running().take(FREE_LOOKED_AT);
+        let free = first.map(|running| self.free_in(now, &running));
         let soonest = free.fold(f64::INFINITY, f64::min);
         let need = self.target.need;
         let after = queue.on_time_cost() - queue.cost_of_first(queue.due_before(task.due));
