@@ -66,6 +66,10 @@ const PROBE_AFTER: Duration = Duration::from_secs(1);
 /// Longest a late batch may take, as a share of the SLO: about what it delays on-time work that comes meanwhile.
 const LATE_SERVICE_SHARE: f64 = 0.2;
 
+/// One in so many replicas must be overdue for that to tell of a regime: with many replicas and a slow mode some always
+/// are.
+const OVERDUE_SHARE: usize = 3;
+
 /// A late answer against a shed one. At 1 the late share rises to 0.1 % at capacity and soft deadlines cost 1.3 points;
 /// at 2.5 goodput is the same and both halve (`bench/RESULTS.md`).
 const KAPPA: f64 = 2.5;
@@ -381,7 +385,8 @@ impl SloController {
                 nanos(now.since(running.departed)) / self.centre_of(&running).max(1.0)
             };
             ratios.extend(known.map(ratio).filter(|&ratio| ratio > 1.0));
-            if !self.profiles[class].is_empty() {
+            let are_many = OVERDUE_SHARE * ratios.len() >= self.fleet.live_of(class);
+            if are_many && !self.profiles[class].is_empty() {
                 self.profiles[class].observe_running(&ratios);
             }
         }

@@ -41,6 +41,10 @@ impl Fleet {
         self.live.iter().sum()
     }
 
+    pub(super) fn live_of(&self, class: usize) -> usize {
+        self.live.get(class).copied().unwrap_or(0)
+    }
+
     pub(super) fn is_unlike(&self) -> bool {
         self.bulk.is_some()
     }
