@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::batch_size::{Arrival, Controller, Decision, Shed};
-use super::deadline_queue::{BatchBounds, DeadlineQueue, Stop};
+use super::deadline_queue::{BatchBounds, DeadlineQueue, PADDING_MAX, Stop};
+use super::extent::Extent;
 use super::replicas::{Outgoing, Replicas};
 use super::reruns::{FailureHistory, Reruns};
 use super::shed_log::{Gone, Reason, ShedLog};
@@ -380,11 +381,25 @@ impl<C: Controller> Batcher<C> {
     fn send_queued(&mut self, replica: ReplicaId, skip: usize, cost: u64) {
         let (rows, bytes) = (self.config.batch_rows_max, self.config.batch_bytes_max);
         let rule = self.config.cost_rule;
-        let bounds = BatchBounds { skip, rows, cost: cost.max(1), bytes, rule };
+        let cost = self.cost_with_padding(cost.max(1));
+        let bounds = BatchBounds { skip, rows, cost, bytes, rule };
         let mut forming = std::mem::take(&mut self.forming);
         let stop = self.queue.take_batch(&bounds, &mut forming);
         self.send(replica, &forming, stop == Stop::Cost);
         self.forming = forming;
+    }
+
+    /// What the controller grants when it wants all that waits follows from the padding of late; this batch may have
+    /// more, as far as the head is expected to be on time all the same.
+    fn cost_with_padding(&self, cost: u64) -> u64 {
+        let wants_all = cost >= self.queue.view(self.padding).on_time_cost();
+        let Some(head) = self.queue.head().filter(|_| wants_all) else { return cost };
+        if self.config.cost_rule == CostRule::Sum {
+            return cost;
+        }
+        let most = (self.queue.cost() as f64 * PADDING_MAX) as u64;
+        let ends = self.now.after(self.controller.expected_service(most));
+        if ends <= head.due { cost.max(most.min(self.config.batch_cost_max)) } else { cost }
     }
 
     /// Sends what a batch in flight holds, as far as it is due before then, to one more replica: whichever answers
@@ -428,10 +443,10 @@ impl<C: Controller> Batcher<C> {
     /// How many leading tasks of a group make one batch; at least one of a group that has any. Their bytes
     /// fitted once, together.
     fn prefix_that_fits(&self, group: &[TaskId], cost_limit: u64) -> usize {
-        let mut cost = 0;
+        let mut extent = Extent::default();
         let fits = group.iter().take_while(|id| {
-            cost += self.tasks.get(id).map_or(0, |task| u64::from(task.waiting.cost));
-            cost <= cost_limit
+            extent = self.tasks.get(id).map_or(extent, |task| extent.with(&task.waiting));
+            extent.cost(self.config.cost_rule) <= cost_limit
         });
         fits.count().max(1).min(group.len())
     }
@@ -472,23 +487,22 @@ impl<C: Controller> Batcher<C> {
 
     /// What a batch costs; and what the queue is expected to be padded by follows slowly.
     fn cost_of(&mut self, tasks: &[Waiting]) -> u64 {
-        let sum: u64 = tasks.iter().map(|task| u64::from(task.cost)).sum();
-        if self.config.cost_rule == CostRule::Sum {
-            return sum;
+        let extent = Extent::of(tasks);
+        let cost = extent.cost(self.config.cost_rule);
+        if self.config.cost_rule == CostRule::Padded {
+            let padding = cost as f64 / extent.cost_sum.max(1) as f64;
+            self.padding += PADDING_SHARE * (padding - self.padding);
         }
-        let most = tasks.iter().map(|task| u64::from(task.cost)).max().unwrap_or_default();
-        let padded = most * tasks.len() as u64;
-        self.padding += PADDING_SHARE * (padded as f64 / sum.max(1) as f64 - self.padding);
-        padded
+        cost
     }
 
     /// The laws of a batch.
     fn check_batch(&self, tasks: &[Waiting]) {
         let first = tasks.first().expect("a decision to send is made while a task waits");
-        let rows: u32 = tasks.iter().map(|task| task.rows).sum();
-        let bytes: u64 = tasks.iter().map(|task| task.bytes).sum();
+        let extent = Extent::of(tasks);
+        let (rows, bytes) = (extent.rows, extent.bytes(self.config.cost_rule));
         assert!(rows >= 1, "a batch has at least one row");
-        assert!(rows <= self.config.batch_rows_max, "a batch keeps to the model's rows");
+        assert!(rows <= self.config.batch_rows_max.into(), "a batch keeps to the model's rows");
         assert!(bytes <= self.config.batch_bytes_max, "a batch fits its slot");
         assert!(tasks.iter().all(|task| task.shape == first.shape), "a batch has one shape");
     }
