@@ -392,14 +392,14 @@ impl<C: Controller> Batcher<C> {
     /// What the controller grants when it wants all that waits follows from the padding of late; this batch may have
     /// more, as far as the head is expected to be on time all the same.
     fn cost_with_padding(&self, cost: u64) -> u64 {
-        let wants_all = cost >= self.queue.view(self.padding).on_time_cost();
-        let Some(head) = self.queue.head().filter(|_| wants_all) else { return cost };
         if self.config.cost_rule == CostRule::Sum {
             return cost;
         }
-        let most = (self.queue.cost() as f64 * PADDING_MAX) as u64;
+        let wants_all = cost >= self.queue.view(self.padding).on_time_cost();
+        let Some(head) = self.queue.head().filter(|_| wants_all) else { return cost };
+        let most = self.queue.view(PADDING_MAX).on_time_cost().min(self.config.batch_cost_max);
         let ends = self.now.after(self.controller.expected_service(most));
-        if ends <= head.due { cost.max(most.min(self.config.batch_cost_max)) } else { cost }
+        if ends <= head.due { cost.max(most) } else { cost }
     }
 
     /// Sends what a batch in flight holds, as far as it is due before then, to one more replica: whichever answers
