@@ -7,18 +7,19 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::batch_size::{Arrival, Controller, Decision, Shed};
-use super::deadline_queue::{BatchBounds, DeadlineQueue, PADDING_MAX, Stop};
+use super::deadline_queue::{BatchBounds, DeadlineQueue, Stop};
 use super::extent::Extent;
 use super::replicas::{Outgoing, Replicas};
 use super::reruns::{FailureHistory, Reruns};
 use super::shed_log::{Gone, Reason, ShedLog};
 use super::slo::{SloConfig, SloController};
 use super::task_table::{Place, Task, TaskTable, Waiting};
-use super::{BatcherConfig, CostRule, Effect, Leave, Outcome, Refusal, TaskView};
+use super::{BatcherConfig, Effect, Leave, Outcome, Refusal, TaskView};
 use crate::clock::Time;
 use crate::ids::{BatchId, DeviceClass, ReplicaId, TaskId};
 
 mod expiry;
+mod padding;
 mod settle;
 
 /// Asked of a caller while nothing is known of the model's speed, or no replica lives: about what a container
@@ -27,9 +28,6 @@ const RETRY_AFTER_UNKNOWN: Duration = Duration::from_secs(1);
 
 /// Shortest time asked of a caller: the queue is full now, and one batch makes room for few.
 const RETRY_AFTER_MIN: Duration = Duration::from_millis(10);
-
-/// Share of a new batch in the padding that is expected: some twenty batches are remembered.
-const PADDING_SHARE: f64 = 0.05;
 
 #[derive(Debug)]
 pub struct Batcher<C = SloController> {
@@ -389,19 +387,6 @@ impl<C: Controller> Batcher<C> {
         self.forming = forming;
     }
 
-    /// What the controller grants when it wants all that waits follows from the padding of late; this batch may have
-    /// more, as far as the head is expected to be on time all the same.
-    fn cost_with_padding(&self, cost: u64) -> u64 {
-        if self.config.cost_rule == CostRule::Sum {
-            return cost;
-        }
-        let wants_all = cost >= self.queue.view(self.padding).on_time_cost();
-        let Some(head) = self.queue.head().filter(|_| wants_all) else { return cost };
-        let most = self.queue.view(PADDING_MAX).on_time_cost().min(self.config.batch_cost_max);
-        let ends = self.now.after(self.controller.expected_service(most));
-        if ends <= head.due { cost.max(most) } else { cost }
-    }
-
     /// Sends what a batch in flight holds, as far as it is due before then, to one more replica: whichever answers
     /// first counts.
     fn send_copy(&mut self, replica: ReplicaId, batch: BatchId, due_before: Time) {
@@ -483,17 +468,6 @@ impl<C: Controller> Batcher<C> {
         self.replicas.send(replica, out);
         let tasks = tasks.iter().map(|task| task.id).collect();
         self.effects.push_back(Effect::Dispatch { replica, batch, tasks });
-    }
-
-    /// What a batch costs; and what the queue is expected to be padded by follows slowly.
-    fn cost_of(&mut self, tasks: &[Waiting]) -> u64 {
-        let extent = Extent::of(tasks);
-        let cost = extent.cost(self.config.cost_rule);
-        if self.config.cost_rule == CostRule::Padded {
-            let padding = cost as f64 / extent.cost_sum.max(1) as f64;
-            self.padding += PADDING_SHARE * (padding - self.padding);
-        }
-        cost
     }
 
     /// The laws of a batch.
