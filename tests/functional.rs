@@ -5,6 +5,7 @@ mod classes;
 mod commands;
 mod devices;
 mod memory;
+mod padding;
 mod programs;
 mod protocol;
 mod slots;

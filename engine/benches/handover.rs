@@ -302,6 +302,7 @@ fn spec() -> ModelSpec {
         late: Late::Serve,
         batch_timeout_us: 1_000_000,
         replicas: 1,
+        pad: false,
     }
 }
 

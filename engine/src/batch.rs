@@ -64,6 +64,7 @@ pub mod batcher;
 pub mod batching;
 mod deadline_queue;
 mod edf_list;
+mod extent;
 pub mod fixed;
 pub mod latency_profile;
 mod rate;
@@ -106,7 +107,7 @@ pub enum CostRule {
     /// Their sum: rows, or tokens that lie end to end.
     #[default]
     Sum,
-    /// Each is padded to the dearest: that one's cost times their number.
+    /// Each row is padded to the dearest: what that one costs times their number.
     Padded,
 }
 

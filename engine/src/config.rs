@@ -359,6 +359,7 @@ pub struct ModelToml {
     pub late: Option<String>,
     pub batch_timeout: Option<String>,
     pub replicas: Option<u32>,
+    pub pad: Option<bool>,
     pub launcher: Option<String>,
     pub image: Option<String>,
     pub device: Option<String>,

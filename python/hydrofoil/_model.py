@@ -31,6 +31,7 @@ class Settings:
     replicas: int
     late: str
     batch_timeout_us: int
+    pad: bool = False
 
     def merged(self, overrides: dict[str, Any]) -> "Settings":
         """With the settings of ``model.toml``, by the same names, in place of the decorator's."""
@@ -88,6 +89,7 @@ def model(
     late: str = "serve",
     batch_timeout: str = "30s",
     batch: bool = True,
+    pad: bool = False,
 ) -> Any:
     """Declares a class with ``predict``, or a plain function, as a model. It is returned as it was.
 
@@ -97,12 +99,18 @@ def model(
     its process. ``batch=False``: ``predict`` takes one item at a time; annotations then need no
     ``"n"``. A model whose annotations have no ``"n"`` is called once per request.
 
+    ``pad=True``: requests of unlike sizes share a batch. Named dimensions other than ``"n"`` are
+    filled up with zeros to the longest of the batch, and outputs are returned as long as that. A
+    model that must tell zeros from padding takes the lengths, or a mask, as an input of its own.
+    Requests share a batch when all the dimensions that differ between them equal, in each, the
+    first named one; others must be the same.
+
     Raises :class:`ModelError`, with file and line, when a setting or an annotation is wrong.
     """
     frame = sys._getframe(1)
     place = (frame.f_code.co_filename, frame.f_lineno)
     given = {"max_batch": max_batch, "slo": slo, "replicas": replicas}
-    given |= {"late": late, "batch_timeout": batch_timeout}
+    given |= {"late": late, "batch_timeout": batch_timeout, "pad": pad}
     settings = _at(place, lambda: Settings(64, None, 1, "serve", 30_000_000).merged(given))
     if not isinstance(batch, bool):
         raise ModelError(f"batch is {batch!r}, use True or False", *place)
@@ -142,6 +150,8 @@ def _define(
         inputs = {name: tensor.with_batch() for name, tensor in inputs.items()}
         outputs = {name: tensor.with_batch() for name, tensor in outputs.items()}
     _check_tensors(inputs, outputs)
+    if settings.pad:
+        _check_padding(inputs, lifted)
     keyword_only = tuple(it.name for it in parameters if it.kind is it.KEYWORD_ONLY)
     name = snake_case(target.__name__)
     return Definition(target, name, settings, inputs, outputs, keyword_only, single, lifted)
@@ -220,6 +230,28 @@ def _check_tensors(inputs: dict[str, Tensor], outputs: dict[str, Tensor]) -> Non
         )
 
 
+def _check_padding(inputs: dict[str, Tensor], lifted: bool) -> None:
+    """What ``pad=True`` asks of inputs; texts have no zeros to be filled up with."""
+    if lifted:
+        raise ModelError("pad=True with batch=False gains nothing: leave one of them out")
+    for name, tensor in inputs.items():
+        if not tensor.batched:
+            raise ModelError(
+                f"pad=True is for a model with a batch dimension, and '{name}' has none: "
+                'put "n" first, or leave pad out'
+            )
+        if tensor.dtype.name in ("bytes", "str"):
+            raise ModelError(
+                f"'{name}' is {tensor.dtype!r}, which can't be padded: leave pad out, "
+                "or take numbers"
+            )
+    if not any(isinstance(dim, str) for it in inputs.values() for dim in it.dims[1:]):
+        raise ModelError(
+            'pad=True is for inputs of variable size: name such a dimension, as in ["n", "t"], '
+            "or leave pad out"
+        )
+
+
 def snake_case(name: str) -> str:
     return _WORD_STARTS.sub("_", name).lower()
 
@@ -245,6 +277,12 @@ def _parse_late(name: str, value: Any) -> str:
     return value
 
 
+def _parse_flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ModelError(f"{name} is {value!r}, use True or False")
+    return value
+
+
 def _parse_count(most: int) -> Callable[[str, Any], int]:
     def parse(name: str, value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
@@ -261,6 +299,7 @@ _PARSERS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
     "replicas": ("replicas", _parse_count(REPLICAS_MAX)),
     "late": ("late", _parse_late),
     "batch_timeout": ("batch_timeout_us", parse_duration_us),
+    "pad": ("pad", _parse_flag),
 }
 
 

@@ -131,6 +131,7 @@ def spec_of(definition: Definition, settings: Settings) -> dict[str, Any]:
         "late": settings.late,
         "batch_timeout_us": settings.batch_timeout_us,
         "replicas": settings.replicas,
+        "pad": settings.pad,
     }
 
 

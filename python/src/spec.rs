@@ -20,6 +20,7 @@ pub(crate) struct Declared {
     late: String,
     batch_timeout_us: u64,
     replicas: u32,
+    pad: bool,
 }
 
 /// A fixed dimension, or the batch by its name; a variable one is None.
@@ -42,6 +43,7 @@ impl Declared {
             late: if self.late == "shed" { Late::Shed } else { Late::Serve },
             batch_timeout_us: self.batch_timeout_us,
             replicas: self.replicas,
+            pad: self.pad,
         };
         spec.check().map_err(|error| PyValueError::new_err(error.to_string()))?;
         Ok(spec)

@@ -146,6 +146,28 @@ def wrong_signatures_name_the_reason_and_the_line_of_predict():
         assert raised.value.line == function.__code__.co_firstlineno
 
 
+def padding_is_declared_where_there_is_something_to_pad():
+    def rows(x: foil.i64["n", "t"], mask: foil.bool["n", "t"]) -> foil.i64["n"]: ...
+    def fixed(x: foil.i64["n", 4]) -> foil.i64["n"]: ...
+    def texts(x: foil.i64["n", "t"], name: foil.str["n"]) -> foil.i64["n"]: ...
+    def one(x: foil.i64["t"]) -> foil.i64: ...
+
+    assert definition_of(foil.model(rows, pad=True)).settings.pad
+    assert not definition_of(foil.model(rows)).settings.pad
+    for function, reason in [
+        (fixed, "inputs of variable size"),
+        (texts, "'name' is foil.str"),
+        (one, "'x' has none"),
+    ]:
+        with raises(reason) as raised:
+            foil.model(function, pad=True)
+        assert raised.value.line == function.__code__.co_firstlineno
+    with raises("pad=True with batch=False"):
+        foil.model(one, pad=True, batch=False)
+    with raises("pad is 1, use True or False"):
+        foil.model(pad=1)
+
+
 def a_class_without_predict_is_refused():
     with raises("has no method predict"):
         foil.model(type("Empty", (), {}))

@@ -51,6 +51,8 @@ pub struct ModelSpec {
     pub late: Late,
     pub batch_timeout_us: u64,
     pub replicas: u32,
+    /// Tasks of unlike sizes share a batch: what varies is padded with zeros to the longest of them.
+    pub pad: bool,
 }
 
 impl ModelSpec {
@@ -73,6 +75,30 @@ impl ModelSpec {
         }
         if self.batch_timeout_us == 0 || self.slo_us == Some(0) {
             return wrong("slo and batch_timeout must be longer than zero".into());
+        }
+        if self.pad { self.check_padding() } else { Ok(()) }
+    }
+
+    /// Texts have no zeros to be padded with; and beside them a batch's size would not follow from its longest task.
+    fn check_padding(&self) -> Result<(), SchemaError> {
+        let wrong = |why: String| Err(SchemaError::Spec(why));
+        if !self.batched {
+            return wrong(
+                "pad is for a model with a batch dimension; put \"n\" first, or leave pad out"
+                    .into(),
+            );
+        }
+        if let Some(input) = self.inputs.iter().find(|it| it.dtype.size_bytes().is_none()) {
+            let (name, dtype) = (&input.name, input.dtype.name());
+            return wrong(format!(
+                "input '{name}' is {dtype}, which can't be padded; leave pad out, or take numbers"
+            ));
+        }
+        if !self.inputs.iter().any(|it| it.dims.contains(&Dim::Variable)) {
+            return wrong(
+                "pad is for inputs of variable size; name such a dimension, as in [\"n\", \"t\"], or leave pad out"
+                    .into(),
+            );
         }
         Ok(())
     }
@@ -280,6 +306,7 @@ fn write_model<'a>(
         },
         batch_timeout_us: spec.batch_timeout_us,
         replicas: spec.replicas,
+        pad: spec.pad,
     };
     fb::ModelSpec::create(builder, &args)
 }
@@ -302,6 +329,7 @@ fn read_model(table: fb::ModelSpec<'_>) -> Result<ModelSpec, SchemaError> {
         },
         batch_timeout_us: table.batch_timeout_us(),
         replicas: table.replicas(),
+        pad: table.pad(),
     })
 }
 

@@ -27,6 +27,10 @@ pub fn apply(spec: &mut ModelSpec, settings: &str) -> Result<(), SettingsError> 
     if let Some(value) = given("batch_timeout") {
         spec.batch_timeout_us = micros("batch_timeout", value)?;
     }
+    if let Some(value) = given("pad") {
+        let wrong = || SettingsError::Value { name: "pad", value: value.to_string() };
+        spec.pad = value.as_bool().ok_or_else(wrong)?;
+    }
     if let Some(value) = given("late") {
         spec.late = match value.as_str() {
             Some("serve") => Late::Serve,
@@ -80,15 +84,18 @@ mod tests {
             late: Late::Serve,
             batch_timeout_us: 30_000_000,
             replicas: 1,
+            pad: false,
         }
     }
 
     #[test]
     fn settings_override_what_is_declared_and_nulls_do_not() {
         let mut spec = declared();
-        apply(&mut spec, r#"{"max_batch": 8, "slo": "20ms", "batch_timeout": null}"#).unwrap();
-        assert_eq!((spec.max_batch, spec.slo_us), (8, Some(20_000)));
+        apply(&mut spec, r#"{"max_batch": 8, "slo": "20ms", "batch_timeout": null, "pad": true}"#)
+            .unwrap();
+        assert_eq!((spec.max_batch, spec.slo_us, spec.pad), (8, Some(20_000), true));
         assert_eq!(spec.batch_timeout_us, 30_000_000);
         assert!(apply(&mut spec, r#"{"late": "never"}"#).unwrap_err().to_string().contains("late"));
+        assert!(apply(&mut spec, r#"{"pad": 1}"#).unwrap_err().to_string().contains("pad"));
     }
 }

@@ -72,6 +72,7 @@ pub(super) fn spec(name: &str, with_text: bool) -> ModelSpec {
         late: Late::Serve,
         batch_timeout_us: 1_000_000,
         replicas: 1,
+        pad: false,
     }
 }
 

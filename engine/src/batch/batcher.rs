@@ -18,6 +18,7 @@ use crate::clock::Time;
 use crate::ids::{BatchId, DeviceClass, ReplicaId, TaskId};
 
 mod expiry;
+mod padding;
 mod sending;
 mod settle;
 

@@ -12,6 +12,8 @@ use crate::ids::ShapeKey;
 
 mod padded;
 
+pub(super) use padded::PADDING_MAX;
+
 /// Entries looked at to fill one batch once another shape got in between. Four full batches of the usual 64 rows;
 /// at some 10 ns an entry the search stays below the cost of sending a batch.
 const LOOK_AHEAD_TASKS_MAX: usize = 256;

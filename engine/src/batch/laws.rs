@@ -74,6 +74,7 @@ struct Out {
 
 /// Plays events and holds the batcher to its laws from outside.
 struct World {
+    rule: CostRule,
     batcher: Batcher,
     now: Time,
     next: u64,
@@ -87,14 +88,14 @@ struct World {
 }
 
 impl World {
-    fn new((cost_rule, is_known): (CostRule, bool)) -> World {
+    fn new((rule, is_known): (CostRule, bool)) -> World {
         let config = BatcherConfig {
             queue_tasks_max: QUEUE_TASKS_MAX,
             queue_bytes_max: QUEUE_BYTES_MAX,
             batch_rows_max: ROWS_MAX,
             batch_bytes_max: BYTES_MAX,
             batch_cost_max: u64::from(ROWS_MAX),
-            cost_rule,
+            cost_rule: rule,
             slo: Some(SLO),
             batch_timeout: Duration::from_millis(100),
         };
@@ -106,6 +107,7 @@ impl World {
         let slo = SloConfig::new(config.slo, config.batch_cost_max);
         let controller = SloController::with_profile(slo, profile);
         World {
+            rule,
             batcher: Batcher::with_controller(config, controller),
             now: Time::from_nanos(1),
             next: 0,
@@ -143,11 +145,16 @@ impl World {
     fn arrive(&mut self, rows: u32, shape: u64, weight: u32, due_ms: u64, late_ms: u64) {
         self.next += 1;
         let due = self.now.after(Duration::from_millis(due_ms));
+        // Where rows are padded, what would be shapes are lengths.
+        let (length, row_bytes, shape) = match self.rule {
+            CostRule::Sum => (1, 10, shape),
+            CostRule::Padded => (1 + shape as u32, 4 * (1 + shape), 0),
+        };
         let view = TaskView {
             id: TaskId(self.next),
             rows,
-            bytes: 10 * u64::from(rows),
-            cost: rows,
+            bytes: row_bytes * u64::from(rows),
+            cost: length * rows,
             shape: ShapeKey(shape),
             class: weight as u8,
             weight: weight * rows,
@@ -225,7 +232,13 @@ impl World {
             "nothing past its limit is sent"
         );
         let rows: u32 = views.iter().map(|view| view.rows).sum();
-        let bytes: u64 = views.iter().map(|view| view.bytes).sum();
+        let bytes: u64 = match self.rule {
+            CostRule::Sum => views.iter().map(|view| view.bytes).sum(),
+            CostRule::Padded => {
+                let longest = views.iter().map(|view| view.bytes / u64::from(view.rows)).max();
+                u64::from(rows) * longest.unwrap_or_default()
+            }
+        };
         assert!(
             views.len() == 1 || (rows <= ROWS_MAX && bytes <= BYTES_MAX),
             "{rows} rows, {bytes} bytes"

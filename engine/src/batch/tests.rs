@@ -147,6 +147,16 @@ fn a_batch_keeps_the_bounds_on_rows_and_bytes() {
 }
 
 #[test]
+fn all_that_waits_goes_in_one_padded_batch_though_it_costs_more_than_its_tasks() {
+    let mut scene = Scene::new(BatcherConfig { cost_rule: CostRule::Padded, ..config() });
+    for cost in [3, 5, 4] {
+        let view = TaskView { cost, ..scene.view(1, 0, 1000 * MS, 10_000 * MS) };
+        scene.batcher.handle_arrival(scene.now, view).expect("there is room");
+    }
+    assert_eq!(scene.dispatched().map(|(_, tasks)| tasks.len()), Some(3), "15, not 12");
+}
+
+#[test]
 fn shapes_never_mix_and_none_starves() {
     let mut scene = Scene::new(config());
     for shape in [1, 2, 1, 2, 1] {

@@ -24,7 +24,7 @@ use super::handle::Submission;
 use super::hang_ups::HangUps;
 use super::in_flight::{Accepted, Departed, InFlight};
 use super::lane::shm::ShmLane;
-use super::lane::{Batch, LaneError, Reply, payload_bytes_max};
+use super::lane::{Batch, LaneError, Reply, batch_cost_max, payload_bytes_max};
 use super::outbox::Outbox;
 use super::recent::RecentCounts;
 use super::warm_up::WarmUps;
@@ -34,7 +34,7 @@ use crate::clock::{Clock, Time};
 use crate::ids::{BatchId, Incarnation, ReplicaId, TaskId, Version};
 use crate::observe::metrics::ClassOutcome;
 use crate::observe::stages::{ModelNames, ModelRecorder};
-use crate::query::types::TaskError;
+use crate::query::types::{TaskError, TaskInputs};
 
 mod warming;
 
@@ -78,13 +78,18 @@ pub struct Dispatcher {
 impl Dispatcher {
     pub fn new(core: &Core, setup: ModelSetup) -> Dispatcher {
         let task_bytes_max = payload_bytes_max(&setup.spec, setup.geometry.request_slot_bytes);
+        let is_fixed = setup.fixed_batches.is_some();
+        let rows_max = setup.spec.max_batch;
         let config = BatcherConfig {
             queue_tasks_max: setup.queue_tasks_max,
             queue_bytes_max: setup.queue_bytes_max,
-            batch_rows_max: setup.spec.max_batch,
+            batch_rows_max: rows_max,
             batch_bytes_max: task_bytes_max,
-            batch_cost_max: setup.spec.max_batch.into(),
-            cost_rule: CostRule::Sum,
+            batch_cost_max: match is_fixed {
+                true => rows_max.into(),
+                false => batch_cost_max(&setup.spec, task_bytes_max),
+            },
+            cost_rule: if setup.spec.pad { CostRule::Padded } else { CostRule::Sum },
             slo: setup.spec.slo_us.map(Duration::from_micros),
             batch_timeout: Duration::from_micros(setup.spec.batch_timeout_us),
         };
@@ -161,10 +166,10 @@ impl Dispatcher {
             id: TaskId(self.next_task),
             rows: inputs.rows,
             bytes: inputs.bytes(),
-            cost: inputs.rows,
+            cost: inputs.rows.saturating_mul(self.row_cost(&inputs)),
             class: terms.class.0,
             weight: terms.weight * inputs.rows,
-            shape: inputs.shape_key(self.spec.batched),
+            shape: inputs.shape_key(&self.spec),
             due: terms.deadline.due,
             late_limit: terms.deadline.late_limit,
             arrived: submitted,
@@ -178,6 +183,12 @@ impl Dispatcher {
         }
         self.next_task += 1;
         self.in_flight.accept(view.id, task);
+    }
+
+    /// What a row of these costs: batches of a fixed size count rows, whatever is in them.
+    fn row_cost(&self, inputs: &TaskInputs) -> u32 {
+        let is_fixed = self.batcher.controller().learned().is_none();
+        if is_fixed { 1 } else { inputs.row_cost(&self.spec) }
     }
 
     fn take_control(&mut self, now: Time) {

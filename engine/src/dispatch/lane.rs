@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use schemas::lifecycle::ModelSpec;
 use schemas::predict::{Failure, HEADER_BYTES_MAX};
-use schemas::tensor::{Dim, TENSOR_ALIGN};
+use schemas::tensor::{Dim, TENSOR_ALIGN, TensorSpec};
 
 use crate::ids::BatchId;
 use crate::query::types::{TaskInputs, Tensor};
 
 pub mod doorbell;
+mod padding;
 pub mod shm;
 
 /// A batch ready to leave: tasks in order, each one or more rows, all of one shape key.
@@ -75,6 +76,27 @@ pub fn payload_bytes_max(spec: &ModelSpec, slot_bytes: u32) -> u64 {
     u64::from(slot_bytes).saturating_sub(HEADER_BYTES_MAX as u64 + padding)
 }
 
+/// Most that a batch of rows that take at most `bytes_max` can cost: its rows, or where they are padded the most
+/// elements of one input that varies, as [`TaskInputs::row_cost`] counts them.
+pub fn batch_cost_max(spec: &ModelSpec, bytes_max: u64) -> u64 {
+    let rows_max = u64::from(spec.max_batch);
+    if !spec.pad {
+        return rows_max;
+    }
+    let varying = spec.inputs.iter().filter(|input| input.dims.contains(&Dim::Variable));
+    let smallest = varying.map(element_bytes).min().unwrap_or(1).max(1);
+    (bytes_max / smallest).max(rows_max)
+}
+
+/// Bytes that come with each element of the dimensions that vary.
+fn element_bytes(tensor: &TensorSpec) -> u64 {
+    let size = tensor.dtype.size_bytes().map_or(1, |size| size as u64);
+    tensor.dims.iter().fold(size, |bytes, dim| match dim {
+        Dim::Fixed(fixed) => bytes.saturating_mul(*fixed),
+        Dim::Batch | Dim::Variable => bytes,
+    })
+}
+
 /// True when `shape` is what `dims` declare for a batch of `rows`.
 pub fn shape_agrees(dims: &[Dim], shape: &[u64], rows: u32) -> bool {
     dims.len() == shape.len()
@@ -87,7 +109,37 @@ pub fn shape_agrees(dims: &[Dim], shape: &[u64], rows: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use schemas::lifecycle::Late;
+    use schemas::tensor::DType;
+
     use super::*;
+
+    #[test]
+    fn a_padded_batch_costs_at_most_what_a_slot_carries() {
+        let tensor =
+            |dtype, dims: &[Dim]| TensorSpec { name: "x".into(), dtype, dims: dims.to_vec() };
+        let mut spec = ModelSpec {
+            name: "m".into(),
+            platform: "test".into(),
+            inputs: vec![
+                tensor(DType::I64, &[Dim::Batch, Dim::Variable]),
+                tensor(DType::F32, &[Dim::Batch, Dim::Variable, Dim::Fixed(16)]),
+                tensor(DType::U8, &[Dim::Batch]),
+            ],
+            outputs: Vec::new(),
+            batched: true,
+            max_batch: 64,
+            slo_us: None,
+            late: Late::Serve,
+            batch_timeout_us: 1,
+            replicas: 1,
+            pad: true,
+        };
+        assert_eq!(batch_cost_max(&spec, 80_000), 10_000, "8 bytes an element");
+        assert_eq!(batch_cost_max(&spec, 80), 64, "empty rows cost something too");
+        spec.pad = false;
+        assert_eq!(batch_cost_max(&spec, 80_000), 64);
+    }
 
     #[test]
     fn a_shape_agrees_when_every_dimension_does() {

@@ -210,6 +210,7 @@ mod tests {
             late: schemas::lifecycle::Late::Serve,
             batch_timeout_us: 1,
             replicas: 1,
+            pad: false,
         };
         Warming {
             replica: ReplicaId(replica),

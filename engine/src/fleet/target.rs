@@ -282,6 +282,7 @@ fn overrides(toml: &ModelToml, devices: &DeviceGroups) -> String {
         "late": toml.late,
         "batch_timeout": toml.batch_timeout,
         "replicas": toml.replicas.or(devices.replicas()),
+        "pad": toml.pad,
     });
     settings.to_string()
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use schemas::tensor::{DType, Shape};
+use schemas::lifecycle::ModelSpec;
+use schemas::tensor::{DType, Dim, Shape};
 
 use crate::clock::Time;
 use crate::ids::{ClassId, ShapeKey};
@@ -78,14 +79,47 @@ impl TaskInputs {
         self.tensors.iter().map(|tensor| tensor.data.bytes()).sum()
     }
 
-    /// Equal for tasks that may share a batch of a model with (or without) a batch dimension.
-    pub fn shape_key(&self, batched: bool) -> ShapeKey {
+    /// Equal for tasks that may share a batch: of equal dtypes and sizes, but for the rows. Where a model declares
+    /// padding, sizes that equal [`Self::length`] may differ as it does. Other sizes stay in the key, so that what a
+    /// padded batch takes in a slot always follows from its longest task.
+    pub fn shape_key(&self, spec: &ModelSpec) -> ShapeKey {
         let mut hasher = DefaultHasher::new();
-        for tensor in &self.tensors {
+        let length = self.length(spec);
+        for (tensor, declared) in self.tensors.iter().zip(&spec.inputs) {
             tensor.dtype.hash(&mut hasher);
-            tensor.shape[usize::from(batched)..].hash(&mut hasher);
+            for (&size, dim) in tensor.shape.iter().zip(&declared.dims) {
+                let is_padded = *dim == Dim::Variable && length == Some(size);
+                let in_key = *dim != Dim::Batch && !is_padded;
+                in_key.then_some(size).hash(&mut hasher);
+            }
         }
         ShapeKey(hasher.finish())
+    }
+
+    /// The length that is padded to the longest of a batch: the size of the first dimension that varies. None where the
+    /// model declares no padding.
+    fn length(&self, spec: &ModelSpec) -> Option<u64> {
+        spec.pad.then(|| self.variable_sizes(spec).flatten().next()).flatten()
+    }
+
+    /// What each row costs: 1, or where rows are padded its elements as far as they vary, of the input with the most.
+    pub fn row_cost(&self, spec: &ModelSpec) -> u32 {
+        if !spec.pad {
+            return 1;
+        }
+        let elements = self.variable_sizes(spec).map(|sizes| sizes.fold(1, u64::saturating_mul));
+        let most = elements.max().unwrap_or_default();
+        // A row without elements is still a row.
+        u32::try_from(most).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// Of each input, the sizes of the dimensions that vary.
+    fn variable_sizes(&self, spec: &ModelSpec) -> impl Iterator<Item = impl Iterator<Item = u64>> {
+        let inputs = self.tensors.iter().zip(&spec.inputs);
+        inputs.map(|(tensor, declared)| {
+            let sizes = tensor.shape.iter().zip(&declared.dims);
+            sizes.filter(|(_, dim)| **dim == Dim::Variable).map(|(&size, _)| size)
+        })
     }
 }
 
@@ -145,3 +179,69 @@ pub enum TaskError {
 }
 
 pub type TaskResult = Result<Prediction, TaskError>;
+
+#[cfg(test)]
+mod tests {
+    use schemas::lifecycle::Late;
+    use schemas::tensor::TensorSpec;
+
+    use super::*;
+
+    fn spec(pad: bool, inputs: &[&[Dim]]) -> ModelSpec {
+        let tensor =
+            |dims: &&[Dim]| TensorSpec { name: "x".into(), dtype: DType::I64, dims: dims.to_vec() };
+        ModelSpec {
+            name: "m".into(),
+            platform: "test".into(),
+            inputs: inputs.iter().map(tensor).collect(),
+            outputs: Vec::new(),
+            batched: true,
+            max_batch: 8,
+            slo_us: None,
+            late: Late::Serve,
+            batch_timeout_us: 1,
+            replicas: 1,
+            pad,
+        }
+    }
+
+    fn task(shapes: &[&[u64]]) -> TaskInputs {
+        let tensor = |shape: &&[u64]| Tensor {
+            dtype: DType::I64,
+            shape: Shape::from_slice(shape),
+            data: TensorData::Fixed(Bytes::new()),
+        };
+        TaskInputs { tensors: shapes.iter().map(tensor).collect(), rows: shapes[0][0] as u32 }
+    }
+
+    const ROW: &[Dim] = &[Dim::Batch, Dim::Variable];
+    const SQUARE: &[Dim] = &[Dim::Batch, Dim::Variable, Dim::Variable];
+
+    #[test]
+    fn tasks_of_unlike_sizes_share_a_batch_only_where_padding_is_declared() {
+        let key = |pad, size, rows| task(&[&[rows, size]]).shape_key(&spec(pad, &[ROW]));
+        assert_eq!(key(true, 3, 1), key(true, 50, 4));
+        assert_ne!(key(false, 3, 1), key(false, 50, 1));
+        assert_eq!(key(false, 3, 1), key(false, 3, 4), "rows are of no matter");
+    }
+
+    #[test]
+    fn sizes_that_do_not_vary_with_the_length_must_be_equal() {
+        let key = |sizes: [u64; 3]| {
+            task(&[&[1, sizes[0]], &[1, sizes[1], sizes[2]]]).shape_key(&spec(true, &[ROW, SQUARE]))
+        };
+        assert_eq!(key([3, 3, 3]), key([7, 7, 7]), "a mask is as long as what it masks");
+        assert_eq!(key([3, 3, 2]), key([7, 7, 2]));
+        assert_ne!(key([3, 3, 2]), key([7, 7, 1]));
+        assert_ne!(key([3, 2, 3]), key([3, 3, 2]));
+    }
+
+    #[test]
+    fn a_row_costs_what_varies_of_its_largest_input() {
+        let padded = spec(true, &[ROW, SQUARE]);
+        assert_eq!(task(&[&[2, 30], &[2, 30, 4]]).row_cost(&padded), 120);
+        assert_eq!(task(&[&[2, 0], &[2, 0, 4]]).row_cost(&padded), 1);
+        assert_eq!(task(&[&[2, u64::MAX], &[2, 0, 4]]).row_cost(&padded), u32::MAX);
+        assert_eq!(task(&[&[2, 30]]).row_cost(&spec(false, &[ROW])), 1);
+    }
+}

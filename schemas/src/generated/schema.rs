@@ -1621,6 +1621,7 @@ impl<'a> ModelSpec<'a> {
   pub const VT_LATE: ::flatbuffers::VOffsetT = 18;
   pub const VT_BATCH_TIMEOUT_US: ::flatbuffers::VOffsetT = 20;
   pub const VT_REPLICAS: ::flatbuffers::VOffsetT = 22;
+  pub const VT_PAD: ::flatbuffers::VOffsetT = 24;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -1640,6 +1641,7 @@ impl<'a> ModelSpec<'a> {
     if let Some(x) = args.inputs { builder.add_inputs(x); }
     if let Some(x) = args.platform { builder.add_platform(x); }
     if let Some(x) = args.name { builder.add_name(x); }
+    builder.add_pad(args.pad);
     builder.add_late(args.late);
     builder.add_batched(args.batched);
     builder.finish()
@@ -1716,6 +1718,13 @@ impl<'a> ModelSpec<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u32>(ModelSpec::VT_REPLICAS, Some(0)).unwrap()}
   }
+  #[inline]
+  pub fn pad(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(ModelSpec::VT_PAD, Some(false)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for ModelSpec<'_> {
@@ -1734,6 +1743,7 @@ impl ::flatbuffers::Verifiable for ModelSpec<'_> {
      .visit_field::<Late>("late", Self::VT_LATE, false)?
      .visit_field::<u64>("batch_timeout_us", Self::VT_BATCH_TIMEOUT_US, false)?
      .visit_field::<u32>("replicas", Self::VT_REPLICAS, false)?
+     .visit_field::<bool>("pad", Self::VT_PAD, false)?
      .finish();
     Ok(())
   }
@@ -1749,6 +1759,7 @@ pub struct ModelSpecArgs<'a> {
     pub late: Late,
     pub batch_timeout_us: u64,
     pub replicas: u32,
+    pub pad: bool,
 }
 impl<'a> Default for ModelSpecArgs<'a> {
   #[inline]
@@ -1764,6 +1775,7 @@ impl<'a> Default for ModelSpecArgs<'a> {
       late: Late::Serve,
       batch_timeout_us: 0,
       replicas: 0,
+      pad: false,
     }
   }
 }
@@ -1814,6 +1826,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ModelSpecBuilder<'a, 'b, A> {
     self.fbb_.push_slot::<u32>(ModelSpec::VT_REPLICAS, replicas, 0);
   }
   #[inline]
+  pub fn add_pad(&mut self, pad: bool) {
+    self.fbb_.push_slot::<bool>(ModelSpec::VT_PAD, pad, false);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ModelSpecBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     ModelSpecBuilder {
@@ -1841,6 +1857,7 @@ impl ::core::fmt::Debug for ModelSpec<'_> {
       ds.field("late", &self.late());
       ds.field("batch_timeout_us", &self.batch_timeout_us());
       ds.field("replicas", &self.replicas());
+      ds.field("pad", &self.pad());
       ds.finish()
   }
 }

@@ -19,6 +19,7 @@ fn spec() -> ModelSpec {
         late: Late::Shed,
         batch_timeout_us: 30_000_000,
         replicas: 2,
+        pad: false,
     }
 }
 
@@ -56,6 +57,7 @@ fn messages_come_back_as_they_were_sent() {
 #[test]
 fn a_spec_that_can_be_served_passes() {
     assert_eq!(spec().check(), Ok(()));
+    assert_eq!(ModelSpec { pad: true, ..spec() }.check(), Ok(()));
 }
 
 #[test]
@@ -75,6 +77,8 @@ fn a_spec_that_cannot_be_served_is_refused_with_a_sentence() {
         changed(|it| it.replicas = 0),
         changed(|it| it.batch_timeout_us = 0),
         changed(|it| it.name.clear()),
+        changed(|it| (it.pad, it.inputs[0].dtype) = (true, DType::Str)),
+        changed(|it| (it.pad, it.inputs[0].dims) = (true, vec![Dim::Batch, Dim::Fixed(2)])),
     ];
     for result in refused {
         assert!(matches!(result, Err(SchemaError::Spec(_))), "{result:?}");

@@ -80,6 +80,7 @@ pub(super) unsafe fn read_model(model: *const foil_model) -> Result<ModelSpec, F
                 given => given,
             },
             replicas: 1,
+            pad: false,
         })
     }
 }

@@ -1,22 +1,21 @@
 //! How a batch is formed and sent: from the queue, as a copy, or again.
 
 use super::Batcher;
+use crate::batch::Effect;
 use crate::batch::batch_size::Controller;
 use crate::batch::deadline_queue::{BatchBounds, Stop};
+use crate::batch::extent::Extent;
 use crate::batch::replicas::{NEARLY_BACK, Outgoing};
 use crate::batch::task_table::{Place, Waiting};
-use crate::batch::{CostRule, Effect};
 use crate::clock::Time;
 use crate::ids::{BatchId, ReplicaId, TaskId};
-
-/// Share of a new batch in the padding that is expected: some twenty batches are remembered.
-const PADDING_SHARE: f64 = 0.05;
 
 impl<C: Controller> Batcher<C> {
     pub(super) fn send_queued(&mut self, replica: ReplicaId, skip: usize, cost: u64) {
         let (rows, bytes) = (self.config.batch_rows_max, self.config.batch_bytes_max);
         let rule = self.config.cost_rule;
-        let bounds = BatchBounds { skip, rows, cost: cost.max(1), bytes, rule };
+        let cost = self.cost_with_padding(cost.max(1));
+        let bounds = BatchBounds { skip, rows, cost, bytes, rule };
         let mut forming = std::mem::take(&mut self.forming);
         let stop = self.queue.take_batch(&bounds, &mut forming);
         self.send(replica, &forming, stop == Stop::Cost);
@@ -64,10 +63,10 @@ impl<C: Controller> Batcher<C> {
     /// How many leading tasks of a group make one batch; at least one of a group that has any. Their bytes
     /// fitted once, together.
     fn prefix_that_fits(&self, group: &[TaskId], cost_limit: u64) -> usize {
-        let mut cost = 0;
+        let mut extent = Extent::default();
         let fits = group.iter().take_while(|id| {
-            cost += self.tasks.get(id).map_or(0, |task| u64::from(task.waiting.cost));
-            cost <= cost_limit
+            extent = self.tasks.get(id).map_or(extent, |task| extent.with(&task.waiting));
+            extent.cost(self.config.cost_rule) <= cost_limit
         });
         fits.count().max(1).min(group.len())
     }
@@ -109,25 +108,13 @@ impl<C: Controller> Batcher<C> {
         self.effects.push_back(Effect::Dispatch { replica, batch, tasks });
     }
 
-    /// What a batch costs; and what the queue is expected to be padded by follows slowly.
-    fn cost_of(&mut self, tasks: &[Waiting]) -> u64 {
-        let sum: u64 = tasks.iter().map(|task| u64::from(task.cost)).sum();
-        if self.config.cost_rule == CostRule::Sum {
-            return sum;
-        }
-        let most = tasks.iter().map(|task| u64::from(task.cost)).max().unwrap_or_default();
-        let padded = most * tasks.len() as u64;
-        self.padding += PADDING_SHARE * (padded as f64 / sum.max(1) as f64 - self.padding);
-        padded
-    }
-
     /// The laws of a batch.
     fn check_batch(&self, tasks: &[Waiting]) {
         let first = tasks.first().expect("a decision to send is made while a task waits");
-        let rows: u32 = tasks.iter().map(|task| task.rows).sum();
-        let bytes: u64 = tasks.iter().map(|task| task.bytes).sum();
+        let extent = Extent::of(tasks);
+        let (rows, bytes) = (extent.rows, extent.bytes(self.config.cost_rule));
         assert!(rows >= 1, "a batch has at least one row");
-        assert!(rows <= self.config.batch_rows_max, "a batch keeps to the model's rows");
+        assert!(rows <= self.config.batch_rows_max.into(), "a batch keeps to the model's rows");
         assert!(bytes <= self.config.batch_bytes_max, "a batch fits its slot");
         assert!(tasks.iter().all(|task| task.shape == first.shape), "a batch has one shape");
     }

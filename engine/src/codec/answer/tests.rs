@@ -24,6 +24,7 @@ fn spec(outputs: &[(&str, DType)]) -> ModelSpec {
         late: Late::Serve,
         batch_timeout_us: 1_000_000,
         replicas: 1,
+        pad: false,
     }
 }
 

@@ -38,6 +38,7 @@ fn spec(dtype: DType, dims: &[Dim]) -> ModelSpec {
         late: Late::Serve,
         batch_timeout_us: 1_000_000,
         replicas: 1,
+        pad: false,
     }
 }
 

@@ -21,6 +21,7 @@ fn spec(inputs: &[(&str, DType, &[Dim])]) -> ModelSpec {
         late: Late::Serve,
         batch_timeout_us: 1_000_000,
         replicas: 1,
+        pad: false,
     }
 }
 

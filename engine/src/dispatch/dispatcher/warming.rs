@@ -133,7 +133,8 @@ impl Dispatcher {
         let (device, plan) = (warming.device, &warming.plan);
         let stored = self.warm_ups.stored(device);
         let prior_sizes = stored.len();
-        let (profile, prior) = prior::profile(stored, plan.measured());
+        let row_cost = warming.rows.row_cost(&self.spec);
+        let (profile, prior) = prior::profile(stored, plan.measured(), row_cost);
         match prior {
             Prior::Scaled { factor } if !(1.0 / WORTH_SAYING..=WORTH_SAYING).contains(&factor) => {
                 tracing::info!(model = %self.name, "batches now take {factor:.2} times what the stored profile says");

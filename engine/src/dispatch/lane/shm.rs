@@ -18,10 +18,14 @@ use shm_rpc::{LaneFault, RequestSlot, Status};
 use tokio::io::unix::AsyncFd;
 
 use super::doorbell::watch;
+use super::padding::{self, Piece};
 use super::{Batch, LaneError, Reply, shape_agrees};
 use crate::dispatch::ReplicaLane;
 use crate::ids::{BatchId, Incarnation, ReplicaId};
 use crate::query::types::{TaskInputs, Tensor, TensorData};
+
+/// Written at a time: a slot keeps what its last batch left there.
+const ZEROS: [u8; 4096] = [0; 4096];
 
 pub struct ShmLane {
     pub replica: ReplicaId,
@@ -77,8 +81,10 @@ impl ShmLane {
         batch: Batch<'_>,
         input: usize,
     ) -> Result<Placement, LaneError> {
-        let first = &batch.tasks[0].tensors[input];
-        let mut shape = first.shape.clone();
+        let mut shape = match spec.pad {
+            true => padding::longest(batch.tasks, input),
+            false => batch.tasks[0].tensors[input].shape.clone(),
+        };
         if spec.batched {
             shape[0] = u64::from(batch.rows);
         }
@@ -103,13 +109,49 @@ impl ShmLane {
     ) -> Result<(), LaneError> {
         let mut at = placement.offset;
         for task in tasks {
-            if let TensorData::Fixed(bytes) = &task.tensors[input].data {
+            let tensor = &task.tensors[input];
+            let TensorData::Fixed(bytes) = &tensor.data else { continue };
+            if tensor.shape.get(1..) == placement.shape.get(1..) {
                 self.side.write(slot, at, bytes)?;
                 at += bytes.len() as u32;
+            } else {
+                at = self.write_padded(slot, at, placement, tensor, bytes)?;
             }
         }
         debug_assert_eq!(at, placement.offset + placement.len, "tasks fill the tensor");
         Ok(())
+    }
+
+    /// Returns where the next tensor goes.
+    fn write_padded(
+        &mut self,
+        slot: &RequestSlot,
+        mut at: u32,
+        placement: &Placement,
+        tensor: &Tensor,
+        bytes: &[u8],
+    ) -> Result<u32, LaneError> {
+        let mut padded = placement.shape.clone();
+        padded[0] = tensor.shape[0];
+        let mut put = |piece| -> Result<(), LaneError> {
+            match piece {
+                Piece::Data(data) => {
+                    self.side.write(slot, at, data)?;
+                    at += data.len() as u32;
+                }
+                Piece::Zeros { bytes } => {
+                    for start in (0..bytes).step_by(ZEROS.len()) {
+                        let zeros = &ZEROS[..ZEROS.len().min(bytes - start)];
+                        self.side.write(slot, at, zeros)?;
+                        at += zeros.len() as u32;
+                    }
+                }
+            }
+            Ok(())
+        };
+        let element_bytes = tensor.dtype.size_bytes().unwrap_or(1);
+        padding::lay(bytes, &tensor.shape, &padded, &mut put, element_bytes)?;
+        Ok(at)
     }
 
     /// Values one after the other; offsets rebased from each task's own to the batch's.

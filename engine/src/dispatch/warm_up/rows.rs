@@ -48,6 +48,11 @@ impl Rows {
         self.0.iter().cycle().take(rows as usize).collect()
     }
 
+    /// What each of them costs; a sample's rows are all of one shape.
+    pub fn row_cost(&self, spec: &ModelSpec) -> u32 {
+        self.0.first().map_or(1, |row| row.row_cost(spec))
+    }
+
     /// The most rows, up to `rows_max`, that take at most `bytes_max`; 0 when not even the first does.
     pub fn fitting(&self, rows_max: u32, bytes_max: u64) -> u32 {
         let round: u64 = self.0.iter().map(TaskInputs::bytes).sum();
@@ -119,6 +124,7 @@ mod tests {
             late: Late::Serve,
             batch_timeout_us: 1_000_000,
             replicas: 1,
+            pad: false,
         }
     }
 

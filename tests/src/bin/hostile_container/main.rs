@@ -151,6 +151,7 @@ fn hello() -> Hello {
             late: Late::Serve,
             batch_timeout_us: 500_000,
             replicas: 1,
+            pad: false,
         },
     }
 }
