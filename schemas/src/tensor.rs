@@ -100,8 +100,12 @@ pub struct TensorSpec {
     pub dims: Vec<Dim>,
 }
 
-/// Elements of a shape; `None` when they don't fit 64 bits. A shape without dimensions has one.
+/// Elements of a shape; `None` when they don't fit 64 bits. A shape without dimensions has one; a size of zero makes none,
+/// however large the others are, so that a batch of such tasks is no larger than each.
 pub fn elements(shape: &[u64]) -> Option<u64> {
+    if shape.contains(&0) {
+        return Some(0);
+    }
     shape.iter().try_fold(1u64, |product, &size| product.checked_mul(size))
 }
 

@@ -113,3 +113,10 @@ fn a_shape_product_is_right_or_refused_for_every_small_and_extreme_size() {
         }
     }
 }
+
+#[test]
+fn no_elements_are_none_however_large_the_other_sizes() {
+    assert_eq!(elements(&[2, 1 << 63, 0]), Some(0));
+    assert_eq!(elements(&[2, 1 << 63]), None);
+    assert_eq!(elements(&[]), Some(1));
+}
