@@ -67,7 +67,7 @@ impl Bench<'_> {
         let one_by_one = 1e3 / curve.ms(1);
         let key = format!("B1_{}", work.name());
         let rates = |most: f64, shares: &[f64]| shares.iter().map(|share| share * most).collect();
-        let learned: Vec<f64> = rates(capacity.per_second, &[0.9, 0.95, 1.0, 1.1, 1.3]);
+        let learned: Vec<f64> = rates(capacity.per_second, &[0.8, 0.9, 1.0, 1.1, 1.3]);
         let unloaded: Vec<f64> = rates(one_by_one, &[0.5, 0.7, 0.85, 0.95, 1.1]);
         let ours = self.most(&key, &Served::learned(1), &learned)?;
         let none = self.most(&key, &unbatched(), &unloaded)?;
