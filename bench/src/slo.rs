@@ -5,7 +5,7 @@
 //! back: each goodput is held against the bound of that curve. Models that sleep their known time leave the core to the
 //! engine, and a batch takes what the engine tells of it (`lane` and `model` of Server-Timing). Those that compute share
 //! the core with the engine's own work for every request; theirs is the time from one batch to the next, so that the
-//! bound is what that one core can do. Seconds in which others had the cores don't count ([`disturbance`]).
+//! bound is what that one core can do. Seconds in which others had the cores don't count (`disturbance`).
 
 mod bars;
 mod causes;

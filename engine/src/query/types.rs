@@ -80,7 +80,7 @@ impl TaskInputs {
     }
 
     /// Equal for tasks that may share a batch: of equal dtypes and sizes, but for the rows. Where a model declares
-    /// padding, sizes that equal [`Self::length`] may differ as it does. Other sizes stay in the key, so that what a
+    /// padding, sizes that equal `length` may differ as it does. Other sizes stay in the key, so that what a
     /// padded batch takes in a slot always follows from its longest task.
     pub fn shape_key(&self, spec: &ModelSpec) -> ShapeKey {
         let mut hasher = DefaultHasher::new();
