@@ -266,8 +266,8 @@ impl SloController {
         queue.due_before(now.after(duration(least) + self.config.allowance))
     }
 
-    /// When the first few live replicas of the asked class are expected to be free, nanoseconds from now, soonest first; the one
-    /// asked about is.
+    /// When the first few live replicas of the asked class are expected to be free, nanoseconds from now, soonest
+    /// first; the one asked about is.
     fn find_free_times(&mut self, now: Time, replicas: &ReplicasView<'_>) {
         let mut free = std::mem::take(&mut self.free);
         free.clear();
@@ -360,10 +360,8 @@ impl SloController {
         Decision::Dispatch { skip: 0, cost: self.bounded(self.profile().largest_within(within)) }
     }
 
-    /// The largest batch that staggered replicas can run for ever: whoever just misses one is on time with the next.
     fn sustained(&self) -> f64 {
-        let stagger = self.profile().residuals().main95() + 1.0 / self.fleet.peers as f64;
-        self.profile().largest_within(self.slo / stagger).clamp(1.0, self.config.cost_max as f64)
+        self.sustained_of(self.fleet.asked)
     }
 
     fn bounded(&self, cost: f64) -> u64 {
@@ -460,8 +458,8 @@ impl Controller for SloController {
         replicas: &ReplicasView<'_>,
     ) -> Result<(), Shed> {
         self.count_live(replicas);
-        let capacity = self.capacity();
-        if !self.gate.lets_in(now, task, capacity) {
+        self.gate.offer(now, task);
+        if self.gate.has_classes() && !self.gate.lets_in(now, task, self.capacity()) {
             return Err(Shed::Class);
         }
         if !task.is_hard || replicas.live() == 0 || self.may_probe(now) {

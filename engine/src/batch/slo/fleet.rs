@@ -9,14 +9,17 @@ use super::SloController;
 use crate::batch::batch_size::{Decision, QueueView, ReplicasView};
 use crate::batch::latency_profile::{Level, duration};
 use crate::clock::Time;
+use crate::ids::DeviceClass;
 
 /// Load of the bulk class above which quick replicas take whatever comes first.
 const BULK_LOAD_MAX: f64 = 0.85;
 
 /// A quick replica with nothing to do looks again after this share of the SLO, if nothing happens before.
 const LOOK_AGAIN_SLOS: f64 = 0.25;
+/// And after no less than this share: a bulk replica that should be free already is not waited for in a spin.
+const LOOK_AGAIN_SLOS_MIN: f64 = LOOK_AGAIN_SLOS / 16.0;
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Fleet {
     /// The class decided for.
     pub(super) asked: usize,
@@ -69,13 +72,19 @@ impl SloController {
             let devices = replicas.devices().filter(|(device, _)| usize::from(device.0) < classes);
             devices.for_each(|(device, _)| self.fleet.live[usize::from(device.0)] += 1);
         }
-        self.fleet.peers = self.fleet.live[self.fleet.asked].max(1);
-        self.fleet.share = if classes == 1 {
+        self.look_from(self.fleet.asked);
+        self.fleet.bulk = (classes > 1).then(|| self.find_bulk()).flatten();
+    }
+
+    /// Sees the fleet as one replica of this class does.
+    fn look_from(&mut self, class: usize) {
+        self.fleet.asked = class;
+        self.fleet.peers = self.fleet.live_of(class).max(1);
+        self.fleet.share = if self.profiles.len() == 1 {
             1.0 / self.fleet.peers as f64
         } else {
-            self.best_of(self.fleet.asked) / self.capacity().max(f64::MIN_POSITIVE)
+            self.best_of(class) / self.capacity().max(f64::MIN_POSITIVE)
         };
-        self.fleet.bulk = (classes > 1).then(|| self.find_bulk()).flatten();
     }
 
     /// Cost per nanosecond of all live replicas at their best sustainable batches.
@@ -85,13 +94,18 @@ impl SloController {
     }
 
     fn best_of(&self, class: usize) -> f64 {
-        let profile = &self.profiles[class];
-        let live = self.fleet.live.get(class).copied().unwrap_or(1).max(1);
-        let stagger = profile.residuals().main95() + 1.0 / live as f64;
-        let cost =
-            profile.largest_within(self.slo / stagger).clamp(1.0, self.config.cost_max as f64);
-        let service = profile.mean(cost);
+        let cost = self.sustained_of(class);
+        let service = self.profiles[class].mean(cost);
         if service > 0.0 { cost / service } else { 0.0 }
+    }
+
+    /// The largest batch that staggered replicas of a class can run for ever: whoever just misses one is on time with
+    /// the next.
+    pub(super) fn sustained_of(&self, class: usize) -> f64 {
+        let profile = &self.profiles[class];
+        let live = self.fleet.live_of(class).max(1);
+        let stagger = profile.residuals().main95() + 1.0 / live as f64;
+        profile.largest_within(self.slo / stagger).clamp(1.0, self.config.cost_max as f64)
     }
 
     fn find_bulk(&self) -> Option<usize> {
@@ -188,7 +202,7 @@ impl SloController {
         if self.slow.at(now) > BULK_LOAD_MAX * live * self.best_of(bulk) {
             return None;
         }
-        let is_bulk = |device: crate::ids::DeviceClass| usize::from(device.0) == bulk;
+        let is_bulk = |device: DeviceClass| usize::from(device.0) == bulk;
         let idle = replicas.devices().any(|(device, idle)| idle && is_bulk(device));
         let busy = replicas.running().filter(|running| is_bulk(running.device));
         let free = busy.map(|running| self.free_in(now, &running)).fold(f64::INFINITY, f64::min);
@@ -198,7 +212,7 @@ impl SloController {
         let ends = now.after(duration(free + profile.quantile(planned, Level::P95)));
         let missed = queue.due_before(ends.after(self.config.allowance));
         if missed == 0 {
-            let wait = free.min(LOOK_AGAIN_SLOS * self.slo).max(LOOK_AGAIN_SLOS * self.slo / 16.0);
+            let wait = free.clamp(LOOK_AGAIN_SLOS_MIN * self.slo, LOOK_AGAIN_SLOS * self.slo);
             return Some(Decision::WaitUntil(now.after(duration(wait))));
         }
         let (cost, _) = self.size_queued(now, queue, 0, self.scales.of(replicas.asked()));
@@ -208,12 +222,10 @@ impl SloController {
 
     /// The cost that the bulk class is expected to send next.
     fn bulk_batch(&mut self, now: Time, queue: &QueueView<'_>, bulk: usize) -> f64 {
-        let asked = self.fleet.clone();
-        self.fleet.asked = bulk;
-        self.fleet.peers = self.fleet.live[bulk].max(1);
-        self.fleet.share = self.best_of(bulk) / self.capacity().max(f64::MIN_POSITIVE);
+        let asked = self.fleet.asked;
+        self.look_from(bulk);
         let need = self.find_target(now).need;
-        self.fleet = asked;
+        self.look_from(asked);
         need.min(queue.on_time_cost() as f64).max(1.0)
     }
 }

@@ -36,16 +36,25 @@ impl Gate {
         Gate { memory, classes: Vec::new() }
     }
 
+    /// Counts an arrival, let in or not.
+    pub(super) fn offer(&mut self, now: Time, task: &Arrival) {
+        let class = self.class_of(task);
+        class.worth = task.worth;
+        class.offered.add(now, task.cost);
+    }
+
+    /// More than one class was met: otherwise there is nobody to give way to.
+    pub(super) fn has_classes(&self) -> bool {
+        self.classes.len() > 1
+    }
+
     /// `capacity` is cost per nanosecond; nothing is known yet while it is zero.
     pub(super) fn lets_in(&mut self, now: Time, task: &Arrival, capacity: f64) -> bool {
-        let at = self.place_of(task);
-        self.classes[at].worth = task.worth;
-        self.classes[at].offered.add(now, task.cost);
-        if self.classes.len() == 1 || capacity <= 0.0 {
+        if capacity <= 0.0 {
             return true;
         }
-        let share = self.share(now, at, FILL * capacity);
-        let class = &mut self.classes[at];
+        let share = self.share(now, task.worth, FILL * capacity);
+        let class = self.class_of(task);
         if share >= 1.0 {
             class.credit = 1.0;
             return true;
@@ -57,8 +66,7 @@ impl Gate {
     }
 
     /// Share of its arrivals that a class may bring.
-    fn share(&self, now: Time, at: usize, room: f64) -> f64 {
-        let worth = self.classes[at].worth;
+    fn share(&self, now: Time, worth: u32, room: f64) -> f64 {
         let sum = |of: fn(&u32, &u32) -> bool| -> f64 {
             let such = self.classes.iter().filter(|class| of(&class.worth, &worth));
             such.map(|class| class.offered.at(now)).sum()
@@ -71,14 +79,15 @@ impl Gate {
         ((room - dearer) / equal.max(f64::MIN_POSITIVE)).clamp(SHARE_MIN, 1.0)
     }
 
-    fn place_of(&mut self, task: &Arrival) -> usize {
+    fn class_of(&mut self, task: &Arrival) -> &mut Class {
         let found = self.classes.iter().position(|class| class.id == task.class);
-        found.unwrap_or_else(|| {
+        let at = found.unwrap_or_else(|| {
             let offered = Rate::new(self.memory);
             let (id, worth) = (task.class, task.worth);
             self.classes.push(Class { id, worth, offered, credit: 1.0 });
             self.classes.len() - 1
-        })
+        });
+        &mut self.classes[at]
     }
 }
 
@@ -98,6 +107,7 @@ mod tests {
             let worth = if class == 0 { 4 } else { 1 };
             let due = now.after(Duration::from_millis(20));
             let task = Arrival { cost: 1, due, class: class as u8, worth, is_hard: true };
+            gate.offer(now, &task);
             let lets_in = gate.lets_in(now, &task, 10.0 * PER_MS);
             if nth > 5_000 {
                 came[class] += 1.0;
