@@ -12,6 +12,7 @@ pub mod driver;
 pub mod floor;
 pub mod http;
 pub mod lanes;
+pub mod micro;
 pub mod overhead;
 pub mod payload;
 pub mod proc;

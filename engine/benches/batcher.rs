@@ -5,15 +5,14 @@
 //! capacity of a model that is in time for them, and at twice the capacity of one that is not, where giving up the
 //! oldest must be planned. Each reading of the clock, some 25 ns, counts as part of a decision.
 
-use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use bench::clock::Clock;
 use bench::compare::{Spread, spread};
+use bench::micro::{Cli, Outcome, Rounds, run};
 use bench::report::Table;
 use bench::threads::on_core;
-use clap::Parser;
 use engine::batch::slo::{SloConfig, SloController};
 use engine::batch::{Controller, Decision, Observed, QueueView, ReplicasView};
 use engine::clock::Time;
@@ -26,11 +25,7 @@ mod counting;
 #[path = "../tests/allocations/steady.rs"]
 mod steady;
 
-type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
-
-/// Fewer give no median worth the name.
-const ROUNDS: usize = 7;
-const ROUNDS_MAX: usize = 101;
+const ROUNDS: Rounds = Rounds { usual: 7, max: 101 };
 
 const WARM_TASKS: u64 = 100_000;
 const TIMED_TASKS: u64 = 400_000;
@@ -42,37 +37,12 @@ const DECISIONS: usize = 2_000;
 const TASKS_MAX: u64 = 5_000_000;
 const TASKS_PER_LOOK: u64 = 10_000;
 
-#[derive(Parser)]
-struct Cli {
-    /// End with one line of JSON
-    #[arg(long)]
-    json: bool,
-    /// Rounds, of which the median counts
-    #[arg(long, default_value_t = ROUNDS)]
-    rounds: usize,
-    /// The core to run on
-    #[arg(long, default_value_t = 0)]
-    core: usize,
-    /// What cargo says to every benchmark
-    #[arg(long, hide = true)]
-    bench: bool,
-}
-
 fn main() -> ExitCode {
-    match measure(&Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("batcher: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    run("batcher", ROUNDS, measure)
 }
 
-fn measure(cli: &Cli) -> Outcome<()> {
-    if !(1..=ROUNDS_MAX).contains(&cli.rounds) {
-        return Err(format!("use 1 to {ROUNDS_MAX} rounds").into());
-    }
-    let rounds = (0..cli.rounds).map(|_| on_core(Some(cli.core), Round::measure)?);
+fn measure(cli: &Cli, rounds: usize) -> Outcome<()> {
+    let rounds = (0..rounds).map(|_| on_core(Some(cli.core), Round::measure)?);
     let rounds = rounds.collect::<Outcome<Vec<Round>>>()?;
     let of = |figure: fn(&Round) -> f64| -> Outcome<Spread> {
         Ok(spread(&rounds.iter().map(figure).collect::<Vec<_>>()).ok_or("nothing was measured")?)

@@ -4,22 +4,17 @@
 //! most clients round them; in the shortest form that reads back the same, as libraries print them; and whole. Batches
 //! of bodies are timed, so that the clock does not count; bodies take turns, so that no branch predictor learns one.
 
-use std::error::Error;
 use std::hint::black_box;
 use std::process::ExitCode;
 
 use bench::clock::Clock;
 use bench::compare::spread;
+use bench::micro::{Cli, Outcome, Rounds, run};
 use bench::report::Table;
 use bench::threads::on_core;
-use clap::Parser;
 use engine::codec::json_tensor::parse_request;
 
-type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
-
-/// Fewer give no median worth the name.
-const ROUNDS: usize = 21;
-const ROUNDS_MAX: usize = 1001;
+const ROUNDS: Rounds = Rounds { usual: 21, max: 1001 };
 /// Times all bodies are read in a round, and in the first one that does not count.
 const PASSES: usize = 50;
 
@@ -27,42 +22,17 @@ const VALUES: usize = 784;
 /// More values than a branch predictor remembers.
 const BODIES: usize = 32;
 
-#[derive(Parser)]
-struct Cli {
-    /// End with one line of JSON
-    #[arg(long)]
-    json: bool,
-    /// Rounds, of which the median counts
-    #[arg(long, default_value_t = ROUNDS)]
-    rounds: usize,
-    /// The core to run on
-    #[arg(long, default_value_t = 0)]
-    core: usize,
-    /// What cargo says to every benchmark
-    #[arg(long, hide = true)]
-    bench: bool,
-}
-
 fn main() -> ExitCode {
-    match measure(&Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("json_scanner: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    run("json_scanner", ROUNDS, measure)
 }
 
-fn measure(cli: &Cli) -> Outcome<()> {
-    if !(1..=ROUNDS_MAX).contains(&cli.rounds) {
-        return Err(format!("use 1 to {ROUNDS_MAX} rounds").into());
-    }
+fn measure(cli: &Cli, rounds: usize) -> Outcome<()> {
     let mut table = Table::new(&["json_scanner", "ns a body", "min", "max", "bytes", "MB/s"]);
     let mut figures = serde_json::Map::new();
     for (name, write) in KINDS {
         let bodies: Vec<String> = (0..BODIES).map(|number| body(number, write)).collect();
         let bytes = bodies.iter().map(String::len).sum::<usize>() as f64 / BODIES as f64;
-        let took_ns = on_core(Some(cli.core), || rounds(&bodies, cli.rounds))??;
+        let took_ns = on_core(Some(cli.core), || read_often(&bodies, rounds))??;
         let found = spread(&took_ns).ok_or("nothing was measured")?;
         let cells = [found.median, found.min, found.max, bytes, bytes * 1e3 / found.median];
         let cells = cells.map(|value| format!("{value:.0}"));
@@ -77,7 +47,7 @@ fn measure(cli: &Cli) -> Outcome<()> {
 }
 
 /// Nanoseconds a body took, on average in each round.
-fn rounds(bodies: &[String], rounds: usize) -> Outcome<Vec<f64>> {
+fn read_often(bodies: &[String], rounds: usize) -> Outcome<Vec<f64>> {
     read(bodies)?;
     (0..rounds).map(|_| read(bodies)).collect()
 }
