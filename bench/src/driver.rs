@@ -1,12 +1,15 @@
-//! A single-threaded HTTP/1.1 load driver: the same request over keep-alive connections, closed or open loop.
+//! A single-threaded HTTP/1.1 load driver over keep-alive connections, closed or open loop.
 //!
 //! Open loop: a request is due when the plan says so, whether or not the server keeps up. Its latency counts from that
 //! moment, so that a stall is felt by everyone who would have come during it; the time from the actual send is
-//! recorded beside it, and so is the lag between the two. Closed loop: each connection asks again as soon as it is
-//! answered. Every run is bounded in time and in requests. An answer that isn't the expected one is a failure and no
-//! latency. Deliberately absent: TLS, HTTP/2, pipelining, more than one thread.
+//! recorded beside it. A request that finds every connection busy opens one more, up to the plan's limit; past it the
+//! wait for a connection is written down apart from what the driver itself was late. Closed loop: each connection asks
+//! again as soon as it is answered. Every run is bounded in time and in requests. An answer that isn't the expected one
+//! is a failure and no latency; so is a connection that the server doesn't take or ends early, and the run goes on.
+//! Deliberately absent: TLS, HTTP/2, pipelining, more than one thread.
 
 mod connection;
+mod ledger;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -15,149 +18,48 @@ use std::collections::VecDeque;
 use std::io;
 use std::iter::Peekable;
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use serde::Serialize;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
 
 use self::connection::{Answered, Connection, Progress, Sent};
+use self::ledger::Ledger;
 pub use self::trace::{Ended, Record, Stall, Trace};
-use crate::arrivals::Arrivals;
-use crate::clock::{Clock, nanos};
-use crate::record::Latencies;
+use crate::clock::Clock;
+use crate::measured::{Feed, Measured};
+use crate::plan::{CONNECTIONS_MAX, Due, Edge, Load, Plan, Target, Wait};
 
-/// Connections of one run; a process may open 1,024 descriptors by default.
-pub const CONNECTIONS_MAX: usize = 1_000;
 /// Requests that are due and find no free connection. Past it they count as dropped: the server is far behind.
 const BACKLOG_MAX: usize = 1 << 16;
 /// How long answers may take after the last request was sent.
 const DRAIN_MAX_NS: u64 = 10_000_000_000;
-/// A server that keeps closing connections ends the run.
-const RECONNECTS_MAX: u64 = 1_000;
-/// `epoll` waits whole milliseconds; what is due sooner than this is awaited by looking again.
-const SPIN_BELOW_NS: u64 = 2_000_000;
+/// The same where somebody waits for a run that he stopped.
+const DRAIN_STOPPED_NS: u64 = 1_000_000_000;
+/// A connection that the server refused is tried again after this, so that a server that is gone isn't flooded.
+const REFUSED_PAUSE_NS: u64 = 10_000_000;
+/// A sleeper wakes this much before the next request is due, and looks again and again from there: timers fire late by
+/// some tens of µs.
+const SPIN_BELOW_NS: u64 = 150_000;
 /// The longest sleep, so that ends of phases are seen.
-const WAIT_MAX_NS: u64 = 10_000_000;
+const WAIT_MAX: Duration = Duration::from_millis(10);
 const EVENTS_PER_TURN: usize = 256;
-
-#[derive(Clone, Debug)]
-pub struct Target {
-    pub address: SocketAddr,
-    /// A whole request, head and body.
-    pub request: Vec<u8>,
-    pub status: u16,
-    /// Compared byte by byte where given.
-    pub body: Option<Vec<u8>>,
-}
-
-#[derive(Clone, Debug)]
-pub enum Load {
-    Closed,
-    Open(Arrivals),
-    /// Open loop with every due time given, ascending nanoseconds from the start.
-    Listed(Vec<u64>),
-}
-
-impl Load {
-    fn due_times(&self) -> Option<Due> {
-        match self {
-            Load::Closed => None,
-            Load::Open(arrivals) => Some(Due::Endless(arrivals.clone())),
-            Load::Listed(due_ns) => Some(Due::Listed(due_ns.clone().into_iter())),
-        }
-    }
-}
-
-enum Due {
-    Endless(Arrivals),
-    Listed(std::vec::IntoIter<u64>),
-}
-
-impl Iterator for Due {
-    type Item = u64;
-
-    fn next(&mut self) -> Option<u64> {
-        match self {
-            Due::Endless(arrivals) => arrivals.next(),
-            Due::Listed(due_ns) => due_ns.next(),
-        }
-    }
-}
-
-/// How the driver waits for answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
-    /// Never sleeps: for a driver that owns its core. Its wake-up then isn't part of the latency.
-    Spin,
-    Sleep,
-}
-
-#[derive(Clone, Debug)]
-pub struct Plan {
-    pub connections: usize,
-    pub load: Load,
-    pub wait: Wait,
-    /// Sent and answered, but not recorded.
-    pub warm_up: Duration,
-    pub measure: Duration,
-    pub requests_max: u64,
-}
-
-/// The moments at which a caller reads the server's counters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Edge {
-    MeasureStarts,
-    MeasureEnds,
-}
-
-#[derive(Clone, Debug, Default)]
-pub struct Measured {
-    /// From the due time; in closed loop the same as `service`.
-    pub latency: Latencies,
-    /// From the moment it was sent.
-    pub service: Latencies,
-    /// From the due time to the moment it was sent.
-    pub send_lag: Latencies,
-    /// Right answers that arrived inside the measured window.
-    pub answered: u64,
-    pub window: Duration,
-    pub failures: Failures,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Failures {
-    pub wrong_status: u64,
-    pub wrong_body: u64,
-    pub not_http: u64,
-    pub closed: u64,
-    pub unanswered: u64,
-    /// Due, but never sent: the backlog was full or the run over.
-    pub dropped: u64,
-}
-
-impl Failures {
-    pub fn total(&self) -> u64 {
-        let answers = self.wrong_status + self.wrong_body + self.not_http;
-        answers + self.closed + self.unanswered + self.dropped
-    }
-}
-
-impl Measured {
-    pub fn requests_per_second(&self) -> f64 {
-        self.answered as f64 / self.window.as_secs_f64()
-    }
-}
+/// The timer's among the connections' numbers.
+const TIMER: Token = Token(usize::MAX - 1);
 
 #[derive(Debug, thiserror::Error)]
 pub enum DriverError {
-    #[error("give 1 to {CONNECTIONS_MAX} connections and a measured time above zero")]
+    #[error(
+        "give 1 to {CONNECTIONS_MAX} connections, at least one request and a measured time above zero"
+    )]
     Plan,
     #[error("could not connect to {address}: {source}; is the server up?")]
     Connect { address: SocketAddr, source: io::Error },
-    #[error(
-        "the server closed {RECONNECTS_MAX} connections during one run; it does not keep them alive"
-    )]
-    KeepsClosing,
     #[error("the system refused to wait for events: {0}")]
     Poll(io::Error),
 }
@@ -168,22 +70,40 @@ pub fn drive(
     plan: &Plan,
     at_edge: &mut dyn FnMut(Edge),
 ) -> Result<Measured, DriverError> {
-    let mut driver = Driver::new(target, plan, None)?;
-    driver.run(at_edge)?;
-    Ok(driver.finish().0)
+    Ok(run(target, plan, at_edge, Ledger::new(None, None))?.0)
 }
 
-/// The same, and what became of each request.
+/// The same, handing out what was measured while it goes on; what comes back is the last stretch.
+pub fn drive_fed(
+    target: &Target,
+    plan: &Plan,
+    at_edge: &mut dyn FnMut(Edge),
+    feed: Feed,
+) -> Result<Measured, DriverError> {
+    Ok(run(target, plan, at_edge, Ledger::new(None, Some(feed)))?.0)
+}
+
+/// The same as [`drive`], and what became of each request.
 pub fn drive_traced(
     target: &Target,
     plan: &Plan,
     at_edge: &mut dyn FnMut(Edge),
 ) -> Result<(Measured, Trace), DriverError> {
     let requests = if let Load::Listed(due_ns) = &plan.load { due_ns.len() } else { 0 };
-    let mut driver = Driver::new(target, plan, Some(Trace::of(requests)))?;
-    driver.run(at_edge)?;
-    let (measured, trace) = driver.finish();
+    let ledger = Ledger::new(Some(Trace::of(requests)), None);
+    let (measured, trace) = run(target, plan, at_edge, ledger)?;
     Ok((measured, trace.unwrap_or_default()))
+}
+
+fn run(
+    target: &Target,
+    plan: &Plan,
+    at_edge: &mut dyn FnMut(Edge),
+    ledger: Ledger,
+) -> Result<(Measured, Option<Trace>), DriverError> {
+    let mut driver = Driver::new(target, plan, ledger)?;
+    driver.run(at_edge)?;
+    Ok(driver.finish())
 }
 
 struct Driver<'a> {
@@ -191,47 +111,58 @@ struct Driver<'a> {
     plan: &'a Plan,
     clock: Clock,
     poll: Poll,
-    connections: Vec<Connection>,
+    timer: OwnedFd,
+    /// None: to be opened when it is needed next.
+    connections: Vec<Option<Connection>>,
     idle: Vec<usize>,
+    /// Refused ones, and when they may be tried again; the earliest first.
+    resting: VecDeque<(u64, usize)>,
     arrivals: Option<Peekable<Due>>,
-    /// Due times without a free connection, the oldest first.
-    backlog: VecDeque<u64>,
-    window_ns: (u64, u64),
-    next_edge: Option<Edge>,
+    /// Requests that are due and not sent, the oldest first.
+    backlog: VecDeque<Waiting>,
     sent: u64,
-    reconnects: u64,
-    measured: Measured,
-    trace: Option<Trace>,
+    ledger: Ledger,
+}
+
+#[derive(Clone, Copy)]
+struct Waiting {
+    due_ns: u64,
+    /// When the driver saw that it is due.
+    noticed_ns: u64,
 }
 
 impl<'a> Driver<'a> {
-    fn new(
-        target: &'a Target,
-        plan: &'a Plan,
-        trace: Option<Trace>,
-    ) -> Result<Driver<'a>, DriverError> {
-        if !(1..=CONNECTIONS_MAX).contains(&plan.connections) || plan.measure.is_zero() {
+    fn new(target: &'a Target, plan: &'a Plan, ledger: Ledger) -> Result<Driver<'a>, DriverError> {
+        let connections = 1..=CONNECTIONS_MAX;
+        let sane = connections.contains(&plan.connections)
+            && connections.contains(&plan.connections_max)
+            && !target.requests.is_empty()
+            && !plan.measure.is_zero();
+        if !sane {
             return Err(DriverError::Plan);
         }
+        let poll = Poll::new().map_err(DriverError::Poll)?;
+        let timer = timer(&poll).map_err(DriverError::Poll)?;
         let mut driver = Driver {
             target,
             plan,
             clock: Clock::start(),
-            poll: Poll::new().map_err(DriverError::Poll)?,
-            connections: Vec::with_capacity(plan.connections),
+            poll,
+            timer,
+            connections: Vec::with_capacity(plan.connections_max),
             idle: (0..plan.connections).collect(),
+            resting: VecDeque::new(),
             arrivals: plan.load.due_times().map(Iterator::peekable),
             backlog: VecDeque::new(),
-            window_ns: (0, 0),
-            next_edge: Some(Edge::MeasureStarts),
             sent: 0,
-            reconnects: 0,
-            measured: Measured { window: plan.measure, ..Measured::default() },
-            trace,
+            ledger,
         };
         for index in 0..plan.connections {
-            let connection = driver.connect(index)?;
-            driver.connections.push(connection);
+            let address = target.address;
+            let opened = Connection::open(address)
+                .and_then(|connection| driver.registered(index, connection))
+                .map_err(|source| DriverError::Connect { address, source })?;
+            driver.connections.push(Some(opened));
         }
         Ok(driver)
     }
@@ -239,211 +170,229 @@ impl<'a> Driver<'a> {
     fn run(&mut self, at_edge: &mut dyn FnMut(Edge)) -> Result<(), DriverError> {
         // Time starts when all connections stand.
         self.clock = Clock::start();
-        let opens_ns = nanos(self.plan.warm_up);
-        self.window_ns = (opens_ns, opens_ns + nanos(self.plan.measure));
+        self.ledger.open_window(self.plan.warm_up, self.plan.measure);
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         loop {
             let now_ns = self.clock.now_ns();
-            if let Some(trace) = &mut self.trace {
-                trace.turn(now_ns);
+            if self.is_done_early() {
+                self.ledger.end_window(now_ns);
             }
-            self.cross_edges(now_ns, at_edge);
+            self.ledger.turn(now_ns, at_edge);
             if self.is_over(now_ns) {
                 return Ok(());
             }
             self.take_arrivals(now_ns);
-            self.send_all(now_ns)?;
+            self.send_all(now_ns);
             self.wait(&mut events)?;
             for event in &events {
-                self.serve(event.token().0, event.is_writable())?;
+                if event.token() != TIMER {
+                    self.serve(event.token().0, event.is_writable());
+                }
             }
         }
     }
 
     // ---- time ----
 
-    fn cross_edges(&mut self, now_ns: u64, at_edge: &mut dyn FnMut(Edge)) {
-        if self.next_edge == Some(Edge::MeasureStarts) && now_ns >= self.window_ns.0 {
-            at_edge(Edge::MeasureStarts);
-            self.next_edge = Some(Edge::MeasureEnds);
-        }
-        if self.next_edge == Some(Edge::MeasureEnds) && now_ns >= self.window_ns.1 {
-            at_edge(Edge::MeasureEnds);
-            self.next_edge = None;
-        }
+    /// Told to stop, or everything that was to be asked is answered.
+    fn is_done_early(&mut self) -> bool {
+        let stopped = self.ledger.feed.as_ref().is_some_and(Feed::is_stopped);
+        self.ledger.measured.stopped |= stopped;
+        stopped || (self.sent >= self.plan.requests_max && !self.awaits_answers())
+    }
+
+    fn awaits_answers(&self) -> bool {
+        self.idle.len() + self.resting.len() < self.connections.len()
     }
 
     /// Past the window, when nothing is awaited any more or has been for too long.
     fn is_over(&self, now_ns: u64) -> bool {
-        let waits = self.idle.len() < self.connections.len();
-        self.next_edge.is_none() && (!waits || now_ns >= self.window_ns.1 + DRAIN_MAX_NS)
+        let stopped = self.ledger.measured.stopped;
+        let drain_ns = if stopped { DRAIN_STOPPED_NS } else { DRAIN_MAX_NS };
+        let too_long = now_ns >= self.ledger.window_end_ns() + drain_ns;
+        self.ledger.has_ended() && (!self.awaits_answers() || too_long)
     }
 
     fn may_send(&self, now_ns: u64) -> bool {
-        now_ns < self.window_ns.1 && self.sent < self.plan.requests_max
-    }
-
-    fn is_measured(&self, at_ns: u64) -> bool {
-        (self.window_ns.0..self.window_ns.1).contains(&at_ns)
+        now_ns < self.ledger.window_end_ns() && self.sent < self.plan.requests_max
     }
 
     fn wait(&mut self, events: &mut Events) -> Result<(), DriverError> {
-        let span = Duration::from_nanos(self.sleep_ns());
+        let sleeps = self.plan.wait == Wait::Sleep && self.set_timer()?;
+        let span = if sleeps { WAIT_MAX } else { Duration::ZERO };
         match self.poll.poll(events, Some(span)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             other => other.map_err(DriverError::Poll),
         }
     }
 
-    fn sleep_ns(&mut self) -> u64 {
-        if self.plan.wait == Wait::Spin {
-            return 0;
-        }
+    /// False: the next request is due too soon to sleep. `epoll` itself waits whole milliseconds only.
+    fn set_timer(&mut self) -> Result<bool, DriverError> {
         let next_due_ns = self.arrivals.as_mut().and_then(|due| due.peek().copied());
-        let Some(due_ns) = next_due_ns else { return WAIT_MAX_NS };
+        let Some(due_ns) = next_due_ns else { return Ok(true) };
         let ahead_ns = due_ns.saturating_sub(self.clock.now_ns());
-        if ahead_ns < SPIN_BELOW_NS { 0 } else { (ahead_ns - SPIN_BELOW_NS / 2).min(WAIT_MAX_NS) }
+        if ahead_ns < SPIN_BELOW_NS {
+            return Ok(false);
+        }
+        let once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let sleep = Duration::from_nanos(ahead_ns - SPIN_BELOW_NS / 2).min(WAIT_MAX);
+        let after = Timespec { tv_sec: 0, tv_nsec: sleep.subsec_nanos().into() };
+        let setting = Itimerspec { it_interval: once, it_value: after };
+        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &setting)
+            .map_err(|error| DriverError::Poll(error.into()))?;
+        Ok(true)
     }
 
     // ---- sending ----
 
     fn take_arrivals(&mut self, now_ns: u64) {
-        let end_ns = self.window_ns.1;
+        let end_ns = self.ledger.window_end_ns();
         let Some(arrivals) = &mut self.arrivals else { return };
         while let Some(due_ns) = arrivals.next_if(|&due_ns| due_ns <= now_ns && due_ns < end_ns) {
+            self.ledger.due(due_ns);
             if self.backlog.len() < BACKLOG_MAX {
-                self.backlog.push_back(due_ns);
+                self.backlog.push_back(Waiting { due_ns, noticed_ns: now_ns });
             } else {
-                self.measured.failures.dropped += 1;
+                self.ledger.dropped(1);
             }
         }
     }
 
-    fn send_all(&mut self, now_ns: u64) -> Result<(), DriverError> {
-        while let Some(index) = self.idle.pop() {
-            if !self.send_on(index, now_ns)? {
+    fn send_all(&mut self, now_ns: u64) {
+        while let Some((_, index)) = self.resting.pop_front_if(|(until_ns, _)| *until_ns <= now_ns)
+        {
+            self.idle.push(index);
+        }
+        while let Some(index) = self.free_connection() {
+            if !self.send_on(index, now_ns, None) {
                 self.idle.push(index);
                 break;
             }
         }
-        Ok(())
     }
 
-    /// False: there is nothing to send now.
-    fn send_on(&mut self, index: usize, now_ns: u64) -> Result<bool, DriverError> {
+    /// One more, where requests wait and all are busy.
+    fn free_connection(&mut self) -> Option<usize> {
+        let index = self.connections.len();
+        self.idle.pop().or_else(|| {
+            let more = !self.backlog.is_empty() && index < self.plan.connections_max;
+            more.then(|| {
+                self.connections.push(None);
+                index
+            })
+        })
+    }
+
+    /// False: there is nothing to send now. `freed_ns`: when the connection was answered, where that is what the
+    /// request waited for.
+    fn send_on(&mut self, index: usize, now_ns: u64, freed_ns: Option<u64>) -> bool {
         if !self.may_send(now_ns) {
-            return Ok(false);
+            return false;
         }
-        let due_ns = match self.arrivals {
-            None => now_ns,
-            Some(_) => match self.backlog.pop_front() {
-                Some(due_ns) => due_ns,
-                None => return Ok(false),
-            },
+        let waiting = match self.arrivals {
+            None => Some(Waiting { due_ns: now_ns, noticed_ns: now_ns }),
+            Some(_) => self.backlog.pop_front(),
         };
-        self.sent += 1;
-        let sent = Sent { due_ns, sent_ns: self.clock.now_ns() };
-        if self.connections[index].send(&self.target.request, sent).is_err() {
-            self.lose(index)?;
+        let Some(Waiting { due_ns, noticed_ns }) = waiting else { return false };
+        if self.arrivals.is_none() {
+            self.ledger.due(due_ns);
         }
-        Ok(true)
+        let request = (self.sent % self.target.requests.len() as u64) as usize;
+        let blocked_ns = freed_ns.map_or(0, |freed_ns| freed_ns.saturating_sub(noticed_ns));
+        self.sent += 1;
+        let sent = Sent { due_ns, blocked_ns, sent_ns: self.clock.now_ns(), request };
+        self.ledger.sent(sent);
+        self.ask(index, sent);
+        true
+    }
+
+    fn ask(&mut self, index: usize, sent: Sent) {
+        if self.connections[index].is_none() {
+            self.ledger.opened();
+            let begun = Connection::begin(self.target.address);
+            match begun.and_then(|connection| self.registered(index, connection)) {
+                Ok(connection) => self.connections[index] = Some(connection),
+                Err(_) => {
+                    self.ledger.lost(sent.sent_ns, sent, false);
+                    return self.rest(index);
+                }
+            }
+        }
+        let Some(connection) = &mut self.connections[index] else { return };
+        if connection.send(&self.target.requests[sent.request].bytes, sent).is_err() {
+            self.lose(index);
+        }
     }
 
     // ---- receiving ----
 
-    fn serve(&mut self, index: usize, writable: bool) -> Result<(), DriverError> {
-        if writable && self.connections[index].continue_sending(&self.target.request).is_err() {
-            return self.lose(index);
+    fn serve(&mut self, index: usize, writable: bool) {
+        let Some(connection) = &mut self.connections[index] else { return };
+        if let Some(sent) = connection.on_its_way().filter(|_| writable) {
+            let bytes = &self.target.requests[sent.request].bytes;
+            if connection.continue_sending(bytes).is_err() {
+                return self.lose(index);
+            }
         }
-        match self.connections[index].receive() {
-            Ok(Progress::Pending) => Ok(()),
+        match connection.receive() {
+            Ok(Progress::Pending) => {}
             Ok(Progress::Answered(answered)) => self.settle(index, &answered),
             Ok(Progress::Closed) => self.lose(index),
             Err(_) => {
-                self.measured.failures.not_http += 1;
-                self.reconnect(index)
+                self.ledger.not_http();
+                self.connections[index] = None;
+                self.idle.push(index);
             }
         }
     }
 
-    fn settle(&mut self, index: usize, answered: &Answered) -> Result<(), DriverError> {
+    fn settle(&mut self, index: usize, answered: &Answered) {
         let now_ns = self.clock.now_ns();
-        self.record(now_ns, index, answered);
-        if !answered.keep_alive {
-            return self.reconnect(index);
+        if let Some(connection) = &self.connections[index] {
+            let asked = &self.target.requests[answered.sent.request];
+            self.ledger.answered(now_ns, answered, connection.received(), asked);
+        }
+        if !answered.frame.keep_alive {
+            self.connections[index] = None;
         }
         // At once, not after the other events of this turn: in closed loop that is when the caller would.
-        if !self.send_on(index, now_ns)? {
+        if !self.send_on(index, now_ns, Some(now_ns)) {
             self.idle.push(index);
-        }
-        Ok(())
-    }
-
-    fn record(&mut self, now_ns: u64, index: usize, answered: &Answered) {
-        if let Some(trace) = &mut self.trace {
-            trace.answered(now_ns, answered, self.connections[index].head(answered));
-        }
-        let body = &self.target.body;
-        let failures = &mut self.measured.failures;
-        if answered.status != self.target.status {
-            failures.wrong_status += 1;
-            return;
-        }
-        if body.as_ref().is_some_and(|body| body != self.connections[index].body(answered)) {
-            failures.wrong_body += 1;
-            return;
-        }
-        if self.is_measured(now_ns) {
-            self.measured.answered += 1;
-        }
-        let Sent { due_ns, sent_ns } = answered.sent;
-        if self.is_measured(due_ns) {
-            self.measured.latency.record(now_ns - due_ns);
-            self.measured.service.record(now_ns - sent_ns);
-            self.measured.send_lag.record(sent_ns - due_ns);
         }
     }
 
     // ---- connections ----
 
-    fn lose(&mut self, index: usize) -> Result<(), DriverError> {
-        if let Some(sent) = self.connections[index].on_its_way() {
-            self.measured.failures.closed += 1;
-            let now_ns = self.clock.now_ns();
-            if let Some(trace) = &mut self.trace {
-                trace.lost(now_ns, sent);
-            }
-        }
-        self.reconnect(index)
+    /// An idle one is opened again when it is needed.
+    fn lose(&mut self, index: usize) {
+        let Some(connection) = self.connections[index].take() else { return };
+        let Some(sent) = connection.on_its_way() else { return };
+        let established = connection.is_established();
+        self.ledger.lost(self.clock.now_ns(), sent, established);
+        if established { self.idle.push(index) } else { self.rest(index) }
     }
 
-    fn reconnect(&mut self, index: usize) -> Result<(), DriverError> {
-        self.reconnects += 1;
-        if self.reconnects > RECONNECTS_MAX {
-            return Err(DriverError::KeepsClosing);
-        }
-        self.connections[index] = self.connect(index)?;
-        if !self.idle.contains(&index) {
-            self.idle.push(index);
-        }
-        Ok(())
+    fn rest(&mut self, index: usize) {
+        self.resting.push_back((self.clock.now_ns() + REFUSED_PAUSE_NS, index));
     }
 
-    fn connect(&self, index: usize) -> Result<Connection, DriverError> {
-        let address = self.target.address;
-        let failed = |source| DriverError::Connect { address, source };
-        let mut connection = Connection::open(address).map_err(failed)?;
+    fn registered(&self, index: usize, mut connection: Connection) -> io::Result<Connection> {
         let interest = Interest::READABLE | Interest::WRITABLE;
-        let registry = self.poll.registry();
-        registry.register(&mut connection.stream, Token(index), interest).map_err(failed)?;
+        self.poll.registry().register(&mut connection.stream, Token(index), interest)?;
         Ok(connection)
     }
 
     fn finish(self) -> (Measured, Option<Trace>) {
-        let mut measured = self.measured;
-        let unanswered = self.connections.iter().filter(|open| open.on_its_way().is_some()).count();
-        measured.failures.unanswered += unanswered as u64;
-        measured.failures.dropped += self.backlog.len() as u64;
-        (measured, self.trace)
+        let in_flight =
+            self.connections.iter().flatten().filter(|open| open.on_its_way().is_some());
+        self.ledger.finish(in_flight.count() as u64, self.backlog.len() as u64)
     }
+}
+
+/// Registered, not set.
+fn timer(poll: &Poll) -> io::Result<OwnedFd> {
+    let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+    let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+    poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
+    Ok(timer)
 }

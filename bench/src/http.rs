@@ -55,15 +55,17 @@ pub fn exchange_on(stream: &mut TcpStream, request: &[u8]) -> Result<Answer, Htt
     stream.write_all(request).map_err(io)?;
     let mut received = Vec::new();
     let mut chunk = [0; 16 * 1024];
+    let mut ended = false;
     while received.len() <= ANSWER_BYTES_MAX {
-        let frame = parse(&received).map_err(|source| HttpError::Response { address, source })?;
-        if let Some(frame) = frame {
-            return Ok(Answer { status: frame.status, body: received[frame.body].to_vec() });
+        let frame = parse(&received, ended);
+        if let Some(frame) = frame.map_err(|source| HttpError::Response { address, source })? {
+            return Ok(Answer { status: frame.status, body: frame.body(&received).into_owned() });
         }
-        let count = stream.read(&mut chunk).map_err(io)?;
-        if count == 0 {
+        if ended {
             return Err(HttpError::Cut { address });
         }
+        let count = stream.read(&mut chunk).map_err(io)?;
+        ended = count == 0;
         received.extend_from_slice(&chunk[..count]);
     }
     Err(HttpError::TooLong { address })

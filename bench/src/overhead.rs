@@ -15,8 +15,9 @@ use std::time::Duration;
 use self::measure::{Pair, Scenario, Setup};
 use self::servers::{Server, Workplace, find_foil};
 use self::summary::Findings;
-use crate::driver::{DriverError, Failures};
+use crate::driver::DriverError;
 use crate::http::HttpError;
+use crate::measured::Failures;
 use crate::payload::Encoding;
 use crate::threads::PinError;
 

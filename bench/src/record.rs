@@ -2,6 +2,8 @@
 //!
 //! A percentile needs samples beyond it: no p99 from fewer than 1,000 and no p99.9 from fewer than 10,000.
 
+use std::fmt;
+
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
@@ -12,8 +14,14 @@ const DIGITS: u8 = 3;
 const P99_SAMPLES_MIN: u64 = 1_000;
 const P999_SAMPLES_MIN: u64 = 10_000;
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Latencies(Histogram<u64>);
+
+impl fmt::Debug for Latencies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.summary().fmt(f)
+    }
+}
 
 /// Microseconds; `None` where there are too few samples to say.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -37,6 +45,25 @@ impl Latencies {
         self.0.saturating_record(span_ns);
     }
 
+    pub fn add(&mut self, other: &Latencies) {
+        let added = self.0.add(&other.0);
+        added.expect("both have the same bounds and digits");
+    }
+
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// For writers of its formats.
+    pub fn histogram(&self) -> &Histogram<u64> {
+        &self.0
+    }
+
+    /// Nanoseconds; None where fewer than this many samples are there.
+    pub fn percentile_ns(&self, quantile: f64, samples_min: u64) -> Option<u64> {
+        (self.0.len() >= samples_min).then(|| self.0.value_at_quantile(quantile))
+    }
+
     pub fn summary(&self) -> Summary {
         Summary {
             samples: self.0.len(),
@@ -48,8 +75,8 @@ impl Latencies {
     }
 
     fn percentile_us(&self, quantile: f64, samples_min: u64) -> Option<f64> {
-        let enough = self.0.len() >= samples_min;
-        enough.then(|| self.0.value_at_quantile(quantile) as f64 / 1e3)
+        let samples_min = samples_min.max(1);
+        self.percentile_ns(quantile, samples_min).map(|ns| ns as f64 / 1e3)
     }
 }
 

@@ -7,9 +7,11 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use crate::arrivals::{Arrivals, Pattern};
-use crate::driver::{DriverError, Load, Measured, Plan, Target, Wait, drive};
+use crate::driver::{DriverError, drive};
 use crate::http::{HttpError, exchange, get};
+use crate::measured::Measured;
 use crate::payload::{Encoding, Input, PayloadError, http_request, inputs_of, payload};
+use crate::plan::{Expect, Load, Plan, Target, Wait};
 use crate::record::Summary;
 use crate::report::{Table, count, us};
 use crate::threads::{PinError, on_core};
@@ -142,6 +144,7 @@ fn plan_of(args: &Args) -> Result<Plan, RunError> {
     };
     Ok(Plan {
         connections: args.connections,
+        connections_max: args.connections,
         load,
         wait: if args.core.is_some() { Wait::Spin } else { Wait::Sleep },
         warm_up: span(args.warm_up)?,
@@ -158,7 +161,8 @@ fn target_of(args: &Args, address: SocketAddr) -> Result<Target, RunError> {
     if first.status != 200 {
         return Err(refused(format!("{path}/infer"), first.status, &first.body));
     }
-    Ok(Target { address, request, status: 200, body: args.same_answer.then_some(first.body) })
+    let expect = Expect { status: Some(200), body: args.same_answer.then_some(first.body) };
+    Ok(Target::one(address, request, expect))
 }
 
 fn model_path(args: &Args) -> String {

@@ -2,24 +2,26 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::time::Duration;
 
 use mio::net::TcpStream;
 
 use crate::http::ANSWER_BYTES_MAX;
-use crate::response::{ResponseError, parse};
+use crate::response::{Frame, ResponseError, parse};
 
 /// Loopback answers at once or never.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Holds the usual answer; longer ones make it grow, up to [`ANSWER_BYTES_MAX`].
 const BUFFER_BYTES: usize = 16 * 1024;
 
-/// When the request that is on its way was due, and when its first byte was written.
+/// The request that is on its way: when it was due, how much of its wait was for a connection, when its first byte was
+/// written, and which it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sent {
     pub(super) due_ns: u64,
+    pub(super) blocked_ns: u64,
     pub(super) sent_ns: u64,
+    pub(super) request: usize,
 }
 
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub(super) struct Connection {
     /// Bytes of the request that the socket took.
     written: usize,
     on_its_way: Option<Sent>,
+    /// The other side was heard of.
+    established: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -44,23 +48,31 @@ pub(super) enum Progress {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Answered {
     pub(super) sent: Sent,
-    pub(super) status: u16,
-    pub(super) keep_alive: bool,
-    body: Range<usize>,
+    pub(super) frame: Frame,
 }
 
 impl Connection {
     /// Waits for the connection; everything after is non-blocking.
     pub(super) fn open(address: SocketAddr) -> io::Result<Connection> {
         let stream = std::net::TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
-        stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
+        Connection::over(TcpStream::from_std(stream), true)
+    }
+
+    /// Doesn't wait: what is sent goes out when the other side has accepted.
+    pub(super) fn begin(address: SocketAddr) -> io::Result<Connection> {
+        Connection::over(TcpStream::connect(address)?, false)
+    }
+
+    fn over(stream: TcpStream, established: bool) -> io::Result<Connection> {
+        stream.set_nodelay(true)?;
         Ok(Connection {
-            stream: TcpStream::from_std(stream),
+            stream,
             buffer: vec![0; BUFFER_BYTES],
             filled: 0,
             written: 0,
             on_its_way: None,
+            established,
         })
     }
 
@@ -68,20 +80,27 @@ impl Connection {
         self.on_its_way
     }
 
+    pub(super) fn is_established(&self) -> bool {
+        self.established
+    }
+
     /// Starts a request; the rest goes out as the socket takes it.
-    pub(super) fn send(&mut self, request: &[u8], sent: Sent) -> io::Result<()> {
+    pub(super) fn send(&mut self, bytes: &[u8], sent: Sent) -> io::Result<()> {
         assert!(self.on_its_way.is_none(), "an idle connection sends");
         self.on_its_way = Some(sent);
         self.written = 0;
         self.filled = 0;
-        self.continue_sending(request)
+        self.continue_sending(bytes)
     }
 
-    pub(super) fn continue_sending(&mut self, request: &[u8]) -> io::Result<()> {
-        while self.on_its_way.is_some() && self.written < request.len() {
-            match self.stream.write(&request[self.written..]) {
-                Ok(count) => self.written += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+    pub(super) fn continue_sending(&mut self, bytes: &[u8]) -> io::Result<()> {
+        while self.on_its_way.is_some() && self.written < bytes.len() {
+            match self.stream.write(&bytes[self.written..]) {
+                Ok(count) => {
+                    self.written += count;
+                    self.established = true;
+                }
+                Err(error) if waits(&error) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -89,8 +108,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads what is there. A read that leaves room in the buffer has emptied the socket: what comes later is a new
-    /// edge, so the usual answer costs one call.
+    /// Reads until an answer is whole or the socket is empty: the usual answer costs one call.
     pub(super) fn receive(&mut self) -> Result<Progress, ResponseError> {
         loop {
             if self.filled == self.buffer.len() {
@@ -100,44 +118,38 @@ impl Connection {
                 self.buffer.resize(self.filled * 2, 0);
             }
             match self.stream.read(&mut self.buffer[self.filled..]) {
-                Ok(0) => return Ok(Progress::Closed),
-                Ok(count) => self.filled += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    return Ok(Progress::Pending);
+                Ok(0) => {
+                    let last = if self.filled > 0 { self.answered(true)? } else { None };
+                    return Ok(last.map_or(Progress::Closed, Progress::Answered));
                 }
+                Ok(count) => self.filled += count,
+                Err(error) if waits(&error) => return Ok(Progress::Pending),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(_) => return Ok(Progress::Closed),
             }
-            if let Some(answered) = self.answered()? {
+            if let Some(answered) = self.answered(false)? {
                 return Ok(Progress::Answered(answered));
-            }
-            if self.filled < self.buffer.len() {
-                return Ok(Progress::Pending);
             }
         }
     }
 
-    pub(super) fn body(&self, answered: &Answered) -> &[u8] {
-        &self.buffer[answered.body.clone()]
-    }
-
-    /// What stands ahead of the body: status and headers.
-    pub(super) fn head(&self, answered: &Answered) -> &[u8] {
-        &self.buffer[..answered.body.start]
+    /// What was received of the latest answer.
+    pub(super) fn received(&self) -> &[u8] {
+        &self.buffer[..self.filled]
     }
 
     /// Bytes past the answer, or without a question, are no HTTP we asked for.
-    fn answered(&mut self) -> Result<Option<Answered>, ResponseError> {
-        let Some(frame) = parse(&self.buffer[..self.filled])? else { return Ok(None) };
+    fn answered(&mut self, ended: bool) -> Result<Option<Answered>, ResponseError> {
+        let Some(frame) = parse(&self.buffer[..self.filled], ended)? else { return Ok(None) };
         let sent = self.on_its_way.take().ok_or(ResponseError::Malformed)?;
-        if frame.body.end != self.filled {
+        if frame.end() != self.filled {
             return Err(ResponseError::Malformed);
         }
-        Ok(Some(Answered {
-            sent,
-            status: frame.status,
-            keep_alive: frame.keep_alive,
-            body: frame.body,
-        }))
+        Ok(Some(Answered { sent, frame }))
     }
+}
+
+/// A socket whose connection is on its way says that it isn't connected, or to come back later.
+fn waits(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected)
 }

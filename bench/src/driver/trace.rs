@@ -1,7 +1,6 @@
 //! What became of each request, for measurements that ask more than a histogram can tell.
 
 use super::connection::{Answered, Sent};
-use crate::response::header;
 use crate::timing::ServerTiming;
 
 /// A driver that never sleeps and has not looked at its clock for so long was kept from its core.
@@ -56,9 +55,13 @@ impl Trace {
         self.latest_turn_ns = Some(now_ns);
     }
 
-    pub(super) fn answered(&mut self, now_ns: u64, answered: &Answered, head: &[u8]) {
-        let timing = header(head, "server-timing").and_then(ServerTiming::parse);
-        let ended = Ended::Answered { status: answered.status, timing };
+    pub(super) fn answered(
+        &mut self,
+        now_ns: u64,
+        answered: &Answered,
+        timing: Option<ServerTiming>,
+    ) {
+        let ended = Ended::Answered { status: answered.frame.status, timing };
         self.push(now_ns, answered.sent, ended);
     }
 
@@ -66,7 +69,7 @@ impl Trace {
         self.push(now_ns, sent, Ended::Closed);
     }
 
-    fn push(&mut self, ended_ns: u64, Sent { due_ns, sent_ns }: Sent, ended: Ended) {
+    fn push(&mut self, ended_ns: u64, Sent { due_ns, sent_ns, .. }: Sent, ended: Ended) {
         self.records.push(Record { due_ns, sent_ns, ended_ns, ended });
     }
 }

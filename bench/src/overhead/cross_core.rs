@@ -11,9 +11,10 @@ use super::OverheadError;
 use super::measure::Setup;
 use super::servers::Server;
 use crate::compare::spread;
-use crate::driver::{Edge, Load, Plan, Target, Wait, drive};
+use crate::driver::drive;
 use crate::http::get;
 use crate::payload::Encoding;
+use crate::plan::{Edge, Plan, Target};
 use crate::threads::on_core;
 
 /// The kernel deals connections out by chance: four tries a sample and core make a miss unlikely.
@@ -70,15 +71,8 @@ fn sample(
     target: &Target,
     client: usize,
 ) -> Result<Option<(usize, f64)>, OverheadError> {
-    let plan = Plan {
-        connections: 1,
-        load: Load::Closed,
-        // The core is the engine's too: spinning would take it away.
-        wait: Wait::Sleep,
-        warm_up: WARM_UP,
-        measure: setup.measure,
-        requests_max: u64::MAX,
-    };
+    // It sleeps, as the core is the engine's too: spinning would take it away.
+    let plan = Plan { warm_up: WARM_UP, ..Plan::closed(1, setup.measure) };
     let mut serving = None;
     let measured = on_core(Some(client), || {
         drive(target, &plan, &mut |edge| {

@@ -7,8 +7,9 @@ use serde::Serialize;
 use super::OverheadError;
 use super::servers::Server;
 use crate::clock::Clock;
-use crate::driver::{Edge, Load, Plan, Target, Wait, drive};
+use crate::driver::drive;
 use crate::payload::Encoding;
+use crate::plan::{Edge, Plan, Target, Wait};
 use crate::proc::{cpu_ns, own_thread_cpu_ns};
 use crate::threads::on_core;
 
@@ -114,14 +115,8 @@ fn sample(
     server: &Server,
     target: &Target,
 ) -> Result<Sample, OverheadError> {
-    let plan = Plan {
-        connections,
-        load: Load::Closed,
-        wait: Wait::Spin,
-        warm_up: WARM_UP,
-        measure: setup.measure,
-        requests_max: u64::MAX,
-    };
+    let plan =
+        Plan { wait: Wait::Spin, warm_up: WARM_UP, ..Plan::closed(connections, setup.measure) };
     on_core(Some(setup.client_core), || watched(server, target, &plan))?
 }
 

@@ -11,10 +11,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::OverheadError;
 use crate::clock::wait_until;
-use crate::driver::Target;
 use crate::floor::ANSWER;
 use crate::http::{exchange, get};
 use crate::payload::{Encoding, Input, Payload, floats, http_request, payload};
+use crate::plan::{Expect, Target};
 use crate::proc::{pss_kib, tree};
 use crate::threads::spawn_on;
 
@@ -201,7 +201,7 @@ impl Server {
             let answer = format!("{} {body}", answer.status);
             return Err(OverheadError::WrongAnswer { server: self.name, answer });
         }
-        Ok(Target { address: self.address, request, status: 200, body: Some(answer.body) })
+        Ok(Target::one(self.address, request, Expect::same(answer.body)))
     }
 
     fn request(&self, encoding: Encoding, input: &Input) -> Vec<u8> {

@@ -10,10 +10,11 @@ use super::disturbance::{Loss, Watch, Witness, blamed, disturbed};
 use super::served::{self, Served, Work};
 use super::tally::{LEAD_NS, Played, SECOND_NS};
 use crate::arrivals::{Stretch, stretches};
-use crate::driver::{DriverError, Edge, Ended, Load, Plan, Target, Trace, Wait, drive_traced};
+use crate::driver::{DriverError, Ended, Trace, drive_traced};
 use crate::http::get;
 use crate::overhead::servers::{Foil, Server, Workplace};
 use crate::payload::{Encoding, Input, http_request, payload};
+use crate::plan::{Edge, Expect, Load, Plan, Target, Wait};
 use crate::threads::on_core;
 use crate::timing::ServerTiming;
 
@@ -133,12 +134,9 @@ impl Stage {
     fn batch_ms(&self, rows: u32) -> Result<f64, SloError> {
         let target = self.target(&Served::full(rows))?;
         let plan = Plan {
-            connections: 2 * rows as usize,
-            load: Load::Closed,
             wait: Wait::Spin,
             warm_up: CURVE_WARM_UP,
-            measure: CURVE_MEASURE,
-            requests_max: u64::MAX,
+            ..Plan::closed(2 * rows as usize, CURVE_MEASURE)
         };
         let driven = on_core(Some(self.client_core), || drive_traced(&target, &plan, &mut |_| {}));
         let (_, trace) = driven??;
@@ -161,14 +159,9 @@ impl Stage {
 
     fn drive(&self, model: &Served, load: Load, span_ns: u64) -> Result<(Trace, u64), SloError> {
         let target = self.target(model)?;
-        let plan = Plan {
-            connections: if span_ns < IDLE_AFTER_NS { CONNECTIONS } else { CONNECTIONS_LONG },
-            load,
-            wait: Wait::Spin,
-            warm_up: Duration::ZERO,
-            measure: Duration::from_nanos(span_ns) + SEND_GRACE,
-            requests_max: u64::MAX,
-        };
+        let connections = if span_ns < IDLE_AFTER_NS { CONNECTIONS } else { CONNECTIONS_LONG };
+        let measure = Duration::from_nanos(span_ns) + SEND_GRACE;
+        let plan = Plan { load, wait: Wait::Spin, ..Plan::closed(connections, measure) };
         let (clock, mut started_ns) = (self.watch.clock(), 0);
         let mut at_edge = |edge| {
             if edge == Edge::MeasureStarts {
@@ -197,7 +190,7 @@ impl Stage {
         let payload = payload(Encoding::Binary, std::slice::from_ref(&input), SEED);
         let (address, path) = (self.server.address, format!("/v2/models/{}/infer", model.name()));
         let request = http_request(&address.to_string(), &path, &payload);
-        Ok(Target { address, request, status: 200, body: None })
+        Ok(Target::one(address, request, Expect { status: Some(200), body: None }))
     }
 }
 
