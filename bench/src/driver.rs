@@ -9,10 +9,8 @@
 //! Deliberately absent: TLS, HTTP/2, pipelining, more than one thread.
 
 mod connection;
-mod ledger;
 #[cfg(test)]
 mod tests;
-mod trace;
 
 use std::collections::VecDeque;
 use std::io;
@@ -28,14 +26,15 @@ use rustix::time::{
     timerfd_settime,
 };
 
-use self::connection::{Answered, Connection, Progress, Sent};
-use self::ledger::Ledger;
-pub use self::trace::{Ended, Record, Stall, Trace};
+use self::connection::{Answered, Connection, Progress};
 use crate::clock::Clock;
+use crate::ledger::{Answer, Ledger, Sent};
 use crate::measured::{Feed, Measured};
 use crate::plan::{CONNECTIONS_MAX, Due, Edge, Load, Plan, Target, Wait};
+use crate::timing::ServerTiming;
+use crate::trace::Trace;
 
-/// Requests that are due and find no free connection. Past it they count as dropped: the server is far behind.
+/// Requests that are due and find no free connection. Past it they count as held: the server is far behind.
 const BACKLOG_MAX: usize = 1 << 16;
 /// How long answers may take after the last request was sent.
 const DRAIN_MAX_NS: u64 = 10_000_000_000;
@@ -103,7 +102,8 @@ fn run(
 ) -> Result<(Measured, Option<Trace>), DriverError> {
     let mut driver = Driver::new(target, plan, ledger)?;
     driver.run(at_edge)?;
-    Ok(driver.finish())
+    driver.settle_the_rest();
+    Ok((driver.ledger.measured, driver.ledger.trace))
 }
 
 struct Driver<'a> {
@@ -121,6 +121,8 @@ struct Driver<'a> {
     /// Requests that are due and not sent, the oldest first.
     backlog: VecDeque<Waiting>,
     sent: u64,
+    /// When the events of this turn were learned of.
+    readable_ns: u64,
     ledger: Ledger,
 }
 
@@ -155,6 +157,7 @@ impl<'a> Driver<'a> {
             arrivals: plan.load.due_times().map(Iterator::peekable),
             backlog: VecDeque::new(),
             sent: 0,
+            readable_ns: 0,
             ledger,
         };
         for index in 0..plan.connections {
@@ -183,7 +186,9 @@ impl<'a> Driver<'a> {
             }
             self.take_arrivals(now_ns);
             self.send_all(now_ns);
+            self.give_up_unsent(now_ns);
             self.wait(&mut events)?;
+            self.readable_ns = self.clock.now_ns();
             for event in &events {
                 if event.token() != TIMER {
                     self.serve(event.token().0, event.is_writable());
@@ -247,13 +252,16 @@ impl<'a> Driver<'a> {
 
     fn take_arrivals(&mut self, now_ns: u64) {
         let end_ns = self.ledger.window_end_ns();
+        let mut left = self.plan.requests_max - self.sent - self.backlog.len() as u64;
         let Some(arrivals) = &mut self.arrivals else { return };
-        while let Some(due_ns) = arrivals.next_if(|&due_ns| due_ns <= now_ns && due_ns < end_ns) {
+        let is_due = |due_ns: &u64| *due_ns <= now_ns && *due_ns < end_ns;
+        while let Some(due_ns) = (left > 0).then(|| arrivals.next_if(is_due)).flatten() {
+            left -= 1;
             self.ledger.due(due_ns);
             if self.backlog.len() < BACKLOG_MAX {
                 self.backlog.push_back(Waiting { due_ns, noticed_ns: now_ns });
             } else {
-                self.ledger.dropped(1);
+                self.ledger.held(1);
             }
         }
     }
@@ -269,6 +277,16 @@ impl<'a> Driver<'a> {
                 break;
             }
         }
+    }
+
+    /// What is still unsent at the window's end never will be. The server's doing, if no connection is free.
+    fn give_up_unsent(&mut self, now_ns: u64) {
+        if now_ns < self.ledger.window_end_ns() {
+            return;
+        }
+        let unsent = self.backlog.len() as u64;
+        self.backlog.clear();
+        if self.idle.is_empty() { self.ledger.held(unsent) } else { self.ledger.dropped(unsent) }
     }
 
     /// One more, where requests wait and all are busy.
@@ -349,8 +367,15 @@ impl<'a> Driver<'a> {
     fn settle(&mut self, index: usize, answered: &Answered) {
         let now_ns = self.clock.now_ns();
         if let Some(connection) = &self.connections[index] {
-            let asked = &self.target.requests[answered.sent.request];
-            self.ledger.answered(now_ns, answered, connection.received(), asked);
+            let (sent, frame, bytes) = (answered.sent, &answered.frame, connection.received());
+            let answer = Answer {
+                sent,
+                readable_ns: self.readable_ns,
+                status: frame.status,
+                body: &frame.body(bytes),
+                timing: frame.server_timing(bytes).and_then(ServerTiming::parse),
+            };
+            self.ledger.answered(now_ns, &answer, &self.target.requests[sent.request]);
         }
         if !answered.frame.keep_alive {
             self.connections[index] = None;
@@ -382,10 +407,10 @@ impl<'a> Driver<'a> {
         Ok(connection)
     }
 
-    fn finish(self) -> (Measured, Option<Trace>) {
-        let in_flight =
-            self.connections.iter().flatten().filter(|open| open.on_its_way().is_some());
-        self.ledger.finish(in_flight.count() as u64, self.backlog.len() as u64)
+    fn settle_the_rest(&mut self) {
+        let open = self.connections.iter().flatten();
+        let in_flight = open.filter(|connection| connection.on_its_way().is_some()).count();
+        self.ledger.unanswered(in_flight as u64);
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Measured {
     pub service: Latencies,
     /// How late the driver itself was: waiting for a connection is not in it.
     pub send_lag: Latencies,
+    /// How long an answer lay ready, at least, before the driver read it.
+    pub read_lag: Latencies,
     /// How long requests waited because every connection was awaiting an answer.
     pub blocked: Latencies,
     /// Where the server says its time went, of answers that say so.
@@ -59,14 +61,17 @@ pub struct Failures {
     /// No connection could be opened for a request.
     pub refused: u64,
     pub unanswered: u64,
-    /// Due, but never sent: the backlog was full or the run over.
+    /// Due, but never sent: every connection awaited an answer until the run was over.
+    pub held: u64,
+    /// Due, but never sent: the driver itself was too late.
     pub dropped: u64,
 }
 
 impl Failures {
     pub fn total(&self) -> u64 {
         let answers = self.wrong_status + self.wrong_body + self.not_http;
-        answers + self.closed + self.refused + self.unanswered + self.dropped
+        let sends = self.held + self.dropped;
+        answers + self.closed + self.refused + self.unanswered + sends
     }
 
     pub fn count(&mut self, wrong: Wrong) {
@@ -83,6 +88,7 @@ impl Failures {
         self.closed += other.closed;
         self.refused += other.refused;
         self.unanswered += other.unanswered;
+        self.held += other.held;
         self.dropped += other.dropped;
     }
 }
@@ -114,6 +120,7 @@ impl Measured {
         self.latency.add(&other.latency);
         self.service.add(&other.service);
         self.send_lag.add(&other.send_lag);
+        self.read_lag.add(&other.read_lag);
         self.blocked.add(&other.blocked);
         self.stages.add(&other.stages);
         self.due += other.due;
@@ -128,10 +135,11 @@ impl Measured {
 
     /// As new, without giving memory back.
     pub fn clear(&mut self) {
-        let spans = [&mut self.latency, &mut self.service, &mut self.send_lag, &mut self.blocked];
+        let spans = [&mut self.latency, &mut self.service];
+        let waits = [&mut self.send_lag, &mut self.read_lag, &mut self.blocked];
         let stages = &mut self.stages;
         let stages = [&mut stages.network, &mut stages.queue, &mut stages.lane, &mut stages.model];
-        spans.into_iter().chain(stages).for_each(Latencies::clear);
+        spans.into_iter().chain(waits).chain(stages).for_each(Latencies::clear);
         (self.due, self.sent, self.answered, self.opened, self.own_cpu_ns) = (0, 0, 0, 0, 0);
         (self.failures, self.window, self.stopped) = (Failures::default(), Duration::ZERO, false);
     }

@@ -7,22 +7,13 @@ use std::time::Duration;
 use mio::net::TcpStream;
 
 use crate::http::ANSWER_BYTES_MAX;
+use crate::ledger::Sent;
 use crate::response::{Frame, ResponseError, parse};
 
 /// Loopback answers at once or never.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Holds the usual answer; longer ones make it grow, up to [`ANSWER_BYTES_MAX`].
 const BUFFER_BYTES: usize = 16 * 1024;
-
-/// The request that is on its way: when it was due, how much of its wait was for a connection, when its first byte was
-/// written, and which it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sent {
-    pub(super) due_ns: u64,
-    pub(super) blocked_ns: u64,
-    pub(super) sent_ns: u64,
-    pub(super) request: usize,
-}
 
 #[derive(Debug)]
 pub(super) struct Connection {

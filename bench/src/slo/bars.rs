@@ -298,8 +298,8 @@ fn progress(what: &str, played: &Played) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::{Ended, Record};
     use crate::slo::tally::LEAD_NS;
+    use crate::trace::{Ended, Record};
 
     #[test]
     fn experts_try_sizes_around_the_best_one_and_none_past_the_models_most() {

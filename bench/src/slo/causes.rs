@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::curve::Curve;
 use super::tally::{LEAD_NS, Outcome, Played, SLO_NS, outcome};
-use crate::driver::{Ended, Record};
 use crate::timing::ServerTiming;
+use crate::trace::{Ended, Record};
 
 /// Names and counts of the misses of a run, those in excluded seconds under a name of their own.
 pub(super) fn causes(played: &Played, curve: &Curve) -> BTreeMap<&'static str, u64> {

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::SloError;
 use super::tally::{Played, SLO_MS};
-use crate::driver::Ended;
 use crate::timing::ServerTiming;
+use crate::trace::Ended;
 
 /// As the simulator's `--replay` reads it.
 pub(super) fn capture(played: &Played, replicas: u32) -> Value {
@@ -70,7 +70,7 @@ fn replayed_on_time(text: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::Record;
+    use crate::trace::Record;
 
     fn answered(queue_us: u32, batch_rows: u32, model_us: u32) -> Record {
         let timing = Some(ServerTiming { queue_us, lane_us: 10, model_us, batch_rows });

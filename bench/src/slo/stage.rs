@@ -10,13 +10,14 @@ use super::disturbance::{Loss, Watch, Witness, blamed, disturbed};
 use super::served::{self, Served, Work};
 use super::tally::{LEAD_NS, Played, SECOND_NS};
 use crate::arrivals::{Stretch, stretches};
-use crate::driver::{DriverError, Ended, Trace, drive_traced};
+use crate::driver::{DriverError, drive_traced};
 use crate::http::get;
 use crate::overhead::servers::{Foil, Server, Workplace};
 use crate::payload::{Encoding, Input, http_request, payload};
 use crate::plan::{Edge, Expect, Load, Plan, Target, Wait};
 use crate::threads::on_core;
 use crate::timing::ServerTiming;
+use crate::trace::{Ended, Trace};
 
 /// Enough that no request waits for one: 14,000 a second for 20 ms are 280.
 const CONNECTIONS: usize = 512;
@@ -226,7 +227,7 @@ fn median(mut values: Vec<u64>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::Record;
+    use crate::trace::Record;
 
     fn traced(records: Vec<Record>) -> Trace {
         let mut trace = Trace::default();

@@ -1,6 +1,6 @@
 //! What became of the requests of one run, counted over the times that nothing disturbed. Pure.
 
-use crate::driver::{Ended, Record};
+use crate::trace::{Ended, Record};
 
 /// The promise of every model here.
 pub(super) const SLO_NS: u64 = 20_000_000;

@@ -1,6 +1,6 @@
 //! What became of each request, for measurements that ask more than a histogram can tell.
 
-use super::connection::{Answered, Sent};
+use crate::ledger::Sent;
 use crate::timing::ServerTiming;
 
 /// A driver that never sleeps and has not looked at its clock for so long was kept from its core.
@@ -43,11 +43,11 @@ pub enum Ended {
 
 impl Trace {
     /// With room for this many, so that growing it is no stall of its own.
-    pub(super) fn of(requests: usize) -> Trace {
+    pub(crate) fn of(requests: usize) -> Trace {
         Trace { records: Vec::with_capacity(requests), ..Trace::default() }
     }
 
-    pub(super) fn turn(&mut self, now_ns: u64) {
+    pub(crate) fn turn(&mut self, now_ns: u64) {
         let span_ns = self.latest_turn_ns.map_or(0, |latest_ns| now_ns - latest_ns);
         if span_ns > STALL_MIN_NS {
             self.stalls.push(Stall { ended_ns: now_ns, span_ns });
@@ -55,17 +55,17 @@ impl Trace {
         self.latest_turn_ns = Some(now_ns);
     }
 
-    pub(super) fn answered(
+    pub(crate) fn answered(
         &mut self,
         now_ns: u64,
-        answered: &Answered,
+        sent: Sent,
+        status: u16,
         timing: Option<ServerTiming>,
     ) {
-        let ended = Ended::Answered { status: answered.frame.status, timing };
-        self.push(now_ns, answered.sent, ended);
+        self.push(now_ns, sent, Ended::Answered { status, timing });
     }
 
-    pub(super) fn lost(&mut self, now_ns: u64, sent: Sent) {
+    pub(crate) fn lost(&mut self, now_ns: u64, sent: Sent) {
         self.push(now_ns, sent, Ended::Closed);
     }
 

@@ -1,22 +1,41 @@
-//! What the driver writes down: every request's fate, in the window, stretch by stretch.
+//! What a driver writes down: every request's fate, in the window, stretch by stretch.
 
 use std::sync::mpsc::TrySendError;
 use std::time::Duration;
 
-use super::connection::{Answered, Sent};
-use super::trace::Trace;
 use crate::clock::nanos;
 use crate::measured::{Feed, Measured};
 use crate::plan::{Edge, Request};
 use crate::proc::own_thread_cpu_ns;
 use crate::timing::ServerTiming;
+use crate::trace::Trace;
 
-pub(super) struct Ledger {
+/// A request that was sent: when it was due, how much of its wait was for a connection, when its first byte was written,
+/// and which of the target's it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) due_ns: u64,
+    pub(crate) blocked_ns: u64,
+    pub(crate) sent_ns: u64,
+    pub(crate) request: usize,
+}
+
+/// An answer as the driver found it.
+pub(crate) struct Answer<'a> {
+    pub(crate) sent: Sent,
+    /// When the driver learned that there is something to read.
+    pub(crate) readable_ns: u64,
+    pub(crate) status: u16,
+    pub(crate) body: &'a [u8],
+    pub(crate) timing: Option<ServerTiming>,
+}
+
+pub(crate) struct Ledger {
     window_ns: (u64, u64),
     next_edge: Option<Edge>,
-    pub(super) measured: Measured,
-    pub(super) trace: Option<Trace>,
-    pub(super) feed: Option<Feed>,
+    pub(crate) measured: Measured,
+    pub(crate) trace: Option<Trace>,
+    pub(crate) feed: Option<Feed>,
     /// Where the stretch under way began, on the clock and in the driver's run time.
     stretch: Mark,
 }
@@ -28,7 +47,7 @@ struct Mark {
 }
 
 impl Ledger {
-    pub(super) fn new(trace: Option<Trace>, feed: Option<Feed>) -> Ledger {
+    pub(crate) fn new(trace: Option<Trace>, feed: Option<Feed>) -> Ledger {
         Ledger {
             window_ns: (0, 0),
             next_edge: Some(Edge::MeasureStarts),
@@ -41,25 +60,25 @@ impl Ledger {
 
     // ---- time ----
 
-    pub(super) fn open_window(&mut self, warm_up: Duration, measure: Duration) {
+    pub(crate) fn open_window(&mut self, warm_up: Duration, measure: Duration) {
         let opens_ns = nanos(warm_up);
         self.window_ns = (opens_ns, opens_ns + nanos(measure));
     }
 
-    pub(super) fn window_end_ns(&self) -> u64 {
+    pub(crate) fn window_end_ns(&self) -> u64 {
         self.window_ns.1
     }
 
     /// The window ends now instead of when it was to.
-    pub(super) fn end_window(&mut self, now_ns: u64) {
+    pub(crate) fn end_window(&mut self, now_ns: u64) {
         self.window_ns = (self.window_ns.0.min(now_ns), self.window_ns.1.min(now_ns));
     }
 
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.next_edge.is_none()
     }
 
-    pub(super) fn turn(&mut self, now_ns: u64, at_edge: &mut dyn FnMut(Edge)) {
+    pub(crate) fn turn(&mut self, now_ns: u64, at_edge: &mut dyn FnMut(Edge)) {
         if let Some(trace) = &mut self.trace {
             trace.turn(now_ns);
         }
@@ -106,15 +125,26 @@ impl Ledger {
 
     // ---- requests ----
 
-    pub(super) fn due(&mut self, due_ns: u64) {
+    pub(crate) fn due(&mut self, due_ns: u64) {
         self.measured.due += u64::from(self.is_measured(due_ns));
     }
 
-    pub(super) fn dropped(&mut self, count: u64) {
+    /// Never sent, because every connection awaited an answer.
+    pub(crate) fn held(&mut self, count: u64) {
+        self.measured.failures.held += count;
+    }
+
+    /// Never sent, and that was the driver's.
+    pub(crate) fn dropped(&mut self, count: u64) {
         self.measured.failures.dropped += count;
     }
 
-    pub(super) fn sent(&mut self, sent: Sent) {
+    /// Sent, and no answer came in time.
+    pub(crate) fn unanswered(&mut self, count: u64) {
+        self.measured.failures.unanswered += count;
+    }
+
+    pub(crate) fn sent(&mut self, sent: Sent) {
         if self.is_measured(sent.due_ns) {
             self.measured.sent += 1;
             let waited_ns = sent.sent_ns - sent.due_ns;
@@ -125,40 +155,34 @@ impl Ledger {
         }
     }
 
-    pub(super) fn answered(
-        &mut self,
-        now_ns: u64,
-        answered: &Answered,
-        bytes: &[u8],
-        asked: &Request,
-    ) {
-        let timing = answered.frame.server_timing(bytes).and_then(ServerTiming::parse);
+    pub(crate) fn answered(&mut self, now_ns: u64, answer: &Answer<'_>, asked: &Request) {
+        let &Answer { sent, readable_ns, status, body, timing } = answer;
         if let Some(trace) = &mut self.trace {
-            trace.answered(now_ns, answered, timing);
+            trace.answered(now_ns, sent, status, timing);
         }
-        if let Err(wrong) = asked.expect.check(answered.frame.status, &answered.frame.body(bytes)) {
+        if let Err(wrong) = asked.expect.check(status, body) {
             self.measured.failures.count(wrong);
             return;
         }
         if self.is_measured(now_ns) {
             self.measured.answered += 1;
         }
-        let Sent { due_ns, sent_ns, .. } = answered.sent;
-        if self.is_measured(due_ns) {
-            self.measured.latency.record(now_ns - due_ns);
-            self.measured.service.record(now_ns - sent_ns);
+        if self.is_measured(sent.due_ns) {
+            self.measured.latency.record(now_ns - sent.due_ns);
+            self.measured.service.record(now_ns - sent.sent_ns);
+            self.measured.read_lag.record(now_ns.saturating_sub(readable_ns));
             if let Some(timing) = timing {
-                self.measured.stages.record(now_ns - sent_ns, timing);
+                self.measured.stages.record(now_ns - sent.sent_ns, timing);
             }
         }
     }
 
-    pub(super) fn not_http(&mut self) {
+    pub(crate) fn not_http(&mut self) {
         self.measured.failures.not_http += 1;
     }
 
     /// `established`: the connection stood before it was lost.
-    pub(super) fn lost(&mut self, now_ns: u64, sent: Sent, established: bool) {
+    pub(crate) fn lost(&mut self, now_ns: u64, sent: Sent, established: bool) {
         let failures = &mut self.measured.failures;
         let count = if established { &mut failures.closed } else { &mut failures.refused };
         *count += 1;
@@ -167,14 +191,8 @@ impl Ledger {
         }
     }
 
-    pub(super) fn opened(&mut self) {
+    pub(crate) fn opened(&mut self) {
         self.measured.opened += 1;
-    }
-
-    pub(super) fn finish(mut self, unanswered: u64, dropped: u64) -> (Measured, Option<Trace>) {
-        self.measured.failures.unanswered += unanswered;
-        self.measured.failures.dropped += dropped;
-        (self.measured, self.trace)
     }
 }
 
