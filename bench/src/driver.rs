@@ -10,7 +10,7 @@
 
 mod connection;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::VecDeque;
 use std::io;

@@ -43,7 +43,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Run(args) => run::run(&args).map(exit_code).map_err(Failure::from),
+        Command::Run(args) => run::run(&args).map(run_code).map_err(Failure::from),
         Command::Overhead(args) => overhead::run(&args).map(overhead_code).map_err(Failure::from),
         Command::Lanes(args) => {
             lanes::run(&args).map(|()| ExitCode::SUCCESS).map_err(Failure::from)
@@ -73,8 +73,12 @@ enum Failure {
     Floor(#[from] std::io::Error),
 }
 
-fn exit_code(all_right: bool) -> ExitCode {
-    if all_right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+fn run_code(ending: run::Ending) -> ExitCode {
+    match ending {
+        run::Ending::AllRight => ExitCode::SUCCESS,
+        run::Ending::Failures => ExitCode::FAILURE,
+        run::Ending::Invalid => ExitCode::from(EXIT_INVALID),
+    }
 }
 
 fn overhead_code(validity: overhead::Validity) -> ExitCode {

@@ -1,20 +1,22 @@
 //! `foil-bench run`: load on one model of an Open Inference Protocol server, shaped by the model's own metadata.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use crate::arrivals::{Arrivals, Pattern};
-use crate::driver::{DriverError, drive};
+use crate::environment::{CpuTimes, Environment};
 use crate::http::{HttpError, exchange, get};
-use crate::measured::Measured;
+use crate::outcome::{Circumstances, Outcome};
 use crate::payload::{Encoding, Input, PayloadError, http_request, inputs_of, payload};
 use crate::plan::{Expect, Load, Plan, Target, Wait};
 use crate::record::Summary;
 use crate::report::{Table, count, us};
-use crate::threads::{PinError, on_core};
+use crate::session::{SessionError, conduct};
+use crate::verdict::{Terms, judge};
 
 /// An hour: long enough for any question, and an end for a forgotten one.
 const SECONDS_MAX: f64 = 3_600.0;
@@ -95,23 +97,64 @@ pub enum RunError {
     #[error(transparent)]
     Payload(#[from] PayloadError),
     #[error(transparent)]
-    Driver(#[from] DriverError),
-    #[error(transparent)]
-    Pin(#[from] PinError),
+    Session(#[from] SessionError),
 }
 
-/// True when every answer was right.
-pub fn run(args: &Args) -> Result<bool, RunError> {
+/// What the command's exit code says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    AllRight,
+    /// Some answers were wrong or missing.
+    Failures,
+    /// The load generator itself was not up to it.
+    Invalid,
+}
+
+pub fn run(args: &Args) -> Result<Ending, RunError> {
     let plan = plan_of(args)?;
     let address = address_of(&args.url, args.allow_remote)?;
     let target = target_of(args, address)?;
-    let measured = on_core(args.core, || drive(&target, &plan, &mut |_| {}))??;
-    print!("{}", table(&measured));
-    println!("{}", outcome(&measured));
+    let outcome = measure(&target, &plan, args)?;
+    print!("{}", table(&outcome));
+    println!("{}", sentence(&outcome));
     if args.json {
-        println!("{}", as_json(&measured));
+        println!("{}", serde_json::to_string(&outcome).unwrap_or_default());
     }
-    Ok(measured.failures.total() == 0 && measured.answered > 0)
+    Ok(ending(&outcome))
+}
+
+fn measure(target: &Target, plan: &Plan, args: &Args) -> Result<Outcome, RunError> {
+    let before = CpuTimes::now();
+    let mut timeline = Vec::new();
+    let stop = Arc::default();
+    let whole = conduct(target, plan, args.core, stop, &mut |sight| timeline.push(sight.into()))?;
+    let terms =
+        Terms { open_loop: args.rate.is_some(), slo: None, connections_max: plan.connections_max };
+    Ok(Outcome::new(
+        &whole,
+        Circumstances {
+            load: label(args),
+            scenario: json!({ "url": args.url, "model": args.model }),
+            verdict: judge(&whole, terms),
+            environment: Environment::capture(before, None),
+            timeline,
+        },
+    ))
+}
+
+fn label(args: &Args) -> String {
+    match args.rate {
+        None => format!("closed loop, {} connections", args.connections),
+        Some(rate) => format!("open loop, {:?}, {} requests/s", args.arrivals, count(rate)),
+    }
+}
+
+fn ending(outcome: &Outcome) -> Ending {
+    match outcome.totals.failures.total() {
+        _ if !outcome.verdict.valid => Ending::Invalid,
+        0 if outcome.totals.answered > 0 => Ending::AllRight,
+        _ => Ending::Failures,
+    }
 }
 
 /// Loopback unless told otherwise: nobody should load a stranger's server by a typing error.
@@ -191,12 +234,13 @@ fn refused(path: String, status: u16, body: &[u8]) -> RunError {
     RunError::Refused { path, status, body: String::from_utf8_lossy(body).into_owned() }
 }
 
-fn table(measured: &Measured) -> Table {
+fn table(outcome: &Outcome) -> Table {
     let mut table = Table::new(&["µs", "p50", "p99", "p99.9", "max"]);
     let rows = [
-        ("latency (from the due time)", measured.latency.summary()),
-        ("service (from the send)", measured.service.summary()),
-        ("send lag", measured.send_lag.summary()),
+        ("latency (from the due time)", outcome.latency.summary),
+        ("service (from the send)", outcome.service.summary),
+        ("send lag", outcome.send_lag.summary),
+        ("read lag", outcome.read_lag.summary),
     ];
     for (name, Summary { p50_us, p99_us, p999_us, max_us, .. }) in rows {
         table.row([name.to_owned(), us(p50_us), us(p99_us), us(p999_us), us(max_us)]);
@@ -204,24 +248,14 @@ fn table(measured: &Measured) -> Table {
     table
 }
 
-fn outcome(measured: &Measured) -> String {
-    let rate = count(measured.requests_per_second());
-    let answered = count(measured.answered as f64);
-    match measured.failures.total() {
+fn sentence(outcome: &Outcome) -> String {
+    let totals = &outcome.totals;
+    let rate = count(totals.answered_per_second);
+    let answered = count(totals.answered as f64);
+    match totals.failures.total() {
         0 => format!("{answered} answers, {rate} a second, no failures"),
-        _ => format!("{answered} answers, {rate} a second, failures: {:?}", measured.failures),
+        _ => format!("{answered} answers, {rate} a second, failures: {:?}", totals.failures),
     }
-}
-
-fn as_json(measured: &Measured) -> Value {
-    json!({
-        "answered": measured.answered,
-        "requests_per_second": measured.requests_per_second(),
-        "latency": measured.latency.summary(),
-        "service": measured.service.summary(),
-        "send_lag": measured.send_lag.summary(),
-        "failures": measured.failures,
-    })
 }
 
 #[cfg(test)]

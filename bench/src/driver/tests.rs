@@ -33,6 +33,11 @@ fn server(answer: impl Fn(&mut TcpStream, u64) -> bool + Clone + Send + 'static)
     address
 }
 
+/// A server that answers everything at once and rightly.
+pub(crate) fn prompt_target() -> Target {
+    target(server(pong))
+}
+
 fn target(address: SocketAddr) -> Target {
     Target::one(address, REQUEST.to_vec(), Expect::same(b"pong".to_vec()))
 }
