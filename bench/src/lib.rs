@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 pub mod arrivals;
+pub mod bootstrap;
+pub mod budget;
 pub mod clock;
 pub mod compare;
 pub mod driver;
@@ -16,6 +18,7 @@ pub mod lanes;
 pub(crate) mod ledger;
 pub mod measured;
 pub mod micro;
+pub mod mlperf;
 pub mod outcome;
 pub mod overhead;
 pub mod payload;
@@ -26,8 +29,10 @@ pub mod report;
 pub mod response;
 pub mod run;
 pub mod samples;
+pub mod search;
 pub mod session;
 pub mod slo;
+pub mod sweep;
 pub mod threads;
 pub mod timing;
 pub mod trace;
