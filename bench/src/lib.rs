@@ -28,6 +28,7 @@ pub mod run;
 pub mod samples;
 pub mod session;
 pub mod slo;
+pub mod synthetic;
 pub mod threads;
 pub mod timing;
 pub mod trace;
