@@ -33,6 +33,7 @@ pub mod search;
 pub mod session;
 pub mod slo;
 pub mod sweep;
+pub mod synthetic;
 pub mod threads;
 pub mod timing;
 pub mod trace;
