@@ -113,6 +113,17 @@ impl fmt::Display for Figure {
     }
 }
 
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Standing::Kept => "kept",
+            Standing::Undecided => "undecided: more pairs would tell",
+            Standing::Broken => "broken",
+            Standing::Unmeasured => "unmeasured",
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

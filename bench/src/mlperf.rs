@@ -5,6 +5,7 @@
 //! its log, its accuracy run and its audit are deliberately absent, so nothing here is an MLPerf result; a run that
 //! has the scenario's duration and counts is comparable in kind, and a shorter one is labelled as not even that.
 
+pub mod command;
 pub mod early_stopping;
 
 use std::fmt;
@@ -123,10 +124,11 @@ impl Preset {
         Verdict { shortfalls, rank_from_highest: self.result_rank(counted.queries) }
     }
 
-    /// How many samples one query must have to keep a server of this rate busy for the whole duration.
-    pub fn offline_samples(&self, samples_per_second: f64) -> u64 {
-        let expected = OFFLINE_SLACK * self.seconds_min * samples_per_second;
-        self.queries_min.max(expected as u64)
+    /// How many samples the one query must have to keep a server of this rate busy for so long. A try that is shorter
+    /// than the scenario may have fewer than it asks for.
+    pub fn offline_samples(&self, samples_per_second: f64, seconds: f64) -> u64 {
+        let expected = (OFFLINE_SLACK * seconds * samples_per_second) as u64;
+        if seconds < self.seconds_min { expected.max(1) } else { expected.max(self.queries_min) }
     }
 
     fn evidence_short_of(&self, counted: Counted) -> Option<Shortfall> {
@@ -236,7 +238,8 @@ mod tests {
     #[test]
     fn an_offline_query_lasts_as_long_as_it_must() {
         let offline = Scenario::Offline.preset();
-        assert_eq!(offline.offline_samples(1.0), 24_576);
-        assert_eq!(offline.offline_samples(1_000.0), 660_000);
+        assert_eq!(offline.offline_samples(1.0, 600.0), 24_576);
+        assert_eq!(offline.offline_samples(1_000.0, 600.0), 660_000);
+        assert_eq!(offline.offline_samples(1_000.0, 2.0), 2_200);
     }
 }

@@ -10,9 +10,12 @@
 //! misses is no error but the machine's doing, and the interval spans both. A run that was the generator's own fault says nothing about
 //! the server: it is repeated a few times, then its rate is a ceiling that the search stays below.
 
+pub mod command;
 mod evidence;
 #[cfg(test)]
 mod tests;
+
+use std::fmt;
 
 use serde::Serialize;
 
@@ -214,6 +217,20 @@ impl Edges {
     fn found(self, stopped: Stopped, evidence: Vec<RateEvidence>) -> Found {
         let Edges { held, missed, ceiling: generator_limit, .. } = self;
         Found { held, missed, generator_limit, stopped, evidence }
+    }
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stopped::Narrow => "as narrow as asked for",
+            Stopped::Contested => "a rate held above one that missed, so the interval spans both",
+            Stopped::GeneratorIsTheLimit => "the load generator is the limit, not the server",
+            Stopped::NothingHeld => "the lowest rate allowed missed",
+            Stopped::RateMaxHeld => "the highest rate allowed held",
+            Stopped::RunsSpent => "the runs allowed are spent",
+            Stopped::TimeSpent => "the time allowed is spent",
+        })
     }
 }
 

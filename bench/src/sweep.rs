@@ -6,6 +6,8 @@
 //! and others, 2011) is deliberately absent: it scales both axes to the range that was swept, and past saturation
 //! latency is what the length of the run makes of it, so the same server would have another knee for another sweep.
 
+pub mod command;
+
 use serde::Serialize;
 
 use crate::compare::{Spread, spread};

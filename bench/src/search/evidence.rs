@@ -1,5 +1,7 @@
 //! What runs say about rates: each a vote, and the votes of a rate together its verdict.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use super::{INVALID_PER_RATE_MAX, LEAD, RUNS_PER_RATE_MAX};
@@ -92,6 +94,17 @@ impl Promise {
         } else {
             Vote::Held
         }
+    }
+}
+
+impl fmt::Display for Miss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Miss::TooLate => "too many were late",
+            Miss::TooManyFailures => "too many failed",
+            Miss::TooSlow => "the answers did not keep up",
+            Miss::NothingDue => "nothing was due",
+        })
     }
 }
 
