@@ -8,7 +8,8 @@
 //!
 //! Invariants: no rate gets more than its runs; what was seen is never thrown away. A rate that holds above one that
 //! misses is no error but the machine's doing, and the interval spans both. A run that was the generator's own fault says nothing about
-//! the server: it is repeated a few times, then its rate is a ceiling that the search stays below.
+//! the server: it is repeated a few times, then its rate is
+//! a ceiling that the search stays below; with no valid run at two rates the search ends.
 
 pub mod command;
 mod evidence;
@@ -28,8 +29,10 @@ const LEAD: u32 = 2;
 const RUNS_PER_RATE_MAX: u32 = 7;
 /// The ends of the interval are what is reported: each rests on so many.
 const RUNS_PER_END: u32 = 4;
-/// So many runs of one rate may be the generator's own fault.
-const INVALID_PER_RATE_MAX: u32 = 3;
+/// So many runs of one rate may be the generator's own fault: what disturbs a machine lasts for two or three in a row.
+const INVALID_PER_RATE_MAX: u32 = 5;
+/// Rates without one valid run among them after which the search gives up.
+const UNFIT_CEILINGS: usize = 2;
 const GROWTH: f64 = 2.0;
 /// Three digits and a half of a rate are said; a finer width would compare rates that are written alike.
 pub const WIDTH_MIN: f64 = 0.005;
@@ -94,6 +97,8 @@ pub fn next(bounds: &Bounds, trials: &[Trial]) -> Step {
         Err(Stopped::RunsSpent)
     } else if spent_s >= bounds.seconds_max {
         Err(Stopped::TimeSpent)
+    } else if is_unfit(&evidence) {
+        Err(Stopped::GeneratorIsTheLimit)
     } else if let Some(rate) = open.or_else(|| to_settle(&evidence, edges)) {
         Ok(rate.rate)
     } else {
@@ -103,6 +108,12 @@ pub fn next(bounds: &Bounds, trials: &[Trial]) -> Step {
         Ok(rate) => Step::Run { rate },
         Err(stopped) => Step::Done(edges.found(stopped, evidence)),
     }
+}
+
+/// No run was valid, at this rate nor at a lower one: what disturbs the generator isn't the rate.
+fn is_unfit(evidence: &[RateEvidence]) -> bool {
+    let ceilings = evidence.iter().filter(|rate| rate.verdict == Verdict::Ceiling).count();
+    ceilings >= UNFIT_CEILINGS && evidence.iter().all(|rate| rate.runs() == 0)
 }
 
 /// A rate that verdicts contradict each other about, while it may be run again.

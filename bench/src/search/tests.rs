@@ -138,7 +138,8 @@ fn the_bounds_end_the_search_with_what_is_known() {
     let (found, _) = search(&BOUNDS, |_, _| votes(false));
     assert_eq!((found.held, found.missed), (None, Some(1.0)));
     assert_eq!(found.stopped, Stopped::NothingHeld);
-    let (found, _) = search(&BOUNDS, |_, _| Vote::Invalid);
+    let (found, trials) = search(&BOUNDS, |_, _| Vote::Invalid);
+    assert_eq!(trials.len(), 2 * INVALID_PER_RATE_MAX as usize);
     assert_eq!((found.held, found.stopped), (None, Stopped::GeneratorIsTheLimit));
 }
 
