@@ -21,6 +21,7 @@ pub mod overhead;
 pub mod payload;
 pub mod plan;
 pub mod proc;
+pub mod prove;
 pub mod record;
 pub mod report;
 pub mod response;
