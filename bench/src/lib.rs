@@ -17,6 +17,7 @@ pub(crate) mod ledger;
 pub mod measured;
 pub mod micro;
 pub mod outcome;
+pub mod output;
 pub mod overhead;
 pub mod payload;
 pub mod plan;
