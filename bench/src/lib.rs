@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 pub mod arrivals;
+pub mod bootstrap;
+pub mod budget;
 pub mod clock;
 pub mod compare;
 pub mod driver;
@@ -16,9 +18,11 @@ pub mod lanes;
 pub(crate) mod ledger;
 pub mod measured;
 pub mod micro;
+pub mod mlperf;
 pub mod outcome;
 pub mod output;
 pub mod overhead;
+pub mod pairs;
 pub mod payload;
 pub mod plan;
 pub mod proc;
@@ -26,10 +30,14 @@ pub mod prove;
 pub mod record;
 pub mod report;
 pub mod response;
+pub mod rounds;
 pub mod run;
 pub mod samples;
+pub mod search;
 pub mod session;
 pub mod slo;
+pub mod span;
+pub mod sweep;
 pub mod synthetic;
 pub mod threads;
 pub mod timing;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use bench::synthetic::command as synthetic;
-use bench::{floor, lanes, overhead, prove, run, slo, threads};
+use bench::{floor, lanes, mlperf, overhead, pairs, prove, run, search, slo, sweep, threads};
 use clap::{Parser, Subcommand};
 
 /// The engine's allocator, so that the floor differs from it by nothing but the work.
@@ -14,6 +14,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A measurement that can't be trusted: no figure of it should be used.
 const EXIT_INVALID: u8 = 3;
+
+/// A change that costs more than it may.
+const EXIT_OVER_BUDGET: u8 = 4;
 
 #[derive(Parser)]
 #[command(name = "foil-bench", version, about = "Loads and measures prediction servers")]
@@ -26,6 +29,10 @@ struct Cli {
 enum Command {
     /// Loads one model of a server, open or closed loop
     Run(run::Args),
+    MaxRate(search::command::Args),
+    Sweep(sweep::command::Args),
+    Compare(pairs::Args),
+    Mlperf(mlperf::command::Args),
     /// Compares foil with bare hyper in interleaved pairs, each on one core
     Overhead(overhead::Args),
     /// Gathers every figure of the shared-memory lane; `cargo xtask lanes` knows the programs it wants
@@ -49,6 +56,14 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(&args).map(run_code).map_err(Failure::from),
+        Command::MaxRate(args) => {
+            search::command::run(&args).map(max_rate_code).map_err(Failure::from)
+        }
+        Command::Sweep(args) => sweep::command::run(&args).map(sweep_code).map_err(Failure::from),
+        Command::Compare(args) => pairs::run(&args).map(compare_code).map_err(Failure::from),
+        Command::Mlperf(args) => {
+            mlperf::command::run(&args).map(mlperf_code).map_err(Failure::from)
+        }
         Command::Overhead(args) => overhead::run(&args).map(overhead_code).map_err(Failure::from),
         Command::Lanes(args) => {
             lanes::run(&args).map(|()| ExitCode::SUCCESS).map_err(Failure::from)
@@ -70,6 +85,14 @@ fn main() -> ExitCode {
 enum Failure {
     #[error(transparent)]
     Run(#[from] run::RunError),
+    #[error(transparent)]
+    MaxRate(#[from] search::command::MaxRateError),
+    #[error(transparent)]
+    Sweep(#[from] sweep::command::SweepError),
+    #[error(transparent)]
+    Compare(#[from] pairs::CompareError),
+    #[error(transparent)]
+    Mlperf(#[from] mlperf::command::MlperfError),
     #[error(transparent)]
     Overhead(#[from] overhead::OverheadError),
     #[error(transparent)]
@@ -96,6 +119,37 @@ fn run_code(ending: run::Ending) -> ExitCode {
 
 fn exit_code(all_right: bool) -> ExitCode {
     if all_right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn max_rate_code(stopped: search::Stopped) -> ExitCode {
+    use search::Stopped::{
+        Contested, GeneratorIsTheLimit, Narrow, NothingHeld, RateMaxHeld, RunsSpent, TimeSpent,
+    };
+    match stopped {
+        Narrow | Contested => ExitCode::SUCCESS,
+        NothingHeld | RateMaxHeld | RunsSpent | TimeSpent => ExitCode::FAILURE,
+        GeneratorIsTheLimit => ExitCode::from(EXIT_INVALID),
+    }
+}
+
+fn sweep_code(all_measured: bool) -> ExitCode {
+    if all_measured { ExitCode::SUCCESS } else { ExitCode::from(EXIT_INVALID) }
+}
+
+fn compare_code(ending: pairs::Ending) -> ExitCode {
+    match ending {
+        pairs::Ending::Kept => ExitCode::SUCCESS,
+        pairs::Ending::Invalid => ExitCode::from(EXIT_INVALID),
+        pairs::Ending::OverBudget => ExitCode::from(EXIT_OVER_BUDGET),
+    }
+}
+
+fn mlperf_code(ending: mlperf::command::Ending) -> ExitCode {
+    match ending {
+        mlperf::command::Ending::Valid => ExitCode::SUCCESS,
+        mlperf::command::Ending::Short => ExitCode::FAILURE,
+        mlperf::command::Ending::Invalid => ExitCode::from(EXIT_INVALID),
+    }
 }
 
 fn overhead_code(validity: overhead::Validity) -> ExitCode {

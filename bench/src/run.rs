@@ -196,7 +196,7 @@ fn plan_of(args: &Args) -> Result<Plan, RunError> {
     })
 }
 
-fn target_of(args: &Args, address: SocketAddr) -> Result<Target, RunError> {
+pub(crate) fn target_of(args: &Args, address: SocketAddr) -> Result<Target, RunError> {
     let path = model_path(args);
     let inputs = inputs_of(&metadata(address, &path)?, args.rows)?;
     let request = request_of(args, address, &path, &inputs);

@@ -1,0 +1,240 @@
+//! `foil-bench max-rate`: the shell of the search.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::evidence::{Observed, Promise, RateEvidence, Trial, Verdict, Vote};
+use super::{Bounds, Found, Step, Stopped, WIDTH_MIN, next};
+use crate::report::{Table, count, us};
+use crate::rounds::{Ask, Asked, Figures, Length, Round, Rounds, SECONDS_MAX, samples_min};
+use crate::run::RunError;
+use crate::span;
+
+/// Where the search begins: half of what a closed loop gets, which most servers hold.
+const START_SHARE: f64 = 0.5;
+/// A server that a closed loop gets nothing out of is asked this.
+const START_MIN: f64 = 1.0;
+
+/// The highest rate at which the server keeps a promise, as an interval.
+///
+/// A run holds when at least `--percentile` of all that was due in it was answered right within `--slo` of when it was
+/// due, failures were at most `--failures` and the answers kept up with 99 % of what was due. A rate is judged by
+/// several runs, and the ends of the interval by at least four each.
+///
+/// Exit codes: 0 an interval with two ends, 1 none was found, 3 the load generator was the limit.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The server, as in http://127.0.0.1:8000
+    pub url: String,
+    #[command(flatten)]
+    pub ask: Ask,
+    /// The latest an answer may be, as in 20ms or 1s
+    #[arg(long, value_parser = span::parse)]
+    pub slo: Duration,
+    /// The share that must be in time, in percent
+    #[arg(long, default_value_t = 99.0)]
+    pub percentile: f64,
+    /// The share that may fail, in percent
+    #[arg(long, default_value_t = 0.1)]
+    pub failures: f64,
+    /// How wide the interval may be, in percent of its lower end
+    #[arg(long, default_value_t = 3.0)]
+    pub width: f64,
+    /// Measured time of each run; longer where the percentile needs more requests
+    #[arg(long, default_value_t = 5.0)]
+    pub seconds: f64,
+    /// The first rate; by default half of what a closed loop gets
+    #[arg(long)]
+    pub start: Option<f64>,
+    /// The lowest rate that is tried
+    #[arg(long, default_value_t = 1.0)]
+    pub rate_min: f64,
+    /// The highest rate that is tried
+    #[arg(long, default_value_t = 1e6)]
+    pub rate_max: f64,
+    /// Runs after which the search says what it knows
+    #[arg(long, default_value_t = 80)]
+    pub runs_max: usize,
+    /// Measured seconds after which it does
+    #[arg(long, default_value_t = 1_200.0)]
+    pub seconds_max: f64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum MaxRateError {
+    #[error(
+        "give a --percentile of 50 to 99.99, --failures of 0 to 100, a --width of 0.5 or more and --seconds of 0.1 to {SECONDS_MAX}"
+    )]
+    Numbers,
+    #[error("give --rate-min, --start and --rate-max above 0 and in ascending order")]
+    Rates,
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+/// One run and what it showed.
+#[derive(Clone, Debug, Serialize)]
+struct Ran {
+    #[serde(flatten)]
+    trial: Trial,
+    observed: Observed,
+    percentile_us: Option<f64>,
+    figures: Figures,
+}
+
+pub fn run(args: &Args) -> Result<Stopped, MaxRateError> {
+    let promise = promise_of(args)?;
+    let rounds = Rounds::open(&args.url, &args.ask, Some(args.slo))?;
+    let bounds = bounds_of(args, &rounds)?;
+    let mut ran: Vec<Ran> = Vec::new();
+    let found = loop {
+        let trials: Vec<Trial> = ran.iter().map(|ran| ran.trial).collect();
+        match next(&bounds, &trials) {
+            Step::Done(found) => break found,
+            Step::Run { rate } => {
+                let number = ran.len() as u64 + 1;
+                ran.push(one(args, &promise, &rounds, rate, number)?);
+                ran.iter().next_back().inspect(|last| eprintln!("{}", progress(last)));
+            }
+        }
+    };
+    print!("{}", table(&found, &ran));
+    println!("{}", sentence(&found, args));
+    if args.ask.json {
+        println!("{}", json!({ "promise": promise, "found": found, "runs": ran }));
+    }
+    Ok(found.stopped)
+}
+
+fn promise_of(args: &Args) -> Result<Promise, MaxRateError> {
+    let sane = (50.0..=99.99).contains(&args.percentile)
+        && (0.0..=100.0).contains(&args.failures)
+        && args.width / 100.0 >= WIDTH_MIN
+        && (0.1..=SECONDS_MAX).contains(&args.seconds);
+    sane.then(|| Promise {
+        slo_ns: crate::clock::nanos(args.slo),
+        percentile: args.percentile / 100.0,
+        failures_share_max: args.failures / 100.0,
+        achieved_share_min: 0.99,
+    })
+    .ok_or(MaxRateError::Numbers)
+}
+
+fn bounds_of(args: &Args, rounds: &Rounds) -> Result<Bounds, MaxRateError> {
+    let start_rate = match args.start {
+        Some(rate) => rate,
+        None => {
+            let estimate = START_SHARE * rounds.closed_loop_rate()?;
+            estimate.max(START_MIN).clamp(args.rate_min, args.rate_max.max(args.rate_min)).round()
+        }
+    };
+    let rates = [0.0, args.rate_min, start_rate, args.rate_max];
+    if !(rates.is_sorted() && args.rate_min > 0.0 && args.rate_max.is_finite()) {
+        return Err(MaxRateError::Rates);
+    }
+    Ok(Bounds {
+        start_rate,
+        rate_min: args.rate_min,
+        rate_max: args.rate_max,
+        width: args.width / 100.0,
+        runs_max: args.runs_max,
+        seconds_max: args.seconds_max,
+    })
+}
+
+fn one(
+    args: &Args,
+    promise: &Promise,
+    rounds: &Rounds,
+    rate: f64,
+    number: u64,
+) -> Result<Ran, MaxRateError> {
+    let needed_s = samples_min(promise.percentile) as f64 / rate;
+    let seconds = args.seconds.max(needed_s).min(SECONDS_MAX);
+    let round = rounds.run(Asked::Poisson(rate), Length::of(seconds), number)?;
+    let observed = observed(&round, args.slo);
+    let vote = if round.verdict.valid { promise.vote(&observed) } else { Vote::Invalid };
+    Ok(Ran {
+        trial: Trial { rate, vote, seconds },
+        observed,
+        percentile_us: round.percentile_us(promise.percentile),
+        figures: round.figures(),
+    })
+}
+
+fn observed(round: &Round, slo: Duration) -> Observed {
+    let measured = &round.measured;
+    Observed {
+        due: measured.due,
+        answered: measured.answered,
+        on_time: round.on_time(slo),
+        failures: measured.failures.total(),
+    }
+}
+
+fn progress(ran: &Ran) -> String {
+    let share = 100.0 * ran.observed.on_time as f64 / ran.observed.due.max(1) as f64;
+    let said = match ran.trial.vote {
+        Vote::Held => "held".to_owned(),
+        Vote::Missed(miss) => format!("missed: {miss}"),
+        Vote::Invalid => format!("invalid: {}", ran.figures.verdict.reasons.join("; ")),
+    };
+    format!("{}/s: {share:.2} % in time, {said}", rate_text(ran.trial.rate))
+}
+
+fn table(found: &Found, ran: &[Ran]) -> Table {
+    let header =
+        ["requests/s", "held", "missed", "invalid", "in time, %", "at the percentile, µs", ""];
+    let mut table = Table::new(&header);
+    for rate in &found.evidence {
+        let at_rate = || ran.iter().filter(|ran| ran.trial.rate == rate.rate);
+        let due: u64 = at_rate().map(|ran| ran.observed.due).sum();
+        let on_time: u64 = at_rate().map(|ran| ran.observed.on_time).sum();
+        let figures: Vec<f64> = at_rate().filter_map(|ran| ran.percentile_us).collect();
+        let middle = crate::compare::spread(&figures).map(|spread| spread.median);
+        table.row([
+            rate_text(rate.rate),
+            rate.held.to_string(),
+            rate.missed.to_string(),
+            rate.invalid.to_string(),
+            format!("{:.2}", 100.0 * on_time as f64 / due.max(1) as f64),
+            us(middle),
+            verdict_text(rate).to_owned(),
+        ]);
+    }
+    table
+}
+
+fn verdict_text(rate: &RateEvidence) -> &'static str {
+    match rate.verdict {
+        Verdict::Open => "open",
+        Verdict::Held => "held",
+        Verdict::Missed => "missed",
+        Verdict::Ceiling => "the generator's limit",
+    }
+}
+
+fn sentence(found: &Found, args: &Args) -> String {
+    let end = |rate: Option<f64>| rate.map_or_else(|| "?".to_owned(), rate_text);
+    let mut said = format!(
+        "at most {:?} for {} % of the requests: {} to {} requests/s; {}",
+        args.slo,
+        args.percentile,
+        end(found.held),
+        end(found.missed),
+        found.stopped,
+    );
+    if let Some(limit) = found.generator_limit {
+        // Writing to a String can't fail.
+        let _always = write!(said, "; the generator could not offer {}", rate_text(limit));
+    }
+    said
+}
+
+/// Small rates with their fraction.
+fn rate_text(rate: f64) -> String {
+    if rate < 100.0 { format!("{rate:.2}") } else { count(rate) }
+}

@@ -1,0 +1,159 @@
+//! `foil-bench sweep`: the shell of the sweep.
+
+use serde_json::json;
+
+use super::{Curve, Point, SHARES, Sample};
+use crate::report::{Table, count, us};
+use crate::rounds::{Ask, Asked, Figures, Length, Rounds, SECONDS_MAX};
+use crate::run::RunError;
+
+const REPEATS_MAX: u64 = 25;
+
+/// Latency against throughput, from idle to past saturation; the knee is marked.
+///
+/// Rates are shares of the capacity, which a short closed loop estimates unless it is given. All rates are run once, then
+/// all again, so that a slow minute of the machine doesn't fall on one of them alone.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The server, as in http://127.0.0.1:8000
+    pub url: String,
+    #[command(flatten)]
+    pub ask: Ask,
+    /// Requests a second that the shares are of; by default what a closed loop gets
+    #[arg(long)]
+    pub capacity: Option<f64>,
+    /// Shares of the capacity, in percent
+    #[arg(long, value_delimiter = ',', default_values_t = SHARES.map(|share| share * 100.0))]
+    pub shares: Vec<f64>,
+    /// Runs of each rate
+    #[arg(long, default_value_t = 3)]
+    pub repeats: u64,
+    /// Measured time of each run
+    #[arg(long, default_value_t = 5.0)]
+    pub seconds: f64,
+    /// The percentile whose knee is looked for, in percent
+    #[arg(long, default_value_t = 99.0)]
+    pub percentile: f64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    #[error(
+        "give --shares above 0, 1 to {REPEATS_MAX} --repeats of 0.1 to {SECONDS_MAX} --seconds and a --percentile of 50 to 99.99"
+    )]
+    Numbers,
+    #[error("a closed loop got no answer, so there is nothing to sweep; give --capacity")]
+    NoCapacity,
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+/// False: no run of some rate was valid.
+pub fn run(args: &Args) -> Result<bool, SweepError> {
+    check(args)?;
+    let rounds = Rounds::open(&args.url, &args.ask, None)?;
+    let capacity = match args.capacity {
+        Some(capacity) => capacity,
+        None => rounds.closed_loop_rate()?,
+    };
+    if capacity <= 0.0 {
+        return Err(SweepError::NoCapacity);
+    }
+    let mut shares = args.shares.clone();
+    shares.sort_by(f64::total_cmp);
+    let rates: Vec<f64> = shares.iter().map(|share| share / 100.0 * capacity).collect();
+    let (curve, figures) = measured(args, &rounds, &rates)?;
+    print!("{}", table(&curve, args));
+    println!("{}", sentence(&curve, capacity, args));
+    if args.ask.json {
+        println!("{}", json!({ "capacity": capacity, "curve": curve, "runs": figures }));
+    }
+    Ok(curve.points.iter().all(|point| point.achieved.is_some()))
+}
+
+fn check(args: &Args) -> Result<(), SweepError> {
+    let sane = !args.shares.is_empty()
+        && args.shares.iter().all(|&share| share.is_finite() && share > 0.0)
+        && (1..=REPEATS_MAX).contains(&args.repeats)
+        && (0.1..=SECONDS_MAX).contains(&args.seconds)
+        && (50.0..=99.99).contains(&args.percentile);
+    sane.then_some(()).ok_or(SweepError::Numbers)
+}
+
+fn measured(
+    args: &Args,
+    rounds: &Rounds,
+    rates: &[f64],
+) -> Result<(Curve, Vec<Figures>), SweepError> {
+    let mut samples = vec![Vec::new(); rates.len()];
+    let mut figures = Vec::new();
+    for repeat in 1..=args.repeats {
+        for (rate, samples) in rates.iter().zip(&mut samples) {
+            let round = rounds.run(Asked::Poisson(*rate), Length::of(args.seconds), repeat)?;
+            let tail_us = round.percentile_us(args.percentile / 100.0);
+            let ran = round.figures();
+            eprintln!("{}/s: {}", count(*rate), progress(&ran, tail_us));
+            samples.push(Sample {
+                offered: ran.offered_per_second,
+                achieved: ran.answered_per_second,
+                p50_us: ran.p50_us,
+                tail_us,
+                failures: ran.failures.total(),
+                is_valid: ran.verdict.valid,
+            });
+            figures.push(ran);
+        }
+    }
+    let points = rates.iter().zip(&samples).map(|(&rate, samples)| Point::of(rate, samples));
+    Ok((Curve::of(points.collect()), figures))
+}
+
+fn progress(ran: &Figures, tail_us: Option<f64>) -> String {
+    let invalid = ran.verdict.reasons.join("; ");
+    let said = if ran.verdict.valid { String::new() } else { format!(", invalid: {invalid}") };
+    format!("{} answered/s, {} µs{said}", count(ran.answered_per_second), us(tail_us))
+}
+
+fn table(curve: &Curve, args: &Args) -> Table {
+    let tail = format!("p{}, µs", args.percentile);
+    let header = ["requests/s", "answered/s", "p50, µs", &tail, "failures", "invalid runs", ""];
+    let mut table = Table::new(&header);
+    for (at, point) in curve.points.iter().enumerate() {
+        table.row([
+            count(point.rate),
+            point.achieved.map_or_else(|| "-".to_owned(), |achieved| count(achieved.median)),
+            us(point.p50_us.map(|spread| spread.median)),
+            us(point.tail_us.map(|spread| spread.median)),
+            count(point.failures as f64),
+            point.invalid_runs.to_string(),
+            mark(curve, at).to_owned(),
+        ]);
+    }
+    table
+}
+
+fn mark(curve: &Curve, at: usize) -> &'static str {
+    if curve.knee == Some(at) {
+        "knee"
+    } else if curve.points[at].achieved.is_none() {
+        "no valid run"
+    } else if !curve.points[at].keeps_up {
+        "saturated"
+    } else {
+        ""
+    }
+}
+
+fn sentence(curve: &Curve, capacity: f64, args: &Args) -> String {
+    let rate = |at: Option<usize>| {
+        at.map_or_else(|| "none".to_owned(), |at| format!("{}/s", count(curve.points[at].rate)))
+    };
+    format!(
+        "shares of {} requests/s; medians of {} runs; knee (most throughput over p{}): {}; first rate not kept up with: {}",
+        count(capacity),
+        args.repeats,
+        args.percentile,
+        rate(curve.knee),
+        rate(curve.saturated),
+    )
+}
