@@ -200,3 +200,78 @@ impl Ledger {
 fn own_cpu_ns() -> u64 {
     own_thread_cpu_ns().unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Expect;
+    use crate::synthetic::{Behaviour, Delay, Stall};
+
+    const MS: u64 = 1_000_000;
+    const SPAN_MS: u64 = 20_000;
+
+    /// A server of 1 ms that stands still for 200 ms of 20 s, without a network.
+    fn stalling() -> Behaviour {
+        let stall = Stall { start_ns: 8_000 * MS, span_ns: 200 * MS };
+        Behaviour::new(Delay::Constant { us: 1_000 }, Some(stall), 1)
+    }
+
+    fn ledger() -> Ledger {
+        let mut ledger = Ledger::new(None, None);
+        ledger.open_window(Duration::ZERO, Duration::from_millis(SPAN_MS));
+        ledger.turn(0, &mut |_| {});
+        ledger
+    }
+
+    /// Sends when it is due and reads the answer when it comes.
+    fn ask(ledger: &mut Ledger, server: &mut Behaviour, due_ns: u64, sent_ns: u64) -> u64 {
+        let sent = Sent { due_ns, blocked_ns: 0, sent_ns, request: 0 };
+        let asked = Request { bytes: Vec::new(), expect: Expect::default() };
+        ledger.due(due_ns);
+        ledger.sent(sent);
+        let now_ns = server.leaves_ns(sent_ns);
+        let answer = Answer { sent, readable_ns: now_ns, status: 200, body: &[], timing: None };
+        ledger.answered(now_ns, &answer, &asked);
+        now_ns
+    }
+
+    fn at(ledger: &Ledger, quantile: f64) -> f64 {
+        let ns = ledger.measured.latency.percentile_ns(quantile, 1).expect("samples");
+        ns as f64 / MS as f64
+    }
+
+    /// The share that waits longer than x ms of a stall is (200 - x) / 20,000: a thousandth waits 180 ms.
+    #[test]
+    fn an_open_loop_shows_a_stall_as_theory_says() {
+        let (mut ledger, mut server) = (ledger(), stalling());
+        for due_ns in (0..SPAN_MS).map(|ms| ms * MS) {
+            ask(&mut ledger, &mut server, due_ns, due_ns);
+        }
+        assert!((at(&ledger, 0.999) / 180.0 - 1.0).abs() < 0.01, "{}", at(&ledger, 0.999));
+        assert!((at(&ledger, 0.5) - 1.0).abs() < 0.01);
+        assert!(ledger.measured.send_lag.summary().max_us < Some(1.0));
+    }
+
+    /// Asked one by one from the send, as coordinated omission has it: one request of 20,000 meets the stall.
+    #[test]
+    fn a_loop_that_waits_for_answers_hides_it() {
+        let (mut ledger, mut server, mut now_ns) = (ledger(), stalling(), 0);
+        while now_ns < SPAN_MS * MS {
+            now_ns = ask(&mut ledger, &mut server, now_ns, now_ns);
+        }
+        assert!((at(&ledger, 0.999) - 1.0).abs() < 0.01, "{}", at(&ledger, 0.999));
+        assert!((at(&ledger, 1.0) / 200.0 - 1.0).abs() < 0.01);
+    }
+
+    /// The same schedule on one connection: what is sent late counts from when it was due all the same.
+    #[test]
+    fn one_connection_does_not_hide_it_from_the_due_time() {
+        let (mut ledger, mut server, mut free_ns) = (ledger(), stalling(), 0);
+        for due_ns in (0..SPAN_MS / 2).map(|at| at * 2 * MS) {
+            free_ns = ask(&mut ledger, &mut server, due_ns, free_ns.max(due_ns));
+        }
+        assert!(at(&ledger, 0.999) > 180.0, "{}", at(&ledger, 0.999));
+        let service_ns = ledger.measured.service.percentile_ns(0.999, 1).expect("samples");
+        assert!(service_ns < 2 * MS, "from the send it looks well");
+    }
+}

@@ -4,7 +4,8 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use bench::{floor, lanes, mlperf, overhead, pairs, run, search, slo, sweep, threads};
+use bench::synthetic::command as synthetic;
+use bench::{floor, lanes, mlperf, overhead, pairs, prove, run, search, slo, sweep, threads};
 use clap::{Parser, Subcommand};
 
 /// The engine's allocator, so that the floor differs from it by nothing but the work.
@@ -38,6 +39,10 @@ enum Command {
     Lanes(lanes::Args),
     /// Measures whether the engine keeps a promise of 20 ms, against what its models can do
     Slo(slo::Args),
+    /// The load generator against what is known, and against the tools that others trust
+    Prove(prove::Args),
+    /// A server whose latency is known, to test load generators by
+    Synthetic(synthetic::Args),
     /// Bare hyper: what any HTTP server on this machine costs
     Floor {
         #[arg(long, default_value = "127.0.0.1:0")]
@@ -64,6 +69,10 @@ fn main() -> ExitCode {
             lanes::run(&args).map(|()| ExitCode::SUCCESS).map_err(Failure::from)
         }
         Command::Slo(args) => slo::run(&args).map(|()| ExitCode::SUCCESS).map_err(Failure::from),
+        Command::Prove(args) => prove::run(&args).map(exit_code).map_err(Failure::from),
+        Command::Synthetic(args) => {
+            synthetic::run(&args).map(|()| ExitCode::SUCCESS).map_err(Failure::from)
+        }
         Command::Floor { listen, core } => serve_floor(listen, core).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
@@ -91,6 +100,10 @@ enum Failure {
     #[error(transparent)]
     Slo(#[from] slo::SloError),
     #[error(transparent)]
+    Prove(#[from] prove::ProveError),
+    #[error(transparent)]
+    Synthetic(#[from] synthetic::SyntheticError),
+    #[error(transparent)]
     Pin(#[from] threads::PinError),
     #[error("the floor can't listen: {0}")]
     Floor(#[from] std::io::Error),
@@ -102,6 +115,10 @@ fn run_code(ending: run::Ending) -> ExitCode {
         run::Ending::Failures => ExitCode::FAILURE,
         run::Ending::Invalid => ExitCode::from(EXIT_INVALID),
     }
+}
+
+fn exit_code(all_right: bool) -> ExitCode {
+    if all_right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn max_rate_code(stopped: search::Stopped) -> ExitCode {

@@ -56,6 +56,8 @@ pub struct Totals {
 pub struct Distribution {
     #[serde(flatten)]
     pub summary: Summary,
+    pub p90_us: Option<f64>,
+    pub p9999_us: Option<f64>,
     pub mean_us: Option<f64>,
     /// For a curve: share of samples, and the µs they took at most.
     pub percentiles: Vec<(f64, f64)>,
@@ -80,6 +82,8 @@ pub struct Moment {
     pub p50_us: Option<f64>,
     pub p99_us: Option<f64>,
     pub max_us: Option<f64>,
+    /// How late the generator sent, p99.
+    pub send_lag_p99_us: Option<f64>,
 }
 
 /// What the load generator itself took.
@@ -91,18 +95,24 @@ pub struct Client {
 }
 
 /// Halvings of the distance to 1 are cut into this many steps: the points of an `.hgrm` file.
-const STEPS_PER_HALVING: u32 = 5;
+pub(crate) const STEPS_PER_HALVING: u32 = 5;
+/// Ten samples lie beyond the percentile, as for the others.
+const P90_SAMPLES_MIN: u64 = 100;
+const P9999_SAMPLES_MIN: u64 = 100_000;
 
 impl From<&Latencies> for Distribution {
     fn from(latencies: &Latencies) -> Distribution {
         let histogram = latencies.histogram();
         let steps = histogram.iter_quantiles(STEPS_PER_HALVING);
+        let us = |ns: u64| ns as f64 / 1e3;
         let point = |step: hdrhistogram::iterators::IterationValue<u64>| {
-            (step.quantile(), step.value_iterated_to() as f64 / 1e3)
+            (step.quantile(), us(step.value_iterated_to()))
         };
         let any = !histogram.is_empty();
         Distribution {
             summary: latencies.summary(),
+            p90_us: latencies.percentile_ns(0.9, P90_SAMPLES_MIN).map(us),
+            p9999_us: latencies.percentile_ns(0.9999, P9999_SAMPLES_MIN).map(us),
             mean_us: any.then(|| histogram.mean() / 1e3),
             percentiles: if any { steps.map(point).collect() } else { Vec::new() },
         }
@@ -123,6 +133,7 @@ impl StageTimes {
 impl From<Sight<'_>> for Moment {
     fn from(sight: Sight<'_>) -> Moment {
         let (stretch, summary) = (sight.stretch, sight.stretch.latency.summary());
+        let p99_us = |spans: &Latencies| spans.percentile_ns(0.99, 1).map(|ns| ns as f64 / 1e3);
         let per_second = |count: u64| ratio(count as f64, stretch.window.as_secs_f64());
         Moment {
             at_s: sight.at.as_secs_f64(),
@@ -130,8 +141,9 @@ impl From<Sight<'_>> for Moment {
             answered_per_second: per_second(stretch.answered),
             failures: stretch.failures.total(),
             p50_us: summary.p50_us,
-            p99_us: stretch.latency.percentile_ns(0.99, 1).map(|ns| ns as f64 / 1e3),
+            p99_us: p99_us(&stretch.latency),
             max_us: summary.max_us,
+            send_lag_p99_us: p99_us(&stretch.send_lag),
         }
     }
 }
@@ -214,6 +226,17 @@ mod tests {
         assert!((points.last().expect("points").1 / 10_000.0 - 1.0).abs() < 0.002);
         assert!((distribution.mean_us.expect("samples") / 5_000.5 - 1.0).abs() < 0.002);
         assert!(Distribution::from(&Latencies::default()).percentiles.is_empty());
+    }
+
+    #[test]
+    fn a_percentile_is_said_where_ten_samples_lie_beyond_it() {
+        let of = |samples: u64| {
+            let mut latencies = Latencies::default();
+            (0..samples).for_each(|us| latencies.record(us * 1_000));
+            Distribution::from(&latencies)
+        };
+        assert_eq!((of(99).p90_us, of(99_999).p9999_us), (None, None));
+        assert!(of(100).p90_us.is_some() && of(100_000).p9999_us.is_some());
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! A server whose latency is known beforehand, to test load generators by: every answer leaves a chosen time after its
 //! request came, and a planned stall holds back all that would leave during it.
 //!
-//! One thread, HTTP/1.1, any path, any body; it never sleeps while an answer is due within [`SPIN_BELOW_NS`], so that
+//! One thread, HTTP/1.1, any path, any body, one request at a time a connection; it never sleeps while an answer is due within [`SPIN_BELOW_NS`], so that
 //! its own lateness is a few µs. It tells what it means to do in `Server-Timing: model;dur=…`, as the engine does.
 
 mod behaviour;
+pub mod command;
 mod connection;
+mod pages;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -18,6 +20,7 @@ use mio::{Events, Interest, Poll, Token};
 
 pub use self::behaviour::{Behaviour, Delay, Stall};
 use self::connection::{Connection, Took};
+use self::pages::Counts;
 use crate::clock::Clock;
 
 /// `epoll` waits whole milliseconds: what is due sooner is awaited by looking again.
@@ -39,6 +42,7 @@ pub struct Synthetic {
     /// When each answer leaves, to whom, and on which of the slot's connections, since slots are used again.
     leaving: BinaryHeap<Reverse<(u64, usize, u64)>>,
     accepted: u64,
+    counts: Counts,
 }
 
 impl Synthetic {
@@ -55,6 +59,7 @@ impl Synthetic {
             free: Vec::new(),
             leaving: BinaryHeap::new(),
             accepted: 0,
+            counts: Counts::default(),
         })
     }
 
@@ -115,12 +120,13 @@ impl Synthetic {
         let Some(connection) = self.connections.get_mut(index).and_then(Option::as_mut) else {
             return;
         };
-        match connection.receive() {
+        match connection.receive(self.counts) {
             Took::Nothing => {}
             Took::Request => {
                 let now_ns = self.clock.now_ns();
                 let leaves_ns = self.behaviour.leaves_ns(now_ns);
                 connection.awaits(leaves_ns - now_ns);
+                self.counts.delays_ns += leaves_ns - now_ns;
                 self.leaving.push(Reverse((leaves_ns, index, connection.number)));
             }
             Took::End => {
@@ -140,6 +146,7 @@ impl Synthetic {
             // The client may have left, and another have its place.
             if let Some(connection) = connection.filter(|open| open.number == number) {
                 connection.answer();
+                self.counts.answers += 1;
             }
         }
     }

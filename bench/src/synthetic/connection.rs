@@ -4,6 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 
 use mio::net::TcpStream;
 
+use super::pages::{Counts, page};
+
 /// Longer requests end the connection.
 const REQUEST_BYTES_MAX: usize = 1 << 20;
 const HEADERS_MAX: usize = 64;
@@ -20,6 +22,7 @@ pub(super) struct Connection {
 
 pub(super) enum Took {
     Nothing,
+    /// A question, whose answer takes its time.
     Request,
     /// It left, or sent what is no request.
     End,
@@ -34,13 +37,14 @@ impl Connection {
         self.delay_ns = delay_ns;
     }
 
-    pub(super) fn receive(&mut self) -> Took {
+    pub(super) fn receive(&mut self, counts: Counts) -> Took {
         loop {
-            match whole_request(&self.buffer[..self.filled]) {
-                Some(Ok(_)) => {
+            match whole_request(&self.buffer[..self.filled], counts) {
+                Some(Ok(request)) => {
                     // One at a time: what a pipelining client sent ahead is not kept.
                     self.filled = 0;
-                    return Took::Request;
+                    let Some(page) = request.page else { return Took::Request };
+                    self.write(&page, "");
                 }
                 Some(Err(())) => return Took::End,
                 None => {}
@@ -61,14 +65,20 @@ impl Connection {
         }
     }
 
-    /// A client that doesn't take some hundred bytes will see its connection end.
     pub(super) fn answer(&mut self) {
         let ms = self.delay_ns as f64 / 1e6;
+        let timing = format!(
+            "Server-Timing: queue;dur=0, lane;dur=0, model;dur={ms:.3};desc=\"batch 1\"\r\n"
+        );
+        self.write(BODY, &timing);
+    }
+
+    /// A client that doesn't take some hundred bytes will see its connection end.
+    fn write(&mut self, body: &str, header: &str) {
+        let length = body.len();
         let answer = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nServer: synthetic\r\n\
-             Server-Timing: queue;dur=0, lane;dur=0, model;dur={ms:.3};desc=\"batch 1\"\r\n\
-             Content-Length: {}\r\n\r\n{BODY}",
-            BODY.len()
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nServer: synthetic\r\n{header}\
+             Content-Length: {length}\r\n\r\n{body}"
         );
         if self.stream.write(answer.as_bytes()).ok() != Some(answer.len()) {
             let _gone_already = self.stream.shutdown(std::net::Shutdown::Both);
@@ -76,8 +86,15 @@ impl Connection {
     }
 }
 
-/// Where the request at the start ends, if it is whole.
-fn whole_request(bytes: &[u8]) -> Option<Result<usize, ()>> {
+#[derive(Debug, PartialEq, Eq)]
+struct Whole {
+    /// Where it ends in the bytes.
+    end: usize,
+    page: Option<String>,
+}
+
+/// The request at the start, if it is whole.
+fn whole_request(bytes: &[u8], counts: Counts) -> Option<Result<Whole, ()>> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut head = httparse::Request::new(&mut headers);
     let body_at = match head.parse(bytes) {
@@ -85,20 +102,23 @@ fn whole_request(bytes: &[u8]) -> Option<Result<usize, ()>> {
         Ok(httparse::Status::Partial) => return None,
         Err(_) => return Some(Err(())),
     };
-    let length =
-        head.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
-    let body = length.map_or(Some(0), |header| {
+    let mut lengths =
+        head.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("content-length"));
+    let body = lengths.next().map_or(Some(0), |header| {
         std::str::from_utf8(header.value).ok()?.trim().parse::<usize>().ok()
     });
-    match body.and_then(|body| body_at.checked_add(body)) {
-        Some(end) => (end <= bytes.len()).then_some(Ok(end)),
-        None => Some(Err(())),
-    }
+    let Some(end) = body.and_then(|body| body_at.checked_add(body)) else { return Some(Err(())) };
+    let (method, path) = (head.method.unwrap_or_default(), head.path.unwrap_or_default());
+    (end <= bytes.len()).then(|| Ok(Whole { end, page: page(method, path, counts) }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn whole_request(bytes: &[u8]) -> Option<Result<Whole, ()>> {
+        super::whole_request(bytes, Counts::default())
+    }
 
     #[test]
     fn a_request_is_whole_at_its_last_byte() {
@@ -106,8 +126,9 @@ mod tests {
         for end in 0..request.len() {
             assert_eq!(whole_request(&request[..end]), None, "after {end}");
         }
-        assert_eq!(whole_request(request), Some(Ok(request.len())));
-        assert_eq!(whole_request(b"GET / HTTP/1.1\r\n\r\n"), Some(Ok(18)));
+        let whole = |end| Some(Ok(Whole { end, page: None }));
+        assert_eq!(whole_request(request), whole(request.len()));
+        assert_eq!(whole_request(b"GET / HTTP/1.1\r\n\r\n"), whole(18));
         assert_eq!(whole_request(b"\x00\x01"), Some(Err(())));
         assert_eq!(whole_request(b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n"), Some(Err(())));
     }
