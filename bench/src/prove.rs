@@ -4,6 +4,7 @@
 //! Runs on real time and so on a real machine: a busy one fails it, and that says nothing bad of the generator.
 
 mod known;
+mod loadgen;
 mod tools;
 
 use std::net::SocketAddr;
@@ -31,6 +32,9 @@ pub struct Args {
     /// NVIDIA's perf_analyzer 2.46; without it that comparison is left out
     #[arg(long)]
     perf_analyzer: Option<PathBuf>,
+    /// A Python that imports MLPerf's mlperf_loadgen; without it that comparison is left out
+    #[arg(long)]
+    loadgen_python: Option<PathBuf>,
     /// Interleaved pairs of each comparison
     #[arg(long, default_value_t = 7)]
     pairs: usize,
@@ -80,8 +84,16 @@ impl Check {
 pub fn run(args: &Args) -> Result<bool, ProveError> {
     let mut checks = known::checks(args)?;
     checks.extend(tools::checks(args)?);
+    if let Some(python) = &args.loadgen_python {
+        checks.extend(loadgen::checks(args, python)?);
+    }
     print!("{}", table(&checks));
-    for (tool, path) in [("wrk", &args.wrk), ("perf_analyzer", &args.perf_analyzer)] {
+    let tools = [
+        ("wrk", &args.wrk),
+        ("perf_analyzer", &args.perf_analyzer),
+        ("LoadGen", &args.loadgen_python),
+    ];
+    for (tool, path) in tools {
         if path.is_none() {
             println!("not compared with {tool}: no program given");
         }

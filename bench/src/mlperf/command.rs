@@ -9,7 +9,6 @@ use super::{Counted, Preset, Scenario, Verdict};
 use crate::report::{Table, count, us};
 use crate::rounds::{Ask, Asked, Length, Round, Rounds, SECONDS_MAX};
 use crate::run::RunError;
-use crate::span;
 
 /// Said with every result.
 const NO_RESULT: &str = "not an MLPerf result: no LoadGen, no accuracy run, no audit";
@@ -32,7 +31,7 @@ pub struct Args {
     #[arg(long)]
     pub rate: Option<f64>,
     /// Server: the latency that 99 % must keep
-    #[arg(long, value_parser = span::parse, default_value = "10ms")]
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "10ms")]
     pub latency: Duration,
     /// Shorter than the scenario's 600 s, for a try; the result is then labelled
     #[arg(long)]

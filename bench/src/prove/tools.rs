@@ -137,7 +137,11 @@ fn analyzer_found(told: &str) -> Option<Found> {
 }
 
 /// On the client's core.
-fn output_of(tool: &'static str, args: &Args, mut command: Command) -> Result<String, ProveError> {
+pub(super) fn output_of(
+    tool: &'static str,
+    args: &Args,
+    mut command: Command,
+) -> Result<String, ProveError> {
     command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
     command.stderr(std::process::Stdio::piped());
     let output = spawn_on(Some(args.client_core), &mut command)?.wait_with_output()?;

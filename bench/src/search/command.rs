@@ -11,7 +11,6 @@ use super::{Bounds, Found, Step, Stopped, WIDTH_MIN, next};
 use crate::report::{Table, count, us};
 use crate::rounds::{Ask, Asked, Figures, Length, Round, Rounds, SECONDS_MAX, samples_min};
 use crate::run::RunError;
-use crate::span;
 
 /// Where the search begins: half of what a closed loop gets, which most servers hold.
 const START_SHARE: f64 = 0.5;
@@ -32,7 +31,7 @@ pub struct Args {
     #[command(flatten)]
     pub ask: Ask,
     /// The latest an answer may be, as in 20ms or 1s
-    #[arg(long, value_parser = span::parse)]
+    #[arg(long, value_parser = humantime::parse_duration)]
     pub slo: Duration,
     /// The share that must be in time, in percent
     #[arg(long, default_value_t = 99.0)]
