@@ -14,6 +14,7 @@ pub mod driver;
 pub mod environment;
 pub mod floor;
 pub mod http;
+pub mod interrupt;
 pub mod lanes;
 pub(crate) mod ledger;
 pub mod measured;

@@ -3,23 +3,31 @@
 //!
 //! Runs on real time and so on a real machine: a busy one fails it, and that says nothing bad of the generator.
 
+mod cost;
 mod known;
 mod loadgen;
 mod tools;
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::clock::wait_until;
+use crate::http::get;
 use crate::measured::Measured;
 use crate::plan::{Expect, Plan, Target};
 use crate::report::Table;
 use crate::session::{SessionError, conduct};
 use crate::synthetic::{Behaviour, Synthetic};
 use crate::threads::{PinError, pin};
-use crate::twin::TwinError;
+use crate::twin::{Twin, TwinError};
+
+/// Bare hyper starts in milliseconds.
+const READY_WAIT: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -66,17 +74,40 @@ struct Check {
     name: String,
     foretold: f64,
     found: f64,
-    /// How far found may be from foretold, as a share of it.
-    within: f64,
+    allowed: Allowed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Allowed {
+    /// Off by this share of what was foretold, either way.
+    Within(f64),
+    /// No more than what was foretold.
+    AtMost,
 }
 
 impl Check {
     fn new(name: impl Into<String>, foretold: f64, found: f64, within: f64) -> Check {
-        Check { name: name.into(), foretold, found, within }
+        Check { name: name.into(), foretold, found, allowed: Allowed::Within(within) }
+    }
+
+    fn at_most(name: impl Into<String>, bound: f64, found: f64) -> Check {
+        Check { name: name.into(), foretold: bound, found, allowed: Allowed::AtMost }
     }
 
     fn holds(&self) -> bool {
-        (self.found / self.foretold - 1.0).abs() <= self.within
+        match self.allowed {
+            Allowed::Within(share) => (self.found / self.foretold - 1.0).abs() <= share,
+            Allowed::AtMost => self.found <= self.foretold,
+        }
+    }
+}
+
+impl fmt::Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Allowed::Within(share) => write!(f, "± {:.0} %", share * 100.0),
+            Allowed::AtMost => write!(f, "at most"),
+        }
     }
 }
 
@@ -87,6 +118,7 @@ pub fn run(args: &Args) -> Result<bool, ProveError> {
     if let Some(python) = &args.loadgen_python {
         checks.extend(loadgen::checks(args, python)?);
     }
+    checks.extend(cost::checks(args)?);
     print!("{}", table(&checks));
     let tools = [
         ("wrk", &args.wrk),
@@ -105,13 +137,13 @@ pub fn run(args: &Args) -> Result<bool, ProveError> {
 }
 
 fn table(checks: &[Check]) -> Table {
-    let mut table = Table::new(&["check", "foretold", "found", "may differ by", "holds"]);
+    let mut table = Table::new(&["check", "foretold", "found", "allowed", "holds"]);
     for check in checks {
         table.row([
             check.name.clone(),
             format!("{:.3}", check.foretold),
             format!("{:.3}", check.found),
-            format!("{:.0} %", check.within * 100.0),
+            check.allowed.to_string(),
             if check.holds() { "yes" } else { "NO" }.to_owned(),
         ]);
     }
@@ -124,7 +156,7 @@ fn as_json(checks: &[Check]) -> Value {
             "check": check.name,
             "foretold": check.foretold,
             "found": check.found,
-            "within": check.within,
+            "allowed": check.allowed.to_string(),
             "holds": check.holds(),
         })
     });
@@ -156,6 +188,21 @@ fn serving<T>(
     })
 }
 
+/// Bare hyper on the server's core, as a process.
+fn on_floor<T>(
+    args: &Args,
+    during: impl FnOnce(SocketAddr, u32) -> Result<T, ProveError>,
+) -> Result<T, ProveError> {
+    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let listen = address.to_string();
+    let arguments = ["floor".as_ref(), "--listen".as_ref(), listen.as_ref()];
+    let floor = Twin::start(args.server_core, &arguments)?;
+    if !wait_until(READY_WAIT, || get(address, "/").is_ok()) {
+        return Err(ProveError::TooFew("bare hyper did not start"));
+    }
+    during(address, floor.process())
+}
+
 fn drive(args: &Args, address: SocketAddr, plan: &Plan) -> Result<Measured, SessionError> {
     let request = format!("GET / HTTP/1.1\r\nHost: {address}\r\n\r\n").into_bytes();
     let target = Target::one(address, request, Expect::default());
@@ -175,5 +222,7 @@ mod tests {
     fn a_check_holds_on_both_sides_of_what_was_foretold() {
         let held = |found| Check::new("x", 200.0, found, 0.05).holds();
         assert_eq!([189.0, 191.0, 209.0, 211.0].map(held), [false, true, true, false]);
+        let bounded = |found| Check::at_most("x", 100.0, found).holds();
+        assert_eq!([3.0, 100.0, 101.0].map(bounded), [true, true, false]);
     }
 }

@@ -208,5 +208,6 @@ fn args_of(url: &str, ask: &Ask) -> run::Args {
         same_answer: false,
         allow_remote: ask.allow_remote,
         json: ask.json,
+        files: crate::output::files::FileArgs::default(),
     }
 }

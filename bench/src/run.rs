@@ -1,20 +1,24 @@
 //! `foil-bench run`: load on one model of an Open Inference Protocol server, shaped by the model's own metadata.
 
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use crate::arrivals::{Arrivals, Pattern};
-use crate::environment::{CpuTimes, Environment};
+use crate::environment::{CpuTimes, Environment, unix_s};
 use crate::http::{HttpError, exchange, get};
+use crate::interrupt;
+use crate::measured::Measured;
 use crate::outcome::{Circumstances, Outcome};
+use crate::output::files::{FileArgs, FileError, Files};
+use crate::output::hdr::{IntervalLog, LogError};
+use crate::output::progress::Progress;
+use crate::output::terminal;
 use crate::payload::{Encoding, Input, PayloadError, http_request, inputs_of, payload};
 use crate::plan::{Expect, Load, Plan, Target, Wait};
-use crate::record::Summary;
-use crate::report::{Table, count, us};
+use crate::report::count;
 use crate::session::{SessionError, conduct};
 use crate::verdict::{Terms, judge};
 
@@ -78,6 +82,8 @@ pub struct Args {
     /// One line of JSON after the table
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub files: FileArgs,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +104,12 @@ pub enum RunError {
     Payload(#[from] PayloadError),
     #[error(transparent)]
     Session(#[from] SessionError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("Ctrl-C can't be caught here: {0}")]
+    Signals(std::io::Error),
 }
 
 /// What the command's exit code says.
@@ -114,32 +126,49 @@ pub fn run(args: &Args) -> Result<Ending, RunError> {
     let plan = plan_of(args)?;
     let address = address_of(&args.url, args.allow_remote)?;
     let target = target_of(args, address)?;
-    let outcome = measure(&target, &plan, args)?;
-    print!("{}", table(&outcome));
-    println!("{}", sentence(&outcome));
+    let files = Files::of(&args.files)?;
+    let (outcome, whole) = measure(&target, &plan, args, &files)?;
+    terminal::print(&outcome);
+    for path in files.write(&outcome, &whole)? {
+        eprintln!("wrote {}", path.display());
+    }
     if args.json {
         println!("{}", serde_json::to_string(&outcome).unwrap_or_default());
     }
     Ok(ending(&outcome))
 }
 
-fn measure(target: &Target, plan: &Plan, args: &Args) -> Result<Outcome, RunError> {
-    let before = CpuTimes::now();
+fn measure(
+    target: &Target,
+    plan: &Plan,
+    args: &Args,
+    files: &Files,
+) -> Result<(Outcome, Measured), RunError> {
+    let (before, load) = (CpuTimes::now(), label(args));
+    let stop = interrupt::stop_flag().map_err(RunError::Signals)?;
+    let mut sink = files.interval_log()?;
+    let mut log = sink.as_mut().map(|sink| sink.begin(&load, unix_s())).transpose()?;
+    let mut progress = Progress::new(plan.measure);
     let mut timeline = Vec::new();
-    let stop = Arc::default();
-    let whole = conduct(target, plan, args.core, stop, &mut |sight| timeline.push(sight.into()))?;
+    let whole = conduct(target, plan, args.core, stop, &mut |sight| {
+        progress.look(sight);
+        timeline.push(sight.into());
+        if let Some(log) = &mut log {
+            log.look(sight);
+        }
+    })?;
+    progress.finish();
+    log.map_or(Ok(()), IntervalLog::end)?;
     let terms =
         Terms { open_loop: args.rate.is_some(), slo: None, connections_max: plan.connections_max };
-    Ok(Outcome::new(
-        &whole,
-        Circumstances {
-            load: label(args),
-            scenario: json!({ "url": args.url, "model": args.model }),
-            verdict: judge(&whole, terms),
-            environment: Environment::capture(before, None),
-            timeline,
-        },
-    ))
+    let circumstances = Circumstances {
+        load,
+        scenario: json!({ "url": args.url, "model": args.model }),
+        verdict: judge(&whole, terms),
+        environment: Environment::capture(before, None),
+        timeline,
+    };
+    Ok((Outcome::new(&whole, circumstances), whole))
 }
 
 fn label(args: &Args) -> String {
@@ -232,30 +261,6 @@ fn request_of(args: &Args, address: SocketAddr, path: &str, inputs: &[Input]) ->
 
 fn refused(path: String, status: u16, body: &[u8]) -> RunError {
     RunError::Refused { path, status, body: String::from_utf8_lossy(body).into_owned() }
-}
-
-fn table(outcome: &Outcome) -> Table {
-    let mut table = Table::new(&["µs", "p50", "p99", "p99.9", "max"]);
-    let rows = [
-        ("latency (from the due time)", outcome.latency.summary),
-        ("service (from the send)", outcome.service.summary),
-        ("send lag", outcome.send_lag.summary),
-        ("read lag", outcome.read_lag.summary),
-    ];
-    for (name, Summary { p50_us, p99_us, p999_us, max_us, .. }) in rows {
-        table.row([name.to_owned(), us(p50_us), us(p99_us), us(p999_us), us(max_us)]);
-    }
-    table
-}
-
-fn sentence(outcome: &Outcome) -> String {
-    let totals = &outcome.totals;
-    let rate = count(totals.answered_per_second);
-    let answered = count(totals.answered as f64);
-    match totals.failures.total() {
-        0 => format!("{answered} answers, {rate} a second, no failures"),
-        _ => format!("{answered} answers, {rate} a second, failures: {:?}", totals.failures),
-    }
 }
 
 #[cfg(test)]

@@ -37,6 +37,10 @@ impl Twin {
         Ok(Twin { child: spawn_on(Some(core), &mut command)? })
     }
 
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// To be asked while waiting for it: one that has ended never comes.
     pub fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))

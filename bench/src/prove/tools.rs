@@ -1,21 +1,17 @@
 //! Other load generators on the same server, in turn with ours.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::{Args, Check, ProveError, drive, ms, serving};
-use crate::clock::wait_until;
+use super::{Args, Check, ProveError, drive, ms, on_floor, serving};
 use crate::compare::ratios;
-use crate::http::get;
 use crate::plan::{Plan, Wait};
 use crate::synthetic::{Behaviour, Delay};
 use crate::threads::spawn_on;
-use crate::twin::Twin;
 
 const SPAN: Duration = Duration::from_secs(2);
-const READY_WAIT: Duration = Duration::from_secs(10);
 /// What two trustworthy tools may differ by.
 const WITHIN: f64 = 0.05;
 
@@ -56,18 +52,14 @@ fn ours(args: &Args, address: SocketAddr, connections: usize) -> Result<Found, P
 /// Bare hyper as fast as it goes, at 64 connections.
 fn against_wrk(args: &Args, wrk: &Path) -> Result<Vec<Check>, ProveError> {
     const CONNECTIONS: usize = 64;
-    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let listen = address.to_string();
-    let _floor =
-        Twin::start(args.server_core, &["floor".as_ref(), "--listen".as_ref(), listen.as_ref()])?;
-    if !wait_until(READY_WAIT, || get(address, "/").is_ok()) {
-        return Err(ProveError::TooFew("bare hyper did not start"));
-    }
-    let mut pairs = Vec::new();
-    for _ in 0..args.pairs {
-        pairs.push((ours(args, address, CONNECTIONS)?, wrk_run(args, wrk, address, CONNECTIONS)?));
-    }
-    compared("wrk on bare hyper, 64 connections", &pairs)
+    on_floor(args, |address, _| {
+        let mut pairs = Vec::new();
+        for _ in 0..args.pairs {
+            let theirs = wrk_run(args, wrk, address, CONNECTIONS)?;
+            pairs.push((ours(args, address, CONNECTIONS)?, theirs));
+        }
+        compared("wrk on bare hyper, 64 connections", &pairs)
+    })
 }
 
 fn wrk_run(

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Behaviour, Delay, Stall, Synthetic};
 use crate::clock::nanos;
+use crate::span;
 use crate::threads::{PinError, pin};
 
 #[derive(Clone, Debug, clap::Args)]
@@ -13,15 +14,15 @@ pub struct Args {
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
     /// How long each answer takes
-    #[arg(long, default_value = "2ms", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "2ms", value_parser = span::parse)]
     delay: Duration,
     /// Delays are exponential, with --delay as their mean
     #[arg(long)]
     exponential: bool,
     /// Once nothing leaves for so long, beginning --stall-at after the first request
-    #[arg(long, value_parser = humantime::parse_duration)]
+    #[arg(long, value_parser = span::parse)]
     stall: Option<Duration>,
-    #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "5s", value_parser = span::parse)]
     stall_at: Duration,
     #[arg(long, default_value_t = 1)]
     seed: u64,
