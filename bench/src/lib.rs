@@ -37,6 +37,7 @@ pub mod samples;
 pub mod search;
 pub mod session;
 pub mod slo;
+pub mod span;
 pub mod sweep;
 pub mod synthetic;
 pub mod threads;

@@ -123,11 +123,12 @@ fn exit_code(all_right: bool) -> ExitCode {
 
 fn max_rate_code(stopped: search::Stopped) -> ExitCode {
     use search::Stopped::{
-        Contested, GeneratorIsTheLimit, Narrow, NothingHeld, RateMaxHeld, RunsSpent, TimeSpent,
+        Contested, GeneratorIsTheLimit, Interrupted, Narrow, NothingHeld, RateMaxHeld, RunsSpent,
+        TimeSpent,
     };
     match stopped {
         Narrow | Contested => ExitCode::SUCCESS,
-        NothingHeld | RateMaxHeld | RunsSpent | TimeSpent => ExitCode::FAILURE,
+        NothingHeld | RateMaxHeld | RunsSpent | TimeSpent | Interrupted => ExitCode::FAILURE,
         GeneratorIsTheLimit => ExitCode::from(EXIT_INVALID),
     }
 }

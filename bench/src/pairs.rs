@@ -1,7 +1,8 @@
 //! `foil-bench compare`: two servers in interleaved pairs, ratios with intervals, a budget as an exit code.
 //!
 //! Both halves of a pair get the same payloads at the same moments, one right after the other; which goes first
-//! alternates. A pair with a half that was the generator's own fault gives no ratio and is counted. Figures of separate
+//! alternates. A pair with a half that was the generator's own fault gives no ratio, is counted and is
+//! repeated. Figures of separate
 //! blocks are deliberately absent: a slow minute would pass for a difference.
 
 use std::path::PathBuf;
@@ -12,11 +13,14 @@ use serde_json::json;
 use crate::bootstrap::{Interval, VALUES_MIN, median_interval};
 use crate::budget::{Budget, BudgetError, Figure, Judged, Standing};
 use crate::compare::spread;
+use crate::interrupt::stop_flag;
 use crate::report::{Table, count, us};
-use crate::rounds::{Ask, Asked, Figures, Length, Rounds, SECONDS_MAX};
+use crate::rounds::{Ask, Asked, Figures, Length, Round, Rounds, SECONDS_MAX};
 use crate::run::RunError;
 
 const PAIRS_MAX: u64 = 1_001;
+/// A disturbed machine disturbs some pairs; one that disturbs half of them is no place to compare.
+const ATTEMPTS: u64 = 2;
 const FIGURES: [Figure; 4] = [Figure::P50, Figure::P99, Figure::P999, Figure::RpsMin];
 
 /// Compares two servers of one model in interleaved pairs.
@@ -33,7 +37,7 @@ pub struct Args {
     pub b: String,
     #[command(flatten)]
     pub ask: Ask,
-    /// Interleaved pairs
+    /// Valid pairs that are wanted; up to twice as many are run
     #[arg(long, default_value_t = 15)]
     pub runs: u64,
     /// Requests a second, of independent callers; closed loop without
@@ -89,7 +93,7 @@ pub fn run(args: &Args) -> Result<Ending, CompareError> {
     let pairs = measured(args)?;
     let ratios = FIGURES.map(|figure| ratio(figure, &pairs, args.ask.seed));
     let judged = budget.map_or_else(Vec::new, |budget| budget.judge(|figure| of(&ratios, figure)));
-    let valid = pairs.iter().filter(|pair| pair.is_valid()).count();
+    let valid = valid(&pairs);
     print!("{}", table(&ratios, &judged));
     println!("{}", sentence(args, pairs.len(), valid));
     if args.ask.json {
@@ -113,23 +117,33 @@ fn budget_of(args: &Args) -> Result<Option<Budget>, CompareError> {
 }
 
 fn measured(args: &Args) -> Result<Vec<Pair>, CompareError> {
-    let a = Rounds::open(&args.a, &args.ask, None)?;
-    let b = Rounds::open(&args.b, &args.ask, None)?;
+    let stop = stop_flag().map_err(RunError::Signals)?;
+    let a = Rounds::open(&args.a, &args.ask, &stop)?;
+    let b = Rounds::open(&args.b, &args.ask, &stop)?;
     let asked = args.rate.map_or(Asked::Closed(args.ask.connections), Asked::Poisson);
     let length = Length::of(args.seconds);
-    let mut pairs = Vec::new();
-    for number in 1..=args.runs {
-        let run = |rounds: &Rounds| Ok::<_, RunError>(rounds.run(asked, length, number)?.figures());
-        let pair = if number.is_multiple_of(2) {
-            let b = run(&b)?;
-            Pair { a: run(&a)?, b }
-        } else {
-            Pair { a: run(&a)?, b: run(&b)? }
-        };
-        eprintln!("{number} of {}: {}", args.runs, progress(&pair));
+    let mut pairs: Vec<Pair> = Vec::new();
+    for number in 1..=args.runs * ATTEMPTS {
+        let run = |rounds: &Rounds| rounds.run(asked, length, number);
+        let (first, second) = if number.is_multiple_of(2) { (&b, &a) } else { (&a, &b) };
+        let halves = [run(first)?, run(second)?];
+        if halves.iter().any(Round::is_stopped) {
+            break;
+        }
+        let [first, second] = halves.map(|half| half.figures());
+        let (a, b) = if number.is_multiple_of(2) { (second, first) } else { (first, second) };
+        let pair = Pair { a, b };
+        eprintln!("{number}: {}", progress(&pair));
         pairs.push(pair);
+        if valid(&pairs) as u64 >= args.runs {
+            break;
+        }
     }
     Ok(pairs)
+}
+
+fn valid(pairs: &[Pair]) -> usize {
+    pairs.iter().filter(|pair| pair.is_valid()).count()
 }
 
 fn progress(pair: &Pair) -> String {

@@ -1,6 +1,7 @@
 //! Runs of one server under chosen loads, one after the other: what decisions beyond a single run are made of.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -69,6 +70,8 @@ pub struct Rounds {
     target: Target,
     ask: Ask,
     slo: Option<Duration>,
+    /// Ends the run under way, and every later one at once.
+    stop: Arc<AtomicBool>,
 }
 
 /// One run, with the generator's verdict on itself.
@@ -100,16 +103,22 @@ impl Length {
 
 impl Rounds {
     /// Looks at the server and asks it once.
-    pub fn open(url: &str, ask: &Ask, slo: Option<Duration>) -> Result<Rounds, RunError> {
+    pub fn open(url: &str, ask: &Ask, stop: &Arc<AtomicBool>) -> Result<Rounds, RunError> {
         let address = run::address_of(url, ask.allow_remote)?;
         let target = run::target_of(&args_of(url, ask), address)?;
-        Ok(Rounds { target, ask: ask.clone(), slo })
+        Ok(Rounds { target, ask: ask.clone(), slo: None, stop: Arc::clone(stop) })
+    }
+
+    /// The generator's lag is then measured against this objective.
+    pub fn with_slo(self, slo: Duration) -> Rounds {
+        Rounds { slo: Some(slo), ..self }
     }
 
     /// `number`: which repeat it is. Runs of one number have the same arrivals, others have others.
     pub fn run(&self, asked: Asked, length: Length, number: u64) -> Result<Round, RunError> {
         let plan = self.plan(asked, length, number)?;
-        let measured = conduct(&self.target, &plan, self.ask.core, Arc::default(), &mut |_| {})?;
+        let measured =
+            conduct(&self.target, &plan, self.ask.core, Arc::clone(&self.stop), &mut |_| {})?;
         let open_loop = matches!(asked, Asked::Poisson(_));
         let terms = Terms { open_loop, slo: self.slo, connections_max: plan.connections_max };
         Ok(Round { verdict: judge(&measured, terms), measured })
@@ -161,6 +170,11 @@ impl Round {
             failures: measured.failures,
             verdict: self.verdict.clone(),
         }
+    }
+
+    /// Interrupted: a part of a run, and no evidence.
+    pub fn is_stopped(&self) -> bool {
+        self.measured.stopped
     }
 
     /// `None` where fewer than ten samples are beyond it.

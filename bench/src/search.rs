@@ -85,6 +85,7 @@ pub enum Stopped {
     RateMaxHeld,
     RunsSpent,
     TimeSpent,
+    Interrupted,
 }
 
 /// A policy over what was seen: the same evidence gives the same step.
@@ -108,6 +109,12 @@ pub fn next(bounds: &Bounds, trials: &[Trial]) -> Step {
         Ok(rate) => Step::Run { rate },
         Err(stopped) => Step::Done(edges.found(stopped, evidence)),
     }
+}
+
+/// What is known when there is no time for more.
+pub fn interrupted(trials: &[Trial]) -> Found {
+    let evidence = pooled(trials);
+    Edges::of(&evidence).found(Stopped::Interrupted, evidence)
 }
 
 /// No run was valid, at this rate nor at a lower one: what disturbs the generator isn't the rate.
@@ -240,6 +247,7 @@ impl fmt::Display for Stopped {
             Stopped::NothingHeld => "the lowest rate allowed missed",
             Stopped::RateMaxHeld => "the highest rate allowed held",
             Stopped::RunsSpent => "the runs allowed are spent",
+            Stopped::Interrupted => "interrupted",
             Stopped::TimeSpent => "the time allowed is spent",
         })
     }

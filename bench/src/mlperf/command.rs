@@ -6,9 +6,11 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{Counted, Preset, Scenario, Verdict};
+use crate::interrupt::stop_flag;
 use crate::report::{Table, count, us};
 use crate::rounds::{Ask, Asked, Length, Round, Rounds, SECONDS_MAX};
 use crate::run::RunError;
+use crate::span;
 
 /// Said with every result.
 const NO_RESULT: &str = "not an MLPerf result: no LoadGen, no accuracy run, no audit";
@@ -31,7 +33,7 @@ pub struct Args {
     #[arg(long)]
     pub rate: Option<f64>,
     /// Server: the latency that 99 % must keep
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "10ms")]
+    #[arg(long, value_parser = span::parse, default_value = "10ms")]
     pub latency: Duration,
     /// Shorter than the scenario's 600 s, for a try; the result is then labelled
     #[arg(long)]
@@ -65,8 +67,11 @@ pub fn run(args: &Args) -> Result<Ending, MlperfError> {
         return Err(MlperfError::Numbers);
     }
     let ask = Ask { rows: args.ask.rows * preset.samples_per_query, ..args.ask.clone() };
-    let slo = (args.scenario == Scenario::Server).then_some(args.latency);
-    let rounds = Rounds::open(&args.url, &ask, slo)?;
+    let stop = stop_flag().map_err(RunError::Signals)?;
+    let mut rounds = Rounds::open(&args.url, &ask, &stop)?;
+    if args.scenario == Scenario::Server {
+        rounds = rounds.with_slo(args.latency);
+    }
     let round = play(args, &preset, seconds, &rounds)?;
     let counted = counted(args, &preset, &round);
     let verdict = preset.verdict(counted);

@@ -7,10 +7,12 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::evidence::{Observed, Promise, RateEvidence, Trial, Verdict, Vote};
-use super::{Bounds, Found, Step, Stopped, WIDTH_MIN, next};
+use super::{Bounds, Found, Step, Stopped, WIDTH_MIN, interrupted, next};
+use crate::interrupt::stop_flag;
 use crate::report::{Table, count, us};
 use crate::rounds::{Ask, Asked, Figures, Length, Round, Rounds, SECONDS_MAX, samples_min};
 use crate::run::RunError;
+use crate::span;
 
 /// Where the search begins: half of what a closed loop gets, which most servers hold.
 const START_SHARE: f64 = 0.5;
@@ -31,7 +33,7 @@ pub struct Args {
     #[command(flatten)]
     pub ask: Ask,
     /// The latest an answer may be, as in 20ms or 1s
-    #[arg(long, value_parser = humantime::parse_duration)]
+    #[arg(long, value_parser = span::parse)]
     pub slo: Duration,
     /// The share that must be in time, in percent
     #[arg(long, default_value_t = 99.0)]
@@ -86,26 +88,47 @@ struct Ran {
 
 pub fn run(args: &Args) -> Result<Stopped, MaxRateError> {
     let promise = promise_of(args)?;
-    let rounds = Rounds::open(&args.url, &args.ask, Some(args.slo))?;
+    let stop = stop_flag().map_err(RunError::Signals)?;
+    let rounds = Rounds::open(&args.url, &args.ask, &stop)?.with_slo(args.slo);
     let bounds = bounds_of(args, &rounds)?;
-    let mut ran: Vec<Ran> = Vec::new();
-    let found = loop {
-        let trials: Vec<Trial> = ran.iter().map(|ran| ran.trial).collect();
-        match next(&bounds, &trials) {
-            Step::Done(found) => break found,
-            Step::Run { rate } => {
-                let number = ran.len() as u64 + 1;
-                ran.push(one(args, &promise, &rounds, rate, number)?);
-                ran.iter().next_back().inspect(|last| eprintln!("{}", progress(last)));
-            }
-        }
-    };
+    let (found, ran) = searched(args, &promise, &bounds, &rounds)?;
     print!("{}", table(&found, &ran));
     println!("{}", sentence(&found, args));
     if args.ask.json {
         println!("{}", json!({ "promise": promise, "found": found, "runs": ran }));
     }
     Ok(found.stopped)
+}
+
+fn searched(
+    args: &Args,
+    promise: &Promise,
+    bounds: &Bounds,
+    rounds: &Rounds,
+) -> Result<(Found, Vec<Ran>), MaxRateError> {
+    let mut ran: Vec<Ran> = Vec::new();
+    loop {
+        let trials: Vec<Trial> = ran.iter().map(|ran| ran.trial).collect();
+        let rate = match next(bounds, &trials) {
+            Step::Done(found) => return Ok((found, ran)),
+            Step::Run { rate } => rate,
+        };
+        let seconds = seconds_of(args, promise, rate);
+        let number = ran.len() as u64 + 1;
+        let round = rounds.run(Asked::Poisson(rate), Length::of(seconds), number)?;
+        if round.is_stopped() {
+            return Ok((interrupted(&trials), ran));
+        }
+        let one = Ran::of(&round, promise, rate, seconds);
+        eprintln!("{}", progress(&one));
+        ran.push(one);
+    }
+}
+
+/// Long enough for the percentile.
+fn seconds_of(args: &Args, promise: &Promise, rate: f64) -> f64 {
+    let needed_s = samples_min(promise.percentile) as f64 / rate;
+    args.seconds.max(needed_s).min(SECONDS_MAX)
 }
 
 fn promise_of(args: &Args) -> Result<Promise, MaxRateError> {
@@ -144,33 +167,22 @@ fn bounds_of(args: &Args, rounds: &Rounds) -> Result<Bounds, MaxRateError> {
     })
 }
 
-fn one(
-    args: &Args,
-    promise: &Promise,
-    rounds: &Rounds,
-    rate: f64,
-    number: u64,
-) -> Result<Ran, MaxRateError> {
-    let needed_s = samples_min(promise.percentile) as f64 / rate;
-    let seconds = args.seconds.max(needed_s).min(SECONDS_MAX);
-    let round = rounds.run(Asked::Poisson(rate), Length::of(seconds), number)?;
-    let observed = observed(&round, args.slo);
-    let vote = if round.verdict.valid { promise.vote(&observed) } else { Vote::Invalid };
-    Ok(Ran {
-        trial: Trial { rate, vote, seconds },
-        observed,
-        percentile_us: round.percentile_us(promise.percentile),
-        figures: round.figures(),
-    })
-}
-
-fn observed(round: &Round, slo: Duration) -> Observed {
-    let measured = &round.measured;
-    Observed {
-        due: measured.due,
-        answered: measured.answered,
-        on_time: round.on_time(slo),
-        failures: measured.failures.total(),
+impl Ran {
+    fn of(round: &Round, promise: &Promise, rate: f64, seconds: f64) -> Ran {
+        let measured = &round.measured;
+        let observed = Observed {
+            due: measured.due,
+            answered: measured.answered,
+            on_time: round.on_time(Duration::from_nanos(promise.slo_ns)),
+            failures: measured.failures.total(),
+        };
+        let vote = if round.verdict.valid { promise.vote(&observed) } else { Vote::Invalid };
+        Ran {
+            trial: Trial { rate, vote, seconds },
+            observed,
+            percentile_us: round.percentile_us(promise.percentile),
+            figures: round.figures(),
+        }
     }
 }
 

@@ -132,6 +132,8 @@ fn the_bounds_end_the_search_with_what_is_known() {
     assert_eq!((found.held, found.missed), (Some(200.0), None));
     let short = Bounds { seconds_max: 45.0, ..BOUNDS };
     assert_eq!(search(&short, |_, _| Vote::Held).0.stopped, Stopped::TimeSpent);
+    let found = interrupted(&trials[..4]);
+    assert_eq!((found.held, found.stopped), (Some(200.0), Stopped::Interrupted));
     let low = Bounds { rate_max: 1_000.0, ..BOUNDS };
     let (found, _) = search(&low, |_, _| Vote::Held);
     assert_eq!((found.held, found.stopped), (Some(1_000.0), Stopped::RateMaxHeld));

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{Curve, Point, SHARES, Sample};
+use crate::interrupt::stop_flag;
 use crate::report::{Table, count, us};
 use crate::rounds::{Ask, Asked, Figures, Length, Rounds, SECONDS_MAX};
 use crate::run::RunError;
@@ -51,7 +52,8 @@ pub enum SweepError {
 /// False: no run of some rate was valid.
 pub fn run(args: &Args) -> Result<bool, SweepError> {
     check(args)?;
-    let rounds = Rounds::open(&args.url, &args.ask, None)?;
+    let stop = stop_flag().map_err(RunError::Signals)?;
+    let rounds = Rounds::open(&args.url, &args.ask, &stop)?;
     let capacity = match args.capacity {
         Some(capacity) => capacity,
         None => rounds.closed_loop_rate()?,
@@ -87,9 +89,12 @@ fn measured(
 ) -> Result<(Curve, Vec<Figures>), SweepError> {
     let mut samples = vec![Vec::new(); rates.len()];
     let mut figures = Vec::new();
-    for repeat in 1..=args.repeats {
+    'repeats: for repeat in 1..=args.repeats {
         for (rate, samples) in rates.iter().zip(&mut samples) {
             let round = rounds.run(Asked::Poisson(*rate), Length::of(args.seconds), repeat)?;
+            if round.is_stopped() {
+                break 'repeats;
+            }
             let tail_us = round.percentile_us(args.percentile / 100.0);
             let ran = round.figures();
             eprintln!("{}/s: {}", count(*rate), progress(&ran, tail_us));
