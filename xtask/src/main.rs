@@ -38,7 +38,7 @@ enum Command {
     Nightly,
     /// Bare hyper against `foil serve`, interleaved, on one core.
     Overhead(overhead::Arguments),
-    /// The load generator against known delays, wrk and perf_analyzer on the same servers.
+    /// The load generator against known delays, and wrk, perf_analyzer and MLPerf's LoadGen on the same servers.
     Prove(prove::Arguments),
     /// Every figure of the shared-memory lane, beside iceoryx2 and a bare futex.
     Lanes(lane_figures::Arguments),

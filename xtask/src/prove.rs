@@ -8,6 +8,9 @@ use crate::shell::{Done, command, run, target_dir, venv, works};
 /// NVIDIA's C++ perf_analyzer came with this version and no later one; the CUDA runtime is what it links to.
 const PACKAGES: [&str; 2] = ["tritonclient==2.46.0", "nvidia-cuda-runtime-cu12"];
 
+/// MLPerf's own, with its rules for early stopping.
+const LOADGEN: &str = "mlcommons-loadgen==6.0.17";
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Interleaved pairs of each comparison.
@@ -31,6 +34,12 @@ pub(crate) fn prove(arguments: &Arguments) -> Done {
         }
         Err(why) => println!("wrk is left out: {why}"),
     }
+    match loadgen() {
+        Ok(python) => {
+            bench.arg("--loadgen-python").arg(python);
+        }
+        Err(why) => println!("LoadGen is left out: {why}"),
+    }
     match perf_analyzer() {
         Ok((analyzer, libraries)) => {
             bench.arg("--perf-analyzer").arg(analyzer).env("LD_LIBRARY_PATH", libraries);
@@ -46,6 +55,18 @@ fn wrk() -> Done<&'static str> {
         apt_install(&["wrk"])?;
     }
     Ok("wrk")
+}
+
+/// A Python that imports it.
+fn loadgen() -> Done<PathBuf> {
+    let directory = target_dir().join("proof-loadgen");
+    let python = directory.join("bin/python");
+    if !works(&mut command(&python, &["-c", "import mlperf_loadgen"])) {
+        run(command(venv("python"), &["-m", "venv", "--clear"]).arg(&directory))?;
+        let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", LOADGEN];
+        run(&mut command(&python, &install))?;
+    }
+    Ok(python)
 }
 
 /// The program, and where the libraries lie that it wants.

@@ -15,7 +15,7 @@ use super::{Args, Check, ProveError, drive, ms, serving};
 use crate::arrivals::{Arrivals, Pattern};
 use crate::measured::Measured;
 use crate::mlperf::{Counted, Scenario};
-use crate::plan::{Load, Plan, Wait};
+use crate::plan::{Load, Plan};
 use crate::synthetic::{Behaviour, Delay};
 
 const PROGRAM: &str = include_str!("../../proofs/loadgen.py");
@@ -50,7 +50,7 @@ pub(super) fn checks(args: &Args, python: &Path) -> Result<Vec<Check>, ProveErro
 fn single_stream(args: &Args, python: &Path) -> Result<Vec<Check>, ProveError> {
     let name = "LoadGen, single stream";
     let theirs = told(args, python, "SingleStream")?;
-    let measured = ours(args, &Plan { wait: Wait::Spin, ..Plan::closed(1, SPAN) })?;
+    let measured = ours(args, &Plan { ..Plan::closed(1, SPAN) })?;
     let mut checks = compared(name, &measured, &theirs)?;
     let preset = Scenario::SingleStream.preset();
     let seconds = SPAN.as_secs_f64();
@@ -83,7 +83,6 @@ fn server(args: &Args, python: &Path) -> Result<Vec<Check>, ProveError> {
     let plan = Plan {
         connections_max: CONNECTIONS_MAX,
         load: Load::Open(arrivals),
-        wait: Wait::Spin,
         ..Plan::closed(CONNECTIONS_MAX, SPAN)
     };
     compared("LoadGen, server", &ours(args, &plan)?, &theirs)
