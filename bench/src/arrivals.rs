@@ -1,38 +1,79 @@
 //! When requests are due: pure and seeded, so that the same seed asks the same questions at the same moments.
 
+mod pattern;
+pub mod replay;
+#[cfg(test)]
+mod tests;
+mod warp;
+
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use rand_distr::{Distribution, Gamma};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pattern {
-    /// Every gap is the mean gap.
-    Constant,
-    /// Independent callers: exponential gaps.
-    Poisson,
-}
+pub use self::pattern::{ArrivalError, Pattern, State, Step};
+use self::warp::Warp;
 
-/// An endless list of due times, nanoseconds from the start, never decreasing.
+/// Due times, nanoseconds from the start, never decreasing. Endless, unless the pattern ends at a rate of 0.
 #[derive(Clone, Debug)]
 pub struct Arrivals {
-    pattern: Pattern,
-    gap_ns: f64,
+    process: Process,
     rng: SmallRng,
-    /// How many came before; constant arrivals are multiples of the gap, so that rounding doesn't add up.
-    index: u64,
-    last_ns: f64,
+    /// Seconds; of a warped process, requests of the unit process.
+    at: f64,
+}
+
+#[derive(Clone, Debug)]
+enum Process {
+    /// Multiples of the gap, so that rounding doesn't add up.
+    Constant {
+        gap: f64,
+        index: u64,
+    },
+    Poisson {
+        gap: f64,
+    },
+    Gamma(Gamma<f64>),
+    Warped(Warp),
+    /// Rates a second and mean stays; the state that holds, and until when.
+    Mmpp {
+        states: Vec<State>,
+        state: usize,
+        until: f64,
+    },
 }
 
 impl Arrivals {
-    /// `rate` in requests a second; `None` where it isn't a positive number.
+    /// Of a mean `rate` in requests a second; `None` where the pattern doesn't take it.
     pub fn new(pattern: Pattern, rate: f64, seed: u64) -> Option<Arrivals> {
-        let gap_ns = 1e9 / rate;
-        (rate.is_finite() && rate > 0.0 && gap_ns.is_finite()).then(|| Arrivals {
-            pattern,
-            gap_ns,
-            rng: SmallRng::seed_from_u64(seed),
-            index: 0,
-            last_ns: 0.0,
-        })
+        Arrivals::of(&pattern, Some(rate), seed).ok()
+    }
+
+    /// `rate`: the mean, in requests a second, of patterns that bring none of their own.
+    pub fn of(pattern: &Pattern, rate: Option<f64>, seed: u64) -> Result<Arrivals, ArrivalError> {
+        let mean = pattern.check(rate)?.unwrap_or(0.0);
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let process = match pattern {
+            Pattern::Constant => Process::Constant { gap: 1.0 / mean, index: 0 },
+            Pattern::Poisson => Process::Poisson { gap: 1.0 / mean },
+            Pattern::Step { steps } => Process::Warped(Warp::Steps(steps.clone())),
+            &Pattern::Ramp { from, to, seconds } => {
+                Process::Warped(Warp::Ramp { from, to, seconds })
+            }
+            &Pattern::Diurnal { amplitude, period_seconds } => {
+                Process::Warped(Warp::Sine { mean, amplitude, period: period_seconds })
+            }
+            Pattern::Gamma { cv } => {
+                let shape = 1.0 / (cv * cv);
+                let gaps = Gamma::new(shape, 1.0 / (mean * shape));
+                Process::Gamma(gaps.map_err(|_| ArrivalError::Rate { pattern: "gamma" })?)
+            }
+            Pattern::Mmpp { states } => {
+                let states = scaled(states, mean);
+                let until = exponential(&mut rng) * states[0].mean_seconds;
+                Process::Mmpp { states, state: 0, until }
+            }
+        };
+        Ok(Arrivals { process, rng, at: 0.0 })
     }
 }
 
@@ -40,13 +81,55 @@ impl Iterator for Arrivals {
     type Item = u64;
 
     fn next(&mut self) -> Option<u64> {
-        let due_ns = match self.pattern {
-            Pattern::Constant => self.index as f64 * self.gap_ns,
-            Pattern::Poisson => self.last_ns + exponential(&mut self.rng) * self.gap_ns,
+        let rng = &mut self.rng;
+        let due = match &mut self.process {
+            Process::Constant { gap, index } => {
+                let due = *index as f64 * *gap;
+                *index += 1;
+                due
+            }
+            Process::Poisson { gap } => self.at + exponential(rng) * *gap,
+            Process::Gamma(gaps) => self.at + gaps.sample(rng),
+            Process::Warped(warp) => {
+                self.at += exponential(rng);
+                return warp.inverse(self.at).map(|seconds| (seconds * 1e9) as u64);
+            }
+            Process::Mmpp { states, state, until } => {
+                next_of_mmpp(states, state, until, self.at, rng)
+            }
         };
-        self.index += 1;
-        self.last_ns = due_ns;
-        Some(due_ns as u64)
+        self.at = due;
+        Some((due * 1e9) as u64)
+    }
+}
+
+/// To rates a second whose mean over the states' stays is `mean`.
+fn scaled(states: &[State], mean: f64) -> Vec<State> {
+    let stays: f64 = states.iter().map(|state| state.mean_seconds).sum();
+    let relative: f64 =
+        states.iter().map(|state| state.relative_rate * state.mean_seconds).sum::<f64>() / stays;
+    let scale = mean / relative;
+    let rate = |state: &State| State { relative_rate: state.relative_rate * scale, ..*state };
+    states.iter().map(rate).collect()
+}
+
+/// Within a state it is Poisson, and a gap that ends past the state begins anew there: exponential gaps have no memory.
+fn next_of_mmpp(
+    states: &[State],
+    state: &mut usize,
+    until: &mut f64,
+    mut at: f64,
+    rng: &mut SmallRng,
+) -> f64 {
+    loop {
+        let rate = states[*state].relative_rate;
+        let due = if rate > 0.0 { at + exponential(rng) / rate } else { f64::INFINITY };
+        if due < *until {
+            return due;
+        }
+        at = *until;
+        *state = (*state + 1) % states.len();
+        *until = at + exponential(rng) * states[*state].mean_seconds;
     }
 }
 
@@ -76,69 +159,4 @@ pub fn stretches(stretches: &[Stretch], seed: u64) -> Option<Vec<u64>> {
 fn exponential(rng: &mut SmallRng) -> f64 {
     let u: f64 = rng.random();
     -(1.0 - u).ln()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn arrivals(pattern: Pattern, rate: f64, seed: u64) -> Arrivals {
-        Arrivals::new(pattern, rate, seed).expect("a rate")
-    }
-
-    #[test]
-    fn equal_seeds_give_equal_arrivals_and_others_do_not() {
-        let times = |seed| arrivals(Pattern::Poisson, 1000.0, seed).take(100).collect::<Vec<_>>();
-        assert_eq!(times(7), times(7));
-        assert_ne!(times(7), times(8));
-    }
-
-    #[test]
-    fn the_mean_rate_is_the_asked_rate() {
-        for pattern in [Pattern::Constant, Pattern::Poisson] {
-            let last_ns = arrivals(pattern, 5_000.0, 1).nth(100_000).expect("endless");
-            let rate = 100_000.0 / (last_ns as f64 / 1e9);
-            assert!((rate / 5_000.0 - 1.0).abs() < 0.02, "{pattern:?}: {rate}");
-        }
-    }
-
-    #[test]
-    fn gaps_of_poisson_arrivals_vary_as_much_as_their_mean() {
-        let times: Vec<_> = arrivals(Pattern::Poisson, 1e6, 3).take(50_000).collect();
-        let gaps: Vec<f64> = times.windows(2).map(|pair| (pair[1] - pair[0]) as f64).collect();
-        let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
-        let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
-        assert!((variance.sqrt() / mean - 1.0).abs() < 0.05);
-    }
-
-    #[test]
-    fn constant_arrivals_do_not_drift() {
-        assert_eq!(arrivals(Pattern::Constant, 3.0, 0).nth(3_000_000), Some(1_000_000_000_000_000));
-    }
-
-    #[test]
-    fn times_never_decrease() {
-        assert!(arrivals(Pattern::Poisson, 1e5, 9).take(10_000).is_sorted());
-    }
-
-    #[test]
-    fn each_stretch_has_its_rate_and_its_place() {
-        let second_ns = 1_000_000_000;
-        let plan = [1_000.0, 9_000.0, 500.0].map(|rate| Stretch { span_ns: second_ns, rate });
-        let due_ns = stretches(&plan, 4).expect("rates");
-        assert!(due_ns.is_sorted());
-        for (index, stretch) in (0..).zip(plan) {
-            let inside = |at_ns: &&u64| **at_ns / second_ns == index;
-            let count = due_ns.iter().filter(inside).count() as f64;
-            assert!((count / stretch.rate - 1.0).abs() < 0.15, "{count} of {stretch:?}");
-        }
-        assert_eq!(stretches(&[Stretch { span_ns: 1, rate: 0.0 }], 1), None);
-    }
-
-    #[test]
-    fn a_rate_that_is_no_rate_is_refused() {
-        for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            assert!(Arrivals::new(Pattern::Constant, rate, 0).is_none(), "{rate}");
-        }
-    }
 }
