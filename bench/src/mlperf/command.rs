@@ -23,8 +23,9 @@ const NO_RESULT: &str = "not an MLPerf result: no LoadGen, no accuracy run, no a
 /// Exit codes: 0 valid, 1 invalid by the scenario's own rules, 3 the load generator was at fault.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// The server, as in http://127.0.0.1:8000
-    pub url: String,
+    /// The server, as in http://127.0.0.1:8000, or a scenario.toml that names it
+    #[arg(value_name = "URL|SCENARIO")]
+    pub target: String,
     #[command(flatten)]
     pub ask: Ask,
     #[arg(long, value_enum)]
@@ -68,7 +69,7 @@ pub fn run(args: &Args) -> Result<Ending, MlperfError> {
     }
     let ask = Ask { rows: args.ask.rows * preset.samples_per_query, ..args.ask.clone() };
     let stop = stop_flag().map_err(RunError::Signals)?;
-    let mut rounds = Rounds::open(&args.url, &ask, &stop)?;
+    let mut rounds = Rounds::open(&args.target, &ask, &stop)?;
     if args.scenario == Scenario::Server {
         rounds = rounds.with_slo(args.latency);
     }
