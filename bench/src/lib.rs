@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod arrivals;
+pub mod check;
 pub mod clock;
 pub mod compare;
 pub mod driver;

@@ -161,7 +161,8 @@ fn target_of(args: &Args, address: SocketAddr) -> Result<Target, RunError> {
     if first.status != 200 {
         return Err(refused(format!("{path}/infer"), first.status, &first.body));
     }
-    let expect = Expect { status: Some(200), body: args.same_answer.then_some(first.body) };
+    let expect =
+        Expect { status: Some(200), body: args.same_answer.then_some(first.body), values: None };
     Ok(Target::one(address, request, expect))
 }
 
