@@ -23,6 +23,7 @@ pub mod plan;
 pub mod proc;
 pub mod record;
 pub mod report;
+pub mod request;
 pub mod response;
 pub mod run;
 pub mod samples;

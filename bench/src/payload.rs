@@ -55,7 +55,7 @@ pub enum PayloadError {
 }
 
 /// One request stays far below what servers accept, and a lying server can't exhaust memory.
-const ELEMENTS_MAX: u64 = 1 << 24;
+pub const ELEMENTS_MAX: u64 = 1 << 24;
 
 impl Input {
     pub fn fp32(name: &str, shape: &[u64]) -> Input {
@@ -69,6 +69,14 @@ impl Input {
 
     pub fn elements(&self) -> u64 {
         self.shape.iter().product()
+    }
+}
+
+impl Payload {
+    /// A whole JSON body.
+    pub fn json(text: String) -> Payload {
+        let body = text.into_bytes();
+        Payload { content_type: "application/json", header_bytes: None, body }
     }
 }
 
@@ -164,7 +172,7 @@ fn as_json(inputs: &[Input], mut values: Values) -> Payload {
         body.push_str("]}");
     }
     body.push_str("]}");
-    Payload { content_type: "application/json", header_bytes: None, body: body.into_bytes() }
+    Payload::json(body)
 }
 
 fn describe(input: &Input) -> Value {
