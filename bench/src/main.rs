@@ -27,7 +27,6 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Loads one model of a server, open or closed loop
     Run(run::Args),
     MaxRate(search::command::Args),
     Sweep(sweep::command::Args),

@@ -33,6 +33,7 @@ pub struct Measured {
     /// Right answers that arrived inside the measured window.
     pub answered: u64,
     pub failures: Failures,
+    pub wrong_answers: WrongAnswers,
     pub window: Duration,
     /// Run time of the driver's thread inside the window.
     pub own_cpu_ns: u64,
@@ -77,7 +78,7 @@ impl Failures {
     pub fn count(&mut self, wrong: Wrong) {
         match wrong {
             Wrong::Status => self.wrong_status += 1,
-            Wrong::Body => self.wrong_body += 1,
+            Wrong::Body | Wrong::Values(_) => self.wrong_body += 1,
         }
     }
 
@@ -90,6 +91,38 @@ impl Failures {
         self.unanswered += other.unanswered;
         self.held += other.held;
         self.dropped += other.dropped;
+    }
+}
+
+/// The first of them in words: the rest are seldom wrong for another reason.
+const WRONG_ANSWERS_MAX: usize = 3;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct WrongAnswers(Vec<WrongAnswer>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WrongAnswer {
+    /// Which of the target's requests it answers, counted from zero.
+    pub request: usize,
+    pub told: String,
+}
+
+impl WrongAnswers {
+    pub fn first(&self) -> &[WrongAnswer] {
+        &self.0
+    }
+
+    /// `tell` is asked only where its answer is kept.
+    pub fn note(&mut self, request: usize, tell: impl FnOnce() -> String) {
+        if self.0.len() < WRONG_ANSWERS_MAX {
+            self.0.push(WrongAnswer { request, told: tell() });
+        }
+    }
+
+    fn add(&mut self, later: &WrongAnswers) {
+        let room = WRONG_ANSWERS_MAX - self.0.len();
+        self.0.extend(later.0.iter().take(room).cloned());
     }
 }
 
@@ -127,6 +160,7 @@ impl Measured {
         self.sent += other.sent;
         self.answered += other.answered;
         self.failures.add(other.failures);
+        self.wrong_answers.add(&other.wrong_answers);
         self.window += other.window;
         self.own_cpu_ns += other.own_cpu_ns;
         self.opened += other.opened;
@@ -142,6 +176,7 @@ impl Measured {
         spans.into_iter().chain(waits).chain(stages).for_each(Latencies::clear);
         (self.due, self.sent, self.answered, self.opened, self.own_cpu_ns) = (0, 0, 0, 0, 0);
         (self.failures, self.window, self.stopped) = (Failures::default(), Duration::ZERO, false);
+        self.wrong_answers = WrongAnswers::default();
     }
 }
 

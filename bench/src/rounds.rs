@@ -6,20 +6,19 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::arrivals::{Arrivals, Pattern};
+use crate::arrivals::Pattern;
 use crate::measured::{Failures, Measured};
-use crate::plan::{Load, Plan, Target, Wait};
-use crate::run::{self, Body, RunError};
+use crate::plan::Target;
+use crate::run::RunError;
+pub use crate::scenario::SECONDS_MAX;
+use crate::scenario::flags::Flags;
+use crate::scenario::load::LoadSpec;
+use crate::scenario::{Planned, Scenario, ScenarioError};
 use crate::session::conduct;
 use crate::verdict::{Terms, Verdict, judge};
 
-/// An hour: long enough for any question, and an end for a forgotten one.
-pub const SECONDS_MAX: f64 = 3_600.0;
 /// Of a closed loop that estimates what a server can do.
 const ESTIMATE_S: f64 = 2.0;
-
-/// Of an open loop, that grows as it must: a server may close connections that never ask.
-const OPEN_AT_FIRST: usize = 32;
 
 /// How a server is asked in each of the runs, and how the result is told.
 #[derive(Clone, Debug, clap::Args)]
@@ -130,9 +129,7 @@ impl Rounds {
                 scenario.run.connections = connections;
                 LoadSpec::Closed
             }
-            Asked::Poisson(rate) => {
-                LoadSpec::Open { pattern: Pattern::Poisson, rate: Some(rate) }
-            }
+            Asked::Poisson(rate) => LoadSpec::Open { pattern: Pattern::Poisson, rate: Some(rate) },
         };
         scenario
     }

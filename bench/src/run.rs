@@ -136,9 +136,8 @@ fn told(scenario: &Scenario) -> Value {
 }
 
 fn without_nothing(value: Value) -> Value {
-    let says_nothing = |value: &Value| {
-        value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty)
-    };
+    let says_nothing =
+        |value: &Value| value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty);
     match value {
         Value::Object(fields) => {
             let fields = fields.into_iter().map(|(name, value)| (name, without_nothing(value)));

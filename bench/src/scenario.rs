@@ -251,6 +251,18 @@ mod tests {
     }
 
     #[test]
+    fn the_scenarios_that_come_along_are_right() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+        let files = std::fs::read_dir(folder).expect("the folder");
+        let paths: Vec<PathBuf> = files.map(|file| file.expect("a file").path()).collect();
+        assert!(paths.len() >= 5);
+        for path in paths {
+            let planned = of(&path, &Flags::default()).and_then(|scenario| scenario.planned(0));
+            assert!(planned.is_ok(), "{}: {:?}", path.display(), planned.err());
+        }
+    }
+
+    #[test]
     fn a_mistake_in_a_file_is_named() {
         let path = file("wrong.toml", "url = 'http://127.0.0.1:1'\n[request]\nrow = 4\n");
         let told = of(&path, &Flags::default()).expect_err("no such field").to_string();

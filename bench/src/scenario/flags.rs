@@ -182,11 +182,8 @@ mod tests {
         LoadFlags { rate: Some(9.0), ..LoadFlags::default() }.apply(&mut scenario);
         let faster = LoadSpec::Open { pattern: Pattern::Gamma { cv: 3.0 }, rate: Some(9.0) };
         assert_eq!(scenario.load, faster);
-        let flags = LoadFlags {
-            rate: Some(9.0),
-            arrivals: Some(Gaps::Constant),
-            ..LoadFlags::default()
-        };
+        let flags =
+            LoadFlags { rate: Some(9.0), arrivals: Some(Gaps::Constant), ..LoadFlags::default() };
         flags.apply(&mut scenario);
         let constant = LoadSpec::Open { pattern: Pattern::Constant, rate: Some(9.0) };
         assert_eq!(scenario.load, constant);

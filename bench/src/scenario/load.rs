@@ -117,7 +117,9 @@ impl<'de> Deserialize<'de> for LoadSpec {
         }
         let rate = match fields.remove("rate") {
             None => None,
-            Some(rate) => Some(rate.as_f64().ok_or_else(|| D::Error::custom("'rate' is a number"))?),
+            Some(rate) => {
+                Some(rate.as_f64().ok_or_else(|| D::Error::custom("'rate' is a number"))?)
+            }
         };
         fields.entry("pattern").or_insert_with(|| "poisson".into());
         let pattern = Pattern::deserialize(Value::Object(fields)).map_err(D::Error::custom)?;
