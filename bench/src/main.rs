@@ -165,3 +165,14 @@ fn serve_floor(listen: SocketAddr, core: Option<usize>) -> Result<(), Failure> {
     }
     Ok(floor::serve(listen)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_makes_sense() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

@@ -15,6 +15,7 @@ use crate::plan::Target;
 use crate::scenario::flags::{Flags, LoadFlags};
 use crate::scenario::{Planned, Scenario, ScenarioError};
 use crate::session::{SessionError, conduct};
+use crate::span;
 use crate::verdict::judge;
 
 /// Loads a server, open or closed loop, and says whether the figures may be believed.
@@ -34,6 +35,9 @@ pub struct Args {
     /// Ends the run early after this many
     #[arg(long)]
     pub requests: Option<u64>,
+    /// The latest an answer may be, as in 20ms: judges the generator's own lag, and is drawn in reports
+    #[arg(long, value_parser = span::checked)]
+    pub slo: Option<String>,
     /// One line of JSON after the table
     #[arg(long)]
     pub json: bool,
@@ -88,6 +92,7 @@ pub fn run(args: &Args) -> Result<Ending, RunError> {
 fn scenario_of(args: &Args) -> Result<Scenario, ScenarioError> {
     let mut scenario = Scenario::of(&args.target, &args.flags)?;
     args.load.apply(&mut scenario);
+    scenario.slo = args.slo.clone().or(scenario.slo);
     scenario.run.seconds = args.seconds.or(scenario.run.seconds);
     scenario.run.requests = args.requests.or(scenario.run.requests);
     Ok(scenario)

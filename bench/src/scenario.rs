@@ -237,11 +237,11 @@ mod tests {
             "url = 'http://127.0.0.1:1'\nslo = '20ms'\n[request]\nmodel = 'm'\nrows = 4\n\
              [load]\npattern = 'gamma'\ncv = 3\nrate = 100\n[run]\nseconds = 5\n",
         );
-        let flags = Flags { rows: Some(8), slo: Some("5ms".to_owned()), ..Flags::default() };
+        let flags = Flags { rows: Some(8), ..Flags::default() };
         let scenario = of(&path, &flags).expect("a scenario");
         std::fs::remove_file(&path).expect("gone");
         assert_eq!((scenario.request.rows, scenario.request.model.as_deref()), (8, Some("m")));
-        assert_eq!(scenario.slo().expect("a span"), Some(Duration::from_millis(5)));
+        assert_eq!(scenario.slo().expect("a span"), Some(Duration::from_millis(20)));
         let gamma = LoadSpec::Open { pattern: Pattern::Gamma { cv: 3.0 }, rate: Some(100.0) };
         assert_eq!(scenario.load, gamma);
         let planned = scenario.planned(0).expect("a plan");
@@ -280,7 +280,9 @@ mod tests {
         assert!(matches!(with(flags(100_000)), Err(ScenarioError::Connections)));
         let warm_up = Flags { warm_up: Some(-1.0), ..Flags::default() };
         assert!(matches!(with(warm_up), Err(ScenarioError::Seconds)));
-        let slo = Flags { slo: Some("soon".to_owned()), ..Flags::default() };
-        assert!(matches!(with(slo), Err(ScenarioError::Slo(_))));
+        let path = file("slo.toml", "url = 'http://127.0.0.1:1'\nslo = 'soon'\n");
+        let slo = of(&path, &Flags::default());
+        std::fs::remove_file(&path).expect("gone");
+        assert!(matches!(slo, Err(ScenarioError::Slo(_))));
     }
 }

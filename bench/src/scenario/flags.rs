@@ -51,9 +51,6 @@ pub struct Flags {
     /// How far a value may be off, as a share of one and of itself; 0.0001 unless told otherwise
     #[arg(long)]
     pub tolerance: Option<f64>,
-    /// The latest an answer may be, as in 20ms: judges the generator's own lag, and is drawn in reports
-    #[arg(long)]
-    pub slo: Option<String>,
     /// 64 unless told otherwise
     #[arg(long)]
     pub connections: Option<usize>,
@@ -126,7 +123,6 @@ impl Flags {
         over(&mut run.warm_up, &self.warm_up);
         over(&mut run.core, &self.core.map(Some));
         run.allow_remote |= self.allow_remote;
-        over(&mut scenario.slo, &self.slo.clone().map(Some));
     }
 }
 
