@@ -1,7 +1,8 @@
 //! The load generator's core and the measurements made with it.
 //!
 //! It meets the engine over HTTP only. Deciding when to send ([`arrivals`]), what to send ([`payload`]), what an answer
-//! is ([`response`]) and how two servers compare ([`compare`]) is pure; [`driver`] is the shell that keeps time.
+//! is ([`response`]), whether it is right ([`check`]) and how two servers compare ([`compare`]) is pure; [`request`]
+//! reads a scenario's files and the model's metadata; [`driver`] is the shell that keeps time.
 //! [`samples`] and [`twin`] serve the benchmarks of other crates: one loop and one way to start a second process.
 #![forbid(unsafe_code)]
 

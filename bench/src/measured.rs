@@ -94,9 +94,10 @@ impl Failures {
     }
 }
 
-/// The first of them in words: the rest are seldom wrong for another reason.
+/// So many are told in words: the rest are seldom wrong for another reason.
 const WRONG_ANSWERS_MAX: usize = 3;
 
+/// The first wrong answers, one of each request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct WrongAnswers(Vec<WrongAnswer>);
@@ -115,14 +116,14 @@ impl WrongAnswers {
 
     /// `tell` is asked only where its answer is kept.
     pub fn note(&mut self, request: usize, tell: impl FnOnce() -> String) {
-        if self.0.len() < WRONG_ANSWERS_MAX {
+        let is_known = self.0.iter().any(|wrong| wrong.request == request);
+        if !is_known && self.0.len() < WRONG_ANSWERS_MAX {
             self.0.push(WrongAnswer { request, told: tell() });
         }
     }
 
     fn add(&mut self, later: &WrongAnswers) {
-        let room = WRONG_ANSWERS_MAX - self.0.len();
-        self.0.extend(later.0.iter().take(room).cloned());
+        later.0.iter().for_each(|wrong| self.note(wrong.request, || wrong.told.clone()));
     }
 }
 
@@ -223,10 +224,27 @@ mod tests {
     }
 
     #[test]
+    fn the_first_wrong_answers_of_different_requests_are_kept() {
+        let noted = |requests: &[usize], told: &str| {
+            let mut measured = Measured::default();
+            requests
+                .iter()
+                .for_each(|&request| measured.wrong_answers.note(request, || told.to_owned()));
+            measured
+        };
+        let mut whole = noted(&[4, 4], "early");
+        whole.add(&noted(&[4, 5, 6, 7], "late"));
+        let kept = whole.wrong_answers.first().iter().map(|wrong| (wrong.request, &*wrong.told));
+        assert_eq!(Vec::from_iter(kept), [(4, "early"), (5, "late"), (6, "late")]);
+    }
+
+    #[test]
     fn a_cleared_stretch_is_as_new() {
         let mut measured = stretch(10, 10);
+        measured.wrong_answers.note(1, || "wrong".to_owned());
         measured.clear();
         assert_eq!(measured.latency.summary().samples, 0);
+        assert_eq!(measured.wrong_answers.first(), []);
         assert_eq!(
             (measured.answered, measured.failures.total(), measured.window),
             (0, 0, Duration::ZERO)

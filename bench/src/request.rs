@@ -30,6 +30,9 @@ pub const PREPARED_BYTES_MAX: usize = 256 << 20;
 /// More different requests tell nothing new, and each has its own place in memory.
 pub const VARIANTS_MAX: u64 = 100_000;
 
+/// A server's reason for a refusal is a line or two; some add a stack trace.
+const REFUSAL_BYTES_MAX: usize = 1_000;
+
 /// All fields may be left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -114,8 +117,10 @@ pub enum RequestError {
     Line { path: PathBuf, line: usize, mend: &'static str },
     #[error("the input '{input}' can't carry {value}; give values that its datatype holds")]
     Value { input: String, value: f64 },
-    #[error("{path} does not describe the model ({status}); give shape = [...] and datatype")]
-    NoMetadata { path: String, status: u16 },
+    #[error(
+        "{path} does not describe the model ({status}: {body}); if it is there, give shape = [...] and datatype"
+    )]
+    NoMetadata { path: String, status: u16, body: String },
     #[error("{path} is not JSON: {source}")]
     Metadata { path: String, source: serde_json::Error },
     #[error("the server answered request {request} with status {status}: {body}")]
@@ -292,6 +297,11 @@ impl Prepared {
         self.requests.push(request);
         Ok(())
     }
+}
+
+/// What is shown of a server's own words.
+fn shown(body: &[u8]) -> String {
+    String::from_utf8_lossy(&body[..body.len().min(REFUSAL_BYTES_MAX)]).into_owned()
 }
 
 fn field(field: &'static str, mend: &'static str) -> RequestError {

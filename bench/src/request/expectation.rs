@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::questions::{each_line, has_ending, next_rows, open_npy, parsed, wrong_line};
-use super::{Check, PREPARED_BYTES_MAX, RequestError, Spec, field};
+use super::{Check, PREPARED_BYTES_MAX, RequestError, Spec, field, shown};
 use crate::check::{Reference, numbers};
 use crate::http::exchange;
 use crate::plan::Expect;
@@ -13,8 +13,6 @@ use crate::plan::Expect;
 const ASKED_FIRST: usize = 3;
 /// The same where every answer is kept: each takes a connection of its own, and a machine has some 28,000 ports.
 const KEPT_MAX: usize = 10_000;
-/// Of a refusal, what is shown.
-const REFUSAL_BYTES_MAX: usize = 1_000;
 
 /// One for each request.
 pub(super) fn of(
@@ -68,9 +66,7 @@ fn ask(
         let status = answer.status;
         let by_status = Expect { status: expect.status, ..Expect::default() };
         if by_status.check(status, &answer.body, None).is_err() {
-            let shown = &answer.body[..answer.body.len().min(REFUSAL_BYTES_MAX)];
-            let body = String::from_utf8_lossy(shown).into_owned();
-            return Err(RequestError::Refused { request, status, body });
+            return Err(RequestError::Refused { request, status, body: shown(&answer.body) });
         }
         if check.same_answer {
             kept_bytes += answer.body.len();

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde_json::Value;
 
 use super::questions::{self, Question};
-use super::{Prepared, RequestError, Spec};
+use super::{Prepared, RequestError, Spec, shown};
 use crate::http::get;
 use crate::payload::{Encoding, Input, Payload, http_request, inputs_of, payload_of};
 
@@ -43,7 +43,8 @@ fn inputs(
 pub(super) fn metadata(address: SocketAddr, path: &str) -> Result<Value, RequestError> {
     let (answer, path) = (get(address, path)?, path.to_owned());
     if answer.status != 200 {
-        return Err(RequestError::NoMetadata { path, status: answer.status });
+        let (status, body) = (answer.status, shown(&answer.body));
+        return Err(RequestError::NoMetadata { path, status, body });
     }
     serde_json::from_slice(&answer.body).map_err(|source| RequestError::Metadata { path, source })
 }
