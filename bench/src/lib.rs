@@ -15,6 +15,7 @@ pub mod lanes;
 pub mod micro;
 pub mod overhead;
 pub mod payload;
+pub mod peers;
 pub mod proc;
 pub mod record;
 pub mod report;

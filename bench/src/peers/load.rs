@@ -1,0 +1,123 @@
+//! Runs against ours and against another, in turns. All that is known here of the load driver is in [`plan`] and
+//! [`target`].
+
+use std::time::Duration;
+
+use super::PeersError;
+use super::record::{Open, Pair, Sample};
+use crate::arrivals::{Arrivals, Pattern};
+use crate::driver::{Load, Plan, Target, Wait};
+use crate::http::exchange;
+use crate::overhead::OverheadError;
+use crate::overhead::ask::Question;
+use crate::overhead::measure::{CLIENT_SHARE_MIN, calm, watched};
+use crate::overhead::servers::Server;
+use crate::threads::on_core;
+
+pub(super) const CONNECTIONS: usize = 64;
+pub(super) const CONNECTIONS_CROWD: usize = 256;
+/// Connections, caches and the allocator settle within this.
+const WARM_UP: Duration = Duration::from_millis(300);
+const SEED: u64 = 1;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setup {
+    pub(super) pairs: usize,
+    pub(super) measure: Duration,
+    pub(super) client_core: usize,
+}
+
+/// A server and what it is asked.
+pub(super) struct Asked<'a> {
+    pub(super) server: &'a Server,
+    target: Target,
+}
+
+impl<'a> Asked<'a> {
+    pub(super) fn new(
+        server: &'a Server,
+        question: &Question<'_>,
+    ) -> Result<Asked<'a>, PeersError> {
+        let request = question.request(server.address, SEED);
+        let first = exchange(server.address, &request)?.body;
+        // A row's sum is the same in any batch, byte by byte; a product of matrices is not, nor an answer that bears the
+        // request's own number.
+        let repeats = exchange(server.address, &request)?.body == first;
+        let body = (question.model == "noop" && repeats).then_some(first);
+        Ok(Asked { server, target: target(server, request, body) })
+    }
+}
+
+fn target(server: &Server, request: Vec<u8>, body: Option<Vec<u8>>) -> Target {
+    Target { address: server.address, request, status: 200, body }
+}
+
+fn plan(connections: usize, load: Load, measure: Duration) -> Plan {
+    let (wait, warm_up, requests_max) = (Wait::Spin, WARM_UP, u64::MAX);
+    Plan { connections, load, wait, warm_up, measure, requests_max }
+}
+
+/// Closed loop, both over so many connections.
+pub(super) fn closed(
+    setup: &Setup,
+    connections: usize,
+    ours: &Asked<'_>,
+    theirs: &Asked<'_>,
+) -> Result<Vec<Pair>, PeersError> {
+    let of = |asked| sample(setup, asked, &plan(connections, Load::Closed, setup.measure));
+    pairs(setup, || of(ours), || of(theirs))
+}
+
+/// Both under the same arrivals, twice as long, so that there is a p99 to speak of.
+pub(super) fn open(
+    setup: &Setup,
+    rate: f64,
+    ours: &Asked<'_>,
+    theirs: &Asked<'_>,
+) -> Result<Option<Open>, PeersError> {
+    let Some(arrivals) = Arrivals::new(Pattern::Constant, rate, SEED) else { return Ok(None) };
+    let plan = plan(CONNECTIONS, Load::Open(arrivals), 2 * setup.measure);
+    let pairs = pairs(setup, || sample(setup, ours, &plan), || sample(setup, theirs, &plan))?;
+    Ok(Some(Open { rate, pairs }))
+}
+
+/// Ours with many connections beside ours with the usual number.
+pub(super) fn crowd(setup: &Setup, ours: &Asked<'_>) -> Result<Vec<Pair>, PeersError> {
+    let of =
+        |connections| move || sample(setup, ours, &plan(connections, Load::Closed, setup.measure));
+    pairs(setup, of(CONNECTIONS_CROWD), of(CONNECTIONS))
+}
+
+fn pairs(
+    setup: &Setup,
+    mut ours: impl FnMut() -> Result<Sample, PeersError>,
+    mut theirs: impl FnMut() -> Result<Sample, PeersError>,
+) -> Result<Vec<Pair>, PeersError> {
+    let is_disturbed =
+        |pair: &Pair| pair.ours.client_share.min(pair.theirs.client_share) < CLIENT_SHARE_MIN;
+    calm(setup.pairs, is_disturbed, |attempt| {
+        if attempt % 2 == 0 {
+            let (theirs, ours) = (theirs()?, ours()?);
+            return Ok(Pair { ours, theirs });
+        }
+        let (ours, theirs) = (ours()?, theirs()?);
+        Ok(Pair { ours, theirs })
+    })
+}
+
+/// Failures are counted, not hidden; a run without a single answer is no run.
+fn sample(setup: &Setup, asked: &Asked<'_>, plan: &Plan) -> Result<Sample, PeersError> {
+    let server = asked.server;
+    let ran = on_core(Some(setup.client_core), || watched(server, &asked.target, plan));
+    let ran = ran.map_err(OverheadError::from)??;
+    let p50_us = ran.p50_us.filter(|_| ran.cpu_us.is_finite());
+    let p50_us = p50_us.ok_or(OverheadError::Silent { server: server.name })?;
+    Ok(Sample {
+        requests_per_second: ran.requests_per_second,
+        p50_us,
+        p99_us: ran.p99_us,
+        cpu_us: ran.cpu_us,
+        client_share: ran.client_share,
+        failures: ran.failures.total(),
+    })
+}
