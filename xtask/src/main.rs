@@ -7,6 +7,7 @@ mod demo;
 mod lane_figures;
 mod lanes;
 mod overhead;
+mod peers;
 mod setup;
 mod shell;
 mod slo;
@@ -37,6 +38,8 @@ enum Command {
     Nightly,
     /// Bare hyper against `foil serve`, interleaved, on one core.
     Overhead(overhead::Arguments),
+    /// Other serving systems against `foil serve`, interleaved, on one core; tables go into bench/RESULTS.md.
+    Peers(peers::Arguments),
     /// Every figure of the shared-memory lane, beside iceoryx2 and a bare futex.
     Lanes(lane_figures::Arguments),
     /// The batching's promises in virtual time, beside the literature's controllers and the optimum.
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Command::Ci => checks::ci(),
         Command::Nightly => checks::nightly(),
         Command::Overhead(arguments) => overhead::overhead(&arguments),
+        Command::Peers(arguments) => peers::peers(&arguments),
         Command::Lanes(arguments) => lane_figures::lane_figures(&arguments),
         Command::Sim { arguments } => sim(&arguments),
         Command::Slo(arguments) => slo::slo(&arguments),

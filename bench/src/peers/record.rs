@@ -12,14 +12,14 @@ use super::cell::Cell;
 use crate::compare::{Spread, spread};
 
 /// Files of another one are measured anew.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Bare hyper, by which the CPU time above it is told.
 pub(super) const HYPER: &str = "hyper";
 /// Ours with many connections, against ours with the usual ones.
 pub(super) const CROWD: &str = "crowd";
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Sample {
     pub(super) requests_per_second: f64,
     pub(super) p50_us: f64,
@@ -27,11 +27,14 @@ pub(super) struct Sample {
     /// Run time of the server's whole tree.
     pub(super) cpu_us: f64,
     pub(super) client_share: f64,
-    pub(super) failures: u64,
+    pub(super) failures: Failures,
 }
 
+/// By kind, as the driver names them; only kinds that there were.
+pub(super) type Failures = BTreeMap<String, u64>;
+
 /// Runs that shared the moment.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Pair {
     pub(super) ours: Sample,
     pub(super) theirs: Sample,
@@ -84,9 +87,16 @@ impl Made {
 }
 
 impl Record {
-    pub(super) fn failures(&self) -> [u64; 2] {
-        let of = |take: fn(&Pair) -> u64| self.all_pairs().map(take).sum();
-        [of(|pair| pair.ours.failures), of(|pair| pair.theirs.failures)]
+    /// Of ours and of theirs.
+    pub(super) fn failures(&self) -> [Failures; 2] {
+        let of = |take: fn(&Pair) -> &Sample| {
+            let mut sum = Failures::new();
+            for (kind, count) in self.all_pairs().flat_map(|pair| &take(pair).failures) {
+                *sum.entry(kind.clone()).or_default() += count;
+            }
+            sum
+        };
+        [of(|pair| &pair.ours), of(|pair| &pair.theirs)]
     }
 
     /// Pairs during which the client lost its core to others.
@@ -143,7 +153,14 @@ pub(super) mod tests {
 
     pub(in crate::peers) fn sample(requests_per_second: f64, p50_us: f64, cpu_us: f64) -> Sample {
         let p99_us = Some(2.0 * p50_us);
-        Sample { requests_per_second, p50_us, p99_us, cpu_us, client_share: 1.0, failures: 0 }
+        Sample {
+            requests_per_second,
+            p50_us,
+            p99_us,
+            cpu_us,
+            client_share: 1.0,
+            failures: Failures::new(),
+        }
     }
 
     /// Ours serve 70,000 a second at 80 µs; the other is so many times slower in both.
@@ -203,10 +220,12 @@ pub(super) mod tests {
     #[test]
     fn failures_and_disturbances_of_every_run_count() {
         let mut done = record("noop/bin", "mosec_1ms", 3.0);
-        done.single[1].theirs.failures = 4;
-        done.saturated[0].ours.failures = 1;
+        let of = |kind: &str, count| Failures::from([(kind.to_owned(), count)]);
+        done.single[1].theirs.failures = of("closed", 4);
+        done.saturated[0].theirs.failures = of("closed", 3);
+        done.saturated[0].ours.failures = of("wrong_body", 1);
         done.open.as_mut().expect("made so").pairs[2].ours.client_share = 0.5;
-        assert_eq!(done.failures(), [1, 4]);
+        assert_eq!(done.failures(), [of("wrong_body", 1), of("closed", 7)]);
         assert_eq!(done.disturbed(0.93), 1);
     }
 }

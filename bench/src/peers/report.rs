@@ -41,7 +41,8 @@ fn all_records(run: &Run<'_>) -> Vec<Record> {
 }
 
 fn failures(records: &[Record]) -> [u64; 2] {
-    let all = records.iter().map(Record::failures);
+    let all =
+        records.iter().map(|record| record.failures().map(|kinds| kinds.values().sum::<u64>()));
     all.fold([0, 0], |[ours, theirs], [more, of_theirs]| [ours + more, theirs + of_theirs])
 }
 
@@ -80,7 +81,7 @@ fn groups(
         .map(|cell| {
             let others = cell.records.iter().filter(|record| record.against != CROWD);
             let all = || others.clone().flat_map(|record| pairs(record));
-            let ours: Vec<Pair> = all().copied().collect();
+            let ours: Vec<Pair> = all().cloned().collect();
             let median = |found: Option<crate::compare::Spread>| found.map_or(0.0, |it| it.median);
             let mut bars = vec![Bar {
                 name: "Hydrofoil".to_owned(),

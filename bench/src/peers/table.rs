@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::ratios::{Due, Figures, GOALS, OfCell, cpu_over, p50_over, p50_single, rps};
-use super::record::{CROWD, HYPER, Pair, Record, over};
+use super::record::{CROWD, Failures, HYPER, Open, Pair, Record, Sample, over};
 use super::settings::setting_named;
 use crate::compare::Spread;
 use crate::overhead::measure::CLIENT_SHARE_MIN;
@@ -86,12 +86,12 @@ fn of_cell(cell: &OfCell<'_>) -> String {
         "| setting | requests/s | ours ÷ theirs | CPU µs/request | p50 µs, 1 connection | ours ÷ theirs | PSS MiB | errors |\n\
          |---|---|---|---|---|---|---|---|\n",
     );
-    if let Some(first) = cell.records.first() {
-        text.push_str(&row("ours", first, |pair| pair.ours, 0, [None, None]));
+    if let Some(ours) = pooled(cell) {
+        text.push_str(&row("ours", &ours, |pair| &pair.ours, 0, [None, None]));
     }
     for record in cell.records.iter().filter(|record| record.against != CROWD) {
         let ratios = [rps(record), p50_single(record)];
-        text.push_str(&row(&record.against, record, |pair| pair.theirs, 1, ratios));
+        text.push_str(&row(&record.against, record, |pair| &pair.theirs, 1, ratios));
     }
     if let Some(hyper) = cell.named(HYPER) {
         let cpu = cpu_over(hyper).map_or_else(dash, |found| spread(&found));
@@ -108,10 +108,26 @@ fn of_cell(cell: &OfCell<'_>) -> String {
     text
 }
 
+/// Ours in all of the cell's comparisons, but for the one with other numbers of connections.
+fn pooled(cell: &OfCell<'_>) -> Option<Record> {
+    let records = || cell.records.iter().filter(|record| record.against != CROWD);
+    let first: Record = (*records().next()?).clone();
+    let opened = records().filter_map(|record| record.open.clone()).flat_map(|open| open.pairs);
+    Some(Record {
+        saturated: records().flat_map(|record| record.saturated.clone()).collect(),
+        single: records().flat_map(|record| record.single.clone()).collect(),
+        open: Some(Open { rate: 0.0, pairs: opened.collect() }),
+        pss_mib: records()
+            .map(|record| record.pss_mib)
+            .fold([0.0; 2], |a, b| [a[0].max(b[0]), 0.0]),
+        ..first
+    })
+}
+
 fn row(
     name: &str,
     record: &Record,
-    side: impl Fn(&Pair) -> super::record::Sample + Copy,
+    side: fn(&Pair) -> &Sample,
     index: usize,
     ratios: [Option<Spread>; 2],
 ) -> String {
@@ -123,7 +139,7 @@ fn row(
         format!("{} ({}–{})", count(it.median), count(it.min), count(it.max))
     });
     let [cpu, p50] = [cpu, single].map(|found| found.map_or_else(dash, |it| spread(&it)));
-    let (pss, failures) = (record.pss_mib[index], record.failures()[index]);
+    let (pss, failures) = (record.pss_mib[index], counted(&record.failures()[index]));
     format!(
         "| {name} | {rps} | {rps_ratio} | {cpu} | {p50} | {p50_ratio} | {pss:.0} | {failures} |\n"
     )
@@ -163,6 +179,12 @@ fn settings(all: &[&Record], skipped: &[(String, String)]) -> String {
     for setting in measured.iter().filter_map(|name| setting_named(name)) {
         let _ = writeln!(text, "- `{}`: {}.", setting.name, setting.what);
     }
+    if measured.contains(HYPER) {
+        let _ = writeln!(
+            text,
+            "- `{HYPER}`: the floor: bare hyper, which drains the body and answers 40 bytes; no peer."
+        );
+    }
     let versions: BTreeSet<String> = all
         .iter()
         .flat_map(|record| &record.made.versions)
@@ -174,6 +196,12 @@ fn settings(all: &[&Record], skipped: &[(String, String)]) -> String {
         let _ = writeln!(text, "\nSkipped: {what}: {why}");
     }
     text
+}
+
+fn counted(failures: &Failures) -> String {
+    let kinds = failures.iter().map(|(kind, count)| format!("{count} {kind}"));
+    let kinds = kinds.collect::<Vec<_>>().join(", ");
+    if kinds.is_empty() { "0".to_owned() } else { kinds }
 }
 
 fn dash() -> String {
@@ -209,14 +237,14 @@ mod tests {
     #[test]
     fn the_section_shows_ratios_errors_goals_and_what_was_left_out() {
         let mut of_mosec = record("noop/bin", "mosec_1ms", 3.0);
-        of_mosec.saturated[0].theirs.failures = 5;
+        of_mosec.saturated[0].theirs.failures.insert("closed".to_owned(), 5);
         of_mosec.made.versions.insert("mosec".to_owned(), "0.9.8".to_owned());
         let records = [of_mosec, record("noop/bin", HYPER, 0.5)];
         let cells = [OfCell::of(Cell::from_name("noop/bin").expect("a cell"), &records)];
         let skipped = [("triton".to_owned(), "no registry here".to_owned())];
         let text = section(&cells, &figures(&cells), &skipped);
         let row = "| mosec_1ms | 19,444 (13,725–23,333) | 3.00 (3.00–3.00) | 50.4 (42.0–71.4) | 288.0 (240.0–408.0) \
-                   | 0.33 (0.33–0.33) | 120 | 5 |";
+                   | 0.33 (0.33–0.33) | 120 | 5 closed |";
         assert!(text.contains(row), "{text}");
         assert!(text.contains("| `noop_bin_rps_vs_mosec` | requests/s, noop binary, ÷ mosec's best | 3 | ≥ 2.3 | met |"));
         assert!(text.contains(
