@@ -78,7 +78,7 @@ pub(super) fn open(
     ours: &Asked<'_>,
     theirs: &Asked<'_>,
 ) -> Result<Option<Open>, PeersError> {
-    let Some(arrivals) = Arrivals::new(Pattern::Constant, rate, SEED) else { return Ok(None) };
+    let Ok(arrivals) = Arrivals::of(&Pattern::Constant, Some(rate), SEED) else { return Ok(None) };
     let plan = plan(CONNECTIONS, Load::Open(arrivals), 2 * setup.measure);
     let pairs = pairs(setup, || sample(setup, ours, &plan), || sample(setup, theirs, &plan))?;
     Ok(Some(Open { rate, pairs }))
