@@ -28,8 +28,10 @@ pub fn render(outcome: &Outcome) -> String {
     let slo_us = slo_us(&outcome.scenario);
     let standing = standing(outcome);
     let verdict = &outcome.verdict;
+    let remarks: Vec<String> =
+        verdict.remarks.iter().cloned().chain(of_failures(outcome)).collect();
     let body = [
-        banner(standing, &verdict.reasons, &verdict.remarks),
+        banner(standing, &verdict.reasons, &remarks),
         cards(&headline(outcome)),
         latency(outcome, slo_us),
         timeline(outcome, slo_us),
@@ -56,6 +58,16 @@ pub fn slo_us(scenario: &Value) -> Option<f64> {
     scenario.get("slo_ms")?.as_f64().filter(|ms| *ms > 0.0).map(|ms| ms * 1e3)
 }
 
+/// A server that fails quickly must not look fast.
+fn of_failures(outcome: &Outcome) -> Option<String> {
+    let totals = &outcome.totals;
+    let failed = totals.failures.total();
+    let share = failed as f64 / totals.due.max(failed) as f64;
+    let told =
+        || format!("{} of the requests failed; latency is of right answers only", percent(share));
+    (failed > 0 && totals.answered > 0).then(told)
+}
+
 fn standing(outcome: &Outcome) -> Standing {
     match &outcome.verdict {
         verdict if !verdict.valid => Standing::Invalid,
@@ -78,10 +90,10 @@ fn asked(scenario: &Value) -> String {
 fn headline(outcome: &Outcome) -> Vec<Card> {
     let (totals, summary) = (&outcome.totals, outcome.latency.summary);
     let failed = totals.failures.total();
-    let latency = |what, us, more: &str| Card {
+    let latency = |what, us: Option<f64>, more: &str| Card {
         what,
         value: time_or_dash(us),
-        more: more.to_owned(),
+        more: us.map_or("too few answers to say", |_| more).to_owned(),
         alarm: false,
     };
     vec![
@@ -90,9 +102,9 @@ fn headline(outcome: &Outcome) -> Vec<Card> {
         latency("latency, p99.9", summary.p999_us, "1 in 1,000 took longer"),
         latency("latency, longest", summary.max_us, &samples(summary.samples)),
         Card {
-            what: "answered a second",
-            value: quantity(totals.answered_per_second),
-            more: format!("{} due", quantity(totals.offered_per_second)),
+            what: "throughput",
+            value: format!("{}/s", quantity(totals.answered_per_second)),
+            more: format!("of {}/s due", quantity(totals.offered_per_second)),
             alarm: totals.answered == 0,
         },
         Card {
@@ -198,13 +210,22 @@ fn own_cost(outcome: &Outcome) -> Vec<(String, String)> {
 
 /// Names as they were written; what isn't a plain value is shown as JSON.
 fn scenario(scenario: &Value) -> Vec<(String, String)> {
-    let told = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let told = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.as_f64().map_or_else(|| number.to_string(), plain),
+        other => other.to_string(),
+    };
     match scenario {
         Value::Object(fields) => {
             fields.iter().map(|(name, value)| (name.replace('_', " "), told(value))).collect()
         }
         other => vec![("scenario".to_owned(), told(other))],
     }
+}
+
+/// A seed keeps every digit; what isn't whole keeps its own.
+fn plain(number: f64) -> String {
+    if number.fract() == 0.0 { count(number) } else { number.to_string() }
 }
 
 #[cfg(test)]
@@ -242,6 +263,7 @@ mod tests {
     #[test]
     fn failures_are_told_by_kind_and_marked_in_time() {
         let page = render(&failing());
+        assert!(page.contains("2.50 % of the requests failed"));
         assert!(
             page.contains("answers with the wrong status") && page.contains("class=\"cross bad\"")
         );
@@ -252,7 +274,7 @@ mod tests {
     fn a_run_without_answers_has_a_report() {
         let page = render(&unanswered());
         assert!(page.contains("Not one right answer came") && !page.contains("NaN"));
-        assert!(page.contains("Throughput over time"));
+        assert!(page.contains("Throughput over time") && !page.contains("Latency over time"));
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(super) fn by_percentile(outcome: &Outcome, slo_us: Option<f64>) -> String {
         .collect();
     let x = Axis::over("percentile", Unit::Percentile, std::iter::once(samples));
     let values = lines.iter().flat_map(|line| &line.points).filter_map(|point| point.1);
-    let y = Axis::over("time", Unit::Time, values.chain(slo_us));
+    let y = Axis::over("time", Unit::Time, values.chain(room_for(slo_us)));
     let mut chart = Chart::new("percentiles", "Latency by percentile", x, y);
     let few_from = (samples / SAMPLES_BEYOND).max(1.0);
     let few = format!("fewer than {SAMPLES_BEYOND} samples beyond");
@@ -53,6 +53,11 @@ pub(super) fn objective(us: f64) -> Rule {
     Rule { name: format!("objective {}", time(us)), along: Along::Horizontal(us) }
 }
 
+/// Above the objective stands its name.
+pub(super) fn room_for(slo_us: Option<f64>) -> impl Iterator<Item = f64> {
+    slo_us.into_iter().map(|us| us * 2.0)
+}
+
 fn described(latency: &Distribution) -> String {
     let summary = latency.summary;
     format!(
@@ -77,7 +82,9 @@ fn notes_of(latency: &Distribution, samples: f64) -> Vec<(f64, String)> {
 
 pub(super) fn over_time(outcome: &Outcome, slo_us: Option<f64>) -> String {
     let moments = thinned(&outcome.timeline);
-    rates(&moments) + &latencies(&moments, slo_us)
+    let any = moments.iter().any(|moment| moment.p50_us.is_some());
+    let latencies = if any { latencies(&moments, slo_us) } else { String::new() };
+    rates(&moments) + &latencies
 }
 
 fn seconds(moments: &[Moment]) -> Axis {
@@ -95,8 +102,8 @@ fn rates(moments: &[Moment]) -> String {
     let y = Axis::over("requests/s", Unit::Quantity, ends);
     let mut chart = Chart::new("throughput", "Throughput over time", seconds(moments), y);
     chart.lines = vec![
-        line("offered (due)", Ink::Second, moments, |moment| Some(moment.due_per_second)),
         line("answered", Ink::Main, moments, |moment| Some(moment.answered_per_second)),
+        line("offered (due)", Ink::Second, moments, |moment| Some(moment.due_per_second)),
     ];
     let failed = moments.iter().filter(|moment| moment.failures > 0);
     chart.marks.push(Marks {
@@ -121,7 +128,7 @@ fn rate_note(moment: &Moment) -> String {
 
 fn latencies(moments: &[Moment], slo_us: Option<f64>) -> String {
     let values = moments.iter().flat_map(|m| [m.p50_us, m.p99_us, m.max_us]).flatten();
-    let y = Axis::over("latency", Unit::Time, values.chain(slo_us));
+    let y = Axis::over("latency", Unit::Time, values.chain(room_for(slo_us)));
     let mut chart = Chart::new("latencies", "Latency over time", seconds(moments), y);
     chart.lines = vec![
         line("longest", Ink::Quiet, moments, |moment| moment.max_us),

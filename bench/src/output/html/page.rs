@@ -63,7 +63,7 @@ pub(super) fn banner(standing: Standing, reasons: &[String], remarks: &[String])
     }
     if standing != Standing::Invalid {
         out.push_str("<div class=\"verdict good\"><strong>VALID</strong>");
-        out.push_str("<span>The load generator kept its schedule.</span></div>\n");
+        out.push_str("<span>The load generator was up to it.</span></div>\n");
     }
     if !remarks.is_empty() {
         out.push_str("<div class=\"verdict warn\"><strong>Know before use</strong>");
