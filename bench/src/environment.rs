@@ -68,8 +68,9 @@ impl Environment {
     }
 }
 
+/// Seconds since 1970.
 #[expect(clippy::disallowed_methods, reason = "a date for people; nothing is decided by it")]
-fn unix_s() -> u64 {
+pub fn unix_s() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
 }
