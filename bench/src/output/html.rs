@@ -11,7 +11,7 @@ pub use self::comparison::{Better, Compared, Comparison, comparison};
 pub use self::rates::{RateRow, Rates, RowState, max_rate, sweep};
 
 use self::page::{Card, Page, Standing, banner, cards, environment};
-use super::figures::{failures_in_words, percent, quantity, time, time_or_dash};
+use super::figures::{failed_share, failures_in_words, percent, quantity, time, time_or_dash};
 use super::markup::{facts, section, table};
 use super::terminal::{HEADER, cells};
 use crate::outcome::{Distribution, Outcome, StageTimes};
@@ -20,14 +20,14 @@ use crate::report::count;
 const HOW_TO_READ: &str = "<p>Latency counts from the moment a request was due, not from when it was sent: what a stall \
 makes late is late for everyone who would have come during it. Service counts from the send. The difference between \
 the two is the wait for a free connection and the load generator's own lag, which is shown beside them; a run whose \
-lag matters is INVALID.</p>\n<p>The curve of percentiles widens the tail: each step to the right is ten times rarer. \
+lag matters is INVALID. In a closed loop nothing is due before it is sent, and both are the same.</p>\n<p>The curve of percentiles widens the tail: each step to the right is ten times rarer. \
 In its shaded part fewer than ten samples lie beyond, so that another run may well differ there. A percentile with \
 fewer than ten samples beyond it is a dash in the tables.</p>\n";
 
 pub fn render(outcome: &Outcome) -> String {
     let slo_us = slo_us(&outcome.scenario);
-    let standing = standing(outcome);
     let verdict = &outcome.verdict;
+    let standing = if verdict.valid { Standing::Valid } else { Standing::Invalid };
     let remarks: Vec<String> =
         verdict.remarks.iter().cloned().chain(of_failures(outcome)).collect();
     let body = [
@@ -60,20 +60,8 @@ pub fn slo_us(scenario: &Value) -> Option<f64> {
 
 /// A server that fails quickly must not look fast.
 fn of_failures(outcome: &Outcome) -> Option<String> {
-    let totals = &outcome.totals;
-    let failed = totals.failures.total();
-    let share = failed as f64 / totals.due.max(failed) as f64;
-    let told =
-        || format!("{} of the requests failed; latency is of right answers only", percent(share));
-    (failed > 0 && totals.answered > 0).then(told)
-}
-
-fn standing(outcome: &Outcome) -> Standing {
-    match &outcome.verdict {
-        verdict if !verdict.valid => Standing::Invalid,
-        verdict if verdict.remarks.is_empty() => Standing::Valid,
-        _ => Standing::Remarked,
-    }
+    let share = failed_share(&outcome.totals).filter(|_| outcome.totals.answered > 0)?;
+    Some(format!("{} of the requests failed; latency is of right answers only", percent(share)))
 }
 
 fn asked(scenario: &Value) -> String {
@@ -110,13 +98,10 @@ fn headline(outcome: &Outcome) -> Vec<Card> {
         Card {
             what: "failures",
             value: count(failed as f64),
-            more: match failed {
-                0 => "every answer was right".to_owned(),
-                _ => format!(
-                    "{} of the requests",
-                    percent(failed as f64 / totals.due.max(failed) as f64)
-                ),
-            },
+            more: failed_share(totals).map_or_else(
+                || "every answer was right".to_owned(),
+                |share| format!("{} of the requests", percent(share)),
+            ),
             alarm: failed > 0,
         },
     ]

@@ -81,10 +81,18 @@ fn notes_of(latency: &Distribution, samples: f64) -> Vec<(f64, String)> {
 }
 
 pub(super) fn over_time(outcome: &Outcome, slo_us: Option<f64>) -> String {
-    let moments = thinned(&outcome.timeline);
+    let together = together(outcome.timeline.len());
+    let moments = thinned(&outcome.timeline, together);
     let any = moments.iter().any(|moment| moment.p50_us.is_some());
     let latencies = if any { latencies(&moments, slo_us) } else { String::new() };
-    rates(&moments) + &latencies
+    let told = match together {
+        1 => String::new(),
+        several => format!(
+            "<p>Each point stands for {several} stretches of the run: their mean rates, all their failures and \
+             their worst latencies.</p>\n"
+        ),
+    };
+    told + &rates(&moments) + &latencies
 }
 
 fn seconds(moments: &[Moment]) -> Axis {
@@ -145,9 +153,12 @@ fn latencies(moments: &[Moment], slo_us: Option<f64>) -> String {
     chart.render()
 }
 
-/// Neighbours as one: their mean rates, all their failures and their worst latencies.
-pub(super) fn thinned(moments: &[Moment]) -> Vec<Moment> {
-    let together = moments.len().div_ceil(MOMENTS_MAX).max(1);
+/// How many neighbours are drawn as one.
+fn together(moments: usize) -> usize {
+    moments.div_ceil(MOMENTS_MAX).max(1)
+}
+
+fn thinned(moments: &[Moment], together: usize) -> Vec<Moment> {
     moments.chunks(together).filter_map(one_of).collect()
 }
 
@@ -203,12 +214,12 @@ mod tests {
     fn a_long_timeline_is_thinned_without_losing_its_worst() {
         let mut moments: Vec<Moment> = (1..=7_200).map(|second| moment(second, 50.0)).collect();
         moments[4_321].max_us = Some(9e6);
-        let thin = thinned(&moments);
+        let thin = thinned(&moments, together(moments.len()));
         assert!(thin.len() <= MOMENTS_MAX, "{}", thin.len());
         assert_eq!(thin.iter().map(|moment| moment.failures).sum::<u64>(), 7_200);
         assert_eq!(thin.iter().filter_map(|moment| moment.max_us).reduce(f64::max), Some(9e6));
         assert_eq!((thin[0].due_per_second, thin[0].p50_us), (10.0, None));
-        assert!(thinned(&[]).is_empty());
+        assert!(thinned(&[], together(0)).is_empty());
     }
 
     #[test]

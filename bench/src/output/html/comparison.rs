@@ -38,11 +38,7 @@ pub struct Comparison<'a> {
 }
 
 pub fn comparison(comparison: &Comparison<'_>) -> String {
-    let standing = match (comparison.reasons.is_empty(), comparison.remarks.is_empty()) {
-        (false, _) => Standing::Invalid,
-        (true, true) => Standing::Valid,
-        (true, false) => Standing::Remarked,
-    };
+    let standing = Standing::of(comparison.reasons);
     let told = "<p>A ratio of 1 is no difference. Where the interval holds 1, none was shown (grey), which is not to say that \
                 there is none; green is better, red is worse.</p>\n";
     let drawn: Vec<Whisker> = comparison.rows.iter().map(whisker).collect();

@@ -138,11 +138,7 @@ fn notes(rates: &Rates<'_>, x_of: fn(&RateRow) -> Option<f64>) -> Vec<(f64, Stri
 }
 
 fn page(kind: &str, rates: &Rates<'_>, figure: &str) -> String {
-    let standing = match (rates.reasons.is_empty(), rates.remarks.is_empty()) {
-        (false, _) => Standing::Invalid,
-        (true, true) => Standing::Valid,
-        (true, false) => Standing::Remarked,
-    };
+    let standing = Standing::of(rates.reasons);
     let body = [
         banner(standing, rates.reasons, rates.remarks),
         section("The curve", figure),
