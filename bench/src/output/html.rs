@@ -65,11 +65,11 @@ fn of_failures(outcome: &Outcome) -> Option<String> {
 }
 
 fn asked(scenario: &Value) -> String {
-    let named = |name: &str| scenario.get(name).and_then(Value::as_str);
-    match (named("model"), named("url")) {
+    let named = |value: &Value, name: &str| value.get(name)?.as_str().map(str::to_owned);
+    let model = named(scenario, "model").or_else(|| named(scenario.get("request")?, "model"));
+    match (model, named(scenario, "url")) {
         (Some(model), Some(url)) => format!("{model} at {url}"),
-        (_, Some(url)) => url.to_owned(),
-        (model, None) => model.unwrap_or_default().to_owned(),
+        (model, url) => url.or(model).unwrap_or_default(),
     }
 }
 
@@ -193,22 +193,33 @@ fn own_cost(outcome: &Outcome) -> Vec<(String, String)> {
     rows.map(|(name, value)| (name.to_owned(), value)).to_vec()
 }
 
-/// Names as they were written; what isn't a plain value is shown as JSON.
+/// A fact for each value, named by the way to it; lists are shown as JSON.
 fn scenario(scenario: &Value) -> Vec<(String, String)> {
-    let told = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.as_f64().map_or_else(|| number.to_string(), plain),
-        other => other.to_string(),
-    };
-    match scenario {
-        Value::Object(fields) => {
-            fields.iter().map(|(name, value)| (name.replace('_', " "), told(value))).collect()
-        }
-        other => vec![("scenario".to_owned(), told(other))],
-    }
+    let mut facts = Vec::new();
+    gather("", scenario, &mut facts);
+    facts
 }
 
-/// A seed keeps every digit; what isn't whole keeps its own.
+/// Ends where the JSON does, whose depth its parser bounds.
+fn gather(name: &str, value: &Value, facts: &mut Vec<(String, String)>) {
+    let told = match value {
+        Value::Object(fields) => {
+            for (field, value) in fields {
+                let words = field.replace(['_', '-'], " ");
+                gather(format!("{name} {words}").trim_start(), value, facts);
+            }
+            return;
+        }
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.as_f64().map_or_else(|| number.to_string(), plain),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::Null | Value::Array(_) => value.to_string(),
+    };
+    facts.push((name.to_owned(), told));
+}
+
+/// Every digit, grouped where it is whole.
 fn plain(number: f64) -> String {
     if number.fract() == 0.0 { count(number) } else { number.to_string() }
 }
@@ -266,6 +277,26 @@ mod tests {
     fn too_few_samples_are_a_dash_and_a_stopped_run_is_remarked() {
         assert!(render(&short()).contains("<td>–</td>"));
         assert!(render(&partial()).contains("stopped before its time"));
+    }
+
+    #[test]
+    fn a_scenario_is_told_value_by_value() {
+        let told = serde_json::json!({
+            "url": "http://there",
+            "run": { "warm-up": 1.5, "allow-remote": false },
+            "request": { "model": "noop", "seed": 12_345, "check": { "same-answer": true } },
+            "stages": [{ "rate": 5 }],
+        });
+        let facts = scenario(&told);
+        let of = |name: &str| facts.iter().find(|fact| fact.0 == name).map(|fact| fact.1.as_str());
+        assert_eq!((of("run warm up"), of("run allow remote")), (Some("1.5"), Some("no")));
+        assert_eq!(
+            (of("request seed"), of("request check same answer")),
+            (Some("12,345"), Some("yes"))
+        );
+        assert_eq!(of("stages"), Some("[{\"rate\":5}]"));
+        assert_eq!(asked(&told), "noop at http://there");
+        assert_eq!(asked(&serde_json::json!({})), "");
     }
 
     #[test]
