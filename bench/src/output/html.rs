@@ -20,7 +20,7 @@ use crate::report::count;
 const HOW_TO_READ: &str = "<p>Latency counts from the moment a request was due, not from when it was sent: what a stall \
 makes late is late for everyone who would have come during it. Service counts from the send. The difference between \
 the two is the wait for a free connection and the load generator's own lag, which is shown beside them; a run whose \
-lag matters is INVALID. In a closed loop nothing is due before it is sent, and both are the same.</p>\n<p>The curve of percentiles widens the tail: each step to the right is ten times rarer. \
+lag matters is INVALID. In a closed loop a request is due when the answer before it was read.</p>\n<p>The curve of percentiles widens the tail: each step to the right is ten times rarer. \
 In its shaded part fewer than ten samples lie beyond, so that another run may well differ there. A percentile with \
 fewer than ten samples beyond it is a dash in the tables.</p>\n";
 

@@ -37,11 +37,16 @@ pub(super) fn by_percentile(outcome: &Outcome, slo_us: Option<f64>) -> String {
     chart.render()
 }
 
+/// Of points at one place the last is drawn: the steps beyond the last sample would make a wall of it.
 fn curve(name: &str, ink: Ink, distribution: &Distribution) -> Line {
     let samples = distribution.summary.samples as f64;
-    let points = &distribution.percentiles;
-    let points = points.iter().map(|&(q, us)| (rarity(q, samples), Some(us)));
-    Line { name: name.to_owned(), ink, points: points.collect(), dots: Dots::None }
+    let mut points: Vec<(f64, Option<f64>)> = Vec::new();
+    for &(quantile, us) in &distribution.percentiles {
+        let x = rarity(quantile, samples);
+        points.pop_if(|last| last.0 == x);
+        points.push((x, Some(us)));
+    }
+    Line { name: name.to_owned(), ink, points, dots: Dots::None }
 }
 
 /// 1 / (1 - quantile); the longest of so many samples is one in as many.
@@ -220,6 +225,16 @@ mod tests {
         assert_eq!(thin.iter().filter_map(|moment| moment.max_us).reduce(f64::max), Some(9e6));
         assert_eq!((thin[0].due_per_second, thin[0].p50_us), (10.0, None));
         assert!(thinned(&[], together(0)).is_empty());
+    }
+
+    #[test]
+    fn a_curve_ends_in_its_longest_without_a_wall() {
+        let mut latencies = crate::record::Latencies::default();
+        (1..=1_000_u64).for_each(|us| latencies.record(us * 1_000));
+        let line = curve("latency", Ink::Main, &Distribution::from(&latencies));
+        assert!(line.points.is_sorted_by(|a, b| a.0 < b.0), "{:?}", line.points);
+        let (x, us) = *line.points.last().expect("points");
+        assert!(x == 1_000.0 && us.is_some_and(|us| (us - 1_000.0).abs() < 1.0), "{x} {us:?}");
     }
 
     #[test]
