@@ -42,6 +42,13 @@ pub fn pause(span: Duration) {
     std::thread::sleep(span);
 }
 
+/// Seconds since 1970.
+#[expect(clippy::disallowed_methods, reason = "a date for people; nothing is decided by it")]
+pub fn unix_s() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
 pub fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -5,6 +5,8 @@ use std::process::Command;
 
 use serde::Serialize;
 
+use crate::clock::unix_s;
+
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Environment {
     /// Seconds since 1970.
@@ -69,12 +71,6 @@ impl Environment {
 }
 
 /// Seconds since 1970.
-#[expect(clippy::disallowed_methods, reason = "a date for people; nothing is decided by it")]
-pub fn unix_s() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
-}
-
 fn git_revision() -> Option<String> {
     let git = |arguments: &[&str]| {
         let output = Command::new("git").args(arguments).output().ok()?;

@@ -1,5 +1,6 @@
 //! What a driver saw: latencies, counts, and what it cost itself.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -107,6 +108,12 @@ pub struct WrongAnswer {
     /// Which of the target's requests it answers, counted from zero.
     pub request: usize,
     pub told: String,
+}
+
+impl fmt::Display for WrongAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.request, self.told)
+    }
 }
 
 impl WrongAnswers {

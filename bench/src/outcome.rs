@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::environment::Environment;
-use crate::measured::{Failures, Measured, Stages};
+use crate::measured::{Failures, Measured, Stages, WrongAnswers};
 use crate::record::{Latencies, Summary};
 use crate::session::Sight;
 use crate::verdict::Verdict;
@@ -31,6 +31,8 @@ pub struct Outcome {
     pub blocked: Distribution,
     /// None where the server doesn't say.
     pub stages: Option<StageTimes>,
+    /// The first wrong answers, in words.
+    pub wrong_answers: WrongAnswers,
     pub timeline: Vec<Moment>,
     pub client: Client,
     /// What was asked for.
@@ -89,6 +91,7 @@ pub struct Moment {
 /// What the load generator itself took.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Client {
+    /// None of a driver that owns its core, since what it would take for less is unknown.
     pub cpu_us_per_request: Option<f64>,
     /// Of one core. A driver that owns its core never sleeps, and has 1.
     pub cpu_share: f64,
@@ -165,11 +168,11 @@ impl Totals {
 }
 
 impl Client {
-    fn of(whole: &Measured) -> Client {
+    fn of(whole: &Measured, never_sleeps: bool) -> Client {
         let cpu_us = Duration::from_nanos(whole.own_cpu_ns).as_secs_f64() * 1e6;
-        let any = whole.answered > 0;
+        let tells = whole.answered > 0 && !never_sleeps;
         Client {
-            cpu_us_per_request: any.then(|| cpu_us / whole.answered as f64),
+            cpu_us_per_request: tells.then(|| cpu_us / whole.answered as f64),
             cpu_share: ratio(cpu_us / 1e6, whole.window.as_secs_f64()),
         }
     }
@@ -182,11 +185,14 @@ pub struct Circumstances {
     pub verdict: Verdict,
     pub environment: Environment,
     pub timeline: Vec<Moment>,
+    /// The driver owned its core.
+    pub never_sleeps: bool,
 }
 
 impl Outcome {
     pub fn new(whole: &Measured, circumstances: Circumstances) -> Outcome {
-        let Circumstances { load, scenario, verdict, environment, timeline } = circumstances;
+        let Circumstances { load, scenario, verdict, environment, timeline, never_sleeps } =
+            circumstances;
         Outcome {
             load,
             verdict,
@@ -199,7 +205,8 @@ impl Outcome {
             blocked: (&whole.blocked).into(),
             stages: StageTimes::of(&whole.stages),
             timeline,
-            client: Client::of(whole),
+            wrong_answers: whole.wrong_answers.clone(),
+            client: Client::of(whole, never_sleeps),
             scenario,
             environment,
         }
@@ -243,7 +250,7 @@ mod tests {
     fn a_run_of_no_time_has_no_infinite_rates() {
         let none = Measured::default();
         assert_eq!(Totals::of(&none).answered_per_second, 0.0);
-        assert_eq!(Client::of(&none).cpu_us_per_request, None);
+        assert_eq!(Client::of(&none, false).cpu_us_per_request, None);
         assert!(StageTimes::of(&none.stages).is_none());
     }
 }

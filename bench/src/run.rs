@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::environment::{CpuTimes, Environment, unix_s};
+use crate::clock::unix_s;
+use crate::environment::{CpuTimes, Environment};
 use crate::http::get;
 use crate::interrupt;
 use crate::measured::Measured;
@@ -11,7 +12,7 @@ use crate::output::files::{FileArgs, FileError, Files};
 use crate::output::hdr::{IntervalLog, LogError};
 use crate::output::progress::Progress;
 use crate::output::terminal;
-use crate::plan::Target;
+use crate::plan::{Target, Wait};
 use crate::scenario::flags::{Flags, LoadFlags};
 use crate::scenario::{Planned, Scenario, ScenarioError};
 use crate::session::{SessionError, conduct};
@@ -126,6 +127,7 @@ fn measure(
         verdict: judge(&whole, terms),
         environment: Environment::capture(before, server_name(target)),
         timeline,
+        never_sleeps: plan.wait == Wait::Spin,
     };
     Ok((Outcome::new(&whole, circumstances), whole))
 }

@@ -52,6 +52,7 @@ fn outcome_of(stretches: &[Measured]) -> Outcome {
     Outcome::new(
         &whole,
         Circumstances {
+            never_sleeps: false,
             load: "open loop, Poisson, 2,000 requests/s".to_owned(),
             scenario: json!({ "model": "noop", "url": "http://127.0.0.1:8000", "slo_ms": 20.0 }),
             verdict: judge(&whole, terms),

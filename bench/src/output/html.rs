@@ -168,7 +168,16 @@ fn failures(outcome: &Outcome) -> String {
         vec![kind.to_owned(), count(number as f64), percent(number as f64 / all)]
     };
     let rows: Vec<Vec<String>> = kinds.into_iter().map(row).collect();
-    section("Failures", &table("by kind", &["what", "count", "of the requests"], &rows))
+    let kinds = table("by kind", &["what", "count", "of the requests"], &rows);
+    let wrong = outcome.wrong_answers.first().iter();
+    let wrong: Vec<Vec<String>> =
+        wrong.map(|wrong| vec![wrong.request.to_string(), wrong.told.clone()]).collect();
+    let wrong = if wrong.is_empty() {
+        String::new()
+    } else {
+        table("the first wrong answers", &["request", "what is wrong"], &wrong)
+    };
+    section("Failures", &(kinds + &wrong))
 }
 
 fn own_cost(outcome: &Outcome) -> Vec<(String, String)> {

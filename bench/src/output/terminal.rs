@@ -31,6 +31,7 @@ pub fn render(outcome: &Outcome) -> String {
     let told =
         |(number, kind): &(u64, &str)| styled(BAD, &format!("  {} {kind}", count(*number as f64)));
     lines.extend(failures.iter().map(told));
+    lines.extend(outcome.wrong_answers.first().iter().map(|wrong| format!("  request {wrong}")));
     lines.push(own_cost(outcome));
     let remarks = &outcome.verdict.remarks;
     lines.extend(remarks.iter().map(|remark| styled(WARN, &format!("note: {remark}"))));
@@ -90,6 +91,8 @@ fn own_cost(outcome: &Outcome) -> String {
     let mut line = format!("load generator: {} of a core", percent(client.cpu_share));
     if let Some(us) = client.cpu_us_per_request {
         let _always_ok = write!(line, ", {} an answer", time(us));
+    } else if client.cpu_share > 0.5 {
+        line.push_str(", which it has for itself and never leaves");
     }
     if outcome.totals.opened > 0 {
         let opened = count(outcome.totals.opened as f64);
