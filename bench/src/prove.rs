@@ -3,6 +3,7 @@
 //!
 //! Runs on real time and so on a real machine: a busy one fails it, and that says nothing bad of the generator.
 
+mod capacity;
 mod cost;
 mod known;
 mod loadgen;
@@ -21,6 +22,7 @@ use crate::http::get;
 use crate::measured::Measured;
 use crate::plan::{Expect, Plan, Target};
 use crate::report::Table;
+use crate::run::RunError;
 use crate::session::{SessionError, conduct};
 use crate::synthetic::{Behaviour, Synthetic};
 use crate::threads::{PinError, pin};
@@ -56,6 +58,8 @@ pub struct Args {
 pub enum ProveError {
     #[error(transparent)]
     Session(#[from] SessionError),
+    #[error(transparent)]
+    Run(#[from] RunError),
     #[error(transparent)]
     Pin(#[from] PinError),
     #[error(transparent)]
@@ -119,6 +123,7 @@ pub fn run(args: &Args) -> Result<bool, ProveError> {
         checks.extend(loadgen::checks(args, python)?);
     }
     checks.extend(cost::checks(args)?);
+    checks.extend(capacity::checks(args)?);
     print!("{}", table(&checks));
     let tools = [
         ("wrk", &args.wrk),
@@ -204,9 +209,12 @@ fn on_floor<T>(
 }
 
 fn drive(args: &Args, address: SocketAddr, plan: &Plan) -> Result<Measured, SessionError> {
-    let request = format!("GET / HTTP/1.1\r\nHost: {address}\r\n\r\n").into_bytes();
-    let target = Target::one(address, request, Expect::default());
+    let target = Target::one(address, request_to(address), Expect::default());
     conduct(&target, plan, Some(args.client_core), std::sync::Arc::default(), &mut |_| {})
+}
+
+fn request_to(address: SocketAddr) -> Vec<u8> {
+    format!("GET / HTTP/1.1\r\nHost: {address}\r\n\r\n").into_bytes()
 }
 
 fn ms(measured: &crate::record::Latencies, quantile: f64) -> Result<f64, ProveError> {

@@ -106,7 +106,11 @@ impl Rounds {
     pub fn open(url: &str, ask: &Ask, stop: &Arc<AtomicBool>) -> Result<Rounds, RunError> {
         let address = run::address_of(url, ask.allow_remote)?;
         let target = run::target_of(&args_of(url, ask), address)?;
-        Ok(Rounds { target, ask: ask.clone(), slo: None, stop: Arc::clone(stop) })
+        Ok(Rounds::of(target, ask, stop))
+    }
+
+    pub fn of(target: Target, ask: &Ask, stop: &Arc<AtomicBool>) -> Rounds {
+        Rounds { target, ask: ask.clone(), slo: None, stop: Arc::clone(stop) }
     }
 
     /// The generator's lag is then measured against this objective.
