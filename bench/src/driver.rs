@@ -373,6 +373,7 @@ impl<'a> Driver<'a> {
                 readable_ns: self.readable_ns,
                 status: frame.status,
                 body: &frame.body(bytes),
+                header_bytes: frame.header_bytes(bytes),
                 timing: frame.server_timing(bytes).and_then(ServerTiming::parse),
             };
             self.ledger.answered(now_ns, &answer, &self.target.requests[sent.request]);

@@ -27,6 +27,8 @@ pub(crate) struct Answer<'a> {
     pub(crate) readable_ns: u64,
     pub(crate) status: u16,
     pub(crate) body: &'a [u8],
+    /// The length of the JSON ahead of binary tensors, where the answer has them.
+    pub(crate) header_bytes: Option<usize>,
     pub(crate) timing: Option<ServerTiming>,
 }
 
@@ -156,12 +158,15 @@ impl Ledger {
     }
 
     pub(crate) fn answered(&mut self, now_ns: u64, answer: &Answer<'_>, asked: &Request) {
-        let &Answer { sent, readable_ns, status, body, timing } = answer;
+        let &Answer { sent, readable_ns, status, body, header_bytes, timing } = answer;
         if let Some(trace) = &mut self.trace {
             trace.answered(now_ns, sent, status, timing);
         }
-        if let Err(wrong) = asked.expect.check(status, body) {
+        if let Err(wrong) = asked.expect.check(status, body, header_bytes) {
             self.measured.failures.count(wrong);
+            self.measured
+                .wrong_answers
+                .note(sent.request, || asked.expect.tell(wrong, status, body));
             return;
         }
         if self.is_measured(now_ns) {
@@ -230,7 +235,14 @@ mod tests {
         ledger.due(due_ns);
         ledger.sent(sent);
         let now_ns = server.leaves_ns(sent_ns);
-        let answer = Answer { sent, readable_ns: now_ns, status: 200, body: &[], timing: None };
+        let answer = Answer {
+            sent,
+            readable_ns: now_ns,
+            status: 200,
+            body: &[],
+            header_bytes: None,
+            timing: None,
+        };
         ledger.answered(now_ns, &answer, &asked);
         now_ns
     }

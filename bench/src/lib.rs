@@ -1,13 +1,15 @@
 //! The load generator's core and the measurements made with it.
 //!
 //! It meets the engine over HTTP only. Deciding when to send ([`arrivals`]), what to send ([`payload`]), what an answer
-//! is ([`response`]) and how two servers compare ([`compare`]) is pure; [`driver`] is the shell that keeps time.
+//! is ([`response`]), whether it is right ([`check`]) and how two servers compare ([`compare`]) is pure; [`request`]
+//! reads a scenario's files and the model's metadata; [`driver`] is the shell that keeps time.
 //! [`samples`] and [`twin`] serve the benchmarks of other crates: one loop and one way to start a second process.
 #![forbid(unsafe_code)]
 
 pub mod arrivals;
 pub mod bootstrap;
 pub mod budget;
+pub mod check;
 pub mod clock;
 pub mod compare;
 pub mod driver;
@@ -30,10 +32,12 @@ pub mod proc;
 pub mod prove;
 pub mod record;
 pub mod report;
+pub mod request;
 pub mod response;
 pub mod rounds;
 pub mod run;
 pub mod samples;
+pub mod scenario;
 pub mod search;
 pub mod session;
 pub mod slo;

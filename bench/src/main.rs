@@ -27,7 +27,6 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Loads one model of a server, open or closed loop
     Run(run::Args),
     MaxRate(search::command::Args),
     Sweep(sweep::command::Args),
@@ -165,4 +164,15 @@ fn serve_floor(listen: SocketAddr, core: Option<usize>) -> Result<(), Failure> {
         threads::pin(core)?;
     }
     Ok(floor::serve(listen)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_makes_sense() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
 }

@@ -33,6 +33,7 @@ pub struct Measured {
     /// Right answers that arrived inside the measured window.
     pub answered: u64,
     pub failures: Failures,
+    pub wrong_answers: WrongAnswers,
     pub window: Duration,
     /// Run time of the driver's thread inside the window.
     pub own_cpu_ns: u64,
@@ -77,7 +78,7 @@ impl Failures {
     pub fn count(&mut self, wrong: Wrong) {
         match wrong {
             Wrong::Status => self.wrong_status += 1,
-            Wrong::Body => self.wrong_body += 1,
+            Wrong::Body | Wrong::Values(_) => self.wrong_body += 1,
         }
     }
 
@@ -90,6 +91,39 @@ impl Failures {
         self.unanswered += other.unanswered;
         self.held += other.held;
         self.dropped += other.dropped;
+    }
+}
+
+/// So many are told in words: the rest are seldom wrong for another reason.
+const WRONG_ANSWERS_MAX: usize = 3;
+
+/// The first wrong answers, one of each request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct WrongAnswers(Vec<WrongAnswer>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WrongAnswer {
+    /// Which of the target's requests it answers, counted from zero.
+    pub request: usize,
+    pub told: String,
+}
+
+impl WrongAnswers {
+    pub fn first(&self) -> &[WrongAnswer] {
+        &self.0
+    }
+
+    /// `tell` is asked only where its answer is kept.
+    pub fn note(&mut self, request: usize, tell: impl FnOnce() -> String) {
+        let is_known = self.0.iter().any(|wrong| wrong.request == request);
+        if !is_known && self.0.len() < WRONG_ANSWERS_MAX {
+            self.0.push(WrongAnswer { request, told: tell() });
+        }
+    }
+
+    fn add(&mut self, later: &WrongAnswers) {
+        later.0.iter().for_each(|wrong| self.note(wrong.request, || wrong.told.clone()));
     }
 }
 
@@ -127,6 +161,7 @@ impl Measured {
         self.sent += other.sent;
         self.answered += other.answered;
         self.failures.add(other.failures);
+        self.wrong_answers.add(&other.wrong_answers);
         self.window += other.window;
         self.own_cpu_ns += other.own_cpu_ns;
         self.opened += other.opened;
@@ -142,6 +177,7 @@ impl Measured {
         spans.into_iter().chain(waits).chain(stages).for_each(Latencies::clear);
         (self.due, self.sent, self.answered, self.opened, self.own_cpu_ns) = (0, 0, 0, 0, 0);
         (self.failures, self.window, self.stopped) = (Failures::default(), Duration::ZERO, false);
+        self.wrong_answers = WrongAnswers::default();
     }
 }
 
@@ -188,10 +224,27 @@ mod tests {
     }
 
     #[test]
+    fn the_first_wrong_answers_of_different_requests_are_kept() {
+        let noted = |requests: &[usize], told: &str| {
+            let mut measured = Measured::default();
+            requests
+                .iter()
+                .for_each(|&request| measured.wrong_answers.note(request, || told.to_owned()));
+            measured
+        };
+        let mut whole = noted(&[4, 4], "early");
+        whole.add(&noted(&[4, 5, 6, 7], "late"));
+        let kept = whole.wrong_answers.first().iter().map(|wrong| (wrong.request, &*wrong.told));
+        assert_eq!(Vec::from_iter(kept), [(4, "early"), (5, "late"), (6, "late")]);
+    }
+
+    #[test]
     fn a_cleared_stretch_is_as_new() {
         let mut measured = stretch(10, 10);
+        measured.wrong_answers.note(1, || "wrong".to_owned());
         measured.clear();
         assert_eq!(measured.latency.summary().samples, 0);
+        assert_eq!(measured.wrong_answers.first(), []);
         assert_eq!(
             (measured.answered, measured.failures.total(), measured.window),
             (0, 0, Duration::ZERO)

@@ -31,7 +31,7 @@ const FIGURES: [Figure; 4] = [Figure::P50, Figure::P99, Figure::P999, Figure::Rp
 /// Exit codes: 0 within the budget or undecided, 3 too few valid pairs or a limited figure without samples, 4 broken.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// The server that is compared with, as in http://127.0.0.1:8000
+    /// The server that is compared with, as in http://127.0.0.1:8000, or a scenario.toml
     pub a: String,
     /// The server that is judged
     pub b: String,
@@ -90,12 +90,16 @@ struct Ratio {
 
 pub fn run(args: &Args) -> Result<Ending, CompareError> {
     let budget = budget_of(args)?;
-    let pairs = measured(args)?;
-    let ratios = FIGURES.map(|figure| ratio(figure, &pairs, args.ask.seed));
+    let stop = stop_flag().map_err(RunError::Signals)?;
+    let a = Rounds::open(&args.a, &args.ask, &stop)?;
+    let b = Rounds::open(&args.b, &args.ask, &stop)?;
+    let (asked, seed) = (args.rate.map_or(a.closed(), Asked::Poisson), a.scenario().request.seed);
+    let pairs = measured(args, asked, &a, &b)?;
+    let ratios = FIGURES.map(|figure| ratio(figure, &pairs, seed));
     let judged = budget.map_or_else(Vec::new, |budget| budget.judge(|figure| of(&ratios, figure)));
     let valid = valid(&pairs);
     print!("{}", table(&ratios, &judged));
-    println!("{}", sentence(args, pairs.len(), valid));
+    println!("{}", sentence(asked, pairs.len(), valid));
     if args.ask.json {
         let told = json!({ "pairs": pairs, "valid": valid, "ratios": ratios, "budget": judged });
         println!("{told}");
@@ -116,16 +120,12 @@ fn budget_of(args: &Args) -> Result<Option<Budget>, CompareError> {
     Ok(Some(Budget::parse(&text)?))
 }
 
-fn measured(args: &Args) -> Result<Vec<Pair>, CompareError> {
-    let stop = stop_flag().map_err(RunError::Signals)?;
-    let a = Rounds::open(&args.a, &args.ask, &stop)?;
-    let b = Rounds::open(&args.b, &args.ask, &stop)?;
-    let asked = args.rate.map_or(Asked::Closed(args.ask.connections), Asked::Poisson);
+fn measured(args: &Args, asked: Asked, a: &Rounds, b: &Rounds) -> Result<Vec<Pair>, CompareError> {
     let length = Length::of(args.seconds);
     let mut pairs: Vec<Pair> = Vec::new();
     for number in 1..=args.runs * ATTEMPTS {
         let run = |rounds: &Rounds| rounds.run(asked, length, number);
-        let (first, second) = if number.is_multiple_of(2) { (&b, &a) } else { (&a, &b) };
+        let (first, second) = if number.is_multiple_of(2) { (b, a) } else { (a, b) };
         let halves = [run(first)?, run(second)?];
         if halves.iter().any(Round::is_stopped) {
             break;
@@ -228,10 +228,10 @@ fn table(ratios: &[Ratio], judged: &[Judged]) -> Table {
     table
 }
 
-fn sentence(args: &Args, pairs: usize, valid: usize) -> String {
-    let load = match args.rate {
-        None => format!("closed loop, {} connections", args.ask.connections),
-        Some(rate) => format!("open loop, Poisson, {} requests/s", count(rate)),
+fn sentence(asked: Asked, pairs: usize, valid: usize) -> String {
+    let load = match asked {
+        Asked::Closed(connections) => format!("closed loop, {connections} connections"),
+        Asked::Poisson(rate) => format!("open loop, Poisson, {} requests/s", count(rate)),
     };
     format!("{load}; {valid} of {pairs} pairs are valid; medians, and ratios pair by pair")
 }

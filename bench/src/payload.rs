@@ -3,15 +3,16 @@
 //! Both encodings of one seed carry the same values. Floats have four decimals and lie in [0, 1), as peers' published
 //! bodies do, so that the length of a JSON body is comparable.
 
+mod datatype;
+mod values;
+
 use std::fmt::Write;
 
-use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
-/// Integers stay below this, so that every integer type holds them.
-const INTEGER_BOUND: u8 = 100;
-const TEN_THOUSAND: u32 = 10_000;
+pub use self::datatype::Datatype;
+pub use self::values::Values;
+
 /// A dimension the model leaves open, other than the batch, gets this length unless told otherwise.
 pub const OPEN_DIMENSION: u64 = 8;
 
@@ -19,20 +20,6 @@ pub const OPEN_DIMENSION: u64 = 8;
 pub enum Encoding {
     Binary,
     Json,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Datatype {
-    Bool,
-    /// Signed and unsigned alike: values are small and not negative.
-    Integer {
-        bytes: usize,
-    },
-    Fp16,
-    Bf16,
-    Fp32,
-    Fp64,
-    Bytes,
 }
 
 /// One input tensor as it is sent.
@@ -68,25 +55,7 @@ pub enum PayloadError {
 }
 
 /// One request stays far below what servers accept, and a lying server can't exhaust memory.
-const ELEMENTS_MAX: u64 = 1 << 24;
-
-impl Datatype {
-    pub fn from_name(name: &str) -> Option<Datatype> {
-        Some(match name {
-            "BOOL" => Datatype::Bool,
-            "UINT8" | "INT8" => Datatype::Integer { bytes: 1 },
-            "UINT16" | "INT16" => Datatype::Integer { bytes: 2 },
-            "UINT32" | "INT32" => Datatype::Integer { bytes: 4 },
-            "UINT64" | "INT64" => Datatype::Integer { bytes: 8 },
-            "FP16" => Datatype::Fp16,
-            "BF16" => Datatype::Bf16,
-            "FP32" => Datatype::Fp32,
-            "FP64" => Datatype::Fp64,
-            "BYTES" => Datatype::Bytes,
-            _ => return None,
-        })
-    }
-}
+pub const ELEMENTS_MAX: u64 = 1 << 24;
 
 impl Input {
     pub fn fp32(name: &str, shape: &[u64]) -> Input {
@@ -98,8 +67,16 @@ impl Input {
         }
     }
 
-    fn elements(&self) -> u64 {
+    pub fn elements(&self) -> u64 {
         self.shape.iter().product()
+    }
+}
+
+impl Payload {
+    /// A whole JSON body.
+    pub fn json(text: String) -> Payload {
+        let body = text.into_bytes();
+        Payload { content_type: "application/json", header_bytes: None, body }
     }
 }
 
@@ -131,10 +108,15 @@ fn input_of(described: &Value, rows: u64) -> Result<Input, PayloadError> {
     }
 }
 
+/// With random values of this seed.
 pub fn payload(encoding: Encoding, inputs: &[Input], seed: u64) -> Payload {
+    payload_of(encoding, inputs, Values::random(seed))
+}
+
+pub fn payload_of(encoding: Encoding, inputs: &[Input], values: Values) -> Payload {
     match encoding {
-        Encoding::Binary => binary(inputs, seed),
-        Encoding::Json => as_json(inputs, seed),
+        Encoding::Binary => binary(inputs, values),
+        Encoding::Json => as_json(inputs, values),
     }
 }
 
@@ -153,13 +135,11 @@ pub fn http_request(host: &str, path: &str, payload: &Payload) -> Vec<u8> {
 
 /// The values of the first tensor of [`payload`] of this seed, where it holds floats.
 pub fn floats(input: &Input, seed: u64) -> Vec<f32> {
-    let mut rng = SmallRng::seed_from_u64(seed);
-    (0..input.elements()).map(|_| ten_thousandths(&mut rng) as f32 / TEN_THOUSAND as f32).collect()
+    values::floats(seed, input.elements())
 }
 
-fn binary(inputs: &[Input], seed: u64) -> Payload {
-    let mut rng = SmallRng::seed_from_u64(seed);
-    let tensors: Vec<Vec<u8>> = inputs.iter().map(|input| raw(input, &mut rng)).collect();
+fn binary(inputs: &[Input], mut values: Values) -> Payload {
+    let tensors: Vec<Vec<u8>> = inputs.iter().map(|input| raw(input, &mut values)).collect();
     let described: Vec<Value> = inputs
         .iter()
         .zip(&tensors)
@@ -176,8 +156,7 @@ fn binary(inputs: &[Input], seed: u64) -> Payload {
     Payload { content_type: "application/octet-stream", header_bytes: Some(header.len()), body }
 }
 
-fn as_json(inputs: &[Input], seed: u64) -> Payload {
-    let mut rng = SmallRng::seed_from_u64(seed);
+fn as_json(inputs: &[Input], mut values: Values) -> Payload {
     let mut body = String::from(r#"{"inputs":["#);
     for (index, input) in inputs.iter().enumerate() {
         let mut described = describe(input).to_string();
@@ -185,83 +164,76 @@ fn as_json(inputs: &[Input], seed: u64) -> Payload {
         let comma = if index == 0 { "" } else { "," };
         let _ = write!(body, r#"{comma}{described},"data":["#);
         for element in 0..input.elements() {
-            let comma = if element == 0 { "" } else { "," };
-            let _ = write!(body, "{comma}{}", text(input.datatype, &mut rng));
+            if element > 0 {
+                body.push(',');
+            }
+            values.next(input.datatype).write(input.datatype, &mut body);
         }
         body.push_str("]}");
     }
     body.push_str("]}");
-    Payload { content_type: "application/json", header_bytes: None, body: body.into_bytes() }
+    Payload::json(body)
 }
 
 fn describe(input: &Input) -> Value {
     json!({ "name": input.name, "shape": input.shape, "datatype": input.datatype_name })
 }
 
-fn raw(input: &Input, rng: &mut SmallRng) -> Vec<u8> {
+/// A tensor's bytes as the binary tensor extension has them.
+pub fn raw(input: &Input, values: &mut Values) -> Vec<u8> {
     let mut bytes = Vec::new();
     for _ in 0..input.elements() {
-        match input.datatype {
-            Datatype::Bool => bytes.push(u8::from(rng.random::<bool>())),
-            Datatype::Integer { bytes: width } => {
-                bytes.extend_from_slice(&u64::from(integer(rng)).to_le_bytes()[..width]);
-            }
-            Datatype::Fp16 => bytes.extend_from_slice(&fp16_bits(float(rng)).to_le_bytes()),
-            Datatype::Bf16 => bytes.extend_from_slice(&float(rng).to_le_bytes()[2..]),
-            Datatype::Fp32 => bytes.extend_from_slice(&float(rng).to_le_bytes()),
-            Datatype::Fp64 => bytes.extend_from_slice(&double(rng).to_le_bytes()),
-            Datatype::Bytes => {
-                let text = word(rng);
-                bytes.extend_from_slice(&(text.len() as u32).to_le_bytes());
-                bytes.extend_from_slice(text.as_bytes());
-            }
-        }
+        values.next(input.datatype).push(input.datatype, &mut bytes);
     }
     bytes
 }
 
-fn text(datatype: Datatype, rng: &mut SmallRng) -> String {
-    match datatype {
-        Datatype::Bool => rng.random::<bool>().to_string(),
-        Datatype::Integer { .. } => integer(rng).to_string(),
-        Datatype::Fp16 | Datatype::Bf16 | Datatype::Fp32 | Datatype::Fp64 => {
-            format!("0.{:04}", ten_thousandths(rng))
-        }
-        Datatype::Bytes => format!("\"{}\"", word(rng)),
+/// A tensor's elements as nested JSON arrays, one text for each of its rows.
+pub fn nested_rows(input: &Input, values: &mut Values) -> Vec<String> {
+    let (rows, within) = match input.shape.split_first() {
+        Some((&rows, within)) => (rows, within),
+        None => (1, &[][..]),
+    };
+    let mut texts = Vec::new();
+    for _ in 0..rows {
+        let mut text = String::new();
+        write_nested(within, input.datatype, values, &mut text);
+        texts.push(text);
     }
+    texts
 }
 
-fn integer(rng: &mut SmallRng) -> u8 {
-    rng.random_range(0..INTEGER_BOUND)
-}
-
-fn word(rng: &mut SmallRng) -> String {
-    format!("word-{:02}", integer(rng))
-}
-
-fn ten_thousandths(rng: &mut SmallRng) -> u32 {
-    rng.random_range(0..TEN_THOUSAND)
-}
-
-/// The float nearest to the four decimals, as a JSON reader would find it.
-fn float(rng: &mut SmallRng) -> f32 {
-    ten_thousandths(rng) as f32 / TEN_THOUSAND as f32
-}
-
-fn double(rng: &mut SmallRng) -> f64 {
-    f64::from(ten_thousandths(rng)) / f64::from(TEN_THOUSAND)
-}
-
-/// For values in [0, 1), rounded toward zero; below the smallest normal half (2⁻¹⁴) becomes zero.
-fn fp16_bits(value: f32) -> u16 {
-    let bits = value.to_bits();
-    let exponent = (bits >> 23) as i32 - 127 + 15;
-    if exponent <= 0 { 0 } else { ((exponent as u32) << 10 | (bits >> 13 & 0x3ff)) as u16 }
+fn write_nested(shape: &[u64], datatype: Datatype, values: &mut Values, text: &mut String) {
+    let Some((&length, within)) = shape.split_first() else {
+        return values.next(datatype).write(datatype, text);
+    };
+    text.push('[');
+    for index in 0..length {
+        if index > 0 {
+            text.push(',');
+        }
+        write_nested(within, datatype, values, text);
+    }
+    text.push(']');
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NAMES: [&str; 14] = [
+        "BOOL", "UINT8", "INT8", "UINT16", "INT16", "UINT32", "INT32", "UINT64", "INT64", "FP16",
+        "BF16", "FP32", "FP64", "BYTES",
+    ];
+
+    fn input(name: &str, shape: &[u64]) -> Input {
+        Input {
+            name: name.to_lowercase(),
+            datatype_name: name.to_owned(),
+            datatype: Datatype::from_name(name).expect("known"),
+            shape: shape.to_vec(),
+        }
+    }
 
     fn parsed(payload: &Payload) -> Value {
         let end = payload.header_bytes.unwrap_or(payload.body.len());
@@ -289,6 +261,50 @@ mod tests {
         assert_ne!(binary.body, payload(Encoding::Binary, &inputs, 6).body);
     }
 
+    proptest::proptest! {
+        /// What a reader of the JSON would make of it is what the binary form says, to the last bit.
+        #[test]
+        fn json_and_binary_agree_in_every_datatype(seed: u64, name in proptest::sample::select(&NAMES)) {
+            let input = input(name, &[40]);
+            let binary = payload(Encoding::Binary, std::slice::from_ref(&input), seed);
+            let mut raw = &binary.body[binary.header_bytes.expect("binary")..];
+            let json = parsed(&payload(Encoding::Json, std::slice::from_ref(&input), seed));
+            for told in json["inputs"][0]["data"].as_array().expect("data") {
+                raw = after_same(input.datatype, told, raw);
+            }
+            proptest::prop_assert!(raw.is_empty());
+        }
+    }
+
+    fn after_same<'a>(datatype: Datatype, told: &Value, raw: &'a [u8]) -> &'a [u8] {
+        if datatype == Datatype::Bytes {
+            let text = told.as_str().expect("text");
+            let (length, rest) = raw.split_at(4);
+            assert_eq!(length, (text.len() as u32).to_le_bytes());
+            return rest.strip_prefix(text.as_bytes()).expect("the same text");
+        }
+        let told = told.as_f64().or(told.as_bool().map(|bit| f64::from(u8::from(bit))));
+        let told = told.expect("a number or a boolean");
+        let (sent, rest) = datatype.take(raw).expect("as many in binary");
+        let unit = match datatype {
+            Datatype::Fp16 => told.max(2_f64.powi(-14)) * 2_f64.powi(-11),
+            Datatype::Bf16 => told * 2_f64.powi(-8),
+            Datatype::Fp32 => told * 2_f64.powi(-24),
+            _ => 0.0,
+        };
+        assert!((sent - told).abs() <= unit, "{sent} was sent and {told} told");
+        rest
+    }
+
+    #[test]
+    fn given_values_stand_in_rows() {
+        let values = Values::given(vec![1.0, 2.5, 3.0, 4.0]);
+        let rows = nested_rows(&input("FP32", &[2, 1, 2]), &mut values.clone());
+        assert_eq!(rows, ["[[1,2.5]]", "[[3,4]]"]);
+        let body = payload_of(Encoding::Json, &[input("INT8", &[2])], Values::Constant(7.0));
+        assert_eq!(parsed(&body)["inputs"][0]["data"], json!([7, 7]));
+    }
+
     #[test]
     fn the_json_body_of_784_floats_has_the_length_of_the_published_one() {
         let json = payload(Encoding::Json, &[Input::fp32("x", &[1, 784])], 1);
@@ -297,16 +313,7 @@ mod tests {
 
     #[test]
     fn sizes_in_the_header_are_those_of_the_tensors() {
-        let names = ["BOOL", "UINT8", "INT16", "UINT32", "INT64", "FP16", "BF16", "FP64", "BYTES"];
-        let inputs: Vec<Input> = names
-            .iter()
-            .map(|name| Input {
-                name: name.to_lowercase(),
-                datatype_name: (*name).to_owned(),
-                datatype: Datatype::from_name(name).expect("known"),
-                shape: vec![3],
-            })
-            .collect();
+        let inputs: Vec<Input> = NAMES.iter().map(|name| input(name, &[3])).collect();
         let binary = payload(Encoding::Binary, &inputs, 1);
         let header = parsed(&binary);
         let sizes: Vec<u64> = header["inputs"]
@@ -315,11 +322,11 @@ mod tests {
             .iter()
             .map(|input| input["parameters"]["binary_data_size"].as_u64().expect("size"))
             .collect();
-        assert_eq!(sizes, [3, 3, 6, 12, 24, 6, 6, 24, 33]);
+        assert_eq!(sizes, [3, 3, 3, 6, 6, 12, 12, 24, 24, 6, 6, 12, 24, 33]);
         let raw = binary.body.len() - binary.header_bytes.expect("binary");
         assert_eq!(sizes.iter().sum::<u64>(), raw as u64);
         assert_eq!(
-            parsed(&payload(Encoding::Json, &inputs, 1))["inputs"][8]["data"][0]
+            parsed(&payload(Encoding::Json, &inputs, 1))["inputs"][13]["data"][0]
                 .as_str()
                 .map(str::len),
             Some(7)
@@ -349,10 +356,5 @@ mod tests {
             with(json!([1_u64 << 40, 1_u64 << 40]), "FP32"),
             Err(PayloadError::TooLarge { .. })
         ));
-    }
-
-    #[test]
-    fn halves_are_right_to_their_last_bit_but_one() {
-        assert_eq!([0.0, 0.5, 0.75, 0.1].map(fp16_bits), [0, 0x3800, 0x3a00, 0x2e66]);
     }
 }

@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::arrivals::Arrivals;
+use crate::check::{Mismatch, Reference};
 
+/// Of a wrong answer's text, what a report shows: enough for a server's own words.
+const TOLD_BYTES_MAX: usize = 200;
 /// Connections of one run; a process may open 1,024 descriptors by default.
 pub const CONNECTIONS_MAX: usize = 1_000;
 
@@ -30,13 +33,16 @@ pub struct Expect {
     pub status: Option<u16>,
     /// Compared byte by byte where given.
     pub body: Option<Vec<u8>>,
+    /// Read out of the body and compared within a tolerance where given.
+    pub values: Option<Reference>,
 }
 
 /// What is wrong with an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Wrong {
     Status,
     Body,
+    Values(Mismatch),
 }
 
 impl Target {
@@ -48,18 +54,48 @@ impl Target {
 impl Expect {
     /// Status 200, and this body byte by byte.
     pub fn same(body: Vec<u8>) -> Expect {
-        Expect { status: Some(200), body: Some(body) }
+        Expect { status: Some(200), body: Some(body), values: None }
     }
 
-    pub fn check(&self, status: u16, body: &[u8]) -> Result<(), Wrong> {
+    /// `header_bytes`: the length of the JSON ahead of binary tensors, where the answer has them.
+    pub fn check(
+        &self,
+        status: u16,
+        body: &[u8],
+        header_bytes: Option<usize>,
+    ) -> Result<(), Wrong> {
         let status_is_right =
             self.status.map_or((200..300).contains(&status), |expected| expected == status);
         if !status_is_right {
             return Err(Wrong::Status);
         }
-        let body_is_right = self.body.as_ref().is_none_or(|expected| expected == body);
-        if body_is_right { Ok(()) } else { Err(Wrong::Body) }
+        if self.body.as_ref().is_some_and(|expected| expected != body) {
+            return Err(Wrong::Body);
+        }
+        match &self.values {
+            None => Ok(()),
+            Some(values) => values.check(body, header_bytes).map_err(Wrong::Values),
+        }
     }
+
+    /// What is wrong with an answer, in words.
+    pub fn tell(&self, wrong: Wrong, status: u16, body: &[u8]) -> String {
+        match wrong {
+            Wrong::Status => format!("status {status}: {}", beginning(body)),
+            Wrong::Body => {
+                let expected = self.body.as_deref().unwrap_or_default();
+                let pairs = expected.iter().zip(body);
+                let place = pairs.take_while(|(expected, found)| expected == found).count();
+                let (expected, found) = (beginning(&expected[place..]), beginning(&body[place..]));
+                format!("from byte {place} on the body is '{found}', expected was '{expected}'")
+            }
+            Wrong::Values(mismatch) => mismatch.to_string(),
+        }
+    }
+}
+
+fn beginning(body: &[u8]) -> String {
+    String::from_utf8_lossy(&body[..body.len().min(TOLD_BYTES_MAX)]).into_owned()
 }
 
 #[derive(Clone, Debug, Default)]
@@ -153,18 +189,32 @@ mod tests {
     #[test]
     fn any_success_will_do_unless_one_is_named() {
         let any = Expect::default();
-        assert_eq!([200, 204, 299].map(|status| any.check(status, b"")), [Ok(()); 3]);
-        assert_eq!([199, 302, 503].map(|status| any.check(status, b"")), [Err(Wrong::Status); 3]);
-        let busy = Expect { status: Some(503), body: None };
-        assert_eq!(busy.check(503, b"busy"), Ok(()));
-        assert_eq!(busy.check(200, b""), Err(Wrong::Status));
+        assert_eq!([200, 204, 299].map(|status| any.check(status, b"", None)), [Ok(()); 3]);
+        assert_eq!(
+            [199, 302, 503].map(|status| any.check(status, b"", None)),
+            [Err(Wrong::Status); 3]
+        );
+        let busy = Expect { status: Some(503), ..Expect::default() };
+        assert_eq!(busy.check(503, b"busy", None), Ok(()));
+        assert_eq!(busy.check(200, b"", None), Err(Wrong::Status));
     }
 
     #[test]
     fn a_given_body_is_compared_to_its_last_byte() {
         let expect = Expect::same(b"pong".to_vec());
-        assert_eq!(expect.check(200, b"pong"), Ok(()));
-        assert_eq!(expect.check(200, b"pong "), Err(Wrong::Body));
-        assert_eq!(expect.check(201, b"pong"), Err(Wrong::Status));
+        assert_eq!(expect.check(200, b"pong", None), Ok(()));
+        assert_eq!(expect.check(200, b"pong ", None), Err(Wrong::Body));
+        assert_eq!(expect.check(201, b"pong", None), Err(Wrong::Status));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_in_words() {
+        let expect = Expect::same(b"pong 1".to_vec());
+        let told = [Wrong::Body, Wrong::Status].map(|wrong| expect.tell(wrong, 503, b"pong 2"));
+        let [body, status] = told;
+        assert_eq!(body, "from byte 5 on the body is '2', expected was '1'");
+        assert_eq!(status, "status 503: pong 2");
+        let long = Expect::default().tell(Wrong::Status, 500, &[b'x'; 1_000]);
+        assert_eq!(long.len(), "status 500: ".len() + TOLD_BYTES_MAX);
     }
 }

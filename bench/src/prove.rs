@@ -209,12 +209,9 @@ fn on_floor<T>(
 }
 
 fn drive(args: &Args, address: SocketAddr, plan: &Plan) -> Result<Measured, SessionError> {
-    let target = Target::one(address, request_to(address), Expect::default());
+    let request = format!("GET / HTTP/1.1\r\nHost: {address}\r\n\r\n").into_bytes();
+    let target = Target::one(address, request, Expect::default());
     conduct(&target, plan, Some(args.client_core), std::sync::Arc::default(), &mut |_| {})
-}
-
-fn request_to(address: SocketAddr) -> Vec<u8> {
-    format!("GET / HTTP/1.1\r\nHost: {address}\r\n\r\n").into_bytes()
 }
 
 fn ms(measured: &crate::record::Latencies, quantile: f64) -> Result<f64, ProveError> {

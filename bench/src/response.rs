@@ -14,6 +14,7 @@ pub struct Frame {
     body: Range<usize>,
     chunked: bool,
     server_timing: Option<Range<usize>>,
+    header_length: Option<Range<usize>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +38,12 @@ impl Frame {
     /// The value of `Server-Timing`, where the answer has one.
     pub fn server_timing<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
         self.server_timing.clone().map(|range| &bytes[range])
+    }
+
+    /// The length of the JSON ahead of binary tensors, where the answer has them.
+    pub fn header_bytes(&self, bytes: &[u8]) -> Option<usize> {
+        let value = &bytes[self.header_length.clone()?];
+        std::str::from_utf8(value).ok()?.trim().parse().ok()
     }
 }
 
@@ -65,6 +72,7 @@ pub fn parse(bytes: &[u8], ended: bool) -> Result<Option<Frame>, ResponseError> 
         body: body_at..end,
         chunked,
         server_timing: place_of(head.headers, "server-timing", bytes),
+        header_length: place_of(head.headers, "inference-header-content-length", bytes),
     }))
 }
 
@@ -191,6 +199,13 @@ mod tests {
     fn server_timing_is_found_and_missed_by_none() {
         assert_eq!(whole(ANSWER).server_timing(ANSWER), Some(&b"queue;dur=1"[..]));
         assert_eq!(whole(CHUNKED).server_timing(CHUNKED), None);
+    }
+
+    #[test]
+    fn the_length_of_the_json_ahead_of_tensors_is_found() {
+        let tensors = b"HTTP/1.1 200 OK\r\ninference-header-content-length: 2\r\nContent-Length: 3\r\n\r\n{}x";
+        assert_eq!(whole(tensors).header_bytes(tensors), Some(2));
+        assert_eq!(whole(ANSWER).header_bytes(ANSWER), None);
     }
 
     #[test]

@@ -6,48 +6,28 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::arrivals::{Arrivals, Pattern};
+use crate::arrivals::Pattern;
 use crate::measured::{Failures, Measured};
-use crate::plan::{Load, Plan, Target, Wait};
-use crate::run::{self, Body, RunError};
+use crate::plan::Target;
+use crate::run::RunError;
+pub use crate::scenario::SECONDS_MAX;
+use crate::scenario::flags::Flags;
+use crate::scenario::load::LoadSpec;
+use crate::scenario::{Planned, Scenario, ScenarioError};
 use crate::session::conduct;
 use crate::verdict::{Terms, Verdict, judge};
 
-/// An hour: long enough for any question, and an end for a forgotten one.
-pub const SECONDS_MAX: f64 = 3_600.0;
 /// Of a closed loop that estimates what a server can do.
 const ESTIMATE_S: f64 = 2.0;
 
-/// Of an open loop, that grows as it must: a server may close connections that never ask.
-const OPEN_AT_FIRST: usize = 32;
-
-/// How a server is asked, whatever the load.
+/// How a server is asked in each of the runs, and how the result is told.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Ask {
-    #[arg(long)]
-    pub model: String,
-    #[arg(long, value_enum, default_value = "binary")]
-    pub body: Body,
-    /// Rows of each request
-    #[arg(long, default_value_t = 1)]
-    pub rows: u64,
-    /// The most that are open at once
-    #[arg(long, default_value_t = 256)]
-    pub connections: usize,
-    /// Unmeasured time before each run
-    #[arg(long, default_value_t = 0.5)]
-    pub warm_up: f64,
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
-    /// Pins the driver to this core, where it then never sleeps
-    #[arg(long)]
-    pub core: Option<usize>,
-    /// Allows a server on another machine
-    #[arg(long)]
-    pub allow_remote: bool,
     /// One line of JSON after the table
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub flags: Flags,
 }
 
 /// The load of one run.
@@ -67,10 +47,9 @@ pub struct Length {
 }
 
 pub struct Rounds {
+    scenario: Scenario,
     target: Target,
-    ask: Ask,
     slo: Option<Duration>,
-    /// Ends the run under way, and every later one at once.
     stop: Arc<AtomicBool>,
 }
 
@@ -102,15 +81,14 @@ impl Length {
 }
 
 impl Rounds {
-    /// Looks at the server and asks it once.
-    pub fn open(url: &str, ask: &Ask, stop: &Arc<AtomicBool>) -> Result<Rounds, RunError> {
-        let address = run::address_of(url, ask.allow_remote)?;
-        let target = run::target_of(&args_of(url, ask), address)?;
-        Ok(Rounds::of(target, ask, stop))
+    /// Looks at the server and asks it once. `target`: a URL or a scenario, whose load is not looked at.
+    pub fn open(target: &str, ask: &Ask, stop: &Arc<AtomicBool>) -> Result<Rounds, RunError> {
+        Rounds::of(Scenario::of(target, &ask.flags)?, stop)
     }
 
-    pub fn of(target: Target, ask: &Ask, stop: &Arc<AtomicBool>) -> Rounds {
-        Rounds { target, ask: ask.clone(), slo: None, stop: Arc::clone(stop) }
+    pub fn of(scenario: Scenario, stop: &Arc<AtomicBool>) -> Result<Rounds, RunError> {
+        let slo = scenario.slo().map_err(ScenarioError::from)?;
+        Ok(Rounds { target: scenario.target()?, scenario, slo, stop: Arc::clone(stop) })
     }
 
     /// The generator's lag is then measured against this objective.
@@ -118,45 +96,42 @@ impl Rounds {
         Rounds { slo: Some(slo), ..self }
     }
 
+    pub fn scenario(&self) -> &Scenario {
+        &self.scenario
+    }
+
+    /// A closed loop over all connections.
+    pub fn closed(&self) -> Asked {
+        Asked::Closed(self.scenario.run.connections)
+    }
+
     /// `number`: which repeat it is. Runs of one number have the same arrivals, others have others.
     pub fn run(&self, asked: Asked, length: Length, number: u64) -> Result<Round, RunError> {
-        let plan = self.plan(asked, length, number)?;
-        let measured =
-            conduct(&self.target, &plan, self.ask.core, Arc::clone(&self.stop), &mut |_| {})?;
-        let open_loop = matches!(asked, Asked::Poisson(_));
-        let terms = Terms { open_loop, slo: self.slo, connections_max: plan.connections_max };
+        let Planned { plan, terms, .. } = self.scenario_of(asked, length).planned(number)?;
+        let (core, stop) = (self.scenario.run.core, Arc::clone(&self.stop));
+        let measured = conduct(&self.target, &plan, core, stop, &mut |_| {})?;
+        let terms = Terms { slo: self.slo, ..terms };
         Ok(Round { verdict: judge(&measured, terms), measured })
     }
 
     /// Answers a second that a closed loop over all connections gets.
     pub fn closed_loop_rate(&self) -> Result<f64, RunError> {
-        let asked = Asked::Closed(self.ask.connections);
-        Ok(self.run(asked, Length::of(ESTIMATE_S), 0)?.measured.requests_per_second())
+        let round = self.run(self.closed(), Length::of(ESTIMATE_S), 0)?;
+        Ok(round.measured.requests_per_second())
     }
 
-    fn plan(&self, asked: Asked, length: Length, number: u64) -> Result<Plan, RunError> {
-        let span = |seconds: f64| {
-            let sane = (0.0..=SECONDS_MAX).contains(&seconds);
-            sane.then(|| Duration::from_secs_f64(seconds)).ok_or(RunError::Numbers)
-        };
-        let seed = self.ask.seed.wrapping_add(number);
-        let (connections, connections_max, load) = match asked {
-            Asked::Closed(connections) => (connections, connections, Load::Closed),
-            Asked::Poisson(rate) => {
-                let arrivals = Arrivals::new(Pattern::Poisson, rate, seed);
-                let most = self.ask.connections;
-                (most.min(OPEN_AT_FIRST), most, Load::Open(arrivals.ok_or(RunError::Numbers)?))
+    fn scenario_of(&self, asked: Asked, length: Length) -> Scenario {
+        let mut scenario = self.scenario.clone();
+        scenario.run.seconds = Some(length.seconds);
+        scenario.run.requests = Some(length.requests_max);
+        scenario.load = match asked {
+            Asked::Closed(connections) => {
+                scenario.run.connections = connections;
+                LoadSpec::Closed
             }
+            Asked::Poisson(rate) => LoadSpec::Open { pattern: Pattern::Poisson, rate: Some(rate) },
         };
-        Ok(Plan {
-            connections,
-            connections_max,
-            load,
-            wait: if self.ask.core.is_some() { Wait::Spin } else { Wait::Sleep },
-            warm_up: span(self.ask.warm_up)?,
-            measure: span(length.seconds)?,
-            requests_max: length.requests_max,
-        })
+        scenario
     }
 }
 
@@ -206,26 +181,4 @@ impl Round {
 /// So many that ten lie beyond the percentile.
 pub fn samples_min(percentile: f64) -> u64 {
     (10.0 / (1.0 - percentile)).round() as u64
-}
-
-fn args_of(url: &str, ask: &Ask) -> run::Args {
-    run::Args {
-        url: url.to_owned(),
-        model: ask.model.clone(),
-        version: None,
-        body: ask.body,
-        rows: ask.rows,
-        connections: ask.connections,
-        rate: None,
-        arrivals: run::Gaps::Poisson,
-        seconds: 1.0,
-        warm_up: ask.warm_up,
-        requests: u64::MAX,
-        seed: ask.seed,
-        core: ask.core,
-        same_answer: false,
-        allow_remote: ask.allow_remote,
-        json: ask.json,
-        files: crate::output::files::FileArgs::default(),
-    }
 }

@@ -1,14 +1,9 @@
-//! `foil-bench run`: load on one model of an Open Inference Protocol server, shaped by the model's own metadata.
+//! `foil-bench run`: one load on one server, watched while it goes on and reported with a verdict on itself.
 
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::time::Duration;
-
-use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use crate::arrivals::{Arrivals, Pattern};
 use crate::environment::{CpuTimes, Environment, unix_s};
-use crate::http::{HttpError, exchange, get};
+use crate::http::get;
 use crate::interrupt;
 use crate::measured::Measured;
 use crate::outcome::{Circumstances, Outcome};
@@ -16,92 +11,48 @@ use crate::output::files::{FileArgs, FileError, Files};
 use crate::output::hdr::{IntervalLog, LogError};
 use crate::output::progress::Progress;
 use crate::output::terminal;
-use crate::payload::{Encoding, Input, PayloadError, http_request, inputs_of, payload};
-use crate::plan::{Expect, Load, Plan, Target, Wait};
-use crate::report::count;
+use crate::plan::Target;
+use crate::scenario::flags::{Flags, LoadFlags};
+use crate::scenario::{Planned, Scenario, ScenarioError};
 use crate::session::{SessionError, conduct};
-use crate::verdict::{Terms, judge};
+use crate::span;
+use crate::verdict::judge;
 
-/// An hour: long enough for any question, and an end for a forgotten one.
-const SECONDS_MAX: f64 = 3_600.0;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Body {
-    Binary,
-    Json,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Gaps {
-    Constant,
-    Poisson,
-}
-
-/// Open loop with `--rate`, closed loop without.
+/// Loads a server, open or closed loop, and says whether the figures may be believed.
+///
+/// Open loop (--rate, --trace, or [load] of a scenario): requests are due by a schedule, and latency counts from when
+/// they were due. Closed loop: each connection asks again as soon as it is answered. Ctrl-C ends it with a report.
+///
+/// Exit codes: 0 all answers were right, 1 some were not, 3 the load generator itself was too late: INVALID.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// The server, as in http://127.0.0.1:8000
-    pub url: String,
+    /// The server, as in http://127.0.0.1:8000, or a scenario.toml that names it
+    #[arg(value_name = "URL|SCENARIO")]
+    pub target: String,
+    /// Measured time; 10 s unless told otherwise, and a trace's own length
     #[arg(long)]
-    pub model: String,
-    #[arg(long)]
-    pub version: Option<u64>,
-    #[arg(long, value_enum, default_value = "binary")]
-    pub body: Body,
-    /// Rows of each request
-    #[arg(long, default_value_t = 1)]
-    pub rows: u64,
-    #[arg(long, default_value_t = 64)]
-    pub connections: usize,
-    /// Requests a second that are due, whether or not the server keeps up
-    #[arg(long)]
-    pub rate: Option<f64>,
-    /// Gaps between the due times of an open loop
-    #[arg(long, value_enum, default_value = "poisson")]
-    pub arrivals: Gaps,
-    /// Measured time
-    #[arg(long, default_value_t = 10.0)]
-    pub seconds: f64,
-    /// Unmeasured time before
-    #[arg(long, default_value_t = 1.0)]
-    pub warm_up: f64,
+    pub seconds: Option<f64>,
     /// Ends the run early after this many
-    #[arg(long, default_value_t = u64::MAX)]
-    pub requests: u64,
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
-    /// Pins the driver to this core, where it then never sleeps
     #[arg(long)]
-    pub core: Option<usize>,
-    /// Every answer must equal the first one, byte by byte
-    #[arg(long)]
-    pub same_answer: bool,
-    /// Allows a server on another machine
-    #[arg(long)]
-    pub allow_remote: bool,
+    pub requests: Option<u64>,
+    /// The latest an answer may be, as in 20ms: judges the generator's own lag, and is drawn in reports
+    #[arg(long, value_parser = span::checked)]
+    pub slo: Option<String>,
     /// One line of JSON after the table
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
     pub files: FileArgs,
+    #[command(flatten)]
+    pub load: LoadFlags,
+    #[command(flatten)]
+    pub flags: Flags,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    #[error("'{url}' is no address; write it as http://host:port")]
-    Url { url: String },
-    #[error("{address} is on another machine; add --allow-remote if loading it is what you mean")]
-    Remote { address: SocketAddr },
-    #[error("give --seconds and --warm-up between 0 and {SECONDS_MAX}, and a --rate above 0")]
-    Numbers,
-    #[error("the server answered {status} to {path}: {body}")]
-    Refused { path: String, status: u16, body: String },
-    #[error("the metadata of the model are not JSON: {0}")]
-    Metadata(serde_json::Error),
     #[error(transparent)]
-    Http(#[from] HttpError),
-    #[error(transparent)]
-    Payload(#[from] PayloadError),
+    Scenario(#[from] ScenarioError),
     #[error(transparent)]
     Session(#[from] SessionError),
     #[error(transparent)]
@@ -123,11 +74,11 @@ pub enum Ending {
 }
 
 pub fn run(args: &Args) -> Result<Ending, RunError> {
-    let plan = plan_of(args)?;
-    let address = address_of(&args.url, args.allow_remote)?;
-    let target = target_of(args, address)?;
+    let scenario = scenario_of(args)?;
+    let planned = scenario.planned(0)?;
+    let target = scenario.target()?;
     let files = Files::of(&args.files)?;
-    let (outcome, whole) = measure(&target, &plan, args, &files)?;
+    let (outcome, whole) = measure(&scenario, planned, &target, &files)?;
     terminal::print(&outcome);
     for path in files.write(&outcome, &whole)? {
         eprintln!("wrote {}", path.display());
@@ -138,19 +89,29 @@ pub fn run(args: &Args) -> Result<Ending, RunError> {
     Ok(ending(&outcome))
 }
 
+fn scenario_of(args: &Args) -> Result<Scenario, ScenarioError> {
+    let mut scenario = Scenario::of(&args.target, &args.flags)?;
+    args.load.apply(&mut scenario);
+    scenario.slo = args.slo.clone().or(scenario.slo);
+    scenario.run.seconds = args.seconds.or(scenario.run.seconds);
+    scenario.run.requests = args.requests.or(scenario.run.requests);
+    Ok(scenario)
+}
+
 fn measure(
+    scenario: &Scenario,
+    planned: Planned,
     target: &Target,
-    plan: &Plan,
-    args: &Args,
     files: &Files,
 ) -> Result<(Outcome, Measured), RunError> {
-    let (before, load) = (CpuTimes::now(), label(args));
+    let Planned { plan, terms, label } = planned;
+    let before = CpuTimes::now();
     let stop = interrupt::stop_flag().map_err(RunError::Signals)?;
     let mut sink = files.interval_log()?;
-    let mut log = sink.as_mut().map(|sink| sink.begin(&load, unix_s())).transpose()?;
+    let mut log = sink.as_mut().map(|sink| sink.begin(&label, unix_s())).transpose()?;
     let mut progress = Progress::new(plan.measure);
     let mut timeline = Vec::new();
-    let whole = conduct(target, plan, args.core, stop, &mut |sight| {
+    let whole = conduct(target, &plan, scenario.run.core, stop, &mut |sight| {
         progress.look(sight);
         timeline.push(sight.into());
         if let Some(log) = &mut log {
@@ -159,23 +120,42 @@ fn measure(
     })?;
     progress.finish();
     log.map_or(Ok(()), IntervalLog::end)?;
-    let terms =
-        Terms { open_loop: args.rate.is_some(), slo: None, connections_max: plan.connections_max };
     let circumstances = Circumstances {
-        load,
-        scenario: json!({ "url": args.url, "model": args.model }),
+        load: label,
+        scenario: told(scenario),
         verdict: judge(&whole, terms),
-        environment: Environment::capture(before, None),
+        environment: Environment::capture(before, server_name(target)),
         timeline,
     };
     Ok((Outcome::new(&whole, circumstances), whole))
 }
 
-fn label(args: &Args) -> String {
-    match args.rate {
-        None => format!("closed loop, {} connections", args.connections),
-        Some(rate) => format!("open loop, {:?}, {} requests/s", args.arrivals, count(rate)),
+/// What was asked for, defaults and all, without what says nothing.
+fn told(scenario: &Scenario) -> Value {
+    let mut told = without_nothing(json!(scenario));
+    // Reports draw it.
+    if let (Ok(Some(slo)), Value::Object(fields)) = (scenario.slo(), &mut told) {
+        fields.insert("slo_ms".to_owned(), json!(slo.as_secs_f64() * 1e3));
     }
+    told
+}
+
+fn without_nothing(value: Value) -> Value {
+    let says_nothing =
+        |value: &Value| value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty);
+    match value {
+        Value::Object(fields) => {
+            let fields = fields.into_iter().map(|(name, value)| (name, without_nothing(value)));
+            Value::Object(fields.filter(|(_, value)| !says_nothing(value)).collect())
+        }
+        other => other,
+    }
+}
+
+/// From the page that servers of the Open Inference Protocol have about themselves.
+fn server_name(target: &Target) -> Option<String> {
+    let page: Value = serde_json::from_slice(&get(target.address, "/v2").ok()?.body).ok()?;
+    Some(format!("{} {}", page["name"].as_str()?, page["version"].as_str()?))
 }
 
 fn ending(outcome: &Outcome) -> Ending {
@@ -186,93 +166,13 @@ fn ending(outcome: &Outcome) -> Ending {
     }
 }
 
-/// Loopback unless told otherwise: nobody should load a stranger's server by a typing error.
-pub fn address_of(url: &str, allow_remote: bool) -> Result<SocketAddr, RunError> {
-    let wrong = || RunError::Url { url: url.to_owned() };
-    let host = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
-    let mut found = host.to_socket_addrs().map_err(|_| wrong())?;
-    let address = found.next().ok_or_else(wrong)?;
-    if address.ip().is_loopback() || allow_remote {
-        Ok(address)
-    } else {
-        Err(RunError::Remote { address })
-    }
-}
-
-fn plan_of(args: &Args) -> Result<Plan, RunError> {
-    let span = |seconds: f64| {
-        let sane = (0.0..=SECONDS_MAX).contains(&seconds);
-        sane.then(|| Duration::from_secs_f64(seconds)).ok_or(RunError::Numbers)
-    };
-    let load = match args.rate {
-        None => Load::Closed,
-        Some(rate) => {
-            let pattern = match args.arrivals {
-                Gaps::Constant => Pattern::Constant,
-                Gaps::Poisson => Pattern::Poisson,
-            };
-            Load::Open(Arrivals::new(pattern, rate, args.seed).ok_or(RunError::Numbers)?)
-        }
-    };
-    Ok(Plan {
-        connections: args.connections,
-        connections_max: args.connections,
-        load,
-        wait: if args.core.is_some() { Wait::Spin } else { Wait::Sleep },
-        warm_up: span(args.warm_up)?,
-        measure: span(args.seconds)?,
-        requests_max: args.requests,
-    })
-}
-
-pub(crate) fn target_of(args: &Args, address: SocketAddr) -> Result<Target, RunError> {
-    let path = model_path(args);
-    let inputs = inputs_of(&metadata(address, &path)?, args.rows)?;
-    let request = request_of(args, address, &path, &inputs);
-    let first = exchange(address, &request)?;
-    if first.status != 200 {
-        return Err(refused(format!("{path}/infer"), first.status, &first.body));
-    }
-    let expect = Expect { status: Some(200), body: args.same_answer.then_some(first.body) };
-    Ok(Target::one(address, request, expect))
-}
-
-fn model_path(args: &Args) -> String {
-    let version = args.version.map_or_else(String::new, |version| format!("/versions/{version}"));
-    format!("/v2/models/{}{version}", args.model)
-}
-
-fn metadata(address: SocketAddr, path: &str) -> Result<Value, RunError> {
-    let answer = get(address, path)?;
-    if answer.status != 200 {
-        return Err(refused(path.to_owned(), answer.status, &answer.body));
-    }
-    serde_json::from_slice(&answer.body).map_err(RunError::Metadata)
-}
-
-fn request_of(args: &Args, address: SocketAddr, path: &str, inputs: &[Input]) -> Vec<u8> {
-    let encoding = match args.body {
-        Body::Binary => Encoding::Binary,
-        Body::Json => Encoding::Json,
-    };
-    let payload = payload(encoding, inputs, args.seed);
-    http_request(&address.to_string(), &format!("{path}/infer"), &payload)
-}
-
-fn refused(path: String, status: u16, body: &[u8]) -> RunError {
-    RunError::Refused { path, status, body: String::from_utf8_lossy(body).into_owned() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn only_loopback_is_loaded_unless_told_otherwise() {
-        assert!(address_of("http://127.0.0.1:8000/", false).is_ok());
-        assert!(address_of("[::1]:8000", false).is_ok());
-        assert!(matches!(address_of("http://192.0.2.1:80", false), Err(RunError::Remote { .. })));
-        assert!(address_of("http://192.0.2.1:80", true).is_ok());
-        assert!(matches!(address_of("http://nothing", false), Err(RunError::Url { .. })));
+    fn what_says_nothing_is_left_out() {
+        let value = json!({ "a": null, "b": { "c": null }, "d": [null], "e": 0 });
+        assert_eq!(without_nothing(value), json!({ "d": [null], "e": 0 }));
     }
 }

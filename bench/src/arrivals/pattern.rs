@@ -6,7 +6,12 @@ use crate::report::count;
 
 /// Rates are requests a second. Steps and ramps bring their own; of the others the mean is given apart.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "pattern", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(
+    tag = "pattern",
+    rename_all = "kebab-case",
+    rename_all_fields = "kebab-case",
+    deny_unknown_fields
+)]
 pub enum Pattern {
     /// Every gap is the mean gap.
     Constant,

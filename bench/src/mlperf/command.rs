@@ -10,6 +10,7 @@ use crate::interrupt::stop_flag;
 use crate::report::{Table, count, us};
 use crate::rounds::{Ask, Asked, Length, Round, Rounds, SECONDS_MAX};
 use crate::run::RunError;
+use crate::scenario;
 use crate::span;
 
 /// Said with every result.
@@ -23,8 +24,9 @@ const NO_RESULT: &str = "not an MLPerf result: no LoadGen, no accuracy run, no a
 /// Exit codes: 0 valid, 1 invalid by the scenario's own rules, 3 the load generator was at fault.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// The server, as in http://127.0.0.1:8000
-    pub url: String,
+    /// The server, as in http://127.0.0.1:8000, or a scenario.toml that names it
+    #[arg(value_name = "URL|SCENARIO")]
+    pub target: String,
     #[command(flatten)]
     pub ask: Ask,
     #[arg(long, value_enum)]
@@ -66,14 +68,17 @@ pub fn run(args: &Args) -> Result<Ending, MlperfError> {
     if !(rate_is_sane && (0.1..=SECONDS_MAX).contains(&seconds)) {
         return Err(MlperfError::Numbers);
     }
-    let ask = Ask { rows: args.ask.rows * preset.samples_per_query, ..args.ask.clone() };
     let stop = stop_flag().map_err(RunError::Signals)?;
-    let mut rounds = Rounds::open(&args.url, &ask, &stop)?;
+    let mut asked =
+        scenario::Scenario::of(&args.target, &args.ask.flags).map_err(RunError::from)?;
+    let rows = asked.request.rows;
+    asked.request.rows *= preset.samples_per_query;
+    let mut rounds = Rounds::of(asked, &stop)?;
     if args.scenario == Scenario::Server {
         rounds = rounds.with_slo(args.latency);
     }
     let round = play(args, &preset, seconds, &rounds)?;
-    let counted = counted(args, &preset, &round);
+    let counted = counted(args, &preset, rows, &round);
     let verdict = preset.verdict(counted);
     print!("{}", table(&round));
     println!("{}", sentence(args, counted, &verdict, &round));
@@ -102,24 +107,25 @@ fn play(args: &Args, preset: &Preset, seconds: f64, rounds: &Rounds) -> Result<R
             (Asked::Poisson(args.rate.ok_or(MlperfError::NoRate)?), Length::of(seconds))
         }
         Scenario::Offline => {
-            let rows = args.ask.rows as f64;
+            let rows = rounds.scenario().request.rows;
             let expected = match args.rate {
                 Some(rate) => rate,
-                None => rounds.closed_loop_rate()? * rows,
+                None => rounds.closed_loop_rate()? * rows as f64,
             };
             let samples = preset.offline_samples(expected, seconds);
-            let requests_max = samples.div_ceil(args.ask.rows.max(1));
+            let requests_max = samples.div_ceil(rows.max(1));
             let length = Length { seconds: SECONDS_MAX, requests_max };
-            (Asked::Closed(args.ask.connections), length)
+            (rounds.closed(), length)
         }
     };
     Ok(rounds.run(asked, length, 1)?)
 }
 
-fn counted(args: &Args, preset: &Preset, round: &Round) -> Counted {
+/// `rows`: of one sample.
+fn counted(args: &Args, preset: &Preset, rows: u64, round: &Round) -> Counted {
     let measured = &round.measured;
     let queries = match preset.scenario {
-        Scenario::Offline => measured.answered * args.ask.rows,
+        Scenario::Offline => measured.answered * rows,
         Scenario::Server => measured.due,
         Scenario::SingleStream | Scenario::MultiStream => measured.latency.summary().samples,
     };

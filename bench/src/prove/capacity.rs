@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Args, Check, ProveError, request_to, serving};
-use crate::plan::{Expect, Target};
+use super::{Args, Check, ProveError, serving};
+use crate::request::Protocol;
 use crate::rounds::{Ask, Rounds};
-use crate::run::Body;
+use crate::scenario::flags::Flags;
 use crate::search::command::{Searched, search};
 use crate::search::{Bounds, Promise};
 use crate::synthetic::{Behaviour, Delay};
@@ -41,25 +41,17 @@ pub(super) fn checks(args: &Args) -> Result<Vec<Check>, ProveError> {
 }
 
 fn searched(args: &Args, address: SocketAddr) -> Result<Searched, ProveError> {
-    let ask = Ask {
-        model: String::new(),
-        body: Body::Binary,
-        rows: 1,
-        connections: 512,
-        warm_up: 0.5,
-        seed: 1,
-        core: Some(args.client_core),
-        allow_remote: false,
-        json: false,
-    };
+    let flags =
+        Flags { protocol: Some(Protocol::Http), core: Some(args.client_core), ..Flags::default() };
+    let ask = Ask { json: false, flags };
     let promise = Promise {
         slo_ns: crate::clock::nanos(SLO),
         percentile: PERCENTILE,
         failures_share_max: 0.001,
         achieved_share_min: 0.99,
     };
-    let target = Target::one(address, request_to(address), Expect::default());
-    let rounds = Rounds::of(target, &ask, &Arc::default()).with_slo(SLO);
+    let url = format!("http://{address}");
+    let rounds = Rounds::open(&url, &ask, &Arc::default())?.with_slo(SLO);
     Ok(search(&rounds, &promise, &BOUNDS, SECONDS)?)
 }
 

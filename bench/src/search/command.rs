@@ -28,8 +28,9 @@ const START_MIN: f64 = 1.0;
 /// Exit codes: 0 an interval with two ends, 1 none was found, 3 the load generator was the limit.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// The server, as in http://127.0.0.1:8000
-    pub url: String,
+    /// The server, as in http://127.0.0.1:8000, or a scenario.toml that names it
+    #[arg(value_name = "URL|SCENARIO")]
+    pub target: String,
     #[command(flatten)]
     pub ask: Ask,
     /// The latest an answer may be, as in 20ms or 1s
@@ -95,7 +96,7 @@ pub struct Ran {
 pub fn run(args: &Args) -> Result<Stopped, MaxRateError> {
     let promise = promise_of(args)?;
     let stop = stop_flag().map_err(RunError::Signals)?;
-    let rounds = Rounds::open(&args.url, &args.ask, &stop)?.with_slo(args.slo);
+    let rounds = Rounds::open(&args.target, &args.ask, &stop)?.with_slo(args.slo);
     let bounds = bounds_of(args, &rounds)?;
     let searched = search(&rounds, &promise, &bounds, args.seconds)?;
     let (found, ran) = (&searched.found, &searched.ran);

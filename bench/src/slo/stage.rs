@@ -191,7 +191,7 @@ impl Stage {
         let payload = payload(Encoding::Binary, std::slice::from_ref(&input), SEED);
         let (address, path) = (self.server.address, format!("/v2/models/{}/infer", model.name()));
         let request = http_request(&address.to_string(), &path, &payload);
-        Ok(Target::one(address, request, Expect { status: Some(200), body: None }))
+        Ok(Target::one(address, request, Expect { status: Some(200), ..Expect::default() }))
     }
 }
 

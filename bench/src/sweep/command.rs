@@ -16,8 +16,9 @@ const REPEATS_MAX: u64 = 25;
 /// all again, so that a slow minute of the machine doesn't fall on one of them alone.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// The server, as in http://127.0.0.1:8000
-    pub url: String,
+    /// The server, as in http://127.0.0.1:8000, or a scenario.toml that names it
+    #[arg(value_name = "URL|SCENARIO")]
+    pub target: String,
     #[command(flatten)]
     pub ask: Ask,
     /// Requests a second that the shares are of; by default what a closed loop gets
@@ -53,7 +54,7 @@ pub enum SweepError {
 pub fn run(args: &Args) -> Result<bool, SweepError> {
     check(args)?;
     let stop = stop_flag().map_err(RunError::Signals)?;
-    let rounds = Rounds::open(&args.url, &args.ask, &stop)?;
+    let rounds = Rounds::open(&args.target, &args.ask, &stop)?;
     let capacity = match args.capacity {
         Some(capacity) => capacity,
         None => rounds.closed_loop_rate()?,
