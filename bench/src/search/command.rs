@@ -182,7 +182,7 @@ impl Ran {
         };
         let vote = if round.verdict.valid { promise.vote(&observed) } else { Vote::Invalid };
         Ran {
-            trial: Trial { rate, vote, seconds },
+            trial: Trial { rate, vote, surplus: promise.surplus(&observed), seconds },
             observed,
             percentile_us: round.percentile_us(promise.percentile),
             figures: round.figures(),
