@@ -43,11 +43,6 @@ enum Process {
 }
 
 impl Arrivals {
-    /// Of a mean `rate` in requests a second; `None` where the pattern doesn't take it.
-    pub fn new(pattern: Pattern, rate: f64, seed: u64) -> Option<Arrivals> {
-        Arrivals::of(&pattern, Some(rate), seed).ok()
-    }
-
     /// `rate`: the mean, in requests a second, of patterns that bring none of their own.
     pub fn of(pattern: &Pattern, rate: Option<f64>, seed: u64) -> Result<Arrivals, ArrivalError> {
         let mean = pattern.check(rate)?.unwrap_or(0.0);
@@ -69,8 +64,9 @@ impl Arrivals {
             }
             Pattern::Mmpp { states } => {
                 let states = scaled(states, mean);
-                let until = exponential(&mut rng) * states[0].mean_seconds;
-                Process::Mmpp { states, state: 0, until }
+                let state = first_state(&states, &mut rng);
+                let until = exponential(&mut rng) * states[state].mean_seconds;
+                Process::Mmpp { states, state, until }
             }
         };
         Ok(Arrivals { process, rng, at: 0.0 })
@@ -113,6 +109,17 @@ fn scaled(states: &[State], mean: f64) -> Vec<State> {
     states.iter().map(rate).collect()
 }
 
+/// By its share of the time, so that a short run has the mean as well.
+fn first_state(states: &[State], rng: &mut SmallRng) -> usize {
+    let all: f64 = states.iter().map(|state| state.mean_seconds).sum();
+    let mut left = rng.random::<f64>() * all;
+    let found = states.iter().position(|state| {
+        left -= state.mean_seconds;
+        left < 0.0
+    });
+    found.unwrap_or(0)
+}
+
 /// Within a state it is Poisson, and a gap that ends past the state begins anew there: exponential gaps have no memory.
 fn next_of_mmpp(
     states: &[State],
@@ -147,7 +154,8 @@ pub fn stretches(stretches: &[Stretch], seed: u64) -> Option<Vec<u64>> {
     let mut from_ns = 0;
     for (index, stretch) in stretches.iter().enumerate() {
         let arrivals =
-            Arrivals::new(Pattern::Poisson, stretch.rate, seed ^ ((index as u64) << 32))?;
+            Arrivals::of(&Pattern::Poisson, Some(stretch.rate), seed ^ ((index as u64) << 32))
+                .ok()?;
         let within = arrivals.take_while(|&at_ns| at_ns < stretch.span_ns);
         due_ns.extend(within.map(|at_ns| from_ns + at_ns));
         from_ns += stretch.span_ns;

@@ -68,6 +68,7 @@ impl Environment {
     }
 }
 
+/// Seconds since 1970.
 #[expect(clippy::disallowed_methods, reason = "a date for people; nothing is decided by it")]
 pub fn unix_s() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

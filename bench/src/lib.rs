@@ -27,6 +27,7 @@ pub mod output;
 pub mod overhead;
 pub mod pairs;
 pub mod payload;
+pub mod peers;
 pub mod plan;
 pub mod proc;
 pub mod prove;

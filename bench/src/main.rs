@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use bench::synthetic::command as synthetic;
-use bench::{floor, lanes, mlperf, overhead, pairs, prove, run, search, slo, sweep, threads};
+use bench::{
+    floor, lanes, mlperf, overhead, pairs, peers, prove, run, search, slo, sweep, threads,
+};
 use clap::{Parser, Subcommand};
 
 /// The engine's allocator, so that the floor differs from it by nothing but the work.
@@ -42,6 +44,8 @@ enum Command {
     Prove(prove::Args),
     /// A server whose latency is known, to test load generators by
     Synthetic(synthetic::Args),
+    /// Compares foil with other serving systems; `cargo xtask peers` sets them up
+    Peers(peers::Args),
     /// Bare hyper: what any HTTP server on this machine costs
     Floor {
         #[arg(long, default_value = "127.0.0.1:0")]
@@ -71,6 +75,9 @@ fn main() -> ExitCode {
         Command::Prove(args) => prove::run(&args).map(exit_code).map_err(Failure::from),
         Command::Synthetic(args) => {
             synthetic::run(&args).map(|()| ExitCode::SUCCESS).map_err(Failure::from)
+        }
+        Command::Peers(args) => {
+            peers::run(&args).map(|()| ExitCode::SUCCESS).map_err(Failure::from)
         }
         Command::Floor { listen, core } => serve_floor(listen, core).map(|()| ExitCode::SUCCESS),
     };
@@ -102,6 +109,8 @@ enum Failure {
     Prove(#[from] prove::ProveError),
     #[error(transparent)]
     Synthetic(#[from] synthetic::SyntheticError),
+    #[error(transparent)]
+    Peers(#[from] peers::PeersError),
     #[error(transparent)]
     Pin(#[from] threads::PinError),
     #[error("the floor can't listen: {0}")]

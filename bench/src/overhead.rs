@@ -4,8 +4,9 @@
 //! goes to one at a time, in pairs of short runs whose order alternates, and figures are taken pair by pair. A pair
 //! during which the client lost its core to others is repeated, and so counted.
 
+pub(crate) mod ask;
 mod cross_core;
-mod measure;
+pub(crate) mod measure;
 pub(crate) mod servers;
 mod summary;
 

@@ -21,6 +21,11 @@ pub fn tree(root: u32) -> Vec<u32> {
     found
 }
 
+/// Whether it runs, or has ended and nobody has taken note yet.
+pub fn is_alive(process: u32) -> bool {
+    fs::exists(format!("/proc/{process}")).unwrap_or(false)
+}
+
 /// Run time of every thread of the processes. A thread that ended takes its share along; servers under test keep theirs.
 pub fn cpu_ns(processes: &[u32]) -> u64 {
     processes.iter().flat_map(|process| threads_of(*process)).filter_map(|path| run_ns(&path)).sum()

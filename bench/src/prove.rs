@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::arrivals::ArrivalError;
 use crate::clock::wait_until;
 use crate::http::get;
 use crate::measured::Measured;
@@ -64,6 +65,8 @@ pub enum ProveError {
     Pin(#[from] PinError),
     #[error(transparent)]
     Twin(#[from] TwinError),
+    #[error(transparent)]
+    Arrivals(#[from] ArrivalError),
     #[error("the synthetic server failed: {0}")]
     Server(#[from] std::io::Error),
     #[error("{tool} failed: {output}")]

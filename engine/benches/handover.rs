@@ -275,7 +275,7 @@ fn await_reply(
 /// A row a request.
 fn batch(number: usize) -> Vec<TaskInputs> {
     let task = |row: u32| TaskInputs {
-        tensors: vec![Tensor {
+        tensors: smallvec![Tensor {
             dtype: DType::F32,
             shape: smallvec![1, FEATURES],
             data: TensorData::Fixed(Bytes::from(vec![(row as usize + number) as u8; ROW_BYTES])),

@@ -68,7 +68,11 @@ impl ClassId {
 /// A map by one of the engine's own numbers.
 pub type ById<Id, T> = HashMap<Id, T, BuildHasherDefault<IdHasher>>;
 
-/// Hashes the engine's own consecutive numbers: no attacker chooses them, so one multiplication will do.
+/// A map by names that whoever runs the engine chose.
+pub type ByName<Key, T> = HashMap<Key, T, BuildHasherDefault<IdHasher>>;
+
+/// Hashes the engine's own consecutive numbers, and the names it was given: no attacker chooses what is in the map, so
+/// one multiplication will do.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct IdHasher(u64);
 
@@ -78,9 +82,15 @@ impl Hasher for IdHasher {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
+        let (words, rest) = bytes.as_chunks::<8>();
+        words.iter().for_each(|word| self.write_u64(u64::from_le_bytes(*word)));
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        self.write_u64(u64::from_le_bytes(last));
+    }
+
+    fn write_u8(&mut self, byte: u8) {
+        self.write_u64(byte.into());
     }
 
     fn write_u64(&mut self, id: u64) {

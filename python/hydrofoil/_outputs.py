@@ -1,4 +1,4 @@
-"""Checks what ``predict`` returned against its annotation and makes it ready to be copied.
+"""Checks what ``predict`` returned against its annotation and makes it ready for the lane.
 
 Values must survive: a float becomes a narrower float, an integer another integer that can hold
 it, an integer a float. Nothing becomes an integer or a bool by rounding.
@@ -13,7 +13,8 @@ from hydrofoil._annotations import BATCH, Tensor
 from hydrofoil._errors import BadOutput, clip
 from hydrofoil._model import Definition
 
-# What the lane takes for one output: its shape, and an array or a flat list of str or bytes.
+# What the lane takes for one output: its shape, and an array, in whatever order it lies, or a flat list of str or
+# bytes.
 Ready = tuple[tuple[int, ...], Any]
 
 
@@ -48,15 +49,16 @@ def _check(name: str, tensor: Tensor) -> Callable[[Any, int], Ready]:
 
     def check(value: Any, rows: int) -> Ready:
         array = value if type(value) is ndarray else _array(name, value, is_text)
-        if array.dtype != dtype:
+        # Nearly always the same object: comparing datatypes takes as long as the rest.
+        if array.dtype is not dtype and array.dtype != dtype:
             array = _cast(name, array, tensor)
         shape = array.shape
         fits = len(shape) == rank and (not batched or shape[0] == rows)
-        if not fits or any(shape[at] != dim for at, dim in fixed):
+        for at, dim in fixed:
+            fits = fits and shape[at] == dim
+        if not fits:
             raise BadOutput(_shape_sentence(name, tensor, shape, rows))
-        if is_text:
-            return shape, array.ravel().tolist()
-        return shape, array if array.flags.c_contiguous else np.array(array, order="C")
+        return shape, array.ravel().tolist() if is_text else array
 
     return check
 

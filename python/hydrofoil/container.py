@@ -141,20 +141,19 @@ def tensor_of(name: str, tensor: Tensor) -> tuple[str, str, list[Any]]:
 
 
 def serve(lane: Any, call: Callable[..., Any], convert: Callable[..., Any]) -> None:
-    """Until the engine is done. `answer` drops its arrays before `finish` looks for kept views."""
-    while answer(lane, call, convert):
+    """Until the engine is done. The lane runs batch after batch by itself, as long as none fails."""
+    while not served(lane, call, convert):
+        # The arrays of the batch that failed are dropped by now: `finish` looks for kept views.
         lane.finish()
 
 
-def answer(lane: Any, call: Callable[..., Any], convert: Callable[..., Any]) -> bool:
-    batch = lane.next()
-    if batch is None:
-        return False
-    rows, inputs = batch
+def served(lane: Any, call: Callable[..., Any], convert: Callable[..., Any]) -> bool:
+    """True when the engine is done; False when a batch failed and is answered so."""
     try:
-        lane.reply(convert(call(*inputs), rows))
+        lane.serve(call, convert)
+        return True
     except InputError as error:
-        lane.fail("input_refused", str(error.message), row_of(error, rows))
+        lane.fail("input_refused", str(error.message), row_of(error, lane.rows))
         let_go(error)
     except BadOutput as error:
         lane.fail("bad_output", str(error), None)
@@ -163,7 +162,7 @@ def answer(lane: Any, call: Callable[..., Any], convert: Callable[..., Any]) -> 
         lane.fail("raised", summary(error), None)
         tell(error)
         let_go(error)
-    return True
+    return False
 
 
 def row_of(error: InputError, rows: int) -> int | None:

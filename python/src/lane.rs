@@ -2,7 +2,7 @@
 //!
 //! Order of calls: `hello`, `ready` or `load_failed`, then for each batch `next`, `output` for what is
 //! to be written in place, one of `reply` and `fail`, and `finish`. Between the answer and `finish` the caller drops its arrays; what is
-//! still held then escapes before the slot goes back.
+//! still held then escapes before the slot goes back. `serve` does all that for one batch after the other.
 
 use crate::clock::monotonic_ns;
 use crate::inputs::{ArrayMaker, Inputs};
@@ -111,6 +111,31 @@ impl Lane {
                 Next::Idle => py.check_signals()?,
             }
         }
+    }
+
+    /// Answers batches with what `convert` makes of the outputs of `call`, until the engine is done. What those raise is
+    /// raised with the batch in hand: `fail` it, `finish` it, and serve on.
+    fn serve(
+        slf: &Bound<'_, Self>,
+        call: &Bound<'_, PyAny>,
+        convert: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        loop {
+            let batch = slf.borrow_mut().next(slf.py())?;
+            let Some((rows, inputs)) = batch else { return Ok(()) };
+            // Not borrowed: the model may ask for `output`.
+            let outputs = convert.call1((call.call1(inputs)?, rows))?;
+            slf.borrow_mut().reply(outputs.cast::<PyList>()?)?;
+            drop(outputs);
+            slf.borrow_mut().finish()?;
+        }
+    }
+
+    /// Rows of the batch in hand.
+    #[getter]
+    fn rows(&mut self) -> PyResult<u32> {
+        let work = self.work()?;
+        work.batch.as_ref().map(|_| work.header.rows).ok_or_else(no_batch)
     }
 
     /// An array over the reply slot for output `index`, of `shape`. Returned from the model it is not

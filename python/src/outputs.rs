@@ -79,15 +79,20 @@ impl Room {
         let array = PyUntypedBuffer::get(data)?;
         let shown = self.views.get(&index).filter(|it| it.shape == shape).cloned();
         let region = self.region.as_ref();
+        let in_one_piece = array.is_c_contiguous();
         let placement = match shown {
-            Some(placement) if region.is_some_and(|it| it.holds(&array, placement.offset)) => {
+            Some(placement)
+                if in_one_piece && region.is_some_and(|it| it.holds(&array, placement.offset)) =>
+            {
                 return Ok((placement, Values::Shown));
             }
             Some(placement) => placement,
             None => self.layout.fixed(dtype, shape).map_err(overflow)?,
         };
-        // Another output may be written where this one lies: it moves out before anything is copied.
-        let array = match region.is_some_and(|it| it.overlaps(&array)) {
+        // Rows that are not in one piece are brought into one. Another output may be written where this one lies: it
+        // moves out before anything is copied.
+        let moves = !in_one_piece || region.is_some_and(|it| it.overlaps(&array));
+        let array = match moves {
             true => PyUntypedBuffer::get(&data.call_method0("copy")?)?,
             false => array,
         };

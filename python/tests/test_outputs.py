@@ -74,12 +74,6 @@ def a_fixed_dimension_is_checked_and_a_variable_one_is_not():
         convert(foil.f32["n", 3], np.zeros((2, 4), np.float32))
 
 
-def an_array_in_another_order_is_made_contiguous():
-    [(shape, ready)] = convert(foil.f32["n", 3], np.zeros((3, 2), np.float32).T)
-    assert shape == (2, 3)
-    assert ready.flags.c_contiguous
-
-
 def texts_become_a_flat_list():
     value = np.array([["a", "b"], ["c", "ü"]])
     assert convert(foil.str["n", 2], value) == [((2, 2), ["a", "b", "c", "ü"])]

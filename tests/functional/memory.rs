@@ -16,6 +16,7 @@ const OTHER: f32 = 5.0;
 const SWAP: f32 = 6.0;
 const THREAD: f32 = 7.0;
 const NEGATIVE: f32 = 8.0;
+const TURNED: f32 = 9.0;
 /// The most rows the model takes: its slot has room for each output once.
 const FULL: usize = 16;
 
@@ -52,6 +53,15 @@ fn a_full_batch_may_return_other_arrays_than_it_was_shown() {
     let answer = engine.infer("in_place", &rows(&[[SWAP, 3.0]; FULL]));
     assert_eq!(answer.output(0), json!([[6.0, 3.0]; FULL].concat()), "y is what was written as z");
     assert_eq!(answer.output(3), json!([[12.0, 6.0]; FULL].concat()), "z is what was written as y");
+}
+
+#[test]
+fn outputs_whose_rows_are_not_in_one_piece_are_brought_into_one() {
+    let engine = Engine::start(&[&model("in_place.py")], 1);
+    let answer = engine.infer("in_place", &rows(&[[TURNED, 3.0], [TURNED, 5.0]]));
+    let turned = json!([18.0, 18.0, 6.0, 10.0]);
+    assert_eq!(answer.output(0), turned, "of the very array that was shown");
+    assert_eq!(answer.output(3), json!([9.0, 3.0, 9.0, 5.0]), "and of another one");
 }
 
 #[test]

@@ -6,7 +6,7 @@ import numpy as np
 
 import hydrofoil as foil
 
-PLAIN, KEEP, HUGE, UNKNOWN, TWICE, OTHER, SWAP, THREAD, NEGATIVE = range(9)
+PLAIN, KEEP, HUGE, UNKNOWN, TWICE, OTHER, SWAP, THREAD, NEGATIVE, TURNED = range(10)
 
 
 @foil.model(max_batch=16)
@@ -45,6 +45,8 @@ class InPlace:
             z = foil.output("z", (rows, 2))
             z[:] = x
             outputs["y"], outputs["z"] = z, y
+        if how == TURNED:
+            outputs["y"], outputs["z"] = y.T, np.asfortranarray(x)
         return outputs
 
 

@@ -7,7 +7,15 @@ const CONFINED: [(&str, &[&str]); 11] = [
     ("hyper", &["engine/src/api", "engine/src/observe/export.rs", "bench/"]),
     ("hyper_util", &["engine/src/api", "engine/src/observe/export.rs", "bench/"]),
     ("core_affinity", &["engine/src/threads.rs", "bench/src/threads.rs"]),
-    ("mimalloc", &["engine/src/main.rs", "gpu-containers/src/main.rs", "bench/src/main.rs"]),
+    (
+        "mimalloc",
+        &[
+            "engine/src/main.rs",
+            "engine/benches/instructions.rs",
+            "gpu-containers/src/main.rs",
+            "bench/src/main.rs",
+        ],
+    ),
     ("flatbuffers", &["schemas/"]),
     ("pyo3", &["python/"]),
     ("prometheus_client", &["engine/src/observe/export.rs"]),

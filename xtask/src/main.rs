@@ -7,6 +7,7 @@ mod demo;
 mod lane_figures;
 mod lanes;
 mod overhead;
+mod peers;
 mod prove;
 mod setup;
 mod shell;
@@ -40,6 +41,8 @@ enum Command {
     Overhead(overhead::Arguments),
     /// The load generator against known delays, and wrk, perf_analyzer and MLPerf's LoadGen on the same servers.
     Prove(prove::Arguments),
+    /// Other serving systems against `foil serve`, interleaved, on one core; tables go into bench/RESULTS.md.
+    Peers(peers::Arguments),
     /// Every figure of the shared-memory lane, beside iceoryx2 and a bare futex.
     Lanes(lane_figures::Arguments),
     /// The batching's promises in virtual time, beside the literature's controllers and the optimum.
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Command::Nightly => checks::nightly(),
         Command::Overhead(arguments) => overhead::overhead(&arguments),
         Command::Prove(arguments) => prove::prove(&arguments),
+        Command::Peers(arguments) => peers::peers(&arguments),
         Command::Lanes(arguments) => lane_figures::lane_figures(&arguments),
         Command::Sim { arguments } => sim(&arguments),
         Command::Slo(arguments) => slo::slo(&arguments),

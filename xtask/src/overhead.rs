@@ -1,7 +1,8 @@
 //! Bare hyper against `foil serve`: what the corridor costs, measured in one run.
 
+use crate::peers::environment;
 use crate::setup::setup;
-use crate::shell::{Done, command, run, target_dir, venv, works};
+use crate::shell::{Done, command, run, venv};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -29,7 +30,7 @@ pub(crate) fn overhead(arguments: &Arguments) -> Done {
     if arguments.json {
         bench.arg("--json");
     }
-    match mosec() {
+    match environment("mosec") {
         Ok(python) => bench.arg("--mosec-python").arg(python),
         Err(why) => {
             println!("the peer that says whether the floor is a fair one is left out: {why}");
@@ -37,16 +38,4 @@ pub(crate) fn overhead(arguments: &Arguments) -> Done {
         }
     };
     run(&mut bench)
-}
-
-/// A virtual environment of its own for the peer, so that it can't disturb ours.
-fn mosec() -> Done<std::path::PathBuf> {
-    let directory = target_dir().join("peers");
-    let python = directory.join("bin/python");
-    if !works(&mut command(&python, &["-c", "import mosec, numpy"])) {
-        run(command(venv("python"), &["-m", "venv", "--clear"]).arg(&directory))?;
-        let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-        run(command(&python, &install).args(["mosec", "numpy"]))?;
-    }
-    Ok(python)
 }

@@ -55,7 +55,7 @@ pub(crate) fn apt_install(packages: &[&str]) -> Done {
 }
 
 /// The first interpreter that is new enough.
-fn python() -> Option<PathBuf> {
+pub(crate) fn python() -> Option<PathBuf> {
     let names = ["python3", "python3.13", "python3.12", "python3.11"];
     names.into_iter().map(PathBuf::from).find(|python| {
         let (major, minor) = PYTHON_LEAST;
@@ -127,6 +127,7 @@ fn newest(path: &Path) -> Option<SystemTime> {
         "tests",
         "benches",
         "bench/iceoryx2",
+        "bench/peers",
     ];
     if left_behind.iter().any(|name| path.ends_with(name)) {
         return None;

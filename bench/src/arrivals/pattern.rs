@@ -124,15 +124,18 @@ impl Pattern {
                 ((CV_MIN..=CV_MAX).contains(cv), "give gamma gaps a cv of 0.01 to 100")
             }
             Pattern::Mmpp { states } => (
-                states.iter().all(|s| is_positive(s.mean_seconds) && is_rate(s.relative_rate))
+                states.iter().all(|s| s.mean_seconds >= STAY_MIN_S && is_positive(s.mean_seconds))
+                    && states.iter().all(|state| is_rate(state.relative_rate))
                     && states.iter().any(|state| state.relative_rate > 0.0),
-                "give MMPP states of more than 0 mean-seconds with relative rates of 0 or more, one of them above 0",
+                "give MMPP states of 0.0001 mean-seconds or more with relative rates of 0 or more, one of them above 0",
             ),
         };
         if holds { Ok(()) } else { Err(ArrivalError::Shape { what }) }
     }
 }
 
+/// Seconds. Shorter stays are no bursts anybody could see, and to draw millions of them for one arrival takes a while.
+const STAY_MIN_S: f64 = 1e-4;
 /// Evener than that is constant; burstier than that is one burst a run.
 const CV_MIN: f64 = 0.01;
 const CV_MAX: f64 = 100.0;

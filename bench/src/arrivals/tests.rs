@@ -3,7 +3,7 @@
 use super::*;
 
 fn arrivals(pattern: Pattern, rate: f64, seed: u64) -> Arrivals {
-    Arrivals::new(pattern, rate, seed).expect("a rate")
+    Arrivals::of(&pattern, Some(rate), seed).expect("a rate")
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn each_stretch_has_its_rate_and_its_place() {
 #[test]
 fn a_rate_that_is_no_rate_is_refused() {
     for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-        assert!(Arrivals::new(Pattern::Constant, rate, 0).is_none(), "{rate}");
+        assert!(Arrivals::of(&Pattern::Constant, Some(rate), 0).is_err(), "{rate}");
     }
 }
 

@@ -49,7 +49,7 @@ fn plan(load: Load) -> Plan {
 }
 
 fn open(rate: f64) -> Load {
-    Load::Open(Arrivals::new(Pattern::Constant, rate, 1).expect("a rate"))
+    Load::Open(Arrivals::of(&Pattern::Constant, Some(rate), 1).expect("a rate"))
 }
 
 fn run(address: SocketAddr, plan: &Plan) -> Measured {

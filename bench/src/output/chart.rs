@@ -5,6 +5,7 @@
 //! Deliberately absent: scripts, animation, a second vertical axis.
 
 mod axis;
+mod bars;
 mod draw;
 
 pub use self::axis::{Axis, Unit};
@@ -179,13 +180,13 @@ fn put_name(out: &mut String, sample: &str, name: &str) {
 }
 
 /// Medians with their intervals, one below the other, against a rule at 1.
-pub fn whiskers(id: &'static str, title: &'static str, rows: &[Whisker]) -> String {
+pub fn whiskers(id: &'static str, title: &str, rows: &[Whisker]) -> String {
     let ends = rows.iter().flat_map(|row| [row.low, row.middle, row.high]);
     let axis = Axis::over("", Unit::Ratio, ends);
     let mut out = String::from("<figure class=\"chart\">");
     put(&mut out, format_args!("<figcaption>{}</figcaption>", escaped(title)));
     for frame in &FRAMES {
-        out.push_str(&draw::whiskers(id, title, &axis, rows, frame));
+        out.push_str(&bars::whiskers(id, title, &axis, rows, frame));
     }
     out.push_str("</figure>\n");
     out
@@ -196,7 +197,7 @@ pub fn parts(id: &'static str, title: &'static str, parts: &[(String, f64, Strin
     let mut out = String::from("<figure class=\"chart\">");
     put(&mut out, format_args!("<figcaption>{}</figcaption>", escaped(title)));
     for frame in &FRAMES {
-        out.push_str(&draw::parts(id, title, parts, frame));
+        out.push_str(&bars::parts(id, title, parts, frame));
     }
     out.push_str("<ul class=\"legend\">");
     for (index, (name, _, told)) in parts.iter().enumerate() {

@@ -1,6 +1,7 @@
 //! Figures as people read them: three digits, the unit that suits, thousands apart. Pure.
 
 use crate::measured::Failures;
+use crate::outcome::Totals;
 use crate::report::count;
 
 /// Stands where there were too few samples to say.
@@ -59,6 +60,12 @@ pub fn failures_in_words(failures: &Failures) -> Vec<(u64, &'static str)> {
     kinds.retain(|&(count, _)| count > 0);
     kinds.sort_by_key(|&(count, _)| std::cmp::Reverse(count));
     kinds
+}
+
+/// Of the requests that were due; failures before and after the window count too. None where nothing failed.
+pub fn failed_share(totals: &Totals) -> Option<f64> {
+    let failed = totals.failures.total();
+    (failed > 0).then(|| failed as f64 / totals.due.max(failed) as f64)
 }
 
 /// `2026-11-25 23:26:04 UTC`.

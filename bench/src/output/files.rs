@@ -1,7 +1,7 @@
 //! The files a run leaves: the whole outcome, its tables, its histograms and the report.
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, LineWriter};
 use std::path::{Path, PathBuf};
 
@@ -48,44 +48,67 @@ enum Kind {
     Percentile,
 }
 
-/// Known to be writable before the run begins, as far as that can be known.
+/// All of them could be opened before the run began: an hour's figures aren't lost to a wrong path.
 #[derive(Debug)]
 pub struct Files {
     wanted: Vec<(Kind, PathBuf)>,
 }
 
 impl Files {
-    /// Makes the folder.
+    /// Makes the folders and leaves what a file held until there is something new.
     pub fn of(args: &FileArgs) -> Result<Files, FileError> {
-        if let Some(folder) = &args.out {
-            fs::create_dir_all(folder).map_err(|source| failed(folder, source))?;
-        }
         let in_folder = args.out.iter().flat_map(|folder| IN_FOLDER.map(|name| folder.join(name)));
-        let wanted =
-            in_folder.chain(args.save.iter().cloned()).map(|path| Ok((kind_of(&path)?, path)));
-        Ok(Files { wanted: wanted.collect::<Result<_, FileError>>()? })
+        let paths = in_folder.chain(args.save.iter().cloned());
+        let wanted = paths.map(|path| Ok((kind_of(&path)?, path)));
+        let wanted = wanted.collect::<Result<Vec<_>, FileError>>()?;
+        for (_, path) in &wanted {
+            open(path).map_err(|source| failed(path, source))?;
+        }
+        Ok(Files { wanted })
     }
 
     /// To be begun before the run, which is then written down while it goes on.
     pub fn interval_log(&self) -> Result<Option<Sink<LineWriter<File>>>, FileError> {
-        let log = self.wanted.iter().find(|(kind, _)| *kind == Kind::IntervalLog);
-        log.map(|(_, path)| {
-            let file = File::create(path).map_err(|source| failed(path, source))?;
-            // What a killed run wrote can be read up to its last line.
-            Ok(Sink::new(LineWriter::new(file)))
-        })
-        .transpose()
+        self.log_path()
+            .map(|path| {
+                let file = File::create(path).map_err(|source| failed(path, source))?;
+                // What a killed run wrote can be read up to its last line.
+                Ok(Sink::new(LineWriter::new(file)))
+            })
+            .transpose()
     }
 
     /// All the others. Comes back with every path, the log's too.
     pub fn write(&self, outcome: &Outcome, whole: &Measured) -> Result<Vec<&Path>, FileError> {
         for (kind, path) in &self.wanted {
-            if let Some(text) = text_of(*kind, outcome, whole) {
-                fs::write(path, text).map_err(|source| failed(path, source))?;
-            }
+            let written = match text_of(*kind, outcome, whole) {
+                Some(text) => fs::write(path, text),
+                None => self.copy_log(path),
+            };
+            written.map_err(|source| failed(path, source))?;
         }
         Ok(self.wanted.iter().map(|(_, path)| path.as_path()).collect())
     }
+
+    fn log_path(&self) -> Option<&Path> {
+        let log = self.wanted.iter().find(|(kind, _)| *kind == Kind::IntervalLog);
+        log.map(|(_, path)| path.as_path())
+    }
+
+    /// Of several logs the first was written during the run.
+    fn copy_log(&self, to: &Path) -> io::Result<()> {
+        match self.log_path() {
+            Some(first) if first != to => fs::copy(first, to).map(|_bytes| ()),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    OpenOptions::new().append(true).create(true).open(path)
 }
 
 fn failed(path: &Path, source: io::Error) -> FileError {
@@ -203,24 +226,54 @@ mod tests {
         }
     }
 
+    /// Ours, and gone afterwards.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Folder {
+            let name = format!("foil-bench-{name}-{}", std::process::id());
+            Folder(std::env::temp_dir().join(name))
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _gone = fs::remove_dir_all(&self.0);
+        }
+    }
+
     #[test]
     fn all_files_are_written_and_the_json_is_whole() {
-        let folder = std::env::temp_dir().join(format!("foil-bench-files-{}", std::process::id()));
-        let files =
-            Files::of(&FileArgs { out: Some(folder.clone()), save: Vec::new() }).expect("a folder");
+        let folder = Folder::new("all");
+        let second = folder.0.join("more/second.hlog");
+        let args = FileArgs { out: Some(folder.0.clone()), save: vec![second.clone()] };
+        let files = Files::of(&args).expect("a folder");
         let (outcome, stretch) = (good(), &stretches(1)[0]);
         let mut sink = files.interval_log().expect("a file").expect("is wanted");
         sink.begin("load", 0).expect("a head").end().expect("no error");
         let written = files.write(&outcome, stretch).expect("written");
-        assert_eq!(written.len(), IN_FOLDER.len());
+        assert_eq!(written.len(), IN_FOLDER.len() + 1);
         for path in written {
             assert!(fs::metadata(path).expect("is there").len() > 0, "{path:?}");
         }
-        let text = fs::read_to_string(folder.join("outcome.json")).expect("text");
-        let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let read = |path: &Path| fs::read_to_string(path).expect("text");
+        assert_eq!(read(&second), read(&folder.0.join("spans.hlog")));
+        let json: serde_json::Value =
+            serde_json::from_str(&read(&folder.0.join("outcome.json"))).expect("JSON");
         assert_eq!(json["latency"]["samples"], 20_000);
         assert_eq!(json["timeline"].as_array().map(Vec::len), Some(outcome.timeline.len()));
-        fs::remove_dir_all(folder).expect("ours to remove");
+    }
+
+    #[test]
+    fn a_path_that_can_not_be_written_is_refused_before_the_run_and_nothing_is_lost() {
+        let folder = Folder::new("refused");
+        let kept = folder.0.join("kept.json");
+        fs::create_dir_all(&folder.0).expect("a folder");
+        fs::write(&kept, "an older run").expect("a file");
+        let impossible = kept.join("below-a-file.json");
+        let args = FileArgs { out: None, save: vec![kept.clone(), impossible] };
+        assert!(matches!(Files::of(&args), Err(FileError::Io { .. })));
+        assert_eq!(fs::read_to_string(&kept).expect("text"), "an older run");
     }
 
     #[test]

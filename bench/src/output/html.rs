@@ -11,7 +11,7 @@ pub use self::comparison::{Better, Compared, Comparison, comparison};
 pub use self::rates::{RateRow, Rates, RowState, max_rate, sweep};
 
 use self::page::{Card, Page, Standing, banner, cards, environment};
-use super::figures::{failures_in_words, percent, quantity, time, time_or_dash};
+use super::figures::{failed_share, failures_in_words, percent, quantity, time, time_or_dash};
 use super::markup::{facts, section, table};
 use super::terminal::{HEADER, cells};
 use crate::outcome::{Distribution, Outcome, StageTimes};
@@ -20,16 +20,18 @@ use crate::report::count;
 const HOW_TO_READ: &str = "<p>Latency counts from the moment a request was due, not from when it was sent: what a stall \
 makes late is late for everyone who would have come during it. Service counts from the send. The difference between \
 the two is the wait for a free connection and the load generator's own lag, which is shown beside them; a run whose \
-lag matters is INVALID.</p>\n<p>The curve of percentiles widens the tail: each step to the right is ten times rarer. \
+lag matters is INVALID. In a closed loop a request is due when the answer before it was read.</p>\n<p>The curve of percentiles widens the tail: each step to the right is ten times rarer. \
 In its shaded part fewer than ten samples lie beyond, so that another run may well differ there. A percentile with \
 fewer than ten samples beyond it is a dash in the tables.</p>\n";
 
 pub fn render(outcome: &Outcome) -> String {
     let slo_us = slo_us(&outcome.scenario);
-    let standing = standing(outcome);
     let verdict = &outcome.verdict;
+    let standing = if verdict.valid { Standing::Valid } else { Standing::Invalid };
+    let remarks: Vec<String> =
+        verdict.remarks.iter().cloned().chain(of_failures(outcome)).collect();
     let body = [
-        banner(standing, &verdict.reasons, &verdict.remarks),
+        banner(standing, &verdict.reasons, &remarks),
         cards(&headline(outcome)),
         latency(outcome, slo_us),
         timeline(outcome, slo_us),
@@ -56,20 +58,18 @@ pub fn slo_us(scenario: &Value) -> Option<f64> {
     scenario.get("slo_ms")?.as_f64().filter(|ms| *ms > 0.0).map(|ms| ms * 1e3)
 }
 
-fn standing(outcome: &Outcome) -> Standing {
-    match &outcome.verdict {
-        verdict if !verdict.valid => Standing::Invalid,
-        verdict if verdict.remarks.is_empty() => Standing::Valid,
-        _ => Standing::Remarked,
-    }
+/// A server that fails quickly must not look fast.
+fn of_failures(outcome: &Outcome) -> Option<String> {
+    let share = failed_share(&outcome.totals).filter(|_| outcome.totals.answered > 0)?;
+    Some(format!("{} of the requests failed; latency is of right answers only", percent(share)))
 }
 
 fn asked(scenario: &Value) -> String {
-    let named = |name: &str| scenario.get(name).and_then(Value::as_str);
-    match (named("model"), named("url")) {
+    let named = |value: &Value, name: &str| value.get(name)?.as_str().map(str::to_owned);
+    let model = named(scenario, "model").or_else(|| named(scenario.get("request")?, "model"));
+    match (model, named(scenario, "url")) {
         (Some(model), Some(url)) => format!("{model} at {url}"),
-        (_, Some(url)) => url.to_owned(),
-        (model, None) => model.unwrap_or_default().to_owned(),
+        (model, url) => url.or(model).unwrap_or_default(),
     }
 }
 
@@ -78,10 +78,10 @@ fn asked(scenario: &Value) -> String {
 fn headline(outcome: &Outcome) -> Vec<Card> {
     let (totals, summary) = (&outcome.totals, outcome.latency.summary);
     let failed = totals.failures.total();
-    let latency = |what, us, more: &str| Card {
+    let latency = |what, us: Option<f64>, more: &str| Card {
         what,
         value: time_or_dash(us),
-        more: more.to_owned(),
+        more: us.map_or("too few answers to say", |_| more).to_owned(),
         alarm: false,
     };
     vec![
@@ -90,21 +90,18 @@ fn headline(outcome: &Outcome) -> Vec<Card> {
         latency("latency, p99.9", summary.p999_us, "1 in 1,000 took longer"),
         latency("latency, longest", summary.max_us, &samples(summary.samples)),
         Card {
-            what: "answered a second",
-            value: quantity(totals.answered_per_second),
-            more: format!("{} due", quantity(totals.offered_per_second)),
+            what: "throughput",
+            value: format!("{}/s", quantity(totals.answered_per_second)),
+            more: format!("of {}/s due", quantity(totals.offered_per_second)),
             alarm: totals.answered == 0,
         },
         Card {
             what: "failures",
             value: count(failed as f64),
-            more: match failed {
-                0 => "every answer was right".to_owned(),
-                _ => format!(
-                    "{} of the requests",
-                    percent(failed as f64 / totals.due.max(failed) as f64)
-                ),
-            },
+            more: failed_share(totals).map_or_else(
+                || "every answer was right".to_owned(),
+                |share| format!("{} of the requests", percent(share)),
+            ),
             alarm: failed > 0,
         },
     ]
@@ -196,15 +193,35 @@ fn own_cost(outcome: &Outcome) -> Vec<(String, String)> {
     rows.map(|(name, value)| (name.to_owned(), value)).to_vec()
 }
 
-/// Names as they were written; what isn't a plain value is shown as JSON.
+/// A fact for each value, named by the way to it; lists are shown as JSON.
 fn scenario(scenario: &Value) -> Vec<(String, String)> {
-    let told = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    match scenario {
+    let mut facts = Vec::new();
+    gather("", scenario, &mut facts);
+    facts
+}
+
+/// Ends where the JSON does, whose depth its parser bounds.
+fn gather(name: &str, value: &Value, facts: &mut Vec<(String, String)>) {
+    let told = match value {
         Value::Object(fields) => {
-            fields.iter().map(|(name, value)| (name.replace('_', " "), told(value))).collect()
+            for (field, value) in fields {
+                let words = field.replace(['_', '-'], " ");
+                gather(format!("{name} {words}").trim_start(), value, facts);
+            }
+            return;
         }
-        other => vec![("scenario".to_owned(), told(other))],
-    }
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.as_f64().map_or_else(|| number.to_string(), plain),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::Null | Value::Array(_) => value.to_string(),
+    };
+    facts.push((name.to_owned(), told));
+}
+
+/// Every digit, grouped where it is whole.
+fn plain(number: f64) -> String {
+    if number.fract() == 0.0 { count(number) } else { number.to_string() }
 }
 
 #[cfg(test)]
@@ -242,6 +259,7 @@ mod tests {
     #[test]
     fn failures_are_told_by_kind_and_marked_in_time() {
         let page = render(&failing());
+        assert!(page.contains("2.50 % of the requests failed"));
         assert!(
             page.contains("answers with the wrong status") && page.contains("class=\"cross bad\"")
         );
@@ -252,13 +270,33 @@ mod tests {
     fn a_run_without_answers_has_a_report() {
         let page = render(&unanswered());
         assert!(page.contains("Not one right answer came") && !page.contains("NaN"));
-        assert!(page.contains("Throughput over time"));
+        assert!(page.contains("Throughput over time") && !page.contains("Latency over time"));
     }
 
     #[test]
     fn too_few_samples_are_a_dash_and_a_stopped_run_is_remarked() {
         assert!(render(&short()).contains("<td>–</td>"));
         assert!(render(&partial()).contains("stopped before its time"));
+    }
+
+    #[test]
+    fn a_scenario_is_told_value_by_value() {
+        let told = serde_json::json!({
+            "url": "http://there",
+            "run": { "warm-up": 1.5, "allow-remote": false },
+            "request": { "model": "noop", "seed": 12_345, "check": { "same-answer": true } },
+            "stages": [{ "rate": 5 }],
+        });
+        let facts = scenario(&told);
+        let of = |name: &str| facts.iter().find(|fact| fact.0 == name).map(|fact| fact.1.as_str());
+        assert_eq!((of("run warm up"), of("run allow remote")), (Some("1.5"), Some("no")));
+        assert_eq!(
+            (of("request seed"), of("request check same answer")),
+            (Some("12,345"), Some("yes"))
+        );
+        assert_eq!(of("stages"), Some("[{\"rate\":5}]"));
+        assert_eq!(asked(&told), "noop at http://there");
+        assert_eq!(asked(&serde_json::json!({})), "");
     }
 
     #[test]

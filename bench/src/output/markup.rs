@@ -24,8 +24,12 @@ pub(crate) fn escaped(text: &str) -> String {
 
 /// A table whose first column names its rows; all cells are text.
 pub(crate) fn table(caption: &str, header: &[&str], rows: &[Vec<String>]) -> String {
-    let mut out = String::from("<div class=\"scroll\" tabindex=\"0\"><table>");
-    put(&mut out, format_args!("<caption>{}</caption><thead><tr>", escaped(caption)));
+    let caption = escaped(caption);
+    // Wider than a phone: to be scrolled by keyboard too.
+    let mut out = format!(
+        "<div class=\"scroll\" role=\"region\" aria-label=\"{caption}\" tabindex=\"0\">\
+         <table><caption>{caption}</caption><thead><tr>"
+    );
     for cell in header {
         put(&mut out, format_args!("<th scope=\"col\">{}</th>", escaped(cell)));
     }

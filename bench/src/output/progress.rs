@@ -16,7 +16,8 @@ use crate::session::Sight;
 const LINE_EVERY: Duration = Duration::from_secs(5);
 /// The session's stretches come half as often; each is to be seen.
 const REDRAWS_PER_SECOND: u8 = 10;
-const TEMPLATE: &str = "{bar:20} {wide_msg}";
+/// Short, so that the figures fit into 80 columns; what doesn't is cut.
+const TEMPLATE: &str = "{bar:8} {wide_msg}";
 
 pub struct Progress {
     total: Duration,
@@ -35,7 +36,9 @@ impl Progress {
     /// On standard error, for a run of so much measured time.
     pub fn new(total: Duration) -> Progress {
         let show = if std::io::stderr().is_terminal() {
-            Show::Bar(bar(total))
+            let bar = bar(total);
+            bar.set_message("warming up");
+            Show::Bar(bar)
         } else {
             Show::Lines { said_at: Duration::ZERO }
         };
@@ -83,14 +86,14 @@ fn is_due(said_at: Duration, now: Duration) -> bool {
     now >= said_at + LINE_EVERY
 }
 
-/// `failures`: of the run so far.
+/// Answered and due requests, latencies and the p99 of the send lag; `failures`: of the run so far.
 fn line(moment: &Moment, total: Duration, failures: u64) -> String {
     let [p50, p99, max, lag] =
         [moment.p50_us, moment.p99_us, moment.max_us, moment.send_lag_p99_us].map(time_or_dash);
     let failed =
-        if failures > 0 { format!("  {} FAILED", count(failures as f64)) } else { String::new() };
+        if failures > 0 { format!("{} FAILED  ", count(failures as f64)) } else { String::new() };
     format!(
-        "{:.1}/{:.0} s  {}/s of {}/s  p50 {p50}  p99 {p99}  max {max}  lag p99 {lag}{failed}",
+        "{:.1}/{:.0} s  {} of {}/s  {failed}p50 {p50}  p99 {p99}  max {max}  lag {lag}",
         moment.at_s,
         total.as_secs_f64(),
         quantity(moment.answered_per_second),
@@ -111,7 +114,7 @@ mod tests {
         let told = line(&moment, Duration::from_secs(10), 1_234);
         assert_eq!(
             told,
-            "0.5/10 s  2,000/s of 2,000/s  p50 42.1 µs  p99 1.24 ms  max –  lag p99 9.00 µs  1,234 FAILED"
+            "0.5/10 s  2,000 of 2,000/s  1,234 FAILED  p50 42.1 µs  p99 1.24 ms  max –  lag 9.00 µs"
         );
         assert!(!line(&moment, Duration::from_secs(10), 0).contains("FAILED"));
     }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 
-use super::figures::{failures_in_words, percent, quantity, time, time_or_dash};
+use super::figures::{failed_share, failures_in_words, percent, quantity, time, time_or_dash};
 use crate::outcome::{Distribution, Outcome};
 use crate::report::{Table, count};
 
@@ -76,14 +76,9 @@ fn table(outcome: &Outcome) -> Table {
 
 fn totals(outcome: &Outcome) -> String {
     let totals = &outcome.totals;
-    let failed = totals.failures.total();
-    let failures = match failed {
-        0 => "no failures".to_owned(),
-        _ => {
-            let share = percent(failed as f64 / totals.due.max(failed) as f64);
-            styled(BAD, &format!("{} failures ({share}):", count(failed as f64)))
-        }
-    };
+    let failed = count(totals.failures.total() as f64);
+    let told = |share| styled(BAD, &format!("{failed} failures ({}):", percent(share)));
+    let failures = failed_share(totals).map_or_else(|| "no failures".to_owned(), told);
     let (answered, due) = (count(totals.answered as f64), count(totals.due as f64));
     let (per_second, due_per_second) =
         (quantity(totals.answered_per_second), quantity(totals.offered_per_second));

@@ -8,6 +8,7 @@ use super::OverheadError;
 use super::servers::Server;
 use crate::clock::Clock;
 use crate::driver::drive;
+use crate::measured::Failures;
 use crate::payload::Encoding;
 use crate::plan::{Edge, Plan, Target, Wait};
 use crate::proc::{cpu_ns, own_thread_cpu_ns};
@@ -16,7 +17,7 @@ use crate::threads::on_core;
 /// Connections, caches and the allocator settle within this.
 const WARM_UP: Duration = Duration::from_millis(300);
 /// A spinning client that got less of its core shared it with others: its figures are theirs too.
-const CLIENT_SHARE_MIN: f64 = 0.93;
+pub(crate) const CLIENT_SHARE_MIN: f64 = 0.93;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Setup {
@@ -86,26 +87,37 @@ pub(super) fn pairs(
         Some(server) => Some((server, server.target(scenario.encoding)?)),
         None => None,
     };
-    let (mut calm, mut disturbed) = (Vec::new(), Vec::new());
-    for attempt in 0..2 * setup.pairs {
+    calm(setup.pairs, Pair::is_disturbed, |attempt| {
         let run = |server, target| sample(setup, scenario.connections, server, target);
         let floor_first = attempt % 2 == 0;
         let before = if floor_first { Some(run(floor, &targets.0)?) } else { None };
         let ours = run(foil, &targets.1)?;
         let theirs = before.map_or_else(|| run(floor, &targets.0), Ok)?;
         let mosec = third.as_ref().map(|(server, target)| run(server, target)).transpose()?;
-        let pair = Pair { floor: theirs, foil: ours, mosec };
-        if pair.is_disturbed() {
-            disturbed.push(pair)
+        Ok(Pair { floor: theirs, foil: ours, mosec })
+    })
+}
+
+/// As many undisturbed rounds as asked, or the best of twice as many tries. A round gets its number, to alternate by.
+pub(crate) fn calm<R, E>(
+    wanted: usize,
+    is_disturbed: impl Fn(&R) -> bool,
+    mut round: impl FnMut(usize) -> Result<R, E>,
+) -> Result<Vec<R>, E> {
+    let (mut calm, mut disturbed) = (Vec::new(), Vec::new());
+    for attempt in 0..2 * wanted {
+        let done = round(attempt)?;
+        if is_disturbed(&done) {
+            disturbed.push(done)
         } else {
-            calm.push(pair)
+            calm.push(done)
         }
-        if calm.len() == setup.pairs {
-            return Ok(calm);
+        if calm.len() == wanted {
+            break;
         }
     }
     calm.extend(disturbed);
-    calm.truncate(setup.pairs);
+    calm.truncate(wanted);
     Ok(calm)
 }
 
@@ -117,10 +129,33 @@ fn sample(
 ) -> Result<Sample, OverheadError> {
     let plan =
         Plan { wait: Wait::Spin, warm_up: WARM_UP, ..Plan::closed(connections, setup.measure) };
-    on_core(Some(setup.client_core), || watched(server, target, &plan))?
+    let watched = on_core(Some(setup.client_core), || watched(server, target, &plan))??;
+    let name = server.name;
+    if watched.failures.total() > 0 {
+        return Err(OverheadError::Failed { server: name, failures: watched.failures });
+    }
+    let p50_us = watched.p50_us.ok_or(OverheadError::Silent { server: name })?;
+    let Watched { requests_per_second, p99_us, cpu_us, client_share, .. } = watched;
+    Ok(Sample { requests_per_second, p50_us, p99_us, cpu_us, client_share })
 }
 
-fn watched(server: &Server, target: &Target, plan: &Plan) -> Result<Sample, OverheadError> {
+/// A run with what the server's tree and the client had of their cores meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watched {
+    pub(crate) requests_per_second: f64,
+    pub(crate) p50_us: Option<f64>,
+    pub(crate) p99_us: Option<f64>,
+    /// Of each answer. Not a number where there is none.
+    pub(crate) cpu_us: f64,
+    pub(crate) client_share: f64,
+    pub(crate) failures: Failures,
+}
+
+pub(crate) fn watched(
+    server: &Server,
+    target: &Target,
+    plan: &Plan,
+) -> Result<Watched, OverheadError> {
     let processes = server.processes();
     let clock = Clock::start();
     let mut marks = Vec::with_capacity(2);
@@ -131,20 +166,16 @@ fn watched(server: &Server, target: &Target, plan: &Plan) -> Result<Sample, Over
         let resumed = (clock.now_ns(), own_thread_cpu_ns().unwrap_or(0));
         marks.push((server_cpu_ns, if edge == Edge::MeasureStarts { resumed } else { client }));
     })?;
-    let name = server.name;
-    if measured.failures.total() > 0 {
-        return Err(OverheadError::Failed { server: name, failures: measured.failures });
-    }
-    let summary = measured.latency.summary();
-    let (Some(p50_us), [start, end]) = (summary.p50_us, &marks[..]) else {
-        return Err(OverheadError::Silent { server: name });
+    let [start, end] = marks[..] else {
+        return Err(OverheadError::Silent { server: server.name });
     };
-    let share = (end.1.1 - start.1.1) as f64 / (end.1.0 - start.1.0) as f64;
-    Ok(Sample {
+    let summary = measured.latency.summary();
+    Ok(Watched {
         requests_per_second: measured.requests_per_second(),
-        p50_us,
+        p50_us: summary.p50_us,
         p99_us: summary.p99_us,
         cpu_us: (end.0 - start.0) as f64 / 1e3 / measured.answered as f64,
-        client_share: share,
+        client_share: (end.1.1 - start.1.1) as f64 / (end.1.0 - start.1.0) as f64,
+        failures: measured.failures,
     })
 }

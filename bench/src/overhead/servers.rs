@@ -10,12 +10,12 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::OverheadError;
+use super::ask::{Dialect, Question, row};
 use crate::clock::wait_until;
-use crate::floor::ANSWER;
 use crate::http::{exchange, get};
-use crate::payload::{Encoding, Input, Payload, floats, http_request, payload};
+use crate::payload::Encoding;
 use crate::plan::{Expect, Target};
-use crate::proc::{pss_kib, tree};
+use crate::proc::{is_alive, pss_kib, tree};
 use crate::threads::spawn_on;
 
 /// Starting Python and importing numpy takes a second or two on a busy machine.
@@ -26,8 +26,6 @@ const OUTPUT_LINES: usize = 20;
 
 const NOOP: &str = include_str!("../../models/noop.py");
 const MOSEC_NOOP: &str = include_str!("../../models/mosec_noop.py");
-/// One row, as in the figures of peers.
-const SHAPE: [u64; 2] = [1, 784];
 const SEED: u64 = 1;
 /// Sums of 784 floats in different orders differ by less.
 const SUM_TOLERANCE: f32 = 0.01;
@@ -65,16 +63,6 @@ impl Drop for Workplace {
     }
 }
 
-/// Asks a server in one of two encodings, and knows a right answer.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Dialect {
-    /// Reads anything, answers the same.
-    Floor,
-    Oip,
-    /// A raw tensor each way.
-    Raw,
-}
-
 /// How `foil serve` is started.
 pub(crate) struct Foil<'a> {
     pub(crate) program: &'a Path,
@@ -89,16 +77,16 @@ pub(crate) struct Foil<'a> {
 
 /// Ended with its children when dropped.
 pub(crate) struct Server {
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     pub(crate) address: SocketAddr,
     pub(super) metrics: Option<SocketAddr>,
-    dialect: Dialect,
+    pub(crate) dialect: Dialect,
     child: Child,
     output: PathBuf,
 }
 
 impl Server {
-    pub(super) fn floor(workplace: &Workplace, core: usize) -> Result<Server, OverheadError> {
+    pub(crate) fn floor(workplace: &Workplace, core: usize) -> Result<Server, OverheadError> {
         let address = free_address("hyper")?;
         let own = std::env::current_exe();
         let own = own.map_err(|source| OverheadError::Prepare { server: "hyper", source })?;
@@ -146,10 +134,10 @@ impl Server {
         let mut command = Command::new(python);
         command.arg(workplace.file("mosec_noop.py"));
         command.args(["--address", "127.0.0.1", "--port", &address.port().to_string()]);
-        Server::start(workplace, "mosec", Dialect::Raw, address, Some(core), command)?.ready("/")
+        Server::start(workplace, "mosec", Dialect::Plain, address, Some(core), command)?.ready("/")
     }
 
-    fn start(
+    pub(crate) fn start(
         workplace: &Workplace,
         name: &'static str,
         dialect: Dialect,
@@ -165,7 +153,7 @@ impl Server {
         Ok(Server { name, address, metrics: None, dialect, child, output })
     }
 
-    fn ready(mut self, path: &str) -> Result<Server, OverheadError> {
+    pub(crate) fn ready(mut self, path: &str) -> Result<Server, OverheadError> {
         let (address, child) = (self.address, &mut self.child);
         let mut ended = false;
         let ready = wait_until(READY_WAIT, || {
@@ -183,20 +171,20 @@ impl Server {
         self.child.id()
     }
 
-    pub(super) fn processes(&self) -> Vec<u32> {
+    pub(crate) fn processes(&self) -> Vec<u32> {
         tree(self.child.id())
     }
 
-    pub(super) fn pss_mib(&self) -> f64 {
+    pub(crate) fn pss_mib(&self) -> f64 {
         pss_kib(&self.processes()) as f64 / 1024.0
     }
 
     /// What to ask, and the answer that every request must get: the first one, once it is known to be right.
     pub(super) fn target(&self, encoding: Encoding) -> Result<Target, OverheadError> {
-        let input = Input::fp32("x", &SHAPE);
-        let request = self.request(encoding, &input);
+        let question = Question { dialect: self.dialect, encoding, model: "noop" };
+        let request = question.request(self.address, SEED);
         let answer = exchange(self.address, &request)?;
-        if answer.status != 200 || !self.is_right(encoding, &answer.body, &floats(&input, SEED)) {
+        if answer.status != 200 || !self.is_right(&question, &answer.body) {
             let body = String::from_utf8_lossy(&answer.body);
             let answer = format!("{} {body}", answer.status);
             return Err(OverheadError::WrongAnswer { server: self.name, answer });
@@ -204,28 +192,13 @@ impl Server {
         Ok(Target::one(self.address, request, Expect::same(answer.body)))
     }
 
-    fn request(&self, encoding: Encoding, input: &Input) -> Vec<u8> {
-        let host = self.address.to_string();
-        if self.dialect == Dialect::Raw {
-            let body = floats(input, SEED).into_iter().flat_map(f32::to_le_bytes).collect();
-            let content_type = "application/octet-stream";
-            let payload = Payload { content_type, header_bytes: None, body };
-            return http_request(&host, "/inference", &payload);
+    fn is_right(&self, question: &Question<'_>, body: &[u8]) -> bool {
+        let expected: f32 = row(SEED).iter().sum();
+        match question.answer(body) {
+            Some(answer) if self.dialect == Dialect::Floor => answer.is_empty(),
+            Some(answer) => matches!(answer[..], [sum] if (sum - expected).abs() < SUM_TOLERANCE),
+            None => false,
         }
-        let payload = payload(encoding, std::slice::from_ref(input), SEED);
-        http_request(&host, "/v2/models/noop/infer", &payload)
-    }
-
-    fn is_right(&self, encoding: Encoding, body: &[u8], row: &[f32]) -> bool {
-        let sum = match self.dialect {
-            Dialect::Floor => return body == ANSWER.as_bytes(),
-            Dialect::Oip if encoding == Encoding::Json => json_output(body),
-            Dialect::Oip | Dialect::Raw => {
-                body.last_chunk().map(|bytes| f32::from_le_bytes(*bytes))
-            }
-        };
-        let expected: f32 = row.iter().sum();
-        sum.is_some_and(|sum| (sum - expected).abs() < SUM_TOLERANCE)
     }
 
     fn last_output(&self) -> String {
@@ -238,6 +211,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        let started = tree(self.child.id());
         let child = &mut self.child;
         let process = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         // One that has ended can't be asked to; waiting for it below tells.
@@ -245,6 +219,11 @@ impl Drop for Server {
         if !wait_until(STOP_WAIT, || !matches!(child.try_wait(), Ok(None))) {
             let _ = child.kill();
             let _ = child.wait();
+        }
+        // A parent that leaves its workers behind must not leave them to the next measurement.
+        for left in started.iter().skip(1).filter(|&&process| is_alive(process)) {
+            let process = i32::try_from(*left).ok().and_then(Pid::from_raw);
+            let _ = process.map(|process| kill_process(process, Signal::KILL));
         }
     }
 }
@@ -260,12 +239,7 @@ pub(crate) fn find_foil() -> Option<PathBuf> {
 }
 
 /// Free now; taken by the server a moment later.
-fn free_address(server: &'static str) -> Result<SocketAddr, OverheadError> {
+pub(crate) fn free_address(server: &'static str) -> Result<SocketAddr, OverheadError> {
     let found = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     found.map_err(|source: io::Error| OverheadError::Prepare { server, source })
-}
-
-fn json_output(body: &[u8]) -> Option<f32> {
-    let answer: serde_json::Value = serde_json::from_slice(body).ok()?;
-    Some(answer["outputs"][0]["data"][0].as_f64()? as f32)
 }

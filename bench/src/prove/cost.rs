@@ -56,7 +56,7 @@ fn cpu_us(args: &Args, target: &Target, server: u32) -> Result<(f64, f64), Prove
 }
 
 fn lag_us(args: &Args, target: &Target) -> Result<f64, ProveError> {
-    let arrivals = Arrivals::new(Pattern::Poisson, RATE, 1).ok_or(ProveError::TooFew("no rate"))?;
+    let arrivals = Arrivals::of(&Pattern::Poisson, Some(RATE), 1)?;
     let plan = Plan {
         connections_max: CONNECTIONS * 8,
         load: Load::Open(arrivals),

@@ -19,7 +19,7 @@ pub(super) fn checks(args: &Args) -> Result<Vec<Check>, ProveError> {
 }
 
 fn open(pattern: Pattern) -> Result<Plan, ProveError> {
-    let arrivals = Arrivals::new(pattern, RATE, 1).ok_or(ProveError::TooFew("no rate"))?;
+    let arrivals = Arrivals::of(&pattern, Some(RATE), 1)?;
     Ok(Plan {
         connections_max: CONNECTIONS_MAX,
         load: Load::Open(arrivals),

@@ -79,7 +79,7 @@ fn single_stream(args: &Args, python: &Path) -> Result<Vec<Check>, ProveError> {
 
 fn server(args: &Args, python: &Path) -> Result<Vec<Check>, ProveError> {
     let theirs = told(args, python, "Server")?;
-    let arrivals = Arrivals::new(Pattern::Poisson, RATE, 1).ok_or(ProveError::TooFew("no rate"))?;
+    let arrivals = Arrivals::of(&Pattern::Poisson, Some(RATE), 1)?;
     let plan = Plan {
         connections_max: CONNECTIONS_MAX,
         load: Load::Open(arrivals),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::arrivals::replay::{Replay, ReplayError, Speed};
 use crate::arrivals::{ArrivalError, Arrivals, Pattern};
@@ -121,10 +121,34 @@ impl<'de> Deserialize<'de> for LoadSpec {
                 Some(rate.as_f64().ok_or_else(|| D::Error::custom("'rate' is a number"))?)
             }
         };
-        fields.entry("pattern").or_insert_with(|| "poisson".into());
-        let pattern = Pattern::deserialize(Value::Object(fields)).map_err(D::Error::custom)?;
+        let pattern = match fields.remove("pattern") {
+            None if fields.is_empty() => Pattern::Poisson,
+            Some(pattern) if fields.is_empty() => of_pattern(pattern)?,
+            // Serde looks for unknown fields only where a pattern has some.
+            Some(pattern) if pattern == "poisson" || pattern == "constant" => {
+                return Err(unknown(&fields));
+            }
+            Some(pattern) => {
+                fields.insert("pattern".to_owned(), pattern);
+                of_pattern(Value::Object(fields))?
+            }
+            None => return Err(unknown(&fields)),
+        };
         Ok(LoadSpec::Open { pattern, rate })
     }
+}
+
+fn of_pattern<E: serde::de::Error>(said: Value) -> Result<Pattern, E> {
+    let said = match said {
+        Value::Object(fields) => Value::Object(fields),
+        name => json!({ "pattern": name }),
+    };
+    Pattern::deserialize(said).map_err(E::custom)
+}
+
+fn unknown<E: serde::de::Error>(fields: &Map<String, Value>) -> E {
+    let name = fields.keys().next().map_or("", String::as_str);
+    E::custom(format!("such a load has no '{name}'; name its pattern, or leave it out"))
 }
 
 #[cfg(test)]
@@ -158,6 +182,9 @@ mod tests {
         assert!(told("trace = 'a.csv'\nsped = 2").contains("sped"));
         assert!(told("pattern = 'closed'\nrate = 5").contains("rate"));
         assert!(told("rate = 'fast'").contains("rate"));
+        assert!(told("pattern = 'poisson'\nrate = 1\nraet = 3").contains("raet"));
+        assert!(told("patern = 'gamma'\ncv = 3\nrate = 1").contains("cv"));
+        assert!(told("pattern = 'constant'\nrate = 1\nmode = 'open'").contains("mode"));
     }
 
     #[test]

@@ -8,11 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{
-    CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName, HeaderValue,
-};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response};
 use schemas::lifecycle::ModelSpec;
+use smallvec::SmallVec;
 
 use crate::api::body::{self, BodyLimits, Continue};
 use crate::api::connections::{Connection, Connections, DrainPhase};
@@ -22,7 +21,7 @@ use crate::api::router::{ModelPage, Route, route};
 use crate::api::status::{self, ApiError};
 use crate::classes::{Classes, SloClass};
 use crate::clock::Time;
-use crate::codec::answer::{self, About, Chosen};
+use crate::codec::answer::{self, About, Choice, Chosen};
 use crate::codec::binary_tensor::{self, Form};
 use crate::codec::bind::{Named, bind};
 use crate::codec::fault::{InputFault, excerpt};
@@ -36,9 +35,6 @@ use crate::query::serve::{self, Query};
 use crate::query::types::{Prediction, TaskInputs, Tensor, Timings};
 
 const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
-const REQUEST_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-request-timeout-ms");
-/// The request's SLO class. Over the parameter `foil_class`, so that a proxy in front has the last word.
-const CLASS: HeaderName = HeaderName::from_static("x-foil-class");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const BINARY: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
@@ -132,39 +128,63 @@ async fn receive(
     headers: &HeaderMap,
     body: Incoming,
 ) -> Result<Received, ApiError> {
-    check_encoding(headers)?;
-    let timeout = header_timeout(headers)?;
-    let class = header_class(&front.classes, headers)?;
+    let said = Said::read(headers);
+    check_encoding(said.encoding)?;
+    let timeout = said.timeout.map(header_timeout).transpose()?;
+    let class = said.class.map(|name| known_class(&front.classes, name.as_bytes())).transpose()?;
     let limits =
         BodyLimits { bytes_max: front.limits.body_bytes_max, time_max: front.limits.body_time_max };
-    let expects = headers.get(EXPECT).is_some_and(|value| !value.is_empty());
+    let expects = said.expect.is_some_and(|value| !value.is_empty());
     let expects = if expects { Continue::Asked } else { Continue::No };
     let body = body::read(body, limits, connection, expects).await?;
     connection.await_nothing();
     let arrived = front.clock.now();
-    let header = headers.get(&HEADER_LENGTH).map(HeaderValue::as_bytes);
-    let form = binary_tensor::form(header, body.len())?;
-    Ok(Received { body, form, timeout, class, arrived })
+    let form = binary_tensor::form(said.json_bytes.map(HeaderValue::as_bytes), body.len())?;
+    Ok(Received { body, form, timeout, class: class.map(|class| class.id), arrived })
 }
 
-fn check_encoding(headers: &HeaderMap) -> Result<(), ApiError> {
-    let Some(encoding) = headers.get(CONTENT_ENCODING) else { return Ok(()) };
+/// The headers that matter here, each by its first value.
+#[derive(Default)]
+struct Said<'h> {
+    encoding: Option<&'h HeaderValue>,
+    expect: Option<&'h HeaderValue>,
+    json_bytes: Option<&'h HeaderValue>,
+    timeout: Option<&'h HeaderValue>,
+    /// The request's SLO class. Over the parameter `foil_class`, so that a proxy in front has the last word.
+    class: Option<&'h HeaderValue>,
+}
+
+impl<'h> Said<'h> {
+    /// One pass over the few headers of a request is cheaper than five look-ups, each of which hashes its name.
+    fn read(headers: &'h HeaderMap) -> Said<'h> {
+        let mut said = Said::default();
+        for (name, value) in headers {
+            let slot = match name.as_str() {
+                "content-encoding" => &mut said.encoding,
+                "expect" => &mut said.expect,
+                "inference-header-content-length" => &mut said.json_bytes,
+                "x-request-timeout-ms" => &mut said.timeout,
+                "x-foil-class" => &mut said.class,
+                _ => continue,
+            };
+            slot.get_or_insert(value);
+        }
+        said
+    }
+}
+
+fn check_encoding(encoding: Option<&HeaderValue>) -> Result<(), ApiError> {
+    let Some(encoding) = encoding else { return Ok(()) };
     if encoding.is_empty() || encoding.as_bytes().eq_ignore_ascii_case(b"identity") {
         return Ok(());
     }
     Err(ApiError::Encoding { found: excerpt(&String::from_utf8_lossy(encoding.as_bytes())) })
 }
 
-fn header_timeout(headers: &HeaderMap) -> Result<Option<Duration>, ApiError> {
-    let Some(value) = headers.get(&REQUEST_TIMEOUT_MS) else { return Ok(None) };
+fn header_timeout(value: &HeaderValue) -> Result<Duration, ApiError> {
     let text = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     let ms = text.and_then(|text| text.parse().ok()).filter(|ms| *ms > 0);
-    ms.map(|ms| Some(Duration::from_millis(ms))).ok_or(ApiError::BadTimeout)
-}
-
-fn header_class(classes: &Classes, headers: &HeaderMap) -> Result<Option<ClassId>, InputFault> {
-    let Some(name) = headers.get(&CLASS) else { return Ok(None) };
-    known_class(classes, name.as_bytes()).map(|class| Some(class.id))
+    ms.map(Duration::from_millis).ok_or(ApiError::BadTimeout)
 }
 
 fn known_class<'c>(classes: &'c Classes, name: &[u8]) -> Result<&'c SloClass, InputFault> {
@@ -225,7 +245,7 @@ async fn answer(
 /// A request that is known to suit its model.
 struct Question {
     inputs: TaskInputs,
-    chosen: Vec<Chosen>,
+    chosen: Choice,
     id: Option<String>,
     timeout: Option<Duration>,
     /// By parameter.
@@ -251,13 +271,13 @@ fn understand(
     let class = request.class.as_deref().filter(|_| by_header.is_none());
     let class = class.map(|name| known_class(classes, name.as_bytes())).transpose()?;
     let class = class.map(|class| class.id);
-    let given = request.inputs.iter_mut().map(named).collect::<Result<_, _>>()?;
+    let given = request.inputs.iter_mut().map(named).collect::<Result<SmallVec<[_; 1]>, _>>()?;
     Ok(Question { inputs: bind(spec, given)?, chosen, id, timeout, class })
 }
 
 fn understand_raw(spec: &ModelSpec, body: Bytes) -> Result<Question, InputFault> {
     let tensor = binary_tensor::raw(spec, body)?;
-    let given = vec![Named { name: &spec.inputs[0].name, tensor }];
+    let given = [Named { name: &spec.inputs[0].name, tensor }];
     let chosen = answer::all(spec, true)?;
     Ok(Question { inputs: bind(spec, given)?, chosen, id: None, timeout: None, class: None })
 }
@@ -315,9 +335,12 @@ fn respond(
     Ok(response)
 }
 
+/// Written without memory of its own: longer only for times of hours.
+type TimingText = SmallVec<[u8; 96]>;
+
 /// `queue;dur=0.021, lane;dur=0.034, model;dur=1.207;desc="batch 8"`, milliseconds.
 fn server_timing(timings: &Timings) -> HeaderValue {
-    let mut text = Vec::with_capacity(96);
+    let mut text = TimingText::new();
     let spans = [
         (&b"queue;dur="[..], timings.queue),
         (b", lane;dur=", timings.lane),
@@ -328,29 +351,29 @@ fn server_timing(timings: &Timings) -> HeaderValue {
         push_ms(&mut text, span);
     }
     text.extend_from_slice(b";desc=\"batch ");
-    push_number(&mut text, u64::from(timings.batch_rows), 1);
+    push_number(&mut text, u64::from(timings.batch_rows));
     text.push(b'"');
-    HeaderValue::from_maybe_shared(Bytes::from(text)).expect("digits and ASCII punctuation only")
+    HeaderValue::from_bytes(&text).expect("digits and ASCII punctuation only")
 }
 
-fn push_ms(text: &mut Vec<u8>, span: Duration) {
+fn push_ms(text: &mut TimingText, span: Duration) {
     let us = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
-    push_number(text, us / 1000, 1);
-    text.push(b'.');
-    push_number(text, us % 1000, 3);
+    push_number(text, us / 1000);
+    let rest = us % 1000;
+    text.extend_from_slice(&[b'.', digit(rest / 100), digit(rest / 10), digit(rest)]);
 }
 
-/// `number` in decimal, with zeros ahead up to `width`.
-fn push_number(text: &mut Vec<u8>, mut number: u64, width: usize) {
-    const DIGITS_MAX: usize = 20;
-    let mut digits = [b'0'; DIGITS_MAX];
-    let mut start = DIGITS_MAX;
-    while number > 0 {
-        start -= 1;
-        digits[start] = b'0' + (number % 10) as u8;
-        number /= 10;
+/// `number` in decimal.
+fn push_number(text: &mut TimingText, number: u64) {
+    if number >= 10 {
+        push_number(text, number / 10);
     }
-    text.extend_from_slice(&digits[start.min(DIGITS_MAX - width)..]);
+    text.push(digit(number));
+}
+
+/// The last digit of a number.
+fn digit(number: u64) -> u8 {
+    b'0' + (number % 10) as u8
 }
 
 #[cfg(test)]

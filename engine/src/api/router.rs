@@ -61,18 +61,20 @@ fn split<'s, 'p>(
     path: &'p str,
     segments: &'s mut [&'p str; SEGMENTS_MAX],
 ) -> Result<&'s [&'p str], ApiError> {
-    let path = path.strip_prefix('/').ok_or(ApiError::UnknownPath)?;
+    let Some(path) = path.strip_prefix('/') else { return Err(ApiError::UnknownPath) };
     let mut count = 0;
     for segment in path.split('/') {
-        *segments.get_mut(count).ok_or(ApiError::UnknownPath)? = segment;
+        let Some(slot) = segments.get_mut(count) else { return Err(ApiError::UnknownPath) };
+        *slot = segment;
         count += 1;
     }
     Ok(&segments[..count])
 }
 
 fn model<'p>(name: &'p str, version: Option<&str>, page: ModelPage) -> Result<Route<'p>, ApiError> {
-    let name =
-        percent_decoded(name).filter(|name| !name.is_empty()).ok_or(ApiError::UnknownPath)?;
+    let Some(name) = percent_decoded(name).filter(|name| !name.is_empty()) else {
+        return Err(ApiError::UnknownPath);
+    };
     let version = version.map(parse_version).transpose()?;
     Ok(Route::Model { name, version, page })
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::latency_profile::nanos;
 use crate::clock::Time;
 
 /// Arrivals per nanosecond, weighted by `exp(-age / memory)`. The weight of time itself is kept beside the count,
@@ -34,7 +35,7 @@ impl Rate {
 
     fn decayed(&self, now: Time) -> (f64, f64) {
         let Some(at) = self.at else { return (0.0, 0.0) };
-        let passed = now.since(at).as_nanos() as f64;
+        let passed = nanos(now.since(at));
         if passed == 0.0 {
             return (self.count, self.time);
         }

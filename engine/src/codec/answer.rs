@@ -1,6 +1,7 @@
 //! A model's outputs as the body of an answer: JSON, and behind it the tensors asked for in binary.
 
 use schemas::lifecycle::ModelSpec;
+use smallvec::SmallVec;
 
 use crate::codec::binary_tensor;
 use crate::codec::bind::names;
@@ -23,6 +24,9 @@ pub struct Chosen {
     pub binary: bool,
 }
 
+/// Those of one answer.
+pub type Choice = SmallVec<[Chosen; 2]>;
+
 /// What an answer says besides its tensors.
 #[derive(Clone, Copy, Debug)]
 pub struct About<'a> {
@@ -40,7 +44,7 @@ pub struct Encoded {
 }
 
 /// The outputs a request asks for, refused before the model runs where they can't be given.
-pub fn choose(spec: &ModelSpec, request: &InferRequest<'_>) -> Result<Vec<Chosen>, InputFault> {
+pub fn choose(spec: &ModelSpec, request: &InferRequest<'_>) -> Result<Choice, InputFault> {
     if request.outputs.is_empty() {
         return all(spec, request.binary_output);
     }
@@ -48,7 +52,7 @@ pub fn choose(spec: &ModelSpec, request: &InferRequest<'_>) -> Result<Vec<Chosen
 }
 
 /// Every output, in the order the model declares them.
-pub fn all(spec: &ModelSpec, binary: bool) -> Result<Vec<Chosen>, InputFault> {
+pub fn all(spec: &ModelSpec, binary: bool) -> Result<Choice, InputFault> {
     (0..spec.outputs.len()).map(|index| checked(spec, Chosen { index, binary })).collect()
 }
 

@@ -2,9 +2,10 @@
 
 use schemas::lifecycle::ModelSpec;
 use schemas::tensor::{DType, Dim, Shape, TensorSpec};
+use smallvec::SmallVec;
 
 use crate::codec::fault::{InputFault, excerpt, shape_text};
-use crate::query::types::{TaskInputs, Tensor, TensorData};
+use crate::query::types::{TaskInputs, Tensor, TensorData, Tensors};
 
 /// A tensor with the name its author gave it.
 #[derive(Debug)]
@@ -14,9 +15,12 @@ pub struct Named<'n> {
 }
 
 /// Puts the tensors into the order the model declares, once every one is known to be what the model takes.
-pub fn bind(spec: &ModelSpec, given: Vec<Named<'_>>) -> Result<TaskInputs, InputFault> {
-    let mut given: Vec<Option<Named<'_>>> = given.into_iter().map(Some).collect();
-    let mut tensors = Vec::with_capacity(spec.inputs.len());
+pub fn bind<'n>(
+    spec: &ModelSpec,
+    given: impl IntoIterator<Item = Named<'n>>,
+) -> Result<TaskInputs, InputFault> {
+    let mut given: SmallVec<[Option<Named<'_>>; 1]> = given.into_iter().map(Some).collect();
+    let mut tensors = Tensors::with_capacity(spec.inputs.len());
     let mut rows = None;
     for declared in &spec.inputs {
         let mut same = given.iter_mut().filter(|slot| holds(slot, &declared.name));

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use schemas::tensor::{DType, RANK_MAX, Shape, TENSORS_MAX, elements};
+use smallvec::{Array, SmallVec};
 
 use crate::codec::fault::{InputFault, excerpt, shape_text};
 use crate::query::types::TensorData;
@@ -28,9 +29,9 @@ pub struct InferRequest<'a> {
     pub class: Option<Cow<'a, str>>,
     /// Parameter `binary_data_output`: the default for all outputs.
     pub binary_output: bool,
-    pub inputs: Vec<RequestInput<'a>>,
+    pub inputs: SmallVec<[RequestInput<'a>; 1]>,
     /// Empty: all outputs of the model.
-    pub outputs: Vec<RequestOutput<'a>>,
+    pub outputs: SmallVec<[RequestOutput<'a>; 1]>,
 }
 
 #[derive(Debug)]
@@ -103,7 +104,7 @@ fn once(seen: &mut bool, key: &'static str, scan: &Scanner<'_>) -> Result<(), In
     Ok(())
 }
 
-fn push<T>(list: &mut Vec<T>, item: T) -> Result<(), InputFault> {
+fn push<A: Array>(list: &mut SmallVec<A>, item: A::Item) -> Result<(), InputFault> {
     if list.len() == TENSORS_MAX {
         return Err(InputFault::TooManyTensors);
     }
@@ -292,7 +293,7 @@ impl<'a> Pending<'a> {
             (None, None, None) => return Err(InputFault::NoData { tensor: tensor() }),
             (Some(data), _, None) => InputData::Here(data),
             (None, Some(at), None) => {
-                InputData::Here(lists::read(&mut Scanner { bytes: scan.bytes, at }, head)?)
+                InputData::Here(lists::read(&mut Scanner { at, ..*scan }, head)?)
             }
             (_, None, Some(size)) => InputData::Behind { size },
         };

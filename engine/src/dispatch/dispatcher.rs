@@ -385,7 +385,16 @@ impl Dispatcher {
 
     async fn wait(&mut self) {
         self.set_timer();
-        poll_fn(|context| self.poll_events(context)).await;
+        let mut waited = false;
+        poll_fn(|context| {
+            if !std::mem::replace(&mut waited, true) {
+                return self.poll_events(context);
+            }
+            // Woken: the turn that follows looks into every channel itself.
+            self.poll_edges(context);
+            Poll::Ready(())
+        })
+        .await;
     }
 
     /// Arms the timer only for an earlier moment than it is armed for: one that rings for nothing costs less than
@@ -407,14 +416,21 @@ impl Dispatcher {
         }
         ready |= self.poll_control(context);
         ready |= self.hang_ups.poll(context).is_ready();
+        ready |= self.poll_edges(context);
+        if ready { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// What would not tell a second time: bells, and the timer. True when one of them rang.
+    fn poll_edges(&mut self, context: &mut Context<'_>) -> bool {
+        let mut rang = false;
         for lane in &mut self.lanes {
-            ready |= lane.poll_bell(context).is_ready();
+            rang |= lane.poll_bell(context).is_ready();
         }
         if self.timer_at.is_some() && self.timer.as_mut().poll(context).is_ready() {
             self.timer_at = None;
-            ready = true;
+            rang = true;
         }
-        if ready { Poll::Ready(()) } else { Poll::Pending }
+        rang
     }
 
     fn poll_control(&mut self, context: &mut Context<'_>) -> bool {

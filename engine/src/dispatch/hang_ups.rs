@@ -76,7 +76,7 @@ mod tests {
     use crate::clock::Time;
     use crate::dispatch::handle::{ReplyTo, Ticket};
     use crate::ids::{ClassId, CoreId};
-    use crate::query::types::{TaskError, TaskInputs};
+    use crate::query::types::{TaskError, TaskInputs, Tensors};
     use tokio::sync::oneshot;
 
     /// `count` tasks that were accepted, and who waits for them.
@@ -87,7 +87,7 @@ mod tests {
             let (waiter, answer) = oneshot::channel();
             tickets.push(Ticket::new(answer, notes));
             let reply = ReplyTo { origin: CoreId(0), waiter };
-            let inputs = TaskInputs { tensors: Vec::new(), rows: 1 };
+            let inputs = TaskInputs { tensors: Tensors::new(), rows: 1 };
             let (submitted, due, class) = (Time::ZERO, Time::NEVER, ClassId::DEFAULT);
             tasks.accept(TaskId(id), Accepted { inputs, reply, submitted, due, class });
         }

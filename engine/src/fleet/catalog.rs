@@ -1,14 +1,14 @@
 //! The immutable snapshot of what is served. The supervisor publishes a new one at each change; readers on the
 //! request path load it without a lock.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
 use crate::dispatch::handle::ModelHandle;
-use crate::ids::Version;
+use crate::ids::{ByName, Version};
 
 /// How a model version stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct ModelEntry {
 
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
-    models: HashMap<Arc<str>, BTreeMap<Version, ModelEntry>>,
+    models: ByName<Arc<str>, BTreeMap<Version, ModelEntry>>,
     draining: bool,
 }
 

@@ -3,7 +3,6 @@
 //! Plain cells: no atomics, no locks, a few nanoseconds a record. A scrape asks the core for a copy.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +12,10 @@ use super::metrics::{
     Stage,
 };
 use crate::classes::{CLASSES_MAX, Classes};
-use crate::ids::{ClassId, CoreId, DeviceClass, Version};
+use crate::ids::{ByName, ClassId, CoreId, DeviceClass, Version};
 use crate::query::types::Timings;
 
-type ByModel = HashMap<(Arc<str>, Version), Rc<ModelRecorder>>;
+type ByModel = ByName<(Arc<str>, Version), Rc<ModelRecorder>>;
 
 /// All that one core records.
 #[derive(Debug)]

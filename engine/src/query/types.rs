@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use schemas::lifecycle::ModelSpec;
 use schemas::tensor::{DType, Dim, Shape};
+use smallvec::SmallVec;
 
 use crate::clock::Time;
 use crate::ids::{ClassId, ShapeKey};
@@ -41,6 +42,9 @@ impl TensorData {
     }
 }
 
+/// Those of one task. Most models have one each way, which then costs no memory of its own.
+pub type Tensors = SmallVec<[Tensor; 1]>;
+
 /// When an answer is due and what happens past that. Computed once, when the last byte of the request is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline {
@@ -69,7 +73,7 @@ pub struct Terms {
 #[derive(Debug)]
 pub struct TaskInputs {
     /// In the order the model declares them.
-    pub tensors: Vec<Tensor>,
+    pub tensors: Tensors,
     /// 1 for a model without a batch dimension.
     pub rows: u32,
 }
@@ -79,20 +83,18 @@ impl TaskInputs {
         self.tensors.iter().map(|tensor| tensor.data.bytes()).sum()
     }
 
-    /// Equal for tasks that may share a batch: of equal dtypes and sizes, but for the rows. Where a model declares
-    /// padding, sizes that equal `length` may differ as it does. Other sizes stay in the key, so that what a
-    /// padded batch takes in a slot always follows from its longest task.
+    /// Equal for tasks that may share a batch: those whose sizes that vary are equal. Everything else was found to be
+    /// as the model declares it. Where it declares padding, sizes that equal `length` may differ as it does. Other
+    /// sizes stay in the key, so that what a padded batch takes in a slot always follows from its longest task.
     pub fn shape_key(&self, spec: &ModelSpec) -> ShapeKey {
-        let mut hasher = DefaultHasher::new();
         let length = self.length(spec);
-        for (tensor, declared) in self.tensors.iter().zip(&spec.inputs) {
-            tensor.dtype.hash(&mut hasher);
-            for (&size, dim) in tensor.shape.iter().zip(&declared.dims) {
-                let is_padded = *dim == Dim::Variable && length == Some(size);
-                let in_key = *dim != Dim::Batch && !is_padded;
-                in_key.then_some(size).hash(&mut hasher);
-            }
+        let sizes = self.variable_sizes(spec).flatten();
+        let mut sizes = sizes.map(|size| (length != Some(size)).then_some(size)).peekable();
+        if sizes.peek().is_none() {
+            return ShapeKey::default();
         }
+        let mut hasher = DefaultHasher::new();
+        sizes.for_each(|size| size.hash(&mut hasher));
         ShapeKey(hasher.finish())
     }
 
@@ -139,7 +141,7 @@ pub struct Timings {
 /// A model's outputs for one task, in the order the model declares them.
 #[derive(Clone, Debug)]
 pub struct Prediction {
-    pub outputs: Vec<Tensor>,
+    pub outputs: Tensors,
     pub timings: Timings,
 }
 

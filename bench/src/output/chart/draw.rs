@@ -1,17 +1,16 @@
 //! The SVG of charts: where everything stands in its frame. Pure.
 
 use super::super::markup::{escaped, put};
-use super::{Along, Axis, Chart, Dots, Frame, Ink, Line, Marks, Shape, Whisker};
+use super::{Along, Axis, Chart, Dots, Frame, Ink, Line, Marks, Rule, Shape};
 
 /// Room for `100,000` left of the plot, and for a tick's name and the axis' below it.
 const LEFT: f64 = 58.0;
-const RIGHT: f64 = 16.0;
+pub(super) const RIGHT: f64 = 16.0;
 const TOP: f64 = 26.0;
 const BOTTOM: f64 = 44.0;
 /// Of a letter of the charts' 12 px, on the generous side.
-const LETTER: f64 = 7.0;
+pub(super) const LETTER: f64 = 7.0;
 const Y_TICKS: usize = 5;
-const ROW_HEIGHT: f64 = 34.0;
 
 struct Plot<'a> {
     frame: &'a Frame,
@@ -52,7 +51,7 @@ pub(super) fn chart(chart: &Chart, frame: &Frame) -> String {
     }
     put_axes(&mut out, &plot);
     for rule in &chart.rules {
-        put_rule(&mut out, &plot, rule.along, &rule.name);
+        put_rule(&mut out, &plot, rule.along);
     }
     for line in &chart.lines {
         put_line(&mut out, &plot, line);
@@ -62,12 +61,21 @@ pub(super) fn chart(chart: &Chart, frame: &Frame) -> String {
             put_mark(&mut out, marks, (plot.at_x(x), plot.at_y(y)));
         }
     }
+    for rule in &chart.rules {
+        put_rule_name(&mut out, &plot, rule);
+    }
     put_notes(&mut out, &plot, &chart.notes);
     out.push_str("</svg>");
     out
 }
 
-fn opened(id: &str, title: &str, description: &str, frame: &Frame, height: f64) -> String {
+pub(super) fn opened(
+    id: &str,
+    title: &str,
+    description: &str,
+    frame: &Frame,
+    height: f64,
+) -> String {
     let (name, width) = (frame.name, frame.width);
     let (title, description) = (escaped(title), escaped(description));
     format!(
@@ -111,7 +119,7 @@ fn put_axes(out: &mut String, plot: &Plot<'_>) {
 }
 
 /// A name that would run into the one before it is left out; its line stays.
-fn put_x_ticks(
+pub(super) fn put_x_ticks(
     out: &mut String,
     axis: &Axis,
     frame: &Frame,
@@ -142,26 +150,15 @@ fn put_x_ticks(
     }
 }
 
-fn put_rule(out: &mut String, plot: &Plot<'_>, along: Along, name: &str) {
+fn put_rule(out: &mut String, plot: &Plot<'_>, along: Along) {
     let (right, bottom) = (plot.right(), plot.bottom());
-    let width = name.chars().count() as f64 * LETTER;
-    let name = escaped(name);
     match along {
         Along::Horizontal(value) => {
             let y = plot.at_y(value);
-            // Above its line, unless that is outside.
-            let base = if y - TOP > 16.0 { y - 5.0 } else { y + 15.0 };
             put(
                 out,
                 format_args!(
                     "<line class=\"rule\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>"
-                ),
-            );
-            put(
-                out,
-                format_args!(
-                    "<text class=\"ruled\" x=\"{:.1}\" y=\"{base:.1}\">{name}</text>",
-                    LEFT + 6.0
                 ),
             );
         }
@@ -173,17 +170,24 @@ fn put_rule(out: &mut String, plot: &Plot<'_>, along: Along, name: &str) {
                     "<line class=\"rule\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{bottom}\"/>"
                 ),
             );
-            let (class, base) =
-                if x + width + 6.0 > right { ("ruled end", x - 6.0) } else { ("ruled", x + 6.0) };
-            put(
-                out,
-                format_args!(
-                    "<text class=\"{class}\" x=\"{base:.1}\" y=\"{:.1}\">{name}</text>",
-                    TOP + 13.0
-                ),
-            );
         }
     }
+}
+
+/// Over the lines, or they would cross it out. Above its rule unless that is outside, and on the side with more room.
+fn put_rule_name(out: &mut String, plot: &Plot<'_>, rule: &Rule) {
+    let name = escaped(&rule.name);
+    let (class, x, y) = match rule.along {
+        Along::Horizontal(value) => {
+            let y = plot.at_y(value);
+            ("ruled", LEFT + 6.0, if y - TOP > 16.0 { y - 5.0 } else { y + 15.0 })
+        }
+        Along::Vertical(value) => match plot.at_x(value) {
+            x if x > f64::midpoint(LEFT, plot.right()) => ("ruled end", x - 6.0, TOP + 13.0),
+            x => ("ruled", x + 6.0, TOP + 13.0),
+        },
+    };
+    put(out, format_args!("<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{name}</text>"));
 }
 
 // ---- lines and marks ----
@@ -272,103 +276,4 @@ fn put_notes(out: &mut String, plot: &Plot<'_>, notes: &[(f64, String)]) {
             ),
         );
     }
-}
-
-// ---- other figures ----
-
-pub(super) fn whiskers(
-    id: &str,
-    title: &str,
-    axis: &Axis,
-    rows: &[Whisker],
-    frame: &Frame,
-) -> String {
-    let told = |row: &Whisker| {
-        format!("{} {:.3} from {:.3} to {:.3}", row.name, row.middle, row.low, row.high)
-    };
-    let description = rows.iter().map(told).collect::<Vec<_>>().join("; ");
-    let bottom = ROW_HEIGHT * rows.len() as f64 + 8.0;
-    let longest = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
-    let left = longest as f64 * LETTER + 16.0;
-    let at_x = |value: f64| left + axis.place(value) * (frame.width - RIGHT - left);
-    let mut out = opened(id, title, &description, frame, bottom + 24.0);
-    put_x_ticks(&mut out, axis, frame, at_x, (4.0, bottom));
-    let one = at_x(1.0);
-    put(
-        &mut out,
-        format_args!(
-            "<line class=\"rule\" x1=\"{one:.1}\" x2=\"{one:.1}\" y1=\"4\" y2=\"{bottom}\"/>"
-        ),
-    );
-    for (index, row) in rows.iter().enumerate() {
-        let (y, class) = (ROW_HEIGHT * (index as f64 + 0.5) + 4.0, row.ink.class());
-        let (low, middle, high) = (at_x(row.low), at_x(row.middle), at_x(row.high));
-        put(&mut out, format_args!("<g><title>{}</title>", escaped(&told(row))));
-        put(
-            &mut out,
-            format_args!(
-                "<text class=\"tick\" x=\"4\" y=\"{:.1}\">{}</text>",
-                y + 4.0,
-                escaped(&row.name)
-            ),
-        );
-        put(
-            &mut out,
-            format_args!(
-                "<path class=\"whisker {class}\" d=\"M{low:.1} {y:.1}H{high:.1}M{low:.1} {:.1}v10M{high:.1} {:.1}v10\"/>",
-                y - 5.0,
-                y - 5.0
-            ),
-        );
-        put(
-            &mut out,
-            format_args!(
-                "<circle class=\"dot {class}\" cx=\"{middle:.1}\" cy=\"{y:.1}\" r=\"5\"/></g>"
-            ),
-        );
-    }
-    out.push_str("</svg>");
-    out
-}
-
-pub(super) fn parts(
-    id: &str,
-    title: &str,
-    parts: &[(String, f64, String)],
-    frame: &Frame,
-) -> String {
-    const HEIGHT: f64 = 44.0;
-    let whole: f64 = parts.iter().map(|part| part.1).sum::<f64>().max(f64::MIN_POSITIVE);
-    let description =
-        parts.iter().map(|part| format!("{} {}", part.0, part.2)).collect::<Vec<_>>().join(", ");
-    let mut out = opened(id, title, &description, frame, HEIGHT);
-    let mut x = 0.0;
-    for (index, (name, part, told)) in parts.iter().enumerate() {
-        let width = part / whole * frame.width;
-        let text = format!("{name} {told}");
-        put(&mut out, format_args!("<g><title>{}</title>", escaped(&text)));
-        put(
-            &mut out,
-            format_args!(
-                "<rect class=\"part{index}\" x=\"{x:.1}\" y=\"0\" width=\"{width:.1}\" height=\"{HEIGHT}\"/>"
-            ),
-        );
-        let inside = [text.as_str(), name.as_str()];
-        let fits = |text: &&&str| text.chars().count() as f64 * LETTER + 12.0 < width;
-        if let Some(text) = inside.iter().find(fits) {
-            let middle = x + width / 2.0;
-            put(
-                &mut out,
-                format_args!(
-                    "<text class=\"in-part middle\" x=\"{middle:.1}\" y=\"{:.1}\">{}</text>",
-                    HEIGHT / 2.0 + 4.0,
-                    escaped(text)
-                ),
-            );
-        }
-        out.push_str("</g>");
-        x += width;
-    }
-    out.push_str("</svg>");
-    out
 }

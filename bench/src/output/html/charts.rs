@@ -25,7 +25,7 @@ pub(super) fn by_percentile(outcome: &Outcome, slo_us: Option<f64>) -> String {
         .collect();
     let x = Axis::over("percentile", Unit::Percentile, std::iter::once(samples));
     let values = lines.iter().flat_map(|line| &line.points).filter_map(|point| point.1);
-    let y = Axis::over("time", Unit::Time, values.chain(slo_us));
+    let y = Axis::over("time", Unit::Time, values.chain(room_for(slo_us)));
     let mut chart = Chart::new("percentiles", "Latency by percentile", x, y);
     let few_from = (samples / SAMPLES_BEYOND).max(1.0);
     let few = format!("fewer than {SAMPLES_BEYOND} samples beyond");
@@ -37,11 +37,16 @@ pub(super) fn by_percentile(outcome: &Outcome, slo_us: Option<f64>) -> String {
     chart.render()
 }
 
+/// Of points at one place the last is drawn: the steps beyond the last sample would make a wall of it.
 fn curve(name: &str, ink: Ink, distribution: &Distribution) -> Line {
     let samples = distribution.summary.samples as f64;
-    let points = &distribution.percentiles;
-    let points = points.iter().map(|&(q, us)| (rarity(q, samples), Some(us)));
-    Line { name: name.to_owned(), ink, points: points.collect(), dots: Dots::None }
+    let mut points: Vec<(f64, Option<f64>)> = Vec::new();
+    for &(quantile, us) in &distribution.percentiles {
+        let x = rarity(quantile, samples);
+        points.pop_if(|last| last.0 == x);
+        points.push((x, Some(us)));
+    }
+    Line { name: name.to_owned(), ink, points, dots: Dots::None }
 }
 
 /// 1 / (1 - quantile); the longest of so many samples is one in as many.
@@ -51,6 +56,11 @@ fn rarity(quantile: f64, samples: f64) -> f64 {
 
 pub(super) fn objective(us: f64) -> Rule {
     Rule { name: format!("objective {}", time(us)), along: Along::Horizontal(us) }
+}
+
+/// Above the objective stands its name.
+pub(super) fn room_for(slo_us: Option<f64>) -> impl Iterator<Item = f64> {
+    slo_us.into_iter().map(|us| us * 2.0)
 }
 
 fn described(latency: &Distribution) -> String {
@@ -76,8 +86,18 @@ fn notes_of(latency: &Distribution, samples: f64) -> Vec<(f64, String)> {
 }
 
 pub(super) fn over_time(outcome: &Outcome, slo_us: Option<f64>) -> String {
-    let moments = thinned(&outcome.timeline);
-    rates(&moments) + &latencies(&moments, slo_us)
+    let together = together(outcome.timeline.len());
+    let moments = thinned(&outcome.timeline, together);
+    let any = moments.iter().any(|moment| moment.p50_us.is_some());
+    let latencies = if any { latencies(&moments, slo_us) } else { String::new() };
+    let told = match together {
+        1 => String::new(),
+        several => format!(
+            "<p>Each point stands for {several} stretches of the run: their mean rates, all their failures and \
+             their worst latencies.</p>\n"
+        ),
+    };
+    told + &rates(&moments) + &latencies
 }
 
 fn seconds(moments: &[Moment]) -> Axis {
@@ -95,8 +115,8 @@ fn rates(moments: &[Moment]) -> String {
     let y = Axis::over("requests/s", Unit::Quantity, ends);
     let mut chart = Chart::new("throughput", "Throughput over time", seconds(moments), y);
     chart.lines = vec![
-        line("offered (due)", Ink::Second, moments, |moment| Some(moment.due_per_second)),
         line("answered", Ink::Main, moments, |moment| Some(moment.answered_per_second)),
+        line("offered (due)", Ink::Second, moments, |moment| Some(moment.due_per_second)),
     ];
     let failed = moments.iter().filter(|moment| moment.failures > 0);
     chart.marks.push(Marks {
@@ -121,7 +141,7 @@ fn rate_note(moment: &Moment) -> String {
 
 fn latencies(moments: &[Moment], slo_us: Option<f64>) -> String {
     let values = moments.iter().flat_map(|m| [m.p50_us, m.p99_us, m.max_us]).flatten();
-    let y = Axis::over("latency", Unit::Time, values.chain(slo_us));
+    let y = Axis::over("latency", Unit::Time, values.chain(room_for(slo_us)));
     let mut chart = Chart::new("latencies", "Latency over time", seconds(moments), y);
     chart.lines = vec![
         line("longest", Ink::Quiet, moments, |moment| moment.max_us),
@@ -138,9 +158,12 @@ fn latencies(moments: &[Moment], slo_us: Option<f64>) -> String {
     chart.render()
 }
 
-/// Neighbours as one: their mean rates, all their failures and their worst latencies.
-pub(super) fn thinned(moments: &[Moment]) -> Vec<Moment> {
-    let together = moments.len().div_ceil(MOMENTS_MAX).max(1);
+/// How many neighbours are drawn as one.
+fn together(moments: usize) -> usize {
+    moments.div_ceil(MOMENTS_MAX).max(1)
+}
+
+fn thinned(moments: &[Moment], together: usize) -> Vec<Moment> {
     moments.chunks(together).filter_map(one_of).collect()
 }
 
@@ -196,12 +219,22 @@ mod tests {
     fn a_long_timeline_is_thinned_without_losing_its_worst() {
         let mut moments: Vec<Moment> = (1..=7_200).map(|second| moment(second, 50.0)).collect();
         moments[4_321].max_us = Some(9e6);
-        let thin = thinned(&moments);
+        let thin = thinned(&moments, together(moments.len()));
         assert!(thin.len() <= MOMENTS_MAX, "{}", thin.len());
         assert_eq!(thin.iter().map(|moment| moment.failures).sum::<u64>(), 7_200);
         assert_eq!(thin.iter().filter_map(|moment| moment.max_us).reduce(f64::max), Some(9e6));
         assert_eq!((thin[0].due_per_second, thin[0].p50_us), (10.0, None));
-        assert!(thinned(&[]).is_empty());
+        assert!(thinned(&[], together(0)).is_empty());
+    }
+
+    #[test]
+    fn a_curve_ends_in_its_longest_without_a_wall() {
+        let mut latencies = crate::record::Latencies::default();
+        (1..=1_000_u64).for_each(|us| latencies.record(us * 1_000));
+        let line = curve("latency", Ink::Main, &Distribution::from(&latencies));
+        assert!(line.points.is_sorted_by(|a, b| a.0 < b.0), "{:?}", line.points);
+        let (x, us) = *line.points.last().expect("points");
+        assert!(x == 1_000.0 && us.is_some_and(|us| (us - 1_000.0).abs() < 1.0), "{x} {us:?}");
     }
 
     #[test]

@@ -38,15 +38,12 @@ pub struct Comparison<'a> {
 }
 
 pub fn comparison(comparison: &Comparison<'_>) -> String {
-    let standing = match (comparison.reasons.is_empty(), comparison.remarks.is_empty()) {
-        (false, _) => Standing::Invalid,
-        (true, true) => Standing::Valid,
-        (true, false) => Standing::Remarked,
-    };
-    let told = "<p>A ratio of 1 is no difference. Where the interval holds 1, none was shown; that is not to say that \
-                there is none.</p>\n";
+    let standing = Standing::of(comparison.reasons);
+    let told = "<p>A ratio of 1 is no difference. Where the interval holds 1, none was shown (grey), which is not to say that \
+                there is none; green is better, red is worse.</p>\n";
     let drawn: Vec<Whisker> = comparison.rows.iter().map(whisker).collect();
-    let figure = whiskers("ratios", "How many times the second is the first", &drawn);
+    let title = format!("{} over {}", comparison.second, comparison.first);
+    let figure = whiskers("ratios", &title, &drawn);
     let body = [
         banner(standing, comparison.reasons, comparison.remarks),
         section("Ratios", &(told.to_owned() + &figure)),
@@ -91,8 +88,8 @@ fn whisker(compared: &Compared) -> Whisker {
 }
 
 fn rows(comparison: &Comparison<'_>) -> String {
-    let header =
-        ["", comparison.first, comparison.second, "ratio", "95 of 100 between", "the second is"];
+    let verdict = format!("{} is", comparison.second);
+    let header = ["", comparison.first, comparison.second, "ratio", "95 of 100 between", &verdict];
     let row = |compared: &Compared| {
         let found = match finding(compared) {
             Finding::Better => "better",

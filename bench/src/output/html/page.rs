@@ -10,9 +10,14 @@ const STYLE: &str = include_str!("report.css");
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     Valid,
-    /// Valid, with something to know.
-    Remarked,
     Invalid,
+}
+
+impl Standing {
+    /// Valid without a reason against it.
+    pub(super) fn of(reasons: &[String]) -> Standing {
+        if reasons.is_empty() { Standing::Valid } else { Standing::Invalid }
+    }
 }
 
 pub(super) struct Page<'a> {
@@ -53,18 +58,16 @@ impl Page<'_> {
 
 /// Reasons scream, remarks are told.
 pub(super) fn banner(standing: Standing, reasons: &[String], remarks: &[String]) -> String {
-    let mut out = String::new();
-    if standing == Standing::Invalid {
-        out.push_str("<div class=\"verdict bad\" role=\"alert\"><strong>INVALID</strong>");
-        out.push_str(
-            "<p>Use no figure of this run: the load generator itself was not up to it.</p>",
-        );
-        put(&mut out, format_args!("{}</div>\n", list(reasons)));
-    }
-    if standing != Standing::Invalid {
-        out.push_str("<div class=\"verdict good\"><strong>VALID</strong>");
-        out.push_str("<span>The load generator kept its schedule.</span></div>\n");
-    }
+    let mut out = match standing {
+        Standing::Invalid => format!(
+            "<div class=\"verdict bad\" role=\"alert\"><strong>INVALID</strong>\
+             <p>Use no figure of this run: the load generator itself was not up to it.</p>{}</div>\n",
+            list(reasons)
+        ),
+        Standing::Valid => "<div class=\"verdict good\"><strong>VALID</strong>\
+             <span>The load generator was up to it.</span></div>\n"
+            .to_owned(),
+    };
     if !remarks.is_empty() {
         out.push_str("<div class=\"verdict warn\"><strong>Know before use</strong>");
         put(&mut out, format_args!("{}</div>\n", list(remarks)));

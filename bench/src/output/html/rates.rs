@@ -3,7 +3,7 @@
 use super::super::chart::{Along, Axis, Chart, Dots, Ink, Line, Marks, Rule, Shape, Unit};
 use super::super::figures::{DASH, quantity, time_or_dash};
 use super::super::markup::{section, table};
-use super::charts::objective;
+use super::charts::{objective, room_for};
 use super::page::{Page, Standing, banner, environment};
 use crate::environment::Environment;
 use crate::report::count;
@@ -97,7 +97,7 @@ fn chart(
 ) -> Chart {
     let x = Axis::over(label, Unit::Quantity, rates.rows.iter().filter_map(x_of));
     let values = rates.rows.iter().flat_map(|row| [row.p50_us, row.tail_us]).flatten();
-    let y = Axis::over("latency", Unit::Time, values.chain(rates.slo_us));
+    let y = Axis::over("latency", Unit::Time, values.chain(room_for(rates.slo_us)));
     let mut chart = Chart::new(id, title, x, y);
     let line = |name: &str, ink, of: fn(&RateRow) -> Option<f64>| {
         let points = rates.rows.iter().filter_map(|row| Some((x_of(row)?, of(row))));
@@ -138,11 +138,7 @@ fn notes(rates: &Rates<'_>, x_of: fn(&RateRow) -> Option<f64>) -> Vec<(f64, Stri
 }
 
 fn page(kind: &str, rates: &Rates<'_>, figure: &str) -> String {
-    let standing = match (rates.reasons.is_empty(), rates.remarks.is_empty()) {
-        (false, _) => Standing::Invalid,
-        (true, true) => Standing::Valid,
-        (true, false) => Standing::Remarked,
-    };
+    let standing = Standing::of(rates.reasons);
     let body = [
         banner(standing, rates.reasons, rates.remarks),
         section("The curve", figure),
@@ -154,7 +150,7 @@ fn page(kind: &str, rates: &Rates<'_>, figure: &str) -> String {
 }
 
 fn rows(rates: &Rates<'_>) -> String {
-    let header = ["due/s", "answered/s", "median", rates.tail, "failures", "", "evidence"];
+    let header = ["due/s", "answered/s", "median", rates.tail, "failures", "verdict", "evidence"];
     let row = |row: &RateRow| {
         let state = match row.state {
             RowState::Held => "held",

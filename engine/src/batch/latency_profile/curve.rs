@@ -46,13 +46,14 @@ struct Line {
 #[derive(Clone, Debug)]
 pub struct Curve {
     buckets: Box<[Bucket; BUCKETS]>,
+    /// Of those that hold anything, in order: a fit after each batch walks over them and not over all.
+    used: Vec<usize>,
     line: Line,
     /// Corners of the chain, by cost, where the line does not do; else empty.
     chain: Vec<(f64, f64)>,
     largest: f64,
     /// Buckets of which a batch was seen, whether or not it counted.
     met: [bool; BUCKETS],
-    sizes: usize,
     spread: f64,
     /// Reused by the fit.
     blocks: Vec<Block>,
@@ -63,11 +64,11 @@ impl Default for Curve {
         let (chain, blocks) = (Vec::with_capacity(2 * BUCKETS), Vec::with_capacity(BUCKETS));
         Curve {
             buckets: Box::new([Bucket::default(); BUCKETS]),
+            used: Vec::new(),
             line: Line::default(),
             chain,
             largest: 0.0,
             met: [false; BUCKETS],
-            sizes: 0,
             spread: 0.0,
             blocks,
         }
@@ -83,8 +84,8 @@ impl Curve {
             |bucket: &&Bucket| bucket.weight > 0.0 && bucket.cost >= 1.0 && bucket.service > 0.0;
         let finite = |bucket: &&Bucket| bucket.cost.is_finite() && bucket.service.is_finite();
         for prior in buckets.iter().filter(usable).filter(finite) {
-            curve.buckets[bucket_of(prior.cost)] =
-                Bucket { weight: prior.weight.min(WEIGHT_PRIOR), ..*prior };
+            let weight = prior.weight.min(WEIGHT_PRIOR);
+            *curve.bucket_mut(prior.cost) = Bucket { weight, ..*prior };
         }
         curve.refit();
         curve
@@ -94,7 +95,7 @@ impl Curve {
         let mut curve = Curve::default();
         for &(cost, service) in centres {
             let known = Bucket { weight: WEIGHT_MAX, cost, service };
-            curve.buckets[bucket_of(cost)] = known;
+            *curve.bucket_mut(cost) = known;
         }
         curve.refit();
         if !curve.chain.is_empty() {
@@ -105,7 +106,16 @@ impl Curve {
 
     /// The buckets that hold anything, by cost.
     pub fn buckets(&self) -> impl Iterator<Item = &Bucket> + Clone {
-        self.buckets.iter().filter(|bucket| bucket.weight > 0.0)
+        self.used.iter().map(|&index| &self.buckets[index])
+    }
+
+    /// The bucket of this cost, which holds something from now on.
+    fn bucket_mut(&mut self, cost: f64) -> &mut Bucket {
+        let index = bucket_of(cost);
+        if let Err(place) = self.used.binary_search(&index) {
+            self.used.insert(place, index);
+        }
+        &mut self.buckets[index]
     }
 
     pub(super) fn largest_cost(&self) -> f64 {
@@ -114,7 +124,7 @@ impl Curve {
 
     /// Buckets that hold anything.
     pub(super) fn sizes(&self) -> usize {
-        self.sizes
+        self.used.len()
     }
 
     /// What is expected of this cost is measured, not guessed between others: its own bucket is known, or all lie on
@@ -142,7 +152,7 @@ impl Curve {
     pub(super) fn update(&mut self, cost: f64, service: f64, spread: f64) {
         self.spread = spread;
         self.met[bucket_of(cost)] = true;
-        let bucket = &mut self.buckets[bucket_of(cost)];
+        let bucket = self.bucket_mut(cost);
         if bucket.weight == 1.0 && FIRST_FAR * service < bucket.service {
             // The first one compiled something, when nothing was known to tell it by.
             bucket.weight = 0.0;
@@ -228,7 +238,6 @@ impl Curve {
     }
 
     fn refit(&mut self) {
-        self.sizes = self.buckets().count();
         self.largest = self.buckets().last().map_or(0.0, |bucket| bucket.cost);
         self.line = Line::through(self.buckets());
         self.chain.clear();
@@ -246,7 +255,7 @@ impl Curve {
     /// Isotonic regression by pooling neighbours that fall (Ayer et al. 1955), then lines between the blocks.
     fn fit_chain(&mut self) {
         self.blocks.clear();
-        for bucket in self.buckets.iter().filter(|bucket| bucket.weight > 0.0) {
+        for bucket in self.used.iter().map(|&index| &self.buckets[index]) {
             let (from, to) = (bucket.cost, bucket.cost);
             let mut block = Block { weight: bucket.weight, from, to, service: bucket.service };
             while let Some(&before) =

@@ -108,25 +108,30 @@ impl Residuals {
         }
     }
 
-    /// Undoes an addition of lately.
-    pub(super) fn take_back(&mut self, ratio: f64) {
-        let weight = self.next_weight.min(self.bins[bin_of(ratio)]);
-        self.put(ratio, -weight);
+    /// Undoes additions of lately.
+    pub(super) fn take_back(&mut self, ratios: &[f64]) {
+        for &ratio in ratios {
+            let weight = self.next_weight.min(self.bins[bin_of(ratio)]);
+            self.put(ratio, -weight);
+        }
         self.renew();
     }
 
-    /// The quantile of probability `u`, in [0, 1].
-    pub fn quantile(&self, u: f64) -> f64 {
-        let mut left = u * self.total;
-        for (bin, &weight) in self.bins.iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
-            if left <= weight {
-                let within = left / weight;
-                return (LOG_MIN + (bin as f64 + within) * BIN_LOG).exp();
-            }
-            left -= weight;
-        }
+    /// The quantiles of these probabilities, in ascending order, in one pass.
+    fn quantiles<const N: usize>(&self, probabilities: [f64; N]) -> [f64; N] {
         let last = self.bins.iter().rposition(|&weight| weight > 0.0).unwrap_or(BINS / 2);
-        (LOG_MIN + (last as f64 + 1.0) * BIN_LOG).exp()
+        let mut found = [(LOG_MIN + (last as f64 + 1.0) * BIN_LOG).exp(); N];
+        let mut left = probabilities.map(|u| u * self.total);
+        let mut first = 0;
+        for (bin, &weight) in self.bins.iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
+            while first < N && left[first] <= weight {
+                let within = left[first] / weight;
+                found[first] = (LOG_MIN + (bin as f64 + within) * BIN_LOG).exp();
+                first += 1;
+            }
+            left[first..].iter_mut().for_each(|left| *left -= weight);
+        }
+        found
     }
 
     /// The median of those ratios that are above `ratio`; `ratio` itself when there are none.
@@ -153,9 +158,7 @@ impl Residuals {
 
     fn renew(&mut self) {
         self.since_renewed = 0;
-        for (level, u) in LEVELS {
-            self.table[level as usize] = self.quantile(u);
-        }
+        self.table = self.quantiles(LEVELS.map(|(_, u)| u));
     }
 
     fn rescale(&mut self) {
@@ -201,9 +204,9 @@ mod tests {
     fn taking_back_undoes() {
         let mut residuals = Residuals::default();
         (0..400).for_each(|_| residuals.add(1.0));
-        let before = residuals.quantile(0.99);
+        let before = residuals.quantiles([0.99])[0];
         (0..4).for_each(|_| residuals.add(2.0));
-        (0..4).for_each(|_| residuals.take_back(2.0));
-        assert!((residuals.quantile(0.99) / before - 1.0).abs() < 0.01);
+        residuals.take_back(&[2.0; 4]);
+        assert!((residuals.quantiles([0.99])[0] / before - 1.0).abs() < 0.01);
     }
 }

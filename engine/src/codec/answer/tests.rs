@@ -40,7 +40,7 @@ fn label_and_score() -> (ModelSpec, Vec<Tensor>) {
     (spec, outputs)
 }
 
-fn chosen(spec: &ModelSpec, rest: &str) -> Result<Vec<Chosen>, InputFault> {
+fn chosen(spec: &ModelSpec, rest: &str) -> Result<Choice, InputFault> {
     let json = format!(
         r#"{{"inputs":[{{"name":"x","shape":[1],"datatype":"BOOL","data":[true]}}]{rest}}}"#
     );

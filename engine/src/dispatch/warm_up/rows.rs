@@ -25,7 +25,12 @@ impl Rows {
         let mut left = bytes_max;
         let tensors: Option<Vec<_>> =
             spec.inputs.iter().map(|input| zeros(input, &mut left)).collect();
-        Rows(tensors.map(|tensors| TaskInputs { tensors, rows: 1 }).into_iter().collect())
+        Rows(
+            tensors
+                .map(|tensors| TaskInputs { tensors: tensors.into(), rows: 1 })
+                .into_iter()
+                .collect(),
+        )
     }
 
     /// Those of the request in `json`, if it suits the model.

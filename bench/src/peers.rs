@@ -1,0 +1,185 @@
+//! `foil-bench peers`: ours beside other serving systems, on the same models, the same core and the same moments.
+//!
+//! For each cell (a model and an encoding) bare hyper and ours stay up, and each peer in each of its settings is started
+//! in turn and measured against ours in interleaved pairs, as in [`crate::overhead`]. What is finished is kept in a file
+//! each; a run that was broken off goes on with what is missing. A peer that can't be started or answers wrongly is named
+//! with the reason and left out; requests that fail under load are counted and shown.
+
+mod cell;
+mod check;
+mod launch;
+mod load;
+mod plot;
+mod ratios;
+mod record;
+mod report;
+mod settings;
+mod stage;
+mod table;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use self::cell::Cell;
+use self::launch::Place;
+use self::load::Setup;
+use self::record::{Made, Store};
+use self::settings::Peer;
+use self::stage::Run;
+use crate::http::HttpError;
+use crate::overhead::OverheadError;
+use crate::overhead::servers::find_foil;
+
+const PAIRS_MAX: usize = 101;
+const SECONDS_MAX: f64 = 60.0;
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// One line of JSON at the end
+    #[arg(long)]
+    pub json: bool,
+    /// Peers, as in mosec,triton,pytriton,litserve,mlserver,uvicorn; or all
+    #[arg(long, value_delimiter = ',', default_values = settings::USUAL)]
+    pub only: Vec<String>,
+    /// Models and encodings, as in noop/bin,mlp/json; or all
+    #[arg(long, value_delimiter = ',', default_values = cell::USUAL)]
+    pub cells: Vec<String>,
+    /// Interleaved pairs for each figure
+    #[arg(long, default_value_t = 7)]
+    pub pairs: usize,
+    /// Measured time of each run
+    #[arg(long, default_value_t = 1.0)]
+    pub seconds: f64,
+    /// Measures everything anew, also what is there
+    #[arg(long)]
+    pub fresh: bool,
+    /// The engine's program; by default the one beside this program, else the one on PATH
+    #[arg(long)]
+    pub foil: Option<PathBuf>,
+    /// A Python that imports hydrofoil; by default the engine finds its own
+    #[arg(long)]
+    pub python: Option<PathBuf>,
+    /// The peers' programs
+    #[arg(long, default_value = "bench/peers")]
+    pub programs: PathBuf,
+    /// The peers' environments, a folder for each
+    #[arg(long, default_value = "target/peers")]
+    pub environments: PathBuf,
+    /// Where results are kept, a file for each cell and setting
+    #[arg(long, default_value = "target/peers/results")]
+    pub results: PathBuf,
+    /// The file whose part between two marks becomes the tables
+    #[arg(long)]
+    pub report: Option<PathBuf>,
+    /// Where the pictures go
+    #[arg(long)]
+    pub plots: Option<PathBuf>,
+    /// What is measured, as git names it
+    #[arg(long, default_value = "unknown")]
+    pub revision: String,
+    /// A peer that could not be set up and why, as in triton=REASON
+    #[arg(long)]
+    pub skipped: Vec<String>,
+    /// The core that each server's tree is pinned to
+    #[arg(long, default_value_t = 0)]
+    pub server_core: usize,
+    /// The core of the client, which it never leaves idle
+    #[arg(long, default_value_t = 1)]
+    pub client_core: usize,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum PeersError {
+    #[error("give 1 to {PAIRS_MAX} pairs of 0.1 to {SECONDS_MAX} seconds")]
+    Numbers,
+    #[error("the client and the server need a core each; give two different ones")]
+    OneCore,
+    #[error("'{name}' is no cell; give some of noop, linear and mlp, each with /bin or /json")]
+    NoSuchCell { name: String },
+    #[error(
+        "'{name}' is no peer; give some of mosec, triton, pytriton, litserve, mlserver, uvicorn"
+    )]
+    NoSuchPeer { name: String },
+    #[error("no foil beside this program; give its path with --foil")]
+    NoFoil,
+    #[error(
+        "the right answers could not be computed: {source}; set up the peers' environments first"
+    )]
+    Reference { source: std::io::Error },
+    #[error("the right answers could not be computed; the program's own words are above")]
+    NoReference,
+    #[error("{server} answered the row of caller {seed} wrongly: {answer}")]
+    WrongAnswer { server: &'static str, seed: u64, answer: String },
+    #[error("{path} could not be written: {source}")]
+    Write { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Server(#[from] OverheadError),
+    #[error(transparent)]
+    Http(#[from] HttpError),
+}
+
+pub fn run(args: &Args) -> Result<(), PeersError> {
+    let cells = cells_of(&args.cells)?;
+    let peers = peers_of(&args.only)?;
+    let store = Store::at(&args.results);
+    let mut run = Run {
+        setup: setup_of(args)?,
+        place: place_of(args)?,
+        store: &store,
+        wanted: Made::new(args.pairs, args.seconds, &stage::machine(), &args.revision),
+        fresh: args.fresh,
+        skipped: args.skipped.iter().map(|text| named(text)).collect(),
+    };
+    for cell in &cells {
+        run.cell(*cell, &peers)?;
+    }
+    report::report(args, &run)
+}
+
+fn setup_of(args: &Args) -> Result<Setup, PeersError> {
+    if !(1..=PAIRS_MAX).contains(&args.pairs) || !(0.1..=SECONDS_MAX).contains(&args.seconds) {
+        return Err(PeersError::Numbers);
+    }
+    if args.server_core == args.client_core {
+        return Err(PeersError::OneCore);
+    }
+    let measure = Duration::from_secs_f64(args.seconds);
+    Ok(Setup { pairs: args.pairs, measure, client_core: args.client_core })
+}
+
+/// Absolute paths: peers run in folders of their own.
+fn place_of(args: &Args) -> Result<Place, PeersError> {
+    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    Ok(Place {
+        foil: args.foil.clone().or_else(find_foil).ok_or(PeersError::NoFoil)?,
+        foil_python: args.python.clone(),
+        programs: absolute(&args.programs),
+        environments: absolute(&args.environments),
+        core: args.server_core,
+    })
+}
+
+fn cells_of(names: &[String]) -> Result<Vec<Cell>, PeersError> {
+    if names == ["all"] {
+        return Ok(cell::all());
+    }
+    let of = |name: &String| {
+        Cell::from_name(name).ok_or_else(|| PeersError::NoSuchCell { name: name.clone() })
+    };
+    names.iter().map(of).collect()
+}
+
+fn peers_of(names: &[String]) -> Result<Vec<&'static Peer>, PeersError> {
+    if names == ["all"] {
+        return Ok(settings::PEERS.iter().collect());
+    }
+    let of = |name: &String| {
+        settings::peer(name).ok_or_else(|| PeersError::NoSuchPeer { name: name.clone() })
+    };
+    names.iter().map(of).collect()
+}
+
+fn named(text: &str) -> (String, String) {
+    let (what, why) = text.split_once('=').unwrap_or((text, "no reason given"));
+    (what.to_owned(), why.to_owned())
+}
