@@ -1,9 +1,10 @@
 //! MLPerf's inference scenarios as presets: what is asked, how much of it, and what a run may say. Pure.
 //!
 //! The figures are those of the inference rules ("Scenarios" and the appendix on early stopping) and of LoadGen 6.0's
-//! `mlperf.conf`, `test_settings.h` and `results.cc`. A query is one HTTP request: MultiStream's carries eight rows. LoadGen itself,
-//! its log, its accuracy run and its audit are deliberately absent, so nothing here is an MLPerf result; a run that
-//! has the scenario's duration and counts is comparable in kind, and a shorter one is labelled as not even that.
+//! `mlperf.conf`, `test_settings.h` and `results.cc`. A query is one HTTP request: MultiStream's carries eight times the
+//! rows. LoadGen itself, its log, its accuracy run and its audit are deliberately absent, so nothing here is an MLPerf
+//! result; a run that has the scenario's duration and counts is comparable in kind, and a shorter one is labelled as
+//! not even that.
 
 pub mod command;
 pub mod early_stopping;

@@ -3,6 +3,7 @@
 //!
 //! Runs on real time and so on a real machine: a busy one fails it, and that says nothing bad of the generator.
 
+mod capacity;
 mod cost;
 mod known;
 mod loadgen;
@@ -22,6 +23,7 @@ use crate::http::get;
 use crate::measured::Measured;
 use crate::plan::{Expect, Plan, Target};
 use crate::report::Table;
+use crate::run::RunError;
 use crate::session::{SessionError, conduct};
 use crate::synthetic::{Behaviour, Synthetic};
 use crate::threads::{PinError, pin};
@@ -57,6 +59,8 @@ pub struct Args {
 pub enum ProveError {
     #[error(transparent)]
     Session(#[from] SessionError),
+    #[error(transparent)]
+    Run(#[from] RunError),
     #[error(transparent)]
     Pin(#[from] PinError),
     #[error(transparent)]
@@ -122,6 +126,7 @@ pub fn run(args: &Args) -> Result<bool, ProveError> {
         checks.extend(loadgen::checks(args, python)?);
     }
     checks.extend(cost::checks(args)?);
+    checks.extend(capacity::checks(args)?);
     print!("{}", table(&checks));
     let tools = [
         ("wrk", &args.wrk),

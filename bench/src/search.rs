@@ -2,14 +2,15 @@
 //!
 //! [`next`] looks at the evidence and names the one rate to run now, or says why there is nothing left to run. Rates
 //! double until one misses and the promise is bracketed, then the bracket is halved. A rate is judged when one verdict
-//! leads the other by two runs, a walk between two ends as in Wald's sequential test: a rate far from the edge costs two
-//! runs, one at the edge as many as are allowed, and then the majority says. The two ends of the final bracket
-//! are run again, in turn and later than the first time, and more evidence may turn a verdict: then the search goes on.
+//! leads the other by two runs, a walk between two ends as in Wald's sequential test: a rate far from the edge costs
+//! two runs, one at the edge as many as are allowed, and then the majority says. To have held, all its runs together
+//! must keep the promise too. The two ends of the final bracket are run again, in turn and later than the first time,
+//! and more evidence may turn a verdict: then the search goes on.
 //!
 //! Invariants: no rate gets more than its runs; what was seen is never thrown away. A rate that holds above one that
-//! misses is no error but the machine's doing, and the interval spans both. A run that was the generator's own fault says nothing about
-//! the server: it is repeated a few times, then its rate is
-//! a ceiling that the search stays below; with no valid run at two rates the search ends.
+//! misses is no error but the machine's doing, and the interval spans both. A run that was the generator's own fault
+//! says nothing about the server: it is repeated a few times, then its rate is a ceiling that the search stays below;
+//! with no valid run at two rates the search ends.
 
 pub mod command;
 mod evidence;
@@ -161,8 +162,8 @@ fn middle(low: f64, high: f64) -> f64 {
 
 /// To a thousandth or finer, so that rates can be read and typed again.
 fn rounded(rate: f64) -> f64 {
-    let digits = 10f64.powf(rate.log10().floor() - 3.0);
-    (rate / digits).round() * digits
+    let steps_per_one = 10f64.powf(3.0 - rate.log10().floor());
+    (rate * steps_per_one).round() / steps_per_one
 }
 
 /// Where the evidence leaves the edge.

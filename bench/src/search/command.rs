@@ -77,9 +77,15 @@ pub enum MaxRateError {
     Run(#[from] RunError),
 }
 
+/// What was found, and every run it rests on.
+pub struct Searched {
+    pub found: Found,
+    pub ran: Vec<Ran>,
+}
+
 /// One run and what it showed.
 #[derive(Clone, Debug, Serialize)]
-struct Ran {
+pub struct Ran {
     #[serde(flatten)]
     trial: Trial,
     observed: Observed,
@@ -92,44 +98,41 @@ pub fn run(args: &Args) -> Result<Stopped, MaxRateError> {
     let stop = stop_flag().map_err(RunError::Signals)?;
     let rounds = Rounds::open(&args.target, &args.ask, &stop)?.with_slo(args.slo);
     let bounds = bounds_of(args, &rounds)?;
-    let (found, ran) = searched(args, &promise, &bounds, &rounds)?;
-    print!("{}", table(&found, &ran));
-    println!("{}", sentence(&found, args));
+    let searched = search(&rounds, &promise, &bounds, args.seconds)?;
+    let (found, ran) = (&searched.found, &searched.ran);
+    print!("{}", table(found, ran));
+    println!("{}", sentence(found, args));
     if args.ask.json {
         println!("{}", json!({ "promise": promise, "found": found, "runs": ran }));
     }
     Ok(found.stopped)
 }
 
-fn searched(
-    args: &Args,
+/// Runs what the policy asks for. `seconds`: of each run, longer where the percentile needs more requests.
+pub fn search(
+    rounds: &Rounds,
     promise: &Promise,
     bounds: &Bounds,
-    rounds: &Rounds,
-) -> Result<(Found, Vec<Ran>), MaxRateError> {
+    seconds: f64,
+) -> Result<Searched, RunError> {
     let mut ran: Vec<Ran> = Vec::new();
     loop {
         let trials: Vec<Trial> = ran.iter().map(|ran| ran.trial).collect();
         let rate = match next(bounds, &trials) {
-            Step::Done(found) => return Ok((found, ran)),
+            Step::Done(found) => return Ok(Searched { found, ran }),
             Step::Run { rate } => rate,
         };
-        let seconds = seconds_of(args, promise, rate);
+        let needed_s = samples_min(promise.percentile) as f64 / rate;
+        let seconds = seconds.max(needed_s).min(SECONDS_MAX);
         let number = ran.len() as u64 + 1;
         let round = rounds.run(Asked::Poisson(rate), Length::of(seconds), number)?;
         if round.is_stopped() {
-            return Ok((interrupted(&trials), ran));
+            return Ok(Searched { found: interrupted(&trials), ran });
         }
         let one = Ran::of(&round, promise, rate, seconds);
         eprintln!("{}", progress(&one));
         ran.push(one);
     }
-}
-
-/// Long enough for the percentile.
-fn seconds_of(args: &Args, promise: &Promise, rate: f64) -> f64 {
-    let needed_s = samples_min(promise.percentile) as f64 / rate;
-    args.seconds.max(needed_s).min(SECONDS_MAX)
 }
 
 fn promise_of(args: &Args) -> Result<Promise, MaxRateError> {
@@ -179,7 +182,7 @@ impl Ran {
         };
         let vote = if round.verdict.valid { promise.vote(&observed) } else { Vote::Invalid };
         Ran {
-            trial: Trial { rate, vote, seconds },
+            trial: Trial { rate, vote, surplus: promise.surplus(&observed), seconds },
             observed,
             percentile_us: round.percentile_us(promise.percentile),
             figures: round.figures(),

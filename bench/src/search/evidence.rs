@@ -53,6 +53,8 @@ pub enum Vote {
 pub struct Trial {
     pub rate: f64,
     pub vote: Vote,
+    /// Requests in time beyond those that the promise wants.
+    pub surplus: f64,
     /// What the run took of the search's time.
     pub seconds: f64,
 }
@@ -75,10 +77,16 @@ pub struct RateEvidence {
     pub held: u32,
     pub missed: u32,
     pub invalid: u32,
+    /// Of all valid runs together.
+    pub surplus: f64,
     pub verdict: Verdict,
 }
 
 impl Promise {
+    pub fn surplus(&self, observed: &Observed) -> f64 {
+        observed.on_time as f64 - self.percentile * observed.due as f64
+    }
+
     /// The most telling reason where there are several.
     pub fn vote(&self, observed: &Observed) -> Vote {
         let due = observed.due as f64;
@@ -110,7 +118,7 @@ impl fmt::Display for Miss {
 
 impl RateEvidence {
     fn new(rate: f64) -> RateEvidence {
-        RateEvidence { rate, held: 0, missed: 0, invalid: 0, verdict: Verdict::Open }
+        RateEvidence { rate, held: 0, missed: 0, invalid: 0, surplus: 0.0, verdict: Verdict::Open }
     }
 
     pub(super) fn runs(&self) -> u32 {
@@ -121,18 +129,24 @@ impl RateEvidence {
         self.runs() < runs_max && self.invalid < INVALID_PER_RATE_MAX
     }
 
-    fn count(&mut self, vote: Vote) {
-        match vote {
+    fn count(&mut self, trial: &Trial) {
+        match trial.vote {
             Vote::Held => self.held += 1,
             Vote::Missed(_) => self.missed += 1,
             Vote::Invalid => self.invalid += 1,
         }
+        if trial.vote != Vote::Invalid {
+            self.surplus += trial.surplus;
+        }
         self.verdict = self.judged();
     }
 
+    /// A queue's bad moments are rare and long: most short runs look better than all of them together, so those must
+    /// hold too.
     fn judged(&self) -> Verdict {
         let all = self.runs() >= RUNS_PER_RATE_MAX;
-        if self.held >= self.missed + LEAD || (all && self.held > self.missed) {
+        let leads = self.held >= self.missed + LEAD || (all && self.held > self.missed);
+        if leads && self.surplus >= 0.0 {
             Verdict::Held
         } else if self.missed >= self.held + LEAD || all {
             Verdict::Missed
@@ -153,7 +167,7 @@ pub(super) fn pooled(trials: &[Trial]) -> Vec<RateEvidence> {
             evidence.insert(at, RateEvidence::new(trial.rate));
             at
         });
-        evidence[at].count(trial.vote);
+        evidence[at].count(trial);
     }
     evidence
 }

@@ -21,10 +21,14 @@ fn search(bounds: &Bounds, mut server: impl FnMut(f64, usize) -> Vote) -> (Found
             Step::Done(found) => return (found, trials),
             Step::Run { rate } => {
                 let vote = server(rate, trials.len());
-                trials.push(Trial { rate, vote, seconds: 10.0 });
+                trials.push(trial(rate, vote, 10.0));
             }
         }
     }
+}
+
+fn trial(rate: f64, vote: Vote, seconds: f64) -> Trial {
+    Trial { rate, vote, surplus: if vote == Vote::Held { 1.0 } else { -1.0 }, seconds }
 }
 
 fn votes(holds: bool) -> Vote {
@@ -74,7 +78,7 @@ fn a_server_whose_runs_near_the_edge_are_chance_is_still_found() {
 #[test]
 fn a_rate_that_held_above_one_that_missed_widens_the_interval() {
     let (held, missed) = (Vote::Held, Vote::Missed(Miss::TooLate));
-    let at = |rate, vote| [Trial { rate, vote, seconds: 1.0 }; RUNS_PER_RATE_MAX as usize];
+    let at = |rate, vote| [trial(rate, vote, 1.0); RUNS_PER_RATE_MAX as usize];
     let trials = [at(100.0, held), at(102.0, missed), at(104.0, held), at(106.0, missed)].concat();
     let Step::Done(found) = next(&BOUNDS, &trials) else { panic!("nothing is left to run") };
     assert_eq!((found.held, found.missed), (Some(100.0), Some(106.0)));
@@ -83,7 +87,7 @@ fn a_rate_that_held_above_one_that_missed_widens_the_interval() {
 
 #[test]
 fn verdicts_that_contradict_each_other_are_run_again_first() {
-    let at = |rate, vote| [Trial { rate, vote, seconds: 1.0 }; 2];
+    let at = |rate, vote| [trial(rate, vote, 1.0); 2];
     let trials = [at(100.0, Vote::Missed(Miss::TooLate)), at(110.0, Vote::Held)].concat();
     assert_eq!(next(&BOUNDS, &trials), Step::Run { rate: 100.0 });
 }
@@ -171,6 +175,18 @@ fn a_server_that_answers_by_dice_ends_the_search_too() {
     }
 }
 
+/// Of an overload that comes in rare bursts most short runs see nothing.
+#[test]
+fn a_rate_whose_runs_together_miss_has_not_held() {
+    let bounds = Bounds { start_rate: 400.0, ..BOUNDS };
+    let good = Trial { surplus: 4.0, ..trial(400.0, Vote::Held, 1.0) };
+    let burst = Trial { surplus: -30.0, ..trial(400.0, Vote::Missed(Miss::TooLate), 1.0) };
+    let mut trials = vec![good, burst, good, good];
+    assert_eq!(next(&bounds, &trials), Step::Run { rate: 400.0 }, "the votes lead by two");
+    trials.extend([good; 3]);
+    assert_eq!(next(&bounds, &trials), Step::Run { rate: 200.0 });
+}
+
 const PROMISE: Promise = Promise {
     slo_ns: 20_000_000,
     percentile: 0.99,
@@ -182,6 +198,7 @@ const PROMISE: Promise = Promise {
 fn a_run_holds_when_enough_are_answered_right_in_time_and_pace() {
     let all = Observed { due: 10_000, answered: 10_000, on_time: 9_900, failures: 10 };
     assert_eq!(PROMISE.vote(&all), Vote::Held);
+    assert_eq!(PROMISE.surplus(&all), 0.0);
     let late = Observed { on_time: 9_899, ..all };
     assert_eq!(PROMISE.vote(&late), Vote::Missed(Miss::TooLate));
     let failing = Observed { failures: 11, ..all };

@@ -12,6 +12,10 @@ pub enum Delay {
     Exponential {
         mean_us: u64,
     },
+    /// One after the other, each for so long: a queue whose capacity is known.
+    Queue {
+        us: u64,
+    },
 }
 
 /// Nothing leaves from `start_ns` after the first request on, for `span_ns`.
@@ -26,25 +30,29 @@ pub struct Behaviour {
     stall: Option<Stall>,
     rng: SmallRng,
     first_ns: Option<u64>,
+    /// When the one before leaves.
+    last_ns: u64,
 }
 
 impl Behaviour {
     pub fn new(delay: Delay, stall: Option<Stall>, seed: u64) -> Behaviour {
-        Behaviour { delay, stall, rng: SmallRng::seed_from_u64(seed), first_ns: None }
+        Behaviour { delay, stall, rng: SmallRng::seed_from_u64(seed), first_ns: None, last_ns: 0 }
     }
 
     /// When the answer to a request that came now leaves.
     pub fn leaves_ns(&mut self, now_ns: u64) -> u64 {
         let first_ns = *self.first_ns.get_or_insert(now_ns);
-        let leaves_ns = now_ns + self.delay_ns();
+        let leaves_ns = now_ns + self.delay_ns(now_ns);
+        self.last_ns = leaves_ns;
         let Some(Stall { start_ns, span_ns }) = self.stall else { return leaves_ns };
         let (from_ns, to_ns) = (first_ns + start_ns, first_ns + start_ns + span_ns);
         if (from_ns..to_ns).contains(&leaves_ns) { to_ns } else { leaves_ns }
     }
 
-    fn delay_ns(&mut self) -> u64 {
+    fn delay_ns(&mut self, now_ns: u64) -> u64 {
         match self.delay {
             Delay::Constant { us } => us * 1_000,
+            Delay::Queue { us } => us * 1_000 + self.last_ns.saturating_sub(now_ns),
             Delay::Exponential { mean_us } => {
                 // 1 - u lies in (0, 1], whose logarithm is finite.
                 let u: f64 = self.rng.random();
@@ -65,6 +73,13 @@ mod tests {
         let leaves = [5_000_000, 5_800_000, 5_900_000, 6_399_999, 6_400_000]
             .map(|now_ns| behaviour.leaves_ns(now_ns));
         assert_eq!(leaves, [5_100_000, 5_900_000, 6_500_000, 6_500_000, 6_500_000]);
+    }
+
+    #[test]
+    fn a_queue_serves_one_after_the_other() {
+        let mut behaviour = Behaviour::new(Delay::Queue { us: 2 }, None, 1);
+        let leaves = [1_000, 1_500, 2_000, 9_000].map(|now_ns| behaviour.leaves_ns(now_ns));
+        assert_eq!(leaves, [3_000, 5_000, 7_000, 11_000]);
     }
 
     #[test]

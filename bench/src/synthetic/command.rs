@@ -19,6 +19,9 @@ pub struct Args {
     /// Delays are exponential, with --delay as their mean
     #[arg(long)]
     exponential: bool,
+    /// One after the other, each for --delay: a server with a capacity
+    #[arg(long, conflicts_with = "exponential")]
+    queue: bool,
     /// Once nothing leaves for so long, beginning --stall-at after the first request
     #[arg(long, value_parser = span::parse)]
     stall: Option<Duration>,
@@ -43,8 +46,11 @@ pub enum SyntheticError {
 pub fn run(args: &Args) -> Result<(), SyntheticError> {
     args.core.map_or(Ok(()), pin)?;
     let us = u64::try_from(args.delay.as_micros()).unwrap_or(u64::MAX);
-    let delay =
-        if args.exponential { Delay::Exponential { mean_us: us } } else { Delay::Constant { us } };
+    let delay = match (args.exponential, args.queue) {
+        (true, _) => Delay::Exponential { mean_us: us },
+        (false, true) => Delay::Queue { us },
+        (false, false) => Delay::Constant { us },
+    };
     let start_ns = nanos(args.stall_at);
     let stall = args.stall.map(|span| Stall { start_ns, span_ns: nanos(span) });
     let mut server = Synthetic::bind(args.listen, Behaviour::new(delay, stall, args.seed))?;
