@@ -214,10 +214,8 @@ pub(super) fn stand(batcher: &Batcher<Controller>, names: &ModelNames, into: &mu
     into.shed = std::array::from_fn(|nth| (Reason::ALL[nth].name(), counts[nth]));
     into.hedged_batches = batcher.hedged_batches();
     into.predicted_drain_ns = batcher.predicted_drain().as_nanos() as u64;
-    into.target_cost = learned.map_or_else(
-        || batcher.batch_cost_limit(),
-        |controller| controller.target().0 as u64,
-    );
+    into.target_cost = learned
+        .map_or_else(|| batcher.batch_cost_limit(), |controller| controller.target().0 as u64);
     let devices = into.devices.iter_mut().take(names.devices.len());
     for (class, device) in (0..).zip(devices) {
         *device = stand_of(batcher, DeviceClass(class));
