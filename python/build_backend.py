@@ -45,7 +45,7 @@ def collect_programs():
 
 def build_programs():
     """Program name to the path of its executable, as cargo reports it."""
-    command = ["cargo", "build", "--release", "--locked"]
+    command = ["cargo", "build", "--profile", "wheel", "--locked"]
     command.append("--message-format=json-render-diagnostics")
     for program, package in PROGRAMS.items():
         command += ["--package", package, "--bin", program]

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{Request, Response};
 use schemas::lifecycle::ModelSpec;
 use smallvec::SmallVec;
@@ -21,18 +22,17 @@ use crate::api::router::{ModelPage, Route, route};
 use crate::api::status::{self, ApiError};
 use crate::classes::{Classes, SloClass};
 use crate::clock::Time;
-use crate::codec::answer::{self, About, Choice, Chosen};
+use crate::codec::answer::{self, About, Choice, Encoded};
 use crate::codec::binary_tensor::{self, Form};
 use crate::codec::bind::{Named, bind};
 use crate::codec::fault::{InputFault, excerpt};
 use crate::codec::json_tensor::{InputData, RequestInput, parse_request};
-use crate::dispatch::handle::ModelHandle;
 use crate::fleet::catalog::{Catalog, Missing, ModelEntry};
 use crate::ids::ClassId;
 use crate::observe::metrics::{ErrorKind, Stage};
 use crate::observe::stages::ModelRecorder;
 use crate::query::serve::{self, Query};
-use crate::query::types::{Prediction, TaskInputs, Tensor, Timings};
+use crate::query::types::{TaskInputs, Tensor, Timings};
 
 const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -63,8 +63,8 @@ async fn dispatch(
     connection: &Connection,
     request: Request<Incoming>,
 ) -> HttpResponse {
-    let (head, body) = request.into_parts();
-    let (query, page) = match route(&head.method, head.uri.path()) {
+    let (Parts { method, uri, mut headers, .. }, body) = request.into_parts();
+    let (query, page) = match route(&method, uri.path()) {
         Err(error) => return refused(front, &error),
         Ok(Route::Live) => return metadata::live(),
         Ok(Route::Ready) => return metadata::ready(is_ready(front, connections)),
@@ -73,8 +73,10 @@ async fn dispatch(
     };
     let query = Query { model: &query.0, version: query.1 };
     if page == ModelPage::Infer {
-        return match receive(front, connection, &head.headers, body).await {
-            Ok(received) => infer(front, query, received).await,
+        let received = receive(front, connection, &headers, body).await;
+        headers.clear();
+        return match received {
+            Ok(received) => infer(front, query, received, headers).await,
             Err(error) => refused(front, &error),
         };
     }
@@ -194,7 +196,13 @@ fn known_class<'c>(classes: &'c Classes, name: &[u8]) -> Result<&'c SloClass, In
     })
 }
 
-async fn infer(front: &FrontEnd, query: Query<'_>, received: Received) -> HttpResponse {
+/// `headers` are the request's, emptied, for those of the answer: hyper keeps them for the next request.
+async fn infer(
+    front: &FrontEnd,
+    query: Query<'_>,
+    received: Received,
+    headers: HeaderMap,
+) -> HttpResponse {
     // Held to the end: the answer names the model as it was when the question came.
     let catalog = front.catalog.load_full();
     let entry = match find(&catalog, query) {
@@ -202,7 +210,7 @@ async fn infer(front: &FrontEnd, query: Query<'_>, received: Received) -> HttpRe
         Err(error) => return refused(front, &error),
     };
     let recorder = front.recorder.model(&entry.handle.name, entry.handle.version);
-    match answer(front, entry, &recorder, received).await {
+    match answer(front, entry, &recorder, received, headers).await {
         Ok(response) => response,
         Err(error) => {
             recorder.error(error.shown().kind);
@@ -216,6 +224,7 @@ async fn answer(
     entry: &ModelEntry,
     recorder: &ModelRecorder,
     received: Received,
+    headers: HeaderMap,
 ) -> Result<HttpResponse, ApiError> {
     let handle = serve::available(entry)?;
     let arrived = received.arrived;
@@ -233,7 +242,14 @@ async fn answer(
     let prediction = prediction?;
 
     let returned = front.clock.now();
-    let response = respond(front, handle, &chosen, id.as_deref(), &prediction)?;
+    let about = About {
+        spec: &handle.spec,
+        model: &handle.name,
+        version: handle.version,
+        id: id.as_deref(),
+    };
+    let encoded = answer::encode(about, &chosen, &prediction.outputs)?;
+    let response = respond(front, encoded, &prediction.timings, headers);
     let done = front.clock.now();
     recorder.stage(Stage::Parse, submitted.since(arrived));
     recorder.task_stages(&prediction.timings);
@@ -313,34 +329,37 @@ impl Drop for CountIfGone<'_> {
 
 fn respond(
     front: &FrontEnd,
-    handle: &ModelHandle,
-    chosen: &[Chosen],
-    id: Option<&str>,
-    prediction: &Prediction,
-) -> Result<HttpResponse, InputFault> {
-    let about = About { spec: &handle.spec, model: &handle.name, version: handle.version, id };
-    let encoded = answer::encode(about, chosen, &prediction.outputs)?;
-    let mut response = Response::new(Full::from(encoded.body));
-    let headers = response.headers_mut();
+    encoded: Encoded,
+    timings: &Timings,
+    mut headers: HeaderMap,
+) -> HttpResponse {
     match encoded.json_bytes {
         None => headers.insert(CONTENT_TYPE, status::JSON),
         Some(json_bytes) => {
-            headers.insert(HEADER_LENGTH, HeaderValue::from(json_bytes));
+            headers.insert(HEADER_LENGTH, header_number(json_bytes as u64));
             headers.insert(CONTENT_TYPE, BINARY)
         }
     };
     if front.options.server_timing {
-        headers.insert(SERVER_TIMING, server_timing(&prediction.timings));
+        headers.insert(SERVER_TIMING, server_timing(timings));
     }
-    Ok(response)
+    let mut response = Response::new(Full::from(encoded.body));
+    *response.headers_mut() = headers;
+    response
+}
+
+fn header_number(number: u64) -> HeaderValue {
+    let mut text = HeaderText::new();
+    push_number(&mut text, number);
+    HeaderValue::from_bytes(&text).expect("digits only")
 }
 
 /// Written without memory of its own: longer only for times of hours.
-type TimingText = SmallVec<[u8; 96]>;
+type HeaderText = SmallVec<[u8; 96]>;
 
 /// `queue;dur=0.021, lane;dur=0.034, model;dur=1.207;desc="batch 8"`, milliseconds.
 fn server_timing(timings: &Timings) -> HeaderValue {
-    let mut text = TimingText::new();
+    let mut text = HeaderText::new();
     let spans = [
         (&b"queue;dur="[..], timings.queue),
         (b", lane;dur=", timings.lane),
@@ -356,7 +375,7 @@ fn server_timing(timings: &Timings) -> HeaderValue {
     HeaderValue::from_bytes(&text).expect("digits and ASCII punctuation only")
 }
 
-fn push_ms(text: &mut TimingText, span: Duration) {
+fn push_ms(text: &mut HeaderText, span: Duration) {
     let us = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
     push_number(text, us / 1000);
     let rest = us % 1000;
@@ -364,7 +383,7 @@ fn push_ms(text: &mut TimingText, span: Duration) {
 }
 
 /// `number` in decimal.
-fn push_number(text: &mut TimingText, number: u64) {
+fn push_number(text: &mut HeaderText, number: u64) {
     if number >= 10 {
         push_number(text, number / 10);
     }

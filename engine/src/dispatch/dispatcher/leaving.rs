@@ -106,6 +106,7 @@ impl Dispatcher {
             self.recorder.shed_after(self.clock.now().since(task.submitted));
         }
         self.outbox.put(task.reply, result);
+        self.answered = true;
     }
 
     fn outcome(&self, task: &Accepted, result: &TaskResult) -> ClassOutcome {
