@@ -25,3 +25,4 @@ pub mod slo;
 pub mod threads;
 pub mod timing;
 pub mod twin;
+pub mod two_cores;

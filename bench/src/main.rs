@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use bench::{floor, lanes, overhead, run, slo, threads};
+use bench::{floor, lanes, overhead, run, slo, threads, two_cores};
 use clap::{Parser, Subcommand};
 
 /// The engine's allocator, so that the floor differs from it by nothing but the work.
@@ -31,6 +31,8 @@ enum Command {
     Lanes(lanes::Args),
     /// Measures whether the engine keeps a promise of 20 ms, against what its models can do
     Slo(slo::Args),
+    /// Compares what a request costs on two cores with two models and on one with one
+    TwoCores(two_cores::Args),
     /// Bare hyper: what any HTTP server on this machine costs
     Floor {
         #[arg(long, default_value = "127.0.0.1:0")]
@@ -49,6 +51,9 @@ fn main() -> ExitCode {
             lanes::run(&args).map(|()| ExitCode::SUCCESS).map_err(Failure::from)
         }
         Command::Slo(args) => slo::run(&args).map(|()| ExitCode::SUCCESS).map_err(Failure::from),
+        Command::TwoCores(args) => {
+            two_cores::run(&args).map(|()| ExitCode::SUCCESS).map_err(Failure::from)
+        }
         Command::Floor { listen, core } => serve_floor(listen, core).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
@@ -67,6 +72,8 @@ enum Failure {
     Lanes(#[from] lanes::LanesError),
     #[error(transparent)]
     Slo(#[from] slo::SloError),
+    #[error(transparent)]
+    TwoCores(#[from] two_cores::TwoCoresError),
     #[error(transparent)]
     Pin(#[from] threads::PinError),
     #[error("the floor can't listen: {0}")]

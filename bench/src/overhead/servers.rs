@@ -183,7 +183,7 @@ impl Server {
         self.child.id()
     }
 
-    pub(super) fn processes(&self) -> Vec<u32> {
+    pub(crate) fn processes(&self) -> Vec<u32> {
         tree(self.child.id())
     }
 
