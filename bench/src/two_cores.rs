@@ -5,6 +5,9 @@
 //! 64 at once. Which core accepts a connection is the kernel's choice, so with two cores about half of the requests
 //! change core. What a request costs is the run time of the server's tree, and that of the engine alone, by the
 //! requests answered: no latency is measured, so the client may share the machine's cores, and sleeps in between.
+//!
+//! A machine whose cores are both busy may do less on each of them (shared caches, two threads of one core), whatever
+//! the engine does. Two engines that share nothing, each with one core and one model, show how much that is.
 
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -37,14 +40,14 @@ const SUM_TOLERANCE: f32 = 0.01;
 /// Containers, caches and latency profiles settle within this.
 const WARM_UP: Duration = Duration::from_secs(1);
 /// A client this far behind its plan no longer asks at the rate it says.
-const BEHIND_MAX: Duration = Duration::from_millis(500);
+const BEHIND_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// One line of JSON after the table
     #[arg(long)]
     pub json: bool,
-    /// Interleaved pairs
+    /// Interleaved rounds
     #[arg(long, default_value_t = 7)]
     pub pairs: usize,
     /// Time of each run
@@ -93,11 +96,13 @@ pub fn run(args: &Args) -> Result<(), TwoCoresError> {
         return Err(TwoCoresError::Numbers);
     }
     let workplace = Workplace::create()?;
-    let one = Subject::start(args, &workplace, &MODELS[..1], &[first])?;
-    let two = Subject::start(args, &workplace, &MODELS, &[first, second])?;
+    let start = |models, cores: &[usize]| Served::start(args, &workplace, models, cores);
+    let one = Subject(vec![start(&MODELS[..1], &[first])?]);
+    let two = Subject(vec![start(&MODELS, &[first, second])?]);
+    let apart = Subject(vec![start(&MODELS[..1], &[first])?, start(&MODELS[1..], &[second])?]);
     let found = LOADS.iter().map(|&load| {
-        let found = Found::of(&pairs(args, load, &one, &two)?).ok_or(TwoCoresError::Numbers)?;
-        Ok((load, found))
+        let rounds = rounds(args, load, [&one, &two, &apart])?;
+        Ok((load, Found::of(&rounds).ok_or(TwoCoresError::Numbers)?))
     });
     let found = found.collect::<Result<Vec<_>, TwoCoresError>>()?;
     print!("{}", table(&found));
@@ -107,54 +112,59 @@ pub fn run(args: &Args) -> Result<(), TwoCoresError> {
     Ok(())
 }
 
-fn pairs(
-    args: &Args,
-    load: Load,
-    one: &Subject,
-    two: &Subject,
-) -> Result<Vec<Pair>, TwoCoresError> {
+/// In one order and then the other, in turns.
+fn rounds(args: &Args, load: Load, subjects: [&Subject; 3]) -> Result<Vec<Round>, TwoCoresError> {
     let span = Duration::from_secs_f64(args.seconds);
-    one.ask(load, WARM_UP, 0)?;
-    two.ask(load, WARM_UP, 0)?;
-    let pair = |number: usize| {
-        let sample = |subject: &Subject| subject.sample(load, span, number as u64);
-        if number.is_multiple_of(2) {
-            let one = sample(one)?;
-            return Ok(Pair { one, two: sample(two)? });
+    for subject in subjects {
+        subject.ask(load, WARM_UP, 0)?;
+    }
+    let mut rounds = Vec::with_capacity(args.pairs);
+    for number in 1..=args.pairs {
+        let mut round = [Sample::default(); 3];
+        let forwards = number.is_multiple_of(2);
+        for place in if forwards { [0, 1, 2] } else { [2, 1, 0] } {
+            round[place] = subjects[place].sample(load, span, number as u64)?;
         }
-        let two = sample(two)?;
-        Ok(Pair { one: sample(one)?, two })
-    };
-    (1..=args.pairs).map(pair).collect()
+        let [one, two, apart] = round;
+        rounds.push(Round { one, two, apart });
+    }
+    Ok(rounds)
 }
 
-// ---- an engine, and what it is asked ----
+// ---- engines, and what they are asked ----
 
-struct Subject {
+/// An engine and its models.
+struct Served {
     server: Server,
     models: &'static [&'static str],
 }
 
-impl Subject {
+impl Served {
     fn start(
         args: &Args,
         workplace: &Workplace,
         models: &'static [&'static str],
         cores: &[usize],
-    ) -> Result<Subject, TwoCoresError> {
-        let target = format!("models-{}", models.len());
+    ) -> Result<Served, TwoCoresError> {
+        let target = format!("models-{}", models.join("-"));
         for model in models {
             workplace.write(&format!("{target}/{model}/1/model.py"), NOOP)?;
         }
         let found = args.foil.clone().or_else(find_foil).ok_or(OverheadError::NoFoil)?;
         let python = args.python.as_deref();
         let foil = Foil { program: &found, python, core: None, cores, target: &target };
-        Ok(Subject { server: Server::serving(workplace, &foil)?, models })
+        Ok(Served { server: Server::serving(workplace, &foil)?, models })
     }
+}
 
+/// Engines that are asked at once.
+struct Subject(Vec<Served>);
+
+impl Subject {
     /// What requests at this rate cost, of which each got its right answer.
     fn sample(&self, load: Load, span: Duration, seed: u64) -> Result<Sample, TwoCoresError> {
-        let (tree, engine) = (self.server.processes(), [self.server.engine()]);
+        let tree: Vec<u32> = self.0.iter().flat_map(|it| it.server.processes()).collect();
+        let engine: Vec<u32> = self.0.iter().map(|it| it.server.engine()).collect();
         let before = [cpu_ns(&tree), cpu_ns(&engine)];
         let answered = self.ask(load, span, seed)?;
         let after = [cpu_ns(&tree), cpu_ns(&engine)];
@@ -164,10 +174,11 @@ impl Subject {
 
     /// All models at once; returns how many answers came.
     fn ask(&self, load: Load, span: Duration, seed: u64) -> Result<u64, TwoCoresError> {
+        let asked = self.0.iter().flat_map(|it| it.models.iter().map(|model| (&it.server, *model)));
         std::thread::scope(|scope| {
-            let clients = self.models.iter().enumerate().map(|(index, model)| {
+            let clients = asked.enumerate().map(|(index, (server, model))| {
                 let seed = seed << 1 | index as u64;
-                scope.spawn(move || Client::open(&self.server, model)?.ask(load, span, seed))
+                scope.spawn(move || Client::open(server, model)?.ask(load, span, seed))
             });
             let clients: Vec<_> = clients.collect();
             let answered = clients.into_iter().map(|client| {
@@ -236,7 +247,7 @@ impl Client {
 // ---- what was found ----
 
 /// CPU of a request, in microseconds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Sample {
     /// Of the engine and its containers.
     tree_us: f64,
@@ -245,47 +256,76 @@ struct Sample {
 
 /// Runs that shared the moment.
 #[derive(Clone, Copy, Debug)]
-struct Pair {
+struct Round {
     one: Sample,
     two: Sample,
+    /// Two engines, each with one core and one model.
+    apart: Sample,
 }
 
-/// Of the tree and of the engine alone: one core, two cores, and the ratio in each pair.
+/// CPU of a request, and how the three compare in each round.
+struct Spreads {
+    one: Spread,
+    two: Spread,
+    apart: Spread,
+    two_by_one: Spread,
+    two_by_apart: Spread,
+}
+
+impl Spreads {
+    fn of(rounds: &[Round], figure: fn(&Sample) -> f64) -> Option<Spreads> {
+        let of = |sample: fn(&Round) -> &Sample| -> Vec<f64> {
+            rounds.iter().map(|round| figure(sample(round))).collect()
+        };
+        let (one, two, apart) = (of(|it| &it.one), of(|it| &it.two), of(|it| &it.apart));
+        let by = |other: &[f64]| {
+            let pairs = two.iter().copied().zip(other.iter().copied());
+            ratios(&pairs.collect::<Vec<_>>())
+        };
+        Some(Spreads {
+            two_by_one: by(&one)?,
+            two_by_apart: by(&apart)?,
+            one: spread(&one)?,
+            two: spread(&two)?,
+            apart: spread(&apart)?,
+        })
+    }
+
+    fn rows(&self) -> [(&'static str, Spread); 5] {
+        [
+            ("us_one_core", self.one),
+            ("us_two_cores", self.two),
+            ("us_two_engines", self.apart),
+            ("two_cores_by_one", self.two_by_one),
+            ("two_cores_by_two_engines", self.two_by_apart),
+        ]
+    }
+}
+
 struct Found {
-    tree: [Spread; 3],
-    engine: [Spread; 3],
+    /// Of the engine and its containers.
+    tree: Spreads,
+    engine: Spreads,
 }
 
 impl Found {
-    fn of(pairs: &[Pair]) -> Option<Found> {
-        let of = |figure: fn(&Sample) -> f64| {
-            let both: Vec<_> = pairs.iter().map(|it| (figure(&it.two), figure(&it.one))).collect();
-            let (two, one): (Vec<_>, Vec<_>) = both.iter().copied().unzip();
-            Some([spread(&one)?, spread(&two)?, ratios(&both)?])
-        };
-        Some(Found { tree: of(|it| it.tree_us)?, engine: of(|it| it.engine_us)? })
+    fn of(rounds: &[Round]) -> Option<Found> {
+        let tree = Spreads::of(rounds, |it| it.tree_us)?;
+        Some(Found { tree, engine: Spreads::of(rounds, |it| it.engine_us)? })
     }
 
-    fn as_json(&self) -> Value {
-        let [tree_one, tree_two, tree_ratio] = self.tree;
-        let [engine_one, engine_two, engine_ratio] = self.engine;
-        json!({
-            "tree_us": [tree_one, tree_two],
-            "engine_us": [engine_one, engine_two],
-            "tree_ratio": tree_ratio,
-            "engine_ratio": engine_ratio,
-        })
+    fn sides(&self) -> [(&'static str, &Spreads); 2] {
+        [("tree", &self.tree), ("engine", &self.engine)]
     }
 }
 
 fn table(all: &[(Load, Found)]) -> Table {
     let mut table = Table::new(&["CPU of a request", "median", "min", "max"]);
     for (Load { at_once, .. }, found) in all {
-        for (side, [one, two, ratio]) in [("tree", &found.tree), ("engine", &found.engine)] {
-            let rows = [("µs, one core", one), ("µs, two cores", two), ("two by one", ratio)];
-            for (row, found) in rows {
+        for (side, spreads) in found.sides() {
+            for (row, found) in spreads.rows() {
                 let cells = [found.median, found.min, found.max].map(|value| format!("{value:.2}"));
-                table.row([format!("{at_once} at once, {side}: {row}")].into_iter().chain(cells));
+                table.row([format!("c{at_once} {side} {row}")].into_iter().chain(cells));
             }
         }
     }
@@ -295,8 +335,13 @@ fn table(all: &[(Load, Found)]) -> Table {
 fn as_json(all: &[(Load, Found)]) -> Value {
     let mut figures = Map::new();
     for (Load { at_once, .. }, found) in all {
-        figures.insert(format!("two_cores_cpu_ratio_c{at_once}"), found.tree[2].median.into());
-        figures.insert(format!("two_cores_spreads_c{at_once}"), found.as_json());
+        figures
+            .insert(format!("two_cores_cpu_ratio_c{at_once}"), found.tree.two_by_one.median.into());
+        for (side, spreads) in found.sides() {
+            let rows =
+                spreads.rows().into_iter().map(|(row, found)| (row.to_owned(), json!(found)));
+            figures.insert(format!("{side}_c{at_once}"), Value::Object(rows.collect()));
+        }
     }
     Value::Object(figures)
 }
@@ -307,21 +352,23 @@ mod tests {
 
     #[test]
     fn a_slow_moment_that_hits_both_engines_does_not_show_in_the_ratio() {
-        let pair = |slow: f64| {
+        let round = |slow: f64| {
             let sample = |us: f64| Sample { tree_us: us * slow, engine_us: us * slow / 2.0 };
-            Pair { one: sample(100.0), two: sample(105.0) }
+            Round { one: sample(100.0), two: sample(105.0), apart: sample(102.0) }
         };
-        let found = Found::of(&[pair(1.0), pair(1.7), pair(1.2)]).expect("there are pairs");
+        let found = Found::of(&[round(1.0), round(1.7), round(1.2)]).expect("there are rounds");
         let all = [(LOADS[0], found)];
         let json = as_json(&all);
         let ratio = json["two_cores_cpu_ratio_c1"].as_f64().expect("a number");
         assert!((ratio - 1.05).abs() < 1e-9, "{ratio}");
-        assert_eq!(json["two_cores_spreads_c1"]["engine_us"][0]["median"], 60.0);
+        assert_eq!(json["engine_c1"]["us_one_core"]["median"], 60.0);
+        let sharing = json["tree_c1"]["two_cores_by_two_engines"]["median"].as_f64();
+        assert!(sharing.is_some_and(|ratio| (ratio - 105.0 / 102.0).abs() < 1e-9), "{sharing:?}");
         assert!(table(&all).to_string().contains("120.00"), "the median of one core");
     }
 
     #[test]
-    fn no_pairs_are_no_finding() {
+    fn no_rounds_are_no_finding() {
         assert!(Found::of(&[]).is_none());
     }
 }
