@@ -99,7 +99,7 @@ fn runner() -> Done<PathBuf> {
     }
     let install = ["install", "--quiet", "--locked", "--force", "--debug", RUNNER, "--version"];
     let mut install = cargo(&install);
-    install.arg(version).arg("--root").arg(&tools).arg("--target-dir").arg(tools.join("build"));
+    install.arg(version).arg("--root").arg(&tools);
     // It only starts valgrind and reads its files: what it says of its own lines is not worth the wait.
     run(install.env("CARGO_PROFILE_DEV_DEBUG", "0"))?;
     Ok(folder)
