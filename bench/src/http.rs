@@ -50,9 +50,19 @@ pub fn connect(address: SocketAddr) -> Result<TcpStream, HttpError> {
 }
 
 pub fn exchange_on(stream: &mut TcpStream, request: &[u8]) -> Result<Answer, HttpError> {
-    let address = stream.peer_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
+    send_on(stream, request)?;
+    answer_on(stream)
+}
+
+pub fn send_on(stream: &mut TcpStream, request: &[u8]) -> Result<(), HttpError> {
+    let address = address_of(stream);
+    stream.write_all(request).map_err(|source| HttpError::Io { address, source })
+}
+
+/// The answer to the one request that was sent.
+pub fn answer_on(stream: &mut TcpStream) -> Result<Answer, HttpError> {
+    let address = address_of(stream);
     let io = |source| HttpError::Io { address, source };
-    stream.write_all(request).map_err(io)?;
     let mut received = Vec::new();
     let mut chunk = [0; 16 * 1024];
     let mut ended = false;
@@ -69,4 +79,8 @@ pub fn exchange_on(stream: &mut TcpStream, request: &[u8]) -> Result<Answer, Htt
         received.extend_from_slice(&chunk[..count]);
     }
     Err(HttpError::TooLong { address })
+}
+
+fn address_of(stream: &TcpStream) -> SocketAddr {
+    stream.peer_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)))
 }

@@ -49,4 +49,5 @@ pub mod threads;
 pub mod timing;
 pub mod trace;
 pub mod twin;
+pub mod two_cores;
 pub mod verdict;

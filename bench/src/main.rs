@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use bench::synthetic::command as synthetic;
 use bench::{
     floor, lanes, mlperf, overhead, pairs, peers, prove, run, search, slo, sweep, threads,
+    two_cores,
 };
 use clap::{Parser, Subcommand};
 
@@ -46,6 +47,8 @@ enum Command {
     Synthetic(synthetic::Args),
     /// Compares foil with other serving systems; `cargo xtask peers` sets them up
     Peers(peers::Args),
+    /// Compares what a request costs on two cores with two models and on one with one
+    TwoCores(two_cores::Args),
     /// Bare hyper: what any HTTP server on this machine costs
     Floor {
         #[arg(long, default_value = "127.0.0.1:0")]
@@ -79,6 +82,9 @@ fn main() -> ExitCode {
         Command::Peers(args) => {
             peers::run(&args).map(|()| ExitCode::SUCCESS).map_err(Failure::from)
         }
+        Command::TwoCores(args) => {
+            two_cores::run(&args).map(|()| ExitCode::SUCCESS).map_err(Failure::from)
+        }
         Command::Floor { listen, core } => serve_floor(listen, core).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
@@ -111,6 +117,8 @@ enum Failure {
     Synthetic(#[from] synthetic::SyntheticError),
     #[error(transparent)]
     Peers(#[from] peers::PeersError),
+    #[error(transparent)]
+    TwoCores(#[from] two_cores::TwoCoresError),
     #[error(transparent)]
     Pin(#[from] threads::PinError),
     #[error("the floor can't listen: {0}")]

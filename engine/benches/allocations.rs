@@ -1,8 +1,7 @@
 //! What a request asks of the allocator, once all is warm: how often, how much, and from where.
 //!
 //! `cargo bench -p engine --bench allocations [-- --json]`. The walk is that of the benchmark `instructions`: hyper,
-//! tokio and the engine count, the clients and the container do not. An allocation belongs to the innermost function
-//! of this repository on its stack, else to the innermost of hyper's or tokio's; `--sites` shows the lines.
+//! tokio and the engine count, the clients and the container do not. `--sites` shows the lines that allocate.
 
 use std::backtrace::Backtrace;
 use std::collections::BTreeMap;
@@ -58,22 +57,29 @@ fn measure(cli: &Cli) -> Outcome<()> {
     for (name, encoding) in [("binary", Encoding::Binary), ("json", Encoding::Json)] {
         for connections in [1, 64] {
             let name = format!("{name}_batch_{connections}");
-            let found = count(Load { encoding, connections })?;
+            let walk = warmed_up(Load { encoding, connections })?;
+            let found = count(&walk);
             let cells = [found.allocations, found.bytes, found.rows_per_batch];
             table.row([name.clone()].into_iter().chain(cells.map(|cell| format!("{cell:.2}"))));
             figures.insert(format!("{name}_allocations"), found.allocations.into());
             figures.insert(format!("{name}_bytes"), found.bytes.into());
-            all_sites.push((name, found.sites));
+            if cli.sites {
+                all_sites.push(by_site(&name, &sites(&walk)));
+            }
         }
     }
     print!("{table}");
-    if cli.sites {
-        all_sites.iter().for_each(|(name, sites)| print!("\n{}", by_site(name, sites)));
-    }
+    all_sites.iter().for_each(|sites| print!("\n{sites}"));
     if cli.json {
         println!("{}", Value::Object(figures));
     }
     Ok(())
+}
+
+fn warmed_up(load: Load) -> Outcome<Walk> {
+    let walk = Walk::start(load, paused)?;
+    walk.ask(WARM_REQUESTS);
+    Ok(walk)
 }
 
 /// A request's, on average.
@@ -81,21 +87,28 @@ struct Found {
     allocations: f64,
     bytes: f64,
     rows_per_batch: f64,
-    sites: BTreeMap<String, Site>,
 }
 
+fn count(walk: &Walk) -> Found {
+    open(Detail::Counts);
+    walk.ask(REQUESTS);
+    let (account, _) = close();
+    let requests = REQUESTS as f64;
+    Found {
+        allocations: account.allocations as f64 / requests,
+        bytes: account.bytes as f64 / requests,
+        rows_per_batch: walk.rows_per_batch(),
+    }
+}
+
+/// A request's, on average, that come from one place.
 #[derive(Default)]
 struct Site {
     allocations: f64,
     bytes: f64,
 }
 
-fn count(load: Load) -> Outcome<Found> {
-    let walk = Walk::start(load, paused)?;
-    walk.ask(WARM_REQUESTS);
-    open(Detail::Counts);
-    walk.ask(REQUESTS);
-    let (account, _) = close();
+fn sites(walk: &Walk) -> BTreeMap<String, Site> {
     open(Detail::Sites);
     walk.ask(TRACED_REQUESTS);
     let (_, traced) = close();
@@ -105,13 +118,7 @@ fn count(load: Load) -> Outcome<Found> {
         site.allocations += 1.0 / TRACED_REQUESTS as f64;
         site.bytes += *bytes as f64 / TRACED_REQUESTS as f64;
     }
-    let requests = REQUESTS as f64;
-    Ok(Found {
-        allocations: account.allocations as f64 / requests,
-        bytes: account.bytes as f64 / requests,
-        rows_per_batch: walk.rows_per_batch(),
-        sites,
-    })
+    sites
 }
 
 /// The line that wanted memory, without the standard library's, and where it is another crate's our line that called it.

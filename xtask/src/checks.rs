@@ -1,6 +1,7 @@
 //! The tests, what the continuous integration adds to them, and what only runs by night.
 
 use crate::demo::{Arguments, demo};
+use crate::instructions::{self, instructions};
 use crate::lanes::Lanes;
 use crate::setup::{apt_install, setup};
 use crate::shell::{Done, cargo, command, output, root, run, target_dir, venv, works};
@@ -50,6 +51,7 @@ pub(crate) fn ci() -> Done {
         run(cargo(&arguments).args(["codegen", "--check"]))
     });
     fuzz(&mut lanes, FUZZ_SECONDS);
+    count(&mut lanes);
     lanes.run("demo", || demo(&Arguments::default()));
     lanes.finish()
 }
@@ -148,6 +150,13 @@ fn free_threaded() -> Done {
     let mut check = cargo(&["check", "--quiet", "--package", "hydrofoil-python", "--locked"]);
     check.arg("--target-dir").arg(target_dir().join("free-threaded"));
     run(check.env("PYO3_CONFIG_FILE", std::path::absolute(&config).map_err(|e| e.to_string())?))
+}
+
+fn count(lanes: &mut Lanes) {
+    match instructions::valgrind() {
+        Ok(()) => lanes.run("instructions", || instructions(&instructions::Arguments::default())),
+        Err(why) => lanes.skip("instructions", &why),
+    }
 }
 
 fn docs() -> Done {

@@ -4,6 +4,7 @@
 mod checks;
 mod codegen;
 mod demo;
+mod instructions;
 mod lane_figures;
 mod lanes;
 mod overhead;
@@ -54,6 +55,8 @@ enum Command {
     },
     /// Whether the engine keeps a promise of 20 ms, on real models, against what they can do.
     Slo(slo::Arguments),
+    /// Instructions per request, against their budget.
+    Instructions(instructions::Arguments),
     /// Makes schemas/src/generated from schemas/fbs. Needs `--features codegen`.
     Codegen {
         /// Change nothing; fail when the committed code is not what would be made.
@@ -81,6 +84,7 @@ fn main() -> ExitCode {
         Command::Lanes(arguments) => lane_figures::lane_figures(&arguments),
         Command::Sim { arguments } => sim(&arguments),
         Command::Slo(arguments) => slo::slo(&arguments),
+        Command::Instructions(arguments) => instructions::instructions(&arguments),
         Command::Codegen { check } => codegen::codegen(check),
     };
     match done {
