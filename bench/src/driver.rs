@@ -37,17 +37,17 @@ use crate::trace::Trace;
 /// Requests that are due and find no free connection. Past it they count as held: the server is far behind.
 const BACKLOG_MAX: usize = 1 << 16;
 /// How long answers may take after the last request was sent.
-const DRAIN_MAX_NS: u64 = 10_000_000_000;
+pub(crate) const DRAIN_MAX_NS: u64 = 10_000_000_000;
 /// The same where somebody waits for a run that he stopped.
-const DRAIN_STOPPED_NS: u64 = 1_000_000_000;
+pub(crate) const DRAIN_STOPPED_NS: u64 = 1_000_000_000;
 /// A connection that the server refused is tried again after this, so that a server that is gone isn't flooded.
-const REFUSED_PAUSE_NS: u64 = 10_000_000;
+pub(crate) const REFUSED_PAUSE_NS: u64 = 10_000_000;
 /// A sleeper wakes this much before the next request is due, and looks again and again from there: timers fire late by
 /// some tens of µs.
-const SPIN_BELOW_NS: u64 = 150_000;
+pub(crate) const SPIN_BELOW_NS: u64 = 150_000;
 /// The longest sleep, so that ends of phases are seen.
-const WAIT_MAX: Duration = Duration::from_millis(10);
-const EVENTS_PER_TURN: usize = 256;
+pub(crate) const WAIT_MAX: Duration = Duration::from_millis(10);
+pub(crate) const EVENTS_PER_TURN: usize = 256;
 /// The timer's among the connections' numbers.
 const TIMER: Token = Token(usize::MAX - 1);
 

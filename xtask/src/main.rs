@@ -48,7 +48,7 @@ enum Command {
     },
     /// Whether the engine keeps a promise of 20 ms, on real models, against what they can do.
     Slo(slo::Arguments),
-    /// Makes schemas/src/generated from schemas/fbs. Needs `--features codegen`.
+    /// Makes schemas/src/generated from schemas/fbs and schemas/proto. Needs `--features codegen`.
     Codegen {
         /// Change nothing; fail when the committed code is not what would be made.
         #[arg(long)]
