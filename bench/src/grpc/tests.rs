@@ -359,7 +359,7 @@ fn a_server_that_goes_away_leaves_a_report() {
         let measured = run_on(server(leaves), &plan);
         let failures = measured.failures;
         // Some answers may still be on their way as it ends.
-    assert!((1..=40).contains(&measured.answered), "{measured:?}");
+        assert!((1..=40).contains(&measured.answered), "{measured:?}");
         assert!(failures.closed > 0 && failures.refused > 10, "{measured:?}");
         assert_eq!(failures.total(), failures.refused + failures.closed);
         assert_eq!(measured.sent, measured.answered + failures.total());
