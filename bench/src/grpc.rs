@@ -7,7 +7,7 @@
 //! request that finds no server is refused at once rather than kept. A status of gRPC that isn't the expected one
 //! (none given: 0) is a wrong status; what isn't gRPC at all counts as `not_http`.
 //!
-//! One owner, the [`Driver`], decides; tasks of a runtime on the same thread read and write the connections.
+//! One owner, the driver, decides; tasks of a runtime on the same thread read and write the connections.
 //! Deliberately absent: TLS, compression, deadlines, streaming calls.
 
 mod exchange;

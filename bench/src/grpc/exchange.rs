@@ -6,6 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use h2::RecvStream;
 use h2::client::ResponseFuture;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Version, header};
+use percent_encoding::percent_decode_str;
 
 use crate::http::ANSWER_BYTES_MAX;
 use crate::timing::ServerTiming;
@@ -18,7 +19,7 @@ const PREFIX_BYTES: usize = 5;
 pub(super) struct Reply {
     /// gRPC's: 0 is success.
     pub(super) status: u16,
-    /// What the server says of a failure, as it was sent.
+    /// What the server says of a failure.
     pub(super) told: String,
     /// Empty where the call failed.
     pub(super) message: Bytes,
@@ -73,7 +74,8 @@ pub(super) async fn answer(response: ResponseFuture) -> Result<Reply, Lost> {
     let message = if status == 0 { unframed(received).ok_or(Lost::NotGrpc)? } else { Bytes::new() };
     let timing = head.headers.get("server-timing").map(HeaderValue::as_bytes);
     let timing = timing.and_then(ServerTiming::parse);
-    let told = text(ending, "grpc-message").unwrap_or_default().to_owned();
+    let told = text(ending, "grpc-message").unwrap_or_default();
+    let told = percent_decode_str(told).decode_utf8_lossy().into_owned();
     Ok(Reply { status, told, message, timing })
 }
 
