@@ -3,12 +3,15 @@
 use super::source::{files, production};
 
 /// A crate, and the only places that may name it.
-const CONFINED: [(&str, &[&str]); 11] = [
+const CONFINED: [(&str, &[&str]); 14] = [
     ("hyper", &["engine/src/api", "engine/src/observe/export.rs", "bench/"]),
     ("hyper_util", &["engine/src/api", "engine/src/observe/export.rs", "bench/"]),
     ("core_affinity", &["engine/src/threads.rs", "bench/src/threads.rs"]),
     ("mimalloc", &["engine/src/main.rs", "gpu-containers/src/main.rs", "bench/src/main.rs"]),
     ("flatbuffers", &["schemas/"]),
+    ("h2", &["bench/src/grpc"]),
+    ("prost", &["schemas/", "bench/src/grpc"]),
+    ("tonic", &["schemas/", "bench/src/grpc/tests.rs"]),
     ("pyo3", &["python/"]),
     ("prometheus_client", &["engine/src/observe/export.rs"]),
     ("safetensors", &["gpu-containers/src/models/linear.rs"]),
