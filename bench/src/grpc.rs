@@ -4,7 +4,8 @@
 //! failure. In closed loop each of the plan's connections carries one request at a time. In open loop the requests
 //! share few connections, up to [`SHARED_CONNECTIONS`], as those of a gRPC caller do, and `connections_max` bounds how
 //! many requests are on their way at once; only where the server allows fewer on a connection are more opened. A
-//! request that finds no server is refused at once rather than kept. A status of gRPC that isn't the expected one
+//! request that finds no server is refused at once rather than kept, and one that a server didn't look at, since it was
+//! retiring the connection, is closed rather than sent again. A status of gRPC that isn't the expected one
 //! (none given: 0) is a wrong status; what isn't gRPC at all counts as `not_http`.
 //!
 //! One owner, the driver, decides; tasks of a runtime on the same thread read and write the connections.
