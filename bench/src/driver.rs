@@ -14,7 +14,6 @@ pub(crate) mod tests;
 
 use std::collections::VecDeque;
 use std::io;
-use std::iter::Peekable;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
@@ -30,24 +29,23 @@ use self::connection::{Answered, Connection, Progress};
 use crate::clock::Clock;
 use crate::ledger::{Answer, Ledger, Sent};
 use crate::measured::{Feed, Measured};
-use crate::plan::{CONNECTIONS_MAX, Due, Edge, Load, Plan, Target, Wait};
+use crate::plan::{CONNECTIONS_MAX, Edge, Load, Plan, Target, Wait};
+use crate::schedule::{Schedule, Waiting};
 use crate::timing::ServerTiming;
 use crate::trace::Trace;
 
-/// Requests that are due and find no free connection. Past it they count as held: the server is far behind.
-const BACKLOG_MAX: usize = 1 << 16;
 /// How long answers may take after the last request was sent.
-const DRAIN_MAX_NS: u64 = 10_000_000_000;
+pub(crate) const DRAIN_MAX_NS: u64 = 10_000_000_000;
 /// The same where somebody waits for a run that he stopped.
-const DRAIN_STOPPED_NS: u64 = 1_000_000_000;
+pub(crate) const DRAIN_STOPPED_NS: u64 = 1_000_000_000;
 /// A connection that the server refused is tried again after this, so that a server that is gone isn't flooded.
-const REFUSED_PAUSE_NS: u64 = 10_000_000;
+pub(crate) const REFUSED_PAUSE_NS: u64 = 10_000_000;
 /// A sleeper wakes this much before the next request is due, and looks again and again from there: timers fire late by
 /// some tens of µs.
-const SPIN_BELOW_NS: u64 = 150_000;
+pub(crate) const SPIN_BELOW_NS: u64 = 150_000;
 /// The longest sleep, so that ends of phases are seen.
-const WAIT_MAX: Duration = Duration::from_millis(10);
-const EVENTS_PER_TURN: usize = 256;
+pub(crate) const WAIT_MAX: Duration = Duration::from_millis(10);
+pub(crate) const EVENTS_PER_TURN: usize = 256;
 /// The timer's among the connections' numbers.
 const TIMER: Token = Token(usize::MAX - 1);
 
@@ -117,20 +115,10 @@ struct Driver<'a> {
     idle: Vec<usize>,
     /// Refused ones, and when they may be tried again; the earliest first.
     resting: VecDeque<(u64, usize)>,
-    arrivals: Option<Peekable<Due>>,
-    /// Requests that are due and not sent, the oldest first.
-    backlog: VecDeque<Waiting>,
-    sent: u64,
+    schedule: Schedule,
     /// When the events of this turn were learned of.
     readable_ns: u64,
     ledger: Ledger,
-}
-
-#[derive(Clone, Copy)]
-struct Waiting {
-    due_ns: u64,
-    /// When the driver saw that it is due.
-    noticed_ns: u64,
 }
 
 impl<'a> Driver<'a> {
@@ -154,9 +142,7 @@ impl<'a> Driver<'a> {
             connections: Vec::with_capacity(plan.connections_max),
             idle: (0..plan.connections).collect(),
             resting: VecDeque::new(),
-            arrivals: plan.load.due_times().map(Iterator::peekable),
-            backlog: VecDeque::new(),
-            sent: 0,
+            schedule: Schedule::new(plan),
             readable_ns: 0,
             ledger,
         };
@@ -181,12 +167,12 @@ impl<'a> Driver<'a> {
                 self.ledger.end_window(now_ns);
             }
             self.ledger.turn(now_ns, at_edge);
+            self.schedule.take_arrivals(now_ns, &mut self.ledger);
+            self.send_all(now_ns);
+            self.schedule.give_up(now_ns, &mut self.ledger);
             if self.is_over(now_ns) {
                 return Ok(());
             }
-            self.take_arrivals(now_ns);
-            self.send_all(now_ns);
-            self.give_up_unsent(now_ns);
             self.wait(&mut events)?;
             self.readable_ns = self.clock.now_ns();
             for event in &events {
@@ -203,7 +189,7 @@ impl<'a> Driver<'a> {
     fn is_done_early(&mut self) -> bool {
         let stopped = self.ledger.feed.as_ref().is_some_and(Feed::is_stopped);
         self.ledger.measured.stopped |= stopped;
-        stopped || (self.sent >= self.plan.requests_max && !self.awaits_answers())
+        stopped || (self.schedule.is_exhausted() && !self.awaits_answers())
     }
 
     fn awaits_answers(&self) -> bool {
@@ -218,10 +204,6 @@ impl<'a> Driver<'a> {
         self.ledger.has_ended() && (!self.awaits_answers() || too_long)
     }
 
-    fn may_send(&self, now_ns: u64) -> bool {
-        now_ns < self.ledger.window_end_ns() && self.sent < self.plan.requests_max
-    }
-
     fn wait(&mut self, events: &mut Events) -> Result<(), DriverError> {
         let sleeps = self.plan.wait == Wait::Sleep && self.set_timer()?;
         let span = if sleeps { WAIT_MAX } else { Duration::ZERO };
@@ -233,7 +215,8 @@ impl<'a> Driver<'a> {
 
     /// False: the next request is due too soon to sleep. `epoll` itself waits whole milliseconds only.
     fn set_timer(&mut self) -> Result<bool, DriverError> {
-        let next_due_ns = self.arrivals.as_mut().and_then(|due| due.peek().copied());
+        let end_ns = self.ledger.window_end_ns();
+        let next_due_ns = self.schedule.next_due_ns().filter(|due_ns| *due_ns < end_ns);
         let Some(due_ns) = next_due_ns else { return Ok(true) };
         let ahead_ns = due_ns.saturating_sub(self.clock.now_ns());
         if ahead_ns < SPIN_BELOW_NS {
@@ -250,22 +233,6 @@ impl<'a> Driver<'a> {
 
     // ---- sending ----
 
-    fn take_arrivals(&mut self, now_ns: u64) {
-        let end_ns = self.ledger.window_end_ns();
-        let mut left = self.plan.requests_max - self.sent - self.backlog.len() as u64;
-        let Some(arrivals) = &mut self.arrivals else { return };
-        let is_due = |due_ns: &u64| *due_ns <= now_ns && *due_ns < end_ns;
-        while let Some(due_ns) = (left > 0).then(|| arrivals.next_if(is_due)).flatten() {
-            left -= 1;
-            self.ledger.due(due_ns);
-            if self.backlog.len() < BACKLOG_MAX {
-                self.backlog.push_back(Waiting { due_ns, noticed_ns: now_ns });
-            } else {
-                self.ledger.held(1);
-            }
-        }
-    }
-
     fn send_all(&mut self, now_ns: u64) {
         while let Some((_, index)) = self.resting.pop_front_if(|(until_ns, _)| *until_ns <= now_ns)
         {
@@ -279,21 +246,11 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// What is still unsent at the window's end never will be. The server's doing, if no connection is free.
-    fn give_up_unsent(&mut self, now_ns: u64) {
-        if now_ns < self.ledger.window_end_ns() {
-            return;
-        }
-        let unsent = self.backlog.len() as u64;
-        self.backlog.clear();
-        if self.idle.is_empty() { self.ledger.held(unsent) } else { self.ledger.dropped(unsent) }
-    }
-
     /// One more, where requests wait and all are busy.
     fn free_connection(&mut self) -> Option<usize> {
         let index = self.connections.len();
         self.idle.pop().or_else(|| {
-            let more = !self.backlog.is_empty() && index < self.plan.connections_max;
+            let more = self.schedule.waiting() > 0 && index < self.plan.connections_max;
             more.then(|| {
                 self.connections.push(None);
                 index
@@ -304,20 +261,10 @@ impl<'a> Driver<'a> {
     /// False: there is nothing to send now. `freed_ns`: when the connection was answered, where that is what the
     /// request waited for.
     fn send_on(&mut self, index: usize, now_ns: u64, freed_ns: Option<u64>) -> bool {
-        if !self.may_send(now_ns) {
-            return false;
-        }
-        let waiting = match self.arrivals {
-            None => Some(Waiting { due_ns: now_ns, noticed_ns: now_ns }),
-            Some(_) => self.backlog.pop_front(),
-        };
-        let Some(Waiting { due_ns, noticed_ns }) = waiting else { return false };
-        if self.arrivals.is_none() {
-            self.ledger.due(due_ns);
-        }
-        let request = (self.sent % self.target.requests.len() as u64) as usize;
+        let waiting = self.schedule.next(now_ns, &mut self.ledger);
+        let Some(Waiting { due_ns, noticed_ns, number }) = waiting else { return false };
+        let request = (number % self.target.requests.len() as u64) as usize;
         let blocked_ns = freed_ns.map_or(0, |freed_ns| freed_ns.saturating_sub(noticed_ns));
-        self.sent += 1;
         let sent = Sent { due_ns, blocked_ns, sent_ns: self.clock.now_ns(), request };
         self.ledger.sent(sent);
         self.ask(index, sent);

@@ -1,8 +1,8 @@
 //! The load generator's core and the measurements made with it.
 //!
-//! It meets the engine over HTTP only. Deciding when to send ([`arrivals`]), what to send ([`payload`]), what an answer
+//! It meets the engine over HTTP and gRPC only. Deciding when to send ([`arrivals`]), what to send ([`payload`]), what an answer
 //! is ([`response`]), whether it is right ([`check`]) and how two servers compare ([`compare`]) is pure; [`request`]
-//! reads a scenario's files and the model's metadata; [`driver`] is the shell that keeps time.
+//! reads a scenario's files and the model's metadata; [`driver`] and [`grpc`] are the shells that keep time.
 //! [`samples`] and [`twin`] serve the benchmarks of other crates: one loop and one way to start a second process.
 #![forbid(unsafe_code)]
 
@@ -15,6 +15,7 @@ pub mod compare;
 pub mod driver;
 pub mod environment;
 pub mod floor;
+pub mod grpc;
 pub mod http;
 pub mod interrupt;
 pub mod lanes;
@@ -39,6 +40,7 @@ pub mod rounds;
 pub mod run;
 pub mod samples;
 pub mod scenario;
+pub(crate) mod schedule;
 pub mod search;
 pub mod session;
 pub mod slo;

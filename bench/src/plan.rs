@@ -15,8 +15,17 @@ pub const CONNECTIONS_MAX: usize = 1_000;
 #[derive(Clone, Debug)]
 pub struct Target {
     pub address: SocketAddr,
+    pub transport: Transport,
     /// At least one.
     pub requests: Vec<Request>,
+}
+
+/// What carries the requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    #[default]
+    Http1,
+    Grpc,
 }
 
 /// One question and what a right answer to it is.
@@ -47,7 +56,7 @@ pub enum Wrong {
 
 impl Target {
     pub fn one(address: SocketAddr, bytes: Vec<u8>, expect: Expect) -> Target {
-        Target { address, requests: vec![Request { bytes, expect }] }
+        Target { address, transport: Transport::Http1, requests: vec![Request { bytes, expect }] }
     }
 }
 

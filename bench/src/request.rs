@@ -3,12 +3,12 @@
 //! A [`Spec`] becomes a [`Target`]: every request is made before the load starts and the first few are asked once, so
 //! that a mistake is told in the server's own words and not as a million failures. What a model takes is read from its
 //! metadata unless `shape` and `datatype` say so. All requests of a target fit in [`PREPARED_BYTES_MAX`].
-//! Deliberately absent: making requests under load, text in tensors that come from files, and gRPC, whose messages
-//! `questions` feeds as well.
+//! Deliberately absent: making requests under load, and text in tensors that come from files.
 
 mod expectation;
 mod npy;
 mod oip;
+mod oip_grpc;
 pub mod questions;
 mod raw;
 #[cfg(test)]
@@ -21,9 +21,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::grpc::GrpcError;
 use crate::http::HttpError;
 use crate::payload::{Datatype, Encoding, Input, PayloadError};
-use crate::plan::{Request, Target};
+use crate::plan::{Request, Target, Transport};
 
 /// Requests, and apart from them expected answers: what a small machine can spare beside the server under load.
 pub const PREPARED_BYTES_MAX: usize = 256 << 20;
@@ -134,6 +135,8 @@ pub enum RequestError {
     #[error(transparent)]
     Http(#[from] HttpError),
     #[error(transparent)]
+    Grpc(#[from] GrpcError),
+    #[error(transparent)]
     Payload(#[from] PayloadError),
 }
 
@@ -195,12 +198,15 @@ pub fn prepare(spec: &Spec, address: SocketAddr) -> Result<Target, RequestError>
         Protocol::OipJson => oip::requests(spec, address, Encoding::Json),
         Protocol::TfServing => tf_serving::requests(spec, address),
         Protocol::Http => raw::requests(spec, address),
-        Protocol::OipGrpc => Err(field("protocol", "these requests go over HTTP/1, not gRPC")),
+        Protocol::OipGrpc => oip_grpc::requests(spec, address),
     }?;
-    let expected = expectation::of(spec, address, &requests)?;
+    let (transport, expected) = match spec.protocol {
+        Protocol::OipGrpc => (Transport::Grpc, oip_grpc::expected(spec, address, &requests)?),
+        _ => (Transport::Http1, expectation::of(spec, address, &requests)?),
+    };
     let pairs = requests.into_iter().zip(expected);
     let requests = pairs.map(|(bytes, expect)| Request { bytes, expect }).collect();
-    Ok(Target { address, requests })
+    Ok(Target { address, transport, requests })
 }
 
 impl Spec {

@@ -6,9 +6,10 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use crate::driver::{DriverError, drive_fed};
+use crate::driver::{self, DriverError};
+use crate::grpc;
 use crate::measured::{Feed, Measured};
-use crate::plan::{Plan, Target};
+use crate::plan::{Plan, Target, Transport};
 use crate::threads::{PinError, pin};
 
 /// Often enough to watch, seldom enough to have something to say.
@@ -57,7 +58,11 @@ pub fn conduct(
     let last = std::thread::scope(|scope| {
         let driving = scope.spawn(move || {
             core.map_or(Ok(()), pin)?;
-            Ok::<_, SessionError>(drive_fed(target, plan, &mut |_| {}, feed)?)
+            let drive = match target.transport {
+                Transport::Http1 => driver::drive_fed,
+                Transport::Grpc => grpc::drive_fed,
+            };
+            Ok::<_, SessionError>(drive(target, plan, &mut |_| {}, feed)?)
         });
         for mut stretch in stretches {
             add(&stretch);

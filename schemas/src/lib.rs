@@ -1,6 +1,7 @@
 //! What crosses a process boundary: headers of batches and replies, and the words of the handshake.
 //!
-//! `fbs/` is the only definition; `generated/` is made from it by `cargo xtask codegen` and committed. Everything else
+//! `fbs/` is the only definition of what passes between engine and containers, `proto/` of what passes between a client
+//! and the engine over gRPC (feature `grpc`); `generated/` is made from both by `cargo xtask codegen` and committed. Everything else
 //! sees plain values: a reader verifies a private copy of the bytes, copies every field out, and checks relations that
 //! the verifier can't know. No reader panics, whatever the bytes. Deliberately absent: tensors' elements, which lie
 //! beside the header and are moved by `shm-rpc`.
@@ -21,6 +22,13 @@
     unused_imports
 )]
 mod generated {
+    #[cfg(feature = "grpc")]
+    #[rustfmt::skip]
+    #[path = "grpc.health.v1.rs"]
+    pub mod health;
+    #[cfg(feature = "grpc")]
+    #[rustfmt::skip]
+    pub mod inference;
     #[rustfmt::skip]
     mod schema;
     pub(crate) use schema::hydrofoil::*;
@@ -35,3 +43,6 @@ pub mod tensor;
 mod wire;
 
 pub use error::SchemaError;
+/// The Open Inference Protocol over gRPC with Triton's extensions, and gRPC's own health service, as `proto/` has them.
+#[cfg(feature = "grpc")]
+pub use generated::{health, inference};

@@ -3,7 +3,7 @@
 use super::source::{files, production};
 
 /// A crate, and the only places that may name it.
-const CONFINED: [(&str, &[&str]); 12] = [
+const CONFINED: [(&str, &[&str]); 15] = [
     ("hyper", &["engine/src/api", "engine/src/observe/export.rs", "bench/"]),
     ("hyper_util", &["engine/src/api", "engine/src/observe/export.rs", "bench/"]),
     ("core_affinity", &["engine/src/threads.rs", "bench/src/threads.rs"]),
@@ -18,6 +18,9 @@ const CONFINED: [(&str, &[&str]); 12] = [
     ),
     ("flatbuffers", &["schemas/"]),
     ("indicatif", &["bench/src/output/progress.rs"]),
+    ("h2", &["bench/src/grpc"]),
+    ("prost", &["schemas/", "bench/src/grpc"]),
+    ("tonic", &["schemas/", "bench/src/grpc/tests.rs"]),
     ("pyo3", &["python/"]),
     ("prometheus_client", &["engine/src/observe/export.rs"]),
     ("safetensors", &["gpu-containers/src/models/linear.rs"]),

@@ -1,5 +1,5 @@
-//! Makes schemas/src/generated from schemas/fbs with flatc of the runtime crate's own version, and the C header from the
-//! C ABI, or checks that they are fresh.
+//! Makes schemas/src/generated from schemas/fbs with flatc of the runtime crate's own version and from schemas/proto, and
+//! the C header from the C ABI, or checks that they are fresh.
 
 use crate::shell::Done;
 
@@ -11,8 +11,13 @@ pub(crate) fn codegen(_check: bool) -> Done {
 
 #[cfg(feature = "codegen")]
 pub(crate) fn codegen(check: bool) -> Done {
-    let made =
-        [("schemas/src/generated/schema.rs", make()?), ("shm-rpc/include/hydrofoil.h", header()?)];
+    let [inference, health] = grpc()?;
+    let made = [
+        ("schemas/src/generated/schema.rs", make()?),
+        ("schemas/src/generated/inference.rs", inference),
+        ("schemas/src/generated/grpc.health.v1.rs", health),
+        ("shm-rpc/include/hydrofoil.h", header()?),
+    ];
     made.iter().try_for_each(|(path, made)| write_or_compare(path, made, check))
 }
 
@@ -72,4 +77,21 @@ fn make() -> Done<String> {
     let mut flatc = command(flatc_fork::flatc(), &["--rust", "--gen-all", "-o"]);
     run(flatc.arg(&directory).arg(&umbrella))?;
     std::fs::read_to_string(directory.join("schema_generated.rs")).map_err(say)
+}
+
+/// Messages, clients and servers of each package under schemas/proto. Tensors' bytes are shared and not copied; maps
+/// are sorted, so that equal messages have equal bytes; a server answers calls that it lacks with "unimplemented".
+#[cfg(feature = "codegen")]
+fn grpc() -> Done<[String; 2]> {
+    let say = |error: std::io::Error| error.to_string();
+    let directory = crate::shell::target_dir().join("codegen");
+    std::fs::create_dir_all(&directory).map_err(say)?;
+    let proto = crate::shell::root().join("schemas/proto");
+    let sources = ["inference.proto", "health.proto"].map(|name| proto.join(name));
+    let parsed = protox::compile(sources, [&proto]).map_err(|error| error.to_string())?;
+    let builder = tonic_prost_build::configure().btree_map(".").bytes(".");
+    let builder = builder.build_transport(false).generate_default_stubs(true);
+    builder.out_dir(&directory).compile_fds(parsed).map_err(say)?;
+    let made = |name: &str| std::fs::read_to_string(directory.join(name)).map_err(say);
+    Ok([made("inference.rs")?, made("grpc.health.v1.rs")?])
 }

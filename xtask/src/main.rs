@@ -57,7 +57,7 @@ enum Command {
     Slo(slo::Arguments),
     /// Instructions per request, against their budget.
     Instructions(instructions::Arguments),
-    /// Makes schemas/src/generated from schemas/fbs. Needs `--features codegen`.
+    /// Makes schemas/src/generated from schemas/fbs and schemas/proto. Needs `--features codegen`.
     Codegen {
         /// Change nothing; fail when the committed code is not what would be made.
         #[arg(long)]
