@@ -86,7 +86,7 @@ pub(super) fn peer(
     command.env("PEER_JSON", if setting.json == Json::Orjson { "orjson" } else { "json" });
     let core = Some(place.core);
     let server = Server::start(workplace, setting.name, peer.dialect, address, core, command)?;
-    Ok(server.ready(peer.ready_path)?)
+    Ok(server.ready(&peer.ready_path.replace("{model}", cell.model))?)
 }
 
 /// A Python with what the peers share on its path, one thread for linear algebra and no byte code left behind.

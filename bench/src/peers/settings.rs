@@ -7,6 +7,7 @@ use crate::payload::Encoding;
 pub(super) struct Peer {
     pub(super) name: &'static str,
     pub(super) dialect: Dialect,
+    /// Answers 200 once the model is up, not only the server. `{model}` stands for its name.
     pub(super) ready_path: &'static str,
     /// Its REST interface takes raw tensors, or something that can carry them.
     pub(super) takes_binary: bool,
@@ -25,14 +26,14 @@ pub(super) const PEERS: [Peer; 6] = [
     Peer {
         name: "triton",
         dialect: Dialect::Oip,
-        ready_path: "/v2/health/ready",
+        ready_path: "/v2/models/{model}/ready",
         takes_binary: true,
         packages: &["nvidia-pytriton", "numpy"],
     },
     Peer {
         name: "pytriton",
         dialect: Dialect::Oip,
-        ready_path: "/v2/health/ready",
+        ready_path: "/v2/models/{model}/ready",
         takes_binary: true,
         packages: &["nvidia-pytriton", "numpy"],
     },
@@ -46,7 +47,7 @@ pub(super) const PEERS: [Peer; 6] = [
     Peer {
         name: "mlserver",
         dialect: Dialect::Oip,
-        ready_path: "/v2/health/ready",
+        ready_path: "/v2/models/{model}/ready",
         takes_binary: false,
         packages: &["mlserver", "numpy"],
     },
