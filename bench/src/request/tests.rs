@@ -204,7 +204,7 @@ fn what_does_not_go_together_is_refused_with_the_field_to_mend() {
         ("protocol = \"http\"\npayload = \"constant\"\nvalue = 1.0", "payload"),
         ("protocol = \"http\"\nbody = \"a\"\nbody-file = \"b\"", "body-file"),
         ("[check]\ntolerance = -1.0", "check.tolerance"),
-        ("protocol = \"oip-grpc\"", "protocol"),
+        ("protocol = \"oip-grpc\"", "model"),
         ("", "model"),
         ("model = \"a b\"", "model"),
         ("model = \"m\"\npayload = \"a.csv\"", "payload"),
