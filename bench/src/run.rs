@@ -21,7 +21,7 @@ use crate::verdict::judge;
 
 /// Loads a server, open or closed loop, and says whether the figures may be believed.
 ///
-/// Open loop (--rate, --trace, or [load] of a scenario): requests are due by a schedule, and latency counts from when
+/// Open loop (--rate, --trace, or a scenario's load): requests are due by a schedule, and latency counts from when
 /// they were due. Closed loop: each connection asks again as soon as it is answered. Ctrl-C ends it with a report.
 ///
 /// Exit codes: 0 all answers were right, 1 some were not, 3 the load generator itself was too late: INVALID.

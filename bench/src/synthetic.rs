@@ -1,7 +1,7 @@
 //! A server whose latency is known beforehand, to test load generators by: every answer leaves a chosen time after its
 //! request came, and a planned stall holds back all that would leave during it.
 //!
-//! One thread, HTTP/1.1, any path, any body, one request at a time a connection; it never sleeps while an answer is due within [`SPIN_BELOW_NS`], so that
+//! One thread, HTTP/1.1, any path, any body, one request at a time a connection; it never sleeps while an answer is due within `SPIN_BELOW_NS`, so that
 //! its own lateness is a few µs. It tells what it means to do in `Server-Timing: model;dur=…`, as the engine does.
 
 mod behaviour;
@@ -67,7 +67,7 @@ impl Synthetic {
         self.listener.local_addr()
     }
 
-    /// Serves until `stop` says so, asked at least every [`WAIT_MAX`]. Planned stalls count from the first request.
+    /// Serves until `stop` says so, asked at least every `WAIT_MAX`. Planned stalls count from the first request.
     pub fn serve(&mut self, stop: &dyn Fn() -> bool) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         while !stop() {
