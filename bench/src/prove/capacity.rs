@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn the_foretold_rate_is_that_of_the_queue_played_out() {
         let rate = rate_of(20.0, 0.99);
-        let arrivals = Arrivals::new(Pattern::Poisson, rate, 1).expect("a rate");
+        let arrivals = Arrivals::of(&Pattern::Poisson, Some(rate), 1).expect("a rate");
         let mut queue = Behaviour::new(Delay::Queue { us: 2_000 }, None, 1);
         let in_time =
             arrivals.take(1_000_000).filter(|&at_ns| queue.leaves_ns(at_ns) <= at_ns + 20_000_000);
@@ -97,7 +97,7 @@ mod tests {
     }
 
     fn played(rate: f64, seed: u64) -> Trial {
-        let arrivals = Arrivals::new(Pattern::Poisson, rate, seed).expect("a rate");
+        let arrivals = Arrivals::of(&Pattern::Poisson, Some(rate), seed).expect("a rate");
         let mut queue = Behaviour::new(Delay::Queue { us: 2_000 }, None, 1);
         let due: Vec<u64> = arrivals.take_while(|&at_ns| at_ns < 5_000_000_000).collect();
         let in_time = due.iter().filter(|&&at_ns| queue.leaves_ns(at_ns) <= at_ns + 20_000_000);
