@@ -46,7 +46,7 @@ pub struct Args {
     /// Measured time of each run
     #[arg(long, default_value_t = 5.0)]
     pub seconds: f64,
-    /// A TOML file of limits: a table `ratios` with p50, p99, p999 or rps_min
+    /// A TOML file of limits: `[ratios]` with p50, p99, p999 or rps_min
     #[arg(long)]
     pub budget: Option<PathBuf>,
 }
