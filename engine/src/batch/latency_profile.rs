@@ -360,6 +360,31 @@ mod tests {
         assert!(count(&mut profile, 1.0).is_some_and(|batches| batches <= 10));
     }
 
+    /// One connection on a machine whose speed wavers: each regime scales all sizes, and only one of them ever runs.
+    #[test]
+    fn sizes_that_do_not_run_are_not_scaled_out_of_reach() {
+        let mut profile = learned();
+        for round in 0..200 {
+            let factor = if round % 2 == 0 { 3.0 } else { 1.0 };
+            // What comes back slowly is followed by the size's own mean and is no regime.
+            (0..6).for_each(|_| {
+                profile.observe(1.0, factor * affine(1.0), 1.0);
+            });
+            for step in 0..20 {
+                let fading = 1.0 + (factor - 1.0) * 0.8_f64.powi(step);
+                profile.observe(1.0, fading * affine(1.0), 1.0);
+            }
+        }
+        assert!(profile.regimes() > 20, "{}", profile.regimes());
+        let (one, all) = (profile.centre(1.0), profile.centre(64.0));
+        assert!((one..=130.0 * one).contains(&all), "{one} {all}");
+        (0..3).for_each(|_| {
+            profile.observe(64.0, affine(64.0), 1.0);
+        });
+        let relearned = profile.centre(64.0) / affine(64.0);
+        assert!((0.8..1.3).contains(&relearned), "{relearned}");
+    }
+
     #[test]
     fn a_slow_mode_is_no_regime_and_hardly_moves_the_centre() {
         let mut profile = learned();

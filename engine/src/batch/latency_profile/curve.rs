@@ -20,6 +20,10 @@ const WEIGHT_AFTER_REGIME: f64 = 6.0;
 /// What another life's experience is worth.
 const WEIGHT_PRIOR: f64 = 2.0;
 
+/// A batch twice as large takes no less time, and no more than twice as much but for the step of a tile, which doubles
+/// it once: sizes that no batch was seen of since a regime are believed within these bounds of those that were.
+const TILE_STEP: f64 = 2.0;
+
 /// A line is believed where it misses no well-known bucket by more than this; else the chain is.
 const LINE_MISS_MAX: f64 = 0.04;
 /// Standard deviations of a bucket's mean that are put down to noise.
@@ -54,6 +58,8 @@ pub struct Curve {
     largest: f64,
     /// Buckets of which a batch was seen, whether or not it counted.
     met: [bool; BUCKETS],
+    /// Buckets of which none was seen since the latest regime: scaled along with those that were.
+    stale: [bool; BUCKETS],
     spread: f64,
     /// Reused by the fit.
     blocks: Vec<Block>,
@@ -69,6 +75,7 @@ impl Default for Curve {
             chain,
             largest: 0.0,
             met: [false; BUCKETS],
+            stale: [false; BUCKETS],
             spread: 0.0,
             blocks,
         }
@@ -152,6 +159,7 @@ impl Curve {
     pub(super) fn update(&mut self, cost: f64, service: f64, spread: f64) {
         self.spread = spread;
         self.met[bucket_of(cost)] = true;
+        self.stale[bucket_of(cost)] = false;
         let bucket = self.bucket_mut(cost);
         if bucket.weight == 1.0 && FIRST_FAR * service < bucket.service {
             // The first one compiled something, when nothing was known to tell it by.
@@ -160,7 +168,28 @@ impl Curve {
         bucket.weight = (bucket.weight + 1.0).min(WEIGHT_MAX);
         bucket.cost += (cost - bucket.cost) / bucket.weight;
         bucket.service += (service - bucket.service) / bucket.weight;
+        let seen = *bucket;
+        self.bound_stale(seen);
         self.refit();
+    }
+
+    /// Regimes that were none would otherwise multiply what is believed of sizes that don't run, again and again, until
+    /// they never run.
+    fn bound_stale(&mut self, seen: Bucket) {
+        for &index in self.used.iter().filter(|&&index| self.stale[index]) {
+            let bucket = &mut self.buckets[index];
+            let by_cost = bucket.cost / seen.cost;
+            let (least, most) = if by_cost >= 1.0 {
+                (seen.service, seen.service * by_cost * TILE_STEP)
+            } else {
+                (seen.service * by_cost / TILE_STEP, seen.service)
+            };
+            if !(least..=most).contains(&bucket.service) {
+                bucket.service = bucket.service.clamp(least, most);
+                // A guess, that gives way to the first batch of its size.
+                bucket.weight = bucket.weight.min(1.0);
+            }
+        }
     }
 
     /// Everything takes `factor` times as long.
@@ -176,6 +205,7 @@ impl Curve {
         for bucket in self.buckets.iter_mut() {
             bucket.weight = bucket.weight.min(WEIGHT_AFTER_REGIME);
         }
+        self.stale = [true; BUCKETS];
         self.refit();
     }
 
