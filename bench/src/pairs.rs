@@ -13,9 +13,12 @@ use serde_json::json;
 use crate::bootstrap::{Interval, VALUES_MIN, median_interval};
 use crate::budget::{Budget, BudgetError, Figure, Judged, Standing};
 use crate::compare::spread;
+use crate::environment::Environment;
 use crate::interrupt::stop_flag;
+use crate::output::figures::{quantity, time};
+use crate::output::html::{self, Better, Compared, Comparison};
 use crate::report::{Table, count, us};
-use crate::rounds::{Ask, Asked, Figures, Length, Round, Rounds, SECONDS_MAX};
+use crate::rounds::{Ask, Asked, Figures, Length, PageArgs, Round, Rounds, SECONDS_MAX};
 use crate::run::RunError;
 
 const PAIRS_MAX: u64 = 1_001;
@@ -37,6 +40,8 @@ pub struct Args {
     pub b: String,
     #[command(flatten)]
     pub ask: Ask,
+    #[command(flatten)]
+    pub page: PageArgs,
     /// Valid pairs that are wanted; up to twice as many are run
     #[arg(long, default_value_t = 15)]
     pub runs: u64,
@@ -99,9 +104,18 @@ pub fn run(args: &Args) -> Result<Ending, CompareError> {
     let judged = budget.map_or_else(Vec::new, |budget| budget.judge(|figure| of(&ratios, figure)));
     let valid = valid(&pairs);
     print!("{}", table(&ratios, &judged));
-    println!("{}", sentence(asked, pairs.len(), valid));
+    let (said, environment) =
+        (sentence(asked, pairs.len(), valid), Environment::capture(None, None));
+    println!("{said}");
+    args.page.write(|| page(args, &ratios, valid, &said, &environment))?;
     if args.ask.json {
-        let told = json!({ "pairs": pairs, "valid": valid, "ratios": ratios, "budget": judged });
+        let told = json!({
+            "pairs": pairs,
+            "valid": valid,
+            "ratios": ratios,
+            "budget": judged,
+            "environment": environment,
+        });
         println!("{told}");
     }
     Ok(ending(valid, &judged))
@@ -226,6 +240,40 @@ fn table(ratios: &[Ratio], judged: &[Judged]) -> Table {
         ]);
     }
     table
+}
+
+fn page(
+    args: &Args,
+    ratios: &[Ratio],
+    valid: usize,
+    said: &str,
+    environment: &Environment,
+) -> String {
+    let rows: Vec<Compared> = ratios.iter().filter_map(compared).collect();
+    let reasons = if valid == 0 { vec!["no pair was valid".to_owned()] } else { Vec::new() };
+    html::comparison(&Comparison {
+        heading: &format!("{} beside {}", args.b, args.a),
+        under: said,
+        first: &args.a,
+        second: &args.b,
+        rows: &rows,
+        reasons: &reasons,
+        remarks: &[],
+        environment,
+    })
+}
+
+/// None where there were too few pairs for an interval.
+fn compared(ratio: &Ratio) -> Option<Compared> {
+    let Interval { median, low, high } = ratio.ratio?;
+    let (name, better, told): (_, _, fn(f64) -> String) = match ratio.figure {
+        Figure::P50 => ("latency, p50", Better::Lower, time),
+        Figure::P99 => ("latency, p99", Better::Lower, time),
+        Figure::P999 => ("latency, p99.9", Better::Lower, time),
+        Figure::RpsMin => ("answers a second", Better::Higher, quantity),
+    };
+    let (first, second) = (told(ratio.a?), told(ratio.b?));
+    Some(Compared { name: name.to_owned(), first, second, ratio: median, low, high, better })
 }
 
 fn sentence(asked: Asked, pairs: usize, valid: usize) -> String {

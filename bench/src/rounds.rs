@@ -1,5 +1,6 @@
 //! Runs of one server under chosen loads, one after the other: what decisions beyond a single run are made of.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use serde::Serialize;
 
 use crate::arrivals::Pattern;
 use crate::measured::{Failures, Measured};
+use crate::output::files::save;
 use crate::plan::Target;
 use crate::run::RunError;
 pub use crate::scenario::SECONDS_MAX;
@@ -28,6 +30,23 @@ pub struct Ask {
     pub json: bool,
     #[command(flatten)]
     pub flags: Flags,
+}
+
+/// The report of several runs, as a command may be asked for it.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct PageArgs {
+    /// Writes the report into this file: one page of HTML that needs no network
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+impl PageArgs {
+    pub fn write(&self, page: impl FnOnce() -> String) -> Result<(), RunError> {
+        let Some(path) = &self.html else { return Ok(()) };
+        save(path, &page())?;
+        eprintln!("wrote {}", path.display());
+        Ok(())
+    }
 }
 
 /// The load of one run.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{Counted, Preset, Scenario, Verdict};
+use crate::environment::Environment;
 use crate::interrupt::stop_flag;
 use crate::report::{Table, count, us};
 use crate::rounds::{Ask, Asked, Length, Round, Rounds, SECONDS_MAX};
@@ -94,6 +95,7 @@ pub fn run(args: &Args) -> Result<Ending, MlperfError> {
                 "comparable": verdict.is_comparable(),
                 "early_stopping_us": result_us,
                 "run": round.figures(),
+                "environment": Environment::capture(None, None),
             })
         );
     }

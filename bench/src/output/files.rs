@@ -111,6 +111,11 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).open(path)
 }
 
+/// One text into one file.
+pub fn save(path: &Path, text: &str) -> Result<(), FileError> {
+    fs::write(path, text).map_err(|source| failed(path, source))
+}
+
 fn failed(path: &Path, source: io::Error) -> FileError {
     FileError::Io { path: path.to_owned(), source }
 }

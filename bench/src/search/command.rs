@@ -8,9 +8,14 @@ use serde_json::json;
 
 use super::evidence::{Observed, Promise, RateEvidence, Trial, Verdict, Vote};
 use super::{Bounds, Found, Step, Stopped, WIDTH_MIN, interrupted, next};
+use crate::compare::spread;
+use crate::environment::Environment;
 use crate::interrupt::stop_flag;
+use crate::output::html::{self, RateRow, Rates, RowState};
 use crate::report::{Table, count, us};
-use crate::rounds::{Ask, Asked, Figures, Length, Round, Rounds, SECONDS_MAX, samples_min};
+use crate::rounds::{
+    Ask, Asked, Figures, Length, PageArgs, Round, Rounds, SECONDS_MAX, samples_min,
+};
 use crate::run::RunError;
 use crate::span;
 
@@ -33,6 +38,8 @@ pub struct Args {
     pub target: String,
     #[command(flatten)]
     pub ask: Ask,
+    #[command(flatten)]
+    pub page: PageArgs,
     /// The latest an answer may be, as in 20ms or 1s
     #[arg(long, value_parser = span::parse)]
     pub slo: Duration,
@@ -101,9 +108,14 @@ pub fn run(args: &Args) -> Result<Stopped, MaxRateError> {
     let searched = search(&rounds, &promise, &bounds, args.seconds)?;
     let (found, ran) = (&searched.found, &searched.ran);
     print!("{}", table(found, ran));
-    println!("{}", sentence(found, args));
+    let (said, environment) = (sentence(found, args), Environment::capture(None, None));
+    println!("{said}");
+    args.page.write(|| page(args, found, ran, &said, &environment))?;
     if args.ask.json {
-        println!("{}", json!({ "promise": promise, "found": found, "runs": ran }));
+        println!(
+            "{}",
+            json!({ "promise": promise, "found": found, "runs": ran, "environment": environment })
+        );
     }
     Ok(found.stopped)
 }
@@ -209,7 +221,7 @@ fn table(found: &Found, ran: &[Ran]) -> Table {
         let due: u64 = at_rate().map(|ran| ran.observed.due).sum();
         let on_time: u64 = at_rate().map(|ran| ran.observed.on_time).sum();
         let figures: Vec<f64> = at_rate().filter_map(|ran| ran.percentile_us).collect();
-        let middle = crate::compare::spread(&figures).map(|spread| spread.median);
+        let middle = spread(&figures).map(|spread| spread.median);
         table.row([
             rate_text(rate.rate),
             rate.held.to_string(),
@@ -221,6 +233,47 @@ fn table(found: &Found, ran: &[Ran]) -> Table {
         ]);
     }
     table
+}
+
+fn page(args: &Args, found: &Found, ran: &[Ran], said: &str, environment: &Environment) -> String {
+    let rows: Vec<RateRow> = found.evidence.iter().map(|rate| row(rate, ran)).collect();
+    let end = |rate: Option<f64>| rate.map_or_else(|| "?".to_owned(), rate_text);
+    let is_limit = matches!(found.stopped, Stopped::GeneratorIsTheLimit);
+    let reasons = if is_limit { vec![found.stopped.to_string()] } else { Vec::new() };
+    html::max_rate(&Rates {
+        heading: &format!("{} to {} requests/s", end(found.held), end(found.missed)),
+        under: &format!("{}: {} % within {:?}", args.target, args.percentile, args.slo),
+        tail: &format!("p{}", args.percentile),
+        slo_us: Some(args.slo.as_secs_f64() * 1e6),
+        rows: &rows,
+        chosen: found.evidence.iter().position(|rate| Some(rate.rate) == found.held),
+        reasons: &reasons,
+        remarks: &[said.to_owned()],
+        environment,
+    })
+}
+
+fn row(rate: &RateEvidence, ran: &[Ran]) -> RateRow {
+    let at_rate = || ran.iter().filter(|ran| ran.trial.rate == rate.rate);
+    let middle = |figure: fn(&Ran) -> Option<f64>| {
+        spread(&at_rate().filter_map(figure).collect::<Vec<_>>()).map(|spread| spread.median)
+    };
+    let state = match rate.verdict {
+        Verdict::Held => RowState::Held,
+        Verdict::Missed => RowState::Missed,
+        Verdict::Open => RowState::Undecided,
+        Verdict::Ceiling => RowState::Invalid,
+    };
+    let RateEvidence { held, missed, invalid, .. } = *rate;
+    RateRow {
+        rate: rate.rate,
+        answered_per_second: middle(|ran| Some(ran.figures.answered_per_second)),
+        p50_us: middle(|ran| ran.figures.p50_us),
+        tail_us: middle(|ran| ran.percentile_us),
+        failures: at_rate().map(|ran| ran.observed.failures).sum(),
+        state,
+        evidence: format!("{held} held, {missed} missed, {invalid} invalid"),
+    }
 }
 
 fn verdict_text(rate: &RateEvidence) -> &'static str {

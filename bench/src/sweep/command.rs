@@ -3,9 +3,11 @@
 use serde_json::json;
 
 use super::{Curve, Point, SHARES, Sample};
+use crate::environment::Environment;
 use crate::interrupt::stop_flag;
+use crate::output::html::{self, RateRow, Rates, RowState};
 use crate::report::{Table, count, us};
-use crate::rounds::{Ask, Asked, Figures, Length, Rounds, SECONDS_MAX};
+use crate::rounds::{Ask, Asked, Figures, Length, PageArgs, Rounds, SECONDS_MAX};
 use crate::run::RunError;
 
 const REPEATS_MAX: u64 = 25;
@@ -21,6 +23,8 @@ pub struct Args {
     pub target: String,
     #[command(flatten)]
     pub ask: Ask,
+    #[command(flatten)]
+    pub page: PageArgs,
     /// Requests a second that the shares are of; by default what a closed loop gets
     #[arg(long)]
     pub capacity: Option<f64>,
@@ -67,9 +71,14 @@ pub fn run(args: &Args) -> Result<bool, SweepError> {
     let rates: Vec<f64> = shares.iter().map(|share| share / 100.0 * capacity).collect();
     let (curve, figures) = measured(args, &rounds, &rates)?;
     print!("{}", table(&curve, args));
-    println!("{}", sentence(&curve, capacity, args));
+    let (said, environment) = (sentence(&curve, capacity, args), Environment::capture(None, None));
+    println!("{said}");
+    args.page.write(|| page(args, &curve, &said, &environment))?;
     if args.ask.json {
-        println!("{}", json!({ "capacity": capacity, "curve": curve, "runs": figures }));
+        println!(
+            "{}",
+            json!({ "capacity": capacity, "curve": curve, "runs": figures, "environment": environment })
+        );
     }
     Ok(curve.points.iter().all(|point| point.achieved.is_some()))
 }
@@ -136,6 +145,46 @@ fn table(curve: &Curve, args: &Args) -> Table {
         ]);
     }
     table
+}
+
+fn page(args: &Args, curve: &Curve, said: &str, environment: &Environment) -> String {
+    let rows: Vec<RateRow> = curve.points.iter().map(row).collect();
+    let knee = curve.knee.map_or_else(
+        || "no rate gave a valid run".to_owned(),
+        |at| format!("knee at {} requests/s", count(curve.points[at].rate)),
+    );
+    let none_valid = curve.points.iter().all(|point| point.achieved.is_none());
+    let reasons =
+        if none_valid { vec!["no run of any rate was valid".to_owned()] } else { Vec::new() };
+    html::sweep(&Rates {
+        heading: &knee,
+        under: &format!("{}, open loop, Poisson", args.target),
+        tail: &format!("p{}", args.percentile),
+        slo_us: None,
+        rows: &rows,
+        chosen: curve.knee,
+        reasons: &reasons,
+        remarks: &[said.to_owned()],
+        environment,
+    })
+}
+
+fn row(point: &Point) -> RateRow {
+    let (achieved, invalid) = (point.achieved.map(|spread| spread.median), point.invalid_runs);
+    let state = match achieved {
+        None => RowState::Invalid,
+        Some(_) if point.keeps_up => RowState::Held,
+        Some(_) => RowState::Missed,
+    };
+    RateRow {
+        rate: point.rate,
+        answered_per_second: achieved,
+        p50_us: point.p50_us.map(|spread| spread.median),
+        tail_us: point.tail_us.map(|spread| spread.median),
+        failures: point.failures,
+        state,
+        evidence: if invalid == 0 { String::new() } else { format!("{invalid} invalid runs") },
+    }
 }
 
 fn mark(curve: &Curve, at: usize) -> &'static str {
