@@ -68,34 +68,10 @@ pub fn failed_share(totals: &Totals) -> Option<f64> {
     (failed > 0).then(|| failed as f64 / totals.due.max(failed) as f64)
 }
 
-/// `2026-11-25 23:26:04 UTC`.
+/// `2026-11-25 23:26:04 UTC`. A dash for what is no date: it comes from this machine's clock.
 pub fn utc(unix_s: u64) -> String {
-    const DAY_S: u64 = 86_400;
-    let (year, month, day) = civil(unix_s / DAY_S);
-    let (hour, minute, second) = (unix_s % DAY_S / 3_600, unix_s % 3_600 / 60, unix_s % 60);
-    format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
-}
-
-/// Year, month and day of the Gregorian calendar, so many days after 1970 began.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let is_leap = |year: u64| {
-        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-    };
-    let (mut year, mut left) = (1970, days);
-    while left >= 365 + u64::from(is_leap(year)) {
-        left -= 365 + u64::from(is_leap(year));
-        year += 1;
-    }
-    let february = 28 + u64::from(is_leap(year));
-    let mut month = 1;
-    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
-        if left < length {
-            break;
-        }
-        left -= length;
-        month += 1;
-    }
-    (year, month, left + 1)
+    let moment = i64::try_from(unix_s).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
+    moment.map_or_else(|| DASH.to_owned(), |at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }
 
 #[cfg(test)]

@@ -29,6 +29,23 @@ pub(super) fn checks(args: &Args) -> Result<Vec<Check>, ProveError> {
     Ok(checks)
 }
 
+/// Who goes first alternates.
+fn pairs(
+    count: usize,
+    ours: impl Fn() -> Result<Found, ProveError>,
+    theirs: impl Fn() -> Result<Found, ProveError>,
+) -> Result<Vec<(Found, Found)>, ProveError> {
+    let pair = |number: usize| {
+        if number.is_multiple_of(2) {
+            let theirs = theirs()?;
+            Ok((ours()?, theirs))
+        } else {
+            Ok((ours()?, theirs()?))
+        }
+    };
+    (0..count).map(pair).collect()
+}
+
 fn compared(name: &str, pairs: &[(Found, Found)]) -> Result<Vec<Check>, ProveError> {
     let ratio = |of: fn(&Found) -> f64| {
         let pairs: Vec<(f64, f64)> = pairs.iter().map(|(a, b)| (of(a), of(b))).collect();
@@ -53,11 +70,8 @@ fn ours(args: &Args, address: SocketAddr, connections: usize) -> Result<Found, P
 fn against_wrk(args: &Args, wrk: &Path) -> Result<Vec<Check>, ProveError> {
     const CONNECTIONS: usize = 64;
     on_floor(args, |address, _| {
-        let mut pairs = Vec::new();
-        for _ in 0..args.pairs {
-            let theirs = wrk_run(args, wrk, address, CONNECTIONS)?;
-            pairs.push((ours(args, address, CONNECTIONS)?, theirs));
-        }
+        let theirs = || wrk_run(args, wrk, address, CONNECTIONS);
+        let pairs = pairs(args.pairs, || ours(args, address, CONNECTIONS), theirs)?;
         compared("wrk on bare hyper, 64 connections", &pairs)
     })
 }
@@ -97,11 +111,9 @@ fn against_perf_analyzer(args: &Args, analyzer: &Path) -> Result<Vec<Check>, Pro
     const CONNECTIONS: usize = 4;
     let behaviour = Behaviour::new(Delay::Constant { us: 3_000 }, None, 4);
     serving(args, behaviour, |address| {
-        let mut pairs = Vec::new();
-        for _ in 0..args.pairs.div_ceil(2) {
-            let theirs = analyzer_run(args, analyzer, address, CONNECTIONS)?;
-            pairs.push((ours(args, address, CONNECTIONS)?, theirs));
-        }
+        let theirs = || analyzer_run(args, analyzer, address, CONNECTIONS);
+        let count = args.pairs.div_ceil(2);
+        let pairs = pairs(count, || ours(args, address, CONNECTIONS), theirs)?;
         compared("perf_analyzer, 3 ms, 4 at a time", &pairs)
     })
 }
