@@ -173,7 +173,7 @@ fn as_json(checks: &[Check]) -> Value {
 
 /// Drives a synthetic server on the server's core.
 fn against(args: &Args, behaviour: Behaviour, plan: &Plan) -> Result<Measured, ProveError> {
-    serving(args, behaviour, |address| Ok(drive(args, address, plan)?))
+    serving(args, behaviour, |address| Ok(drive(args, &plain_get(address), plan)?))
 }
 
 fn serving<T>(
@@ -211,10 +211,14 @@ fn on_floor<T>(
     during(address, floor.process())
 }
 
-fn drive(args: &Args, address: SocketAddr, plan: &Plan) -> Result<Measured, SessionError> {
+/// On the client's core.
+fn drive(args: &Args, target: &Target, plan: &Plan) -> Result<Measured, SessionError> {
+    conduct(target, plan, Some(args.client_core), std::sync::Arc::default(), &mut |_| {})
+}
+
+fn plain_get(address: SocketAddr) -> Target {
     let request = format!("GET / HTTP/1.1\r\nHost: {address}\r\n\r\n").into_bytes();
-    let target = Target::one(address, request, Expect::default());
-    conduct(&target, plan, Some(args.client_core), std::sync::Arc::default(), &mut |_| {})
+    Target::one(address, request, Expect::default())
 }
 
 fn ms(measured: &crate::record::Latencies, quantile: f64) -> Result<f64, ProveError> {

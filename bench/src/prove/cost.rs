@@ -3,14 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Args, Check, ProveError, on_floor};
+use super::{Args, Check, ProveError, drive, on_floor, plain_get};
 use crate::arrivals::{Arrivals, Pattern};
 use crate::compare::ratios;
 use crate::payload::floats;
 use crate::payload::{Input, Payload, http_request};
 use crate::plan::{Expect, Load, Plan, Target, Wait};
 use crate::proc::{cpu_ns, tree};
-use crate::session::conduct;
 
 const SPAN: Duration = Duration::from_secs(2);
 const WARM_UP: Duration = Duration::from_millis(300);
@@ -23,7 +22,7 @@ const LAG_MAX_US: f64 = 100.0;
 pub(super) fn checks(args: &Args) -> Result<Vec<Check>, ProveError> {
     on_floor(args, |address, server| {
         let mut checks = Vec::new();
-        let bodies = [("no body", get(address)), ("3,136 B", post(address))];
+        let bodies = [("no body", plain_get(address)), ("3,136 B", post(address))];
         for (name, target) in &bodies {
             let mut pairs = Vec::new();
             for _ in 0..args.pairs {
@@ -45,8 +44,7 @@ fn cpu_us(args: &Args, target: &Target, server: u32) -> Result<(f64, f64), Prove
     let plan = Plan::closed(CONNECTIONS, SPAN);
     let processes = tree(server);
     let before_ns = cpu_ns(&processes);
-    let core = Some(args.client_core);
-    let whole = conduct(target, &plan, core, std::sync::Arc::default(), &mut |_| {})?;
+    let whole = drive(args, target, &plan)?;
     let server_ns = cpu_ns(&processes) - before_ns;
     if whole.answered == 0 {
         return Err(ProveError::TooFew("bare hyper did not answer"));
@@ -64,15 +62,9 @@ fn lag_us(args: &Args, target: &Target) -> Result<f64, ProveError> {
         warm_up: WARM_UP,
         ..Plan::closed(CONNECTIONS, SPAN * 2)
     };
-    let core = Some(args.client_core);
-    let whole = conduct(target, &plan, core, std::sync::Arc::default(), &mut |_| {})?;
+    let whole = drive(args, target, &plan)?;
     let ns = whole.send_lag.percentile_ns(0.99, 1).ok_or(ProveError::TooFew("nothing sent"))?;
     Ok(ns as f64 / 1e3)
-}
-
-fn get(address: SocketAddr) -> Target {
-    let request = format!("GET / HTTP/1.1\r\nHost: {address}\r\n\r\n").into_bytes();
-    Target::one(address, request, Expect::default())
 }
 
 fn post(address: SocketAddr) -> Target {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::tools::output_of;
-use super::{Args, Check, ProveError, drive, ms, serving};
+use super::{Args, Check, ProveError, drive, ms, plain_get, serving};
 use crate::arrivals::{Arrivals, Pattern};
 use crate::measured::Measured;
 use crate::mlperf::{Counted, Scenario};
@@ -50,7 +50,7 @@ pub(super) fn checks(args: &Args, python: &Path) -> Result<Vec<Check>, ProveErro
 fn single_stream(args: &Args, python: &Path) -> Result<Vec<Check>, ProveError> {
     let name = "LoadGen, single stream";
     let theirs = told(args, python, "SingleStream")?;
-    let measured = ours(args, &Plan { ..Plan::closed(1, SPAN) })?;
+    let measured = ours(args, &Plan::closed(1, SPAN))?;
     let mut checks = compared(name, &measured, &theirs)?;
     let preset = Scenario::SingleStream.preset();
     let seconds = SPAN.as_secs_f64();
@@ -104,7 +104,9 @@ fn compared(name: &str, ours: &Measured, theirs: &Told) -> Result<Vec<Check>, Pr
 }
 
 fn ours(args: &Args, plan: &Plan) -> Result<Measured, ProveError> {
-    serving(args, Behaviour::new(DELAY, None, SEED), |address| Ok(drive(args, address, plan)?))
+    serving(args, Behaviour::new(DELAY, None, SEED), |address| {
+        Ok(drive(args, &plain_get(address), plan)?)
+    })
 }
 
 fn told(args: &Args, python: &Path, scenario: &str) -> Result<Told, ProveError> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::{Args, Check, ProveError, drive, ms, on_floor, serving};
+use super::{Args, Check, ProveError, drive, ms, on_floor, plain_get, serving};
 use crate::compare::ratios;
 use crate::plan::{Plan, Wait};
 use crate::synthetic::{Behaviour, Delay};
@@ -14,6 +14,9 @@ use crate::threads::spawn_on;
 const SPAN: Duration = Duration::from_secs(2);
 /// What two trustworthy tools may differ by.
 const WITHIN: f64 = 0.05;
+
+/// The moment between an answer and the next question is all that is missing.
+const WITHIN_LAW: f64 = 0.02;
 
 /// What a tool found: requests a second, and its p50 in ms.
 type Found = (f64, f64);
@@ -60,20 +63,36 @@ fn compared(name: &str, pairs: &[(Found, Found)]) -> Result<Vec<Check>, ProveErr
 fn ours(args: &Args, address: SocketAddr, connections: usize) -> Result<Found, ProveError> {
     let warm_up = Duration::from_millis(300);
     let plan = Plan { wait: Wait::Sleep, warm_up, ..Plan::closed(connections, SPAN) };
-    let measured = drive(args, address, &plan)?;
+    let measured = drive(args, &plain_get(address), &plan)?;
     Ok((measured.requests_per_second(), ms(&measured.latency, 0.5)?))
 }
 
 // ---- wrk ----
 
-/// Bare hyper as fast as it goes, at 64 connections.
+const WRK_CONNECTIONS: usize = 64;
+
+/// A server of 3 ms, and bare hyper as fast as it goes. There the generators themselves are the limit, and wrk, which
+/// sends only after a turn of its loop, has fewer requests under way than it has connections; ours must have as many
+/// as Little's law (1961) says: their rate times their mean time.
 fn against_wrk(args: &Args, wrk: &Path) -> Result<Vec<Check>, ProveError> {
-    const CONNECTIONS: usize = 64;
-    on_floor(args, |address, _| {
-        let theirs = || wrk_run(args, wrk, address, CONNECTIONS);
-        let pairs = pairs(args.pairs, || ours(args, address, CONNECTIONS), theirs)?;
-        compared("wrk on bare hyper, 64 connections", &pairs)
-    })
+    let both = |address| {
+        let theirs = || wrk_run(args, wrk, address, WRK_CONNECTIONS);
+        pairs(args.pairs, || ours(args, address, WRK_CONNECTIONS), theirs)
+    };
+    let behaviour = Behaviour::new(Delay::Constant { us: 3_000 }, None, 5);
+    let calm = serving(args, behaviour, both)?;
+    let (saturated, under_way) =
+        on_floor(args, |address, _| Ok((both(address)?, under_way(args, address)?)))?;
+    let mut checks = compared("wrk, 3 ms, 64 connections", &calm)?;
+    checks.extend(compared("wrk on bare hyper, 64 connections", &saturated)?);
+    let name = "bare hyper, 64 connections: requests under way (Little)";
+    checks.push(Check::new(name, WRK_CONNECTIONS as f64, under_way, WITHIN_LAW));
+    Ok(checks)
+}
+
+fn under_way(args: &Args, address: SocketAddr) -> Result<f64, ProveError> {
+    let measured = drive(args, &plain_get(address), &Plan::closed(WRK_CONNECTIONS, SPAN))?;
+    Ok(measured.requests_per_second() * measured.latency.histogram().mean() / 1e9)
 }
 
 fn wrk_run(

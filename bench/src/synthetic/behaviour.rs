@@ -2,6 +2,7 @@
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use rand_distr::Exp1;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Delay {
@@ -54,9 +55,7 @@ impl Behaviour {
             Delay::Constant { us } => us * 1_000,
             Delay::Queue { us } => us * 1_000 + self.last_ns.saturating_sub(now_ns),
             Delay::Exponential { mean_us } => {
-                // 1 - u lies in (0, 1], whose logarithm is finite.
-                let u: f64 = self.rng.random();
-                (-(1.0 - u).ln() * mean_us as f64 * 1e3) as u64
+                (self.rng.sample::<f64, _>(Exp1) * mean_us as f64 * 1e3) as u64
             }
         }
     }
