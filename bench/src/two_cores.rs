@@ -1,10 +1,11 @@
 //! `foil-bench two-cores`: whether requests cost more CPU where two cores serve two models than where one serves one.
 //!
-//! Both engines stay up, each with a model of the least work on each of its cores; load goes to one at a time, in
-//! pairs whose order alternates. Every model is asked at the same rate, in open loop, by one request at a time and by
-//! 64 at once. Which core accepts a connection is the kernel's choice, so with two cores about half of the requests
-//! change core. What a request costs is the run time of the server's tree, and that of the engine alone, by the
-//! requests answered: no latency is measured, so the client may share the machine's cores, and sleeps in between.
+//! All engines stay up, each with a model of the least work on each of its cores; the whole tree of one that has one core
+//! is pinned to it. Load goes to one subject at a time, in rounds whose order alternates. Every model is asked at the same
+//! rate, in open loop, by one request at a time and by 64 at once. Which core accepts a connection is the kernel's choice,
+//! so with two cores about half of the requests change core. What a request costs is the run time of the server's tree,
+//! and that of the engine alone, by the requests answered: no latency is measured, so the client may share the machine's
+//! cores, and sleeps in between.
 //!
 //! A machine whose cores are both busy may do less on each of them (shared caches, two threads of one core), whatever
 //! the engine does. Two engines that share nothing, each with one core and one model, show how much that is.
@@ -152,7 +153,9 @@ impl Served {
         }
         let found = args.foil.clone().or_else(find_foil).ok_or(OverheadError::NoFoil)?;
         let python = args.python.as_deref();
-        let foil = Foil { program: &found, python, core: None, cores, target: &target };
+        // Containers stay where their engine is; on two cores the kernel places them.
+        let core = (cores.len() == 1).then(|| cores[0]);
+        let foil = Foil { program: &found, python, core, cores, target: &target };
         Ok(Served { server: Server::serving(workplace, &foil)?, models })
     }
 }
