@@ -12,8 +12,8 @@ use crate::overhead::ask::{Question, of_raw, row};
 use crate::overhead::servers::Server;
 
 /// As many at once as a run has connections, so that batches are as large.
-const CALLERS: u64 = 64;
-const ROUNDS: usize = 3;
+pub(super) const CALLERS: u64 = 64;
+pub(super) const ROUNDS: usize = 3;
 /// Float32 sums of 784 values in different orders differ by less.
 const TOLERANCE: f32 = 0.01;
 
