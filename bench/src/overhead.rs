@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use self::measure::{Pair, Scenario, Setup};
-use self::servers::{Server, Workplace, find_foil};
+use self::servers::{Foil, NOOP_FILE, Server, Workplace, find_foil};
 use self::summary::Findings;
 use crate::driver::DriverError;
 use crate::http::HttpError;
@@ -92,10 +92,15 @@ pub fn run(args: &Args) -> Result<Validity, OverheadError> {
     let setup = setup_of(args)?;
     let workplace = Workplace::create()?;
     let foil_path = args.foil.clone().or_else(find_foil).ok_or(OverheadError::NoFoil)?;
-    let core = Some(args.server_core);
+    let alone = Foil {
+        program: &foil_path,
+        python: args.python.as_deref(),
+        core: Some(args.server_core),
+        cores: &[args.server_core],
+        target: NOOP_FILE,
+    };
     let floor = Server::floor(&workplace, args.server_core)?;
-    let foil =
-        Server::foil(&workplace, &foil_path, args.python.as_deref(), core, &[args.server_core])?;
+    let foil = Server::serving(&workplace, &alone)?;
     let mosec = match &args.mosec_python {
         Some(python) => Some(Server::mosec(&workplace, python, args.server_core)?),
         None => None,
@@ -104,7 +109,7 @@ pub fn run(args: &Args) -> Result<Validity, OverheadError> {
     findings.pss_mib = foil.pss_mib();
     drop((floor, foil, mosec));
     let cores = [args.server_core, args.client_core];
-    let pair = Server::foil(&workplace, &foil_path, args.python.as_deref(), None, &cores)?;
+    let pair = Server::serving(&workplace, &Foil { core: None, cores: &cores, ..alone })?;
     findings.cross_core = cross_core::measure(&setup, &pair, cores)?;
     print!("{}", findings.for_people());
     if args.json {
@@ -121,8 +126,9 @@ pub fn pss_mib(
 ) -> Result<f64, OverheadError> {
     const REQUESTS: usize = 100;
     let workplace = Workplace::create()?;
-    let foil = foil.map(Path::to_owned).or_else(find_foil).ok_or(OverheadError::NoFoil)?;
-    let server = Server::foil(&workplace, &foil, python, Some(core), &[core])?;
+    let program = &foil.map(Path::to_owned).or_else(find_foil).ok_or(OverheadError::NoFoil)?;
+    let foil = Foil { program, python, core: Some(core), cores: &[core], target: NOOP_FILE };
+    let server = Server::serving(&workplace, &foil)?;
     for _ in 0..REQUESTS {
         server.target(Encoding::Binary)?;
     }

@@ -30,6 +30,9 @@ const SEED: u64 = 1;
 /// Sums of 784 floats in different orders differ by less.
 const SUM_TOLERANCE: f32 = 0.01;
 
+/// The least model, which every workplace holds.
+pub(super) const NOOP_FILE: &str = "noop.py";
+
 /// A folder for the models' files and the servers' output, gone with it.
 pub(crate) struct Workplace(PathBuf);
 
@@ -37,7 +40,7 @@ impl Workplace {
     pub(crate) fn create() -> Result<Workplace, OverheadError> {
         let folder = std::env::temp_dir().join(format!("foil-bench-{}", std::process::id()));
         let prepared = std::fs::create_dir_all(&folder)
-            .and_then(|()| std::fs::write(folder.join("noop.py"), NOOP))
+            .and_then(|()| std::fs::write(folder.join(NOOP_FILE), NOOP))
             .and_then(|()| std::fs::write(folder.join("mosec_noop.py"), MOSEC_NOOP));
         prepared.map_err(|source| OverheadError::Prepare { server: "foil-bench", source })?;
         Ok(Workplace(folder))
@@ -95,17 +98,6 @@ impl Server {
         Server::start(workplace, "hyper", Dialect::Floor, address, Some(core), command)?.ready("/")
     }
 
-    /// `core`: where the whole tree is pinned, if it is; `cores`: what the engine is told.
-    pub(super) fn foil(
-        workplace: &Workplace,
-        program: &Path,
-        python: Option<&Path>,
-        core: Option<usize>,
-        cores: &[usize],
-    ) -> Result<Server, OverheadError> {
-        Server::serving(workplace, &Foil { program, python, core, cores, target: "noop.py" })
-    }
-
     /// Comes back when every model is ready.
     pub(crate) fn serving(workplace: &Workplace, foil: &Foil<'_>) -> Result<Server, OverheadError> {
         let (address, metrics) = (free_address("foil")?, free_address("foil")?);
@@ -145,7 +137,8 @@ impl Server {
         core: Option<usize>,
         mut command: Command,
     ) -> Result<Server, OverheadError> {
-        let output = workplace.file(&format!("{name}.log"));
+        // Several servers of one name may be up at once.
+        let output = workplace.file(&format!("{name}-{}.log", address.port()));
         let prepare = |source| OverheadError::Prepare { server: name, source };
         let log = File::create(&output).map_err(prepare)?;
         command.stdin(Stdio::null()).stdout(log.try_clone().map_err(prepare)?).stderr(log);
