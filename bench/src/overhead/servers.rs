@@ -24,7 +24,7 @@ const READY_WAIT: Duration = Duration::from_secs(60);
 const STOP_WAIT: Duration = Duration::from_secs(10);
 const OUTPUT_LINES: usize = 20;
 
-const NOOP: &str = include_str!("../../models/noop.py");
+pub(crate) const NOOP: &str = include_str!("../../models/noop.py");
 const MOSEC_NOOP: &str = include_str!("../../models/mosec_noop.py");
 const SEED: u64 = 1;
 /// Sums of 784 floats in different orders differ by less.
@@ -177,7 +177,7 @@ impl Server {
         let question = Question { dialect: self.dialect, encoding, model: "noop" };
         let request = question.request(self.address, SEED);
         let answer = exchange(self.address, &request)?;
-        if answer.status != 200 || !self.is_right(&question, &answer.body) {
+        if answer.status != 200 || !self.is_right(&question, SEED, &answer.body) {
             let body = String::from_utf8_lossy(&answer.body);
             let answer = format!("{} {body}", answer.status);
             return Err(OverheadError::WrongAnswer { server: self.name, answer });
@@ -185,8 +185,9 @@ impl Server {
         Ok(Target::one(self.address, request, Expect::same(answer.body)))
     }
 
-    fn is_right(&self, question: &Question<'_>, body: &[u8]) -> bool {
-        let expected: f32 = row(SEED).iter().sum();
+    /// Whether that is the least model's answer to the row of this seed.
+    pub(crate) fn is_right(&self, question: &Question<'_>, seed: u64, body: &[u8]) -> bool {
+        let expected: f32 = row(seed).iter().sum();
         match question.answer(body) {
             Some(answer) if self.dialect == Dialect::Floor => answer.is_empty(),
             Some(answer) => matches!(answer[..], [sum] if (sum - expected).abs() < SUM_TOLERANCE),
