@@ -11,24 +11,23 @@
 //! the engine does. Two engines that share nothing, each with one core and one model, show how much that is.
 
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::arrivals::{Arrivals, Pattern};
+use crate::arrivals::{ArrivalError, Arrivals, Pattern};
 use crate::clock::{Clock, nanos, pause};
 use crate::compare::{Spread, ratios, spread};
 use crate::http::{HttpError, answer_on, connect, send_on};
 use crate::overhead::OverheadError;
 use crate::overhead::ask::Question;
-use crate::overhead::servers::{Foil, NOOP, Server, Workplace, find_foil};
+use crate::overhead::flags::{Engine, Runs};
+use crate::overhead::measure::Setup;
+use crate::overhead::servers::{Foil, NOOP, Server, Workplace};
 use crate::payload::Encoding;
 use crate::proc::cpu_ns;
 use crate::report::Table;
 
-const PAIRS_MAX: usize = 101;
-const SECONDS_MAX: f64 = 60.0;
 const MODELS: [&str; 2] = ["first", "second"];
 /// Of each model: enough that the kernel spreads them over both cores.
 const CONNECTIONS: usize = 64;
@@ -47,18 +46,10 @@ pub struct Args {
     /// One line of JSON after the table
     #[arg(long)]
     pub json: bool,
-    /// Interleaved rounds
-    #[arg(long, default_value_t = 7)]
-    pub pairs: usize,
-    /// Time of each run
-    #[arg(long, default_value_t = 2.0)]
-    pub seconds: f64,
-    /// The engine's program; by default the one beside this program, else the one on PATH
-    #[arg(long)]
-    pub foil: Option<PathBuf>,
-    /// A Python that imports hydrofoil; by default the engine finds its own
-    #[arg(long)]
-    pub python: Option<PathBuf>,
+    #[command(flatten)]
+    pub runs: Runs,
+    #[command(flatten)]
+    pub engine: Engine,
     /// The two cores; the engine of one model has the first
     #[arg(long, value_delimiter = ',', num_args = 1, default_values_t = [0, 1])]
     pub cores: Vec<usize>,
@@ -66,16 +57,16 @@ pub struct Args {
 
 #[derive(Debug, thiserror::Error)]
 pub enum TwoCoresError {
-    #[error(
-        "give 1 to {PAIRS_MAX} pairs of 0.1 to {SECONDS_MAX} seconds and two different --cores"
-    )]
-    Numbers,
+    #[error("give two different --cores")]
+    Cores,
     #[error("the model '{model}' answered wrongly: {answer}")]
     WrongAnswer { model: &'static str, answer: String },
     #[error(
         "the client fell behind {sends_per_s} sends a second for each model; is the machine busy?"
     )]
     Behind { sends_per_s: f64 },
+    #[error(transparent)]
+    Arrivals(#[from] ArrivalError),
     #[error(transparent)]
     Server(#[from] OverheadError),
     #[error(transparent)]
@@ -90,19 +81,19 @@ struct Load {
 }
 
 pub fn run(args: &Args) -> Result<(), TwoCoresError> {
-    let [first, second] = args.cores[..] else { return Err(TwoCoresError::Numbers) };
-    let sane = (1..=PAIRS_MAX).contains(&args.pairs) && (0.1..=SECONDS_MAX).contains(&args.seconds);
-    if !sane || first == second {
-        return Err(TwoCoresError::Numbers);
+    let [first, second] = args.cores[..] else { return Err(TwoCoresError::Cores) };
+    if first == second {
+        return Err(TwoCoresError::Cores);
     }
+    let setup = args.runs.setup(None)?;
     let workplace = Workplace::create()?;
-    let start = |models, cores: &[usize]| Served::start(args, &workplace, models, cores);
+    let start = |models, cores: &[usize]| Served::start(&args.engine, &workplace, models, cores);
     let one = Subject(vec![start(&MODELS[..1], &[first])?]);
     let two = Subject(vec![start(&MODELS, &[first, second])?]);
     let apart = Subject(vec![start(&MODELS[..1], &[first])?, start(&MODELS[1..], &[second])?]);
     let found = LOADS.iter().map(|&load| {
-        let rounds = rounds(args, load, [&one, &two, &apart])?;
-        Ok((load, Found::of(&rounds).ok_or(TwoCoresError::Numbers)?))
+        let rounds = rounds(&setup, load, [&one, &two, &apart])?;
+        Ok((load, Found::of(&rounds).expect("a setup has one pair or more")))
     });
     let found = found.collect::<Result<Vec<_>, TwoCoresError>>()?;
     print!("{}", table(&found));
@@ -113,17 +104,16 @@ pub fn run(args: &Args) -> Result<(), TwoCoresError> {
 }
 
 /// In one order and then the other, in turns.
-fn rounds(args: &Args, load: Load, subjects: [&Subject; 3]) -> Result<Vec<Round>, TwoCoresError> {
-    let span = Duration::from_secs_f64(args.seconds);
+fn rounds(setup: &Setup, load: Load, subjects: [&Subject; 3]) -> Result<Vec<Round>, TwoCoresError> {
     for subject in subjects {
         subject.ask(load, WARM_UP, 0)?;
     }
-    let mut rounds = Vec::with_capacity(args.pairs);
-    for number in 1..=args.pairs {
+    let mut rounds = Vec::with_capacity(setup.pairs);
+    for number in 1..=setup.pairs {
         let mut round = [Sample::default(); 3];
         let forwards = number.is_multiple_of(2);
         for place in if forwards { [0, 1, 2] } else { [2, 1, 0] } {
-            round[place] = subjects[place].sample(load, span, number as u64)?;
+            round[place] = subjects[place].sample(load, setup.measure, number as u64)?;
         }
         let [one, two, apart] = round;
         rounds.push(Round { one, two, apart });
@@ -141,7 +131,7 @@ struct Served {
 
 impl Served {
     fn start(
-        args: &Args,
+        engine: &Engine,
         workplace: &Workplace,
         models: &'static [&'static str],
         cores: &[usize],
@@ -150,11 +140,10 @@ impl Served {
         for model in models {
             workplace.write(&format!("{target}/{model}/1/model.py"), NOOP)?;
         }
-        let found = args.foil.clone().or_else(find_foil).ok_or(OverheadError::NoFoil)?;
-        let python = args.python.as_deref();
+        let (program, python) = (&engine.program()?, engine.python.as_deref());
         // Containers stay where their engine is; on two cores the kernel places them.
         let core = (cores.len() == 1).then(|| cores[0]);
-        let foil = Foil { program: &found, python, core, cores, target: &target };
+        let foil = Foil { program, python, core, cores, target: &target };
         Ok(Served { server: Server::serving(workplace, &foil)?, models })
     }
 }
@@ -210,8 +199,7 @@ impl<'a> Client<'a> {
     /// As many at once as the load says, the connections in turn.
     fn ask(&mut self, load: Load, span: Duration, seed: u64) -> Result<u64, TwoCoresError> {
         let Load { at_once, sends_per_s } = load;
-        let due = Arrivals::of(&Pattern::Poisson, Some(sends_per_s), seed).ok();
-        let due = due.ok_or(TwoCoresError::Numbers)?;
+        let due = Arrivals::of(&Pattern::Poisson, Some(sends_per_s), seed)?;
         let (clock, mut answered) = (Clock::start(), 0);
         for due_ns in due.take_while(|&due_ns| due_ns < nanos(span)) {
             let now_ns = clock.now_ns();

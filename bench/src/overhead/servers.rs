@@ -223,7 +223,7 @@ impl Drop for Server {
 }
 
 /// Beside this program, else on PATH.
-pub(crate) fn find_foil() -> Option<PathBuf> {
+pub(super) fn find_foil() -> Option<PathBuf> {
     let beside = std::env::current_exe().ok()?.with_file_name("foil");
     if beside.is_file() {
         return Some(beside);

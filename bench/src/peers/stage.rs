@@ -7,10 +7,11 @@ use super::PeersError;
 use super::cell::Cell;
 use super::check::Reference;
 use super::launch::{self, Place, python};
-use super::load::{self, Asked, CONNECTIONS, Setup};
+use super::load::{self, Asked, CONNECTIONS};
 use super::record::{CROWD, HYPER, Made, Record, Store, over};
 use super::settings::{Peer, Setting, of_peer};
 use crate::overhead::ask::{Dialect, Question};
+use crate::overhead::measure::Setup;
 use crate::overhead::servers::{Server, Workplace};
 
 pub(super) struct Run<'a> {
