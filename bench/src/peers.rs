@@ -88,7 +88,11 @@ pub enum PeersError {
     )]
     Reference { source: std::io::Error },
     #[error("the right answers could not be computed; the program's own words are above")]
-    NoReference,
+    FailedReference,
+    #[error(
+        "the right answers to {cell} need the Python of one of the peers asked for, and none is set up; `cargo xtask peers` does"
+    )]
+    NoReference { cell: String },
     #[error("{server} answered the row of caller {seed} wrongly: {answer}")]
     WrongAnswer { server: &'static str, seed: u64, answer: String },
     #[error("{path} could not be written: {source}")]

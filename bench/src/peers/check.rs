@@ -34,7 +34,7 @@ impl Reference {
         }
         let output = child.wait_with_output().map_err(failed)?;
         let answers = of_raw(&output.stdout).filter(|answers| !answers.is_empty());
-        let answers = answers.ok_or(PeersError::NoReference)?;
+        let answers = answers.ok_or(PeersError::FailedReference)?;
         let width = answers.len() / CALLERS as usize;
         Ok(Reference(answers.chunks(width).map(<[f32]>::to_vec).collect()))
     }
