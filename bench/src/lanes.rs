@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use self::programs::{Figures, Program, merge};
 use crate::compare::{Spread, ratios, spread};
+use crate::overhead::flags::Engine;
 use crate::overhead::{self, OverheadError};
 
 const ROUNDS_MAX: usize = 101;
@@ -87,7 +88,8 @@ pub fn run(args: &Args) -> Result<(), LanesError> {
     eprintln!("lanes: counting system calls");
     merge(&mut figures, syscalls::per_batch(args));
     eprintln!("lanes: memory of an engine and its container");
-    let pss_mib = overhead::pss_mib(args.foil.as_deref(), Some(&args.python), args.engine_core)?;
+    let engine = Engine { foil: args.foil.clone(), python: Some(args.python.clone()) };
+    let pss_mib = overhead::pss_mib(&engine, args.engine_core)?;
     figures.insert("pss_mib".to_owned(), json!(rounded(pss_mib)));
     // The pair that is quoted without saying which is the one on one core.
     for (plain, one_core) in

@@ -6,15 +6,16 @@
 
 pub(crate) mod ask;
 mod cross_core;
+pub mod flags;
 pub(crate) mod measure;
 pub(crate) mod servers;
 mod summary;
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
+use self::flags::{Cores, Engine, PAIRS_MAX, Runs, SECONDS_MAX, SECONDS_MIN};
 use self::measure::{Pair, Scenario, Setup};
-use self::servers::{Server, Workplace, find_foil};
+use self::servers::{Foil, NOOP_FILE, Server, Workplace};
 use self::summary::Findings;
 use crate::driver::DriverError;
 use crate::http::HttpError;
@@ -22,35 +23,20 @@ use crate::measured::Failures;
 use crate::payload::Encoding;
 use crate::threads::PinError;
 
-const PAIRS_MAX: usize = 101;
-const SECONDS_MAX: f64 = 60.0;
-
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// One line of JSON after the table
     #[arg(long)]
     pub json: bool,
-    /// Interleaved pairs for each figure
-    #[arg(long, default_value_t = 7)]
-    pub pairs: usize,
-    /// Measured time of each run
-    #[arg(long, default_value_t = 2.0)]
-    pub seconds: f64,
-    /// The engine's program; by default the one beside this program, else the one on PATH
-    #[arg(long)]
-    pub foil: Option<PathBuf>,
-    /// A Python that imports hydrofoil; by default the engine finds its own
-    #[arg(long)]
-    pub python: Option<PathBuf>,
+    #[command(flatten)]
+    pub runs: Runs,
+    #[command(flatten)]
+    pub engine: Engine,
     /// A Python that imports mosec and numpy, to check the floor by
     #[arg(long)]
     pub mosec_python: Option<PathBuf>,
-    /// The core that each server's tree is pinned to
-    #[arg(long, default_value_t = 0)]
-    pub server_core: usize,
-    /// The core of the client, which it never leaves idle
-    #[arg(long, default_value_t = 1)]
-    pub client_core: usize,
+    #[command(flatten)]
+    pub cores: Cores,
 }
 
 /// Whether the floor is one.
@@ -64,7 +50,7 @@ pub enum Validity {
 
 #[derive(Debug, thiserror::Error)]
 pub enum OverheadError {
-    #[error("give 1 to {PAIRS_MAX} pairs of 0.1 to {SECONDS_MAX} seconds")]
+    #[error("give 1 to {PAIRS_MAX} pairs of {SECONDS_MIN} to {SECONDS_MAX} seconds")]
     Numbers,
     #[error("the client and the server need a core each; give two different ones")]
     OneCore,
@@ -89,22 +75,27 @@ pub enum OverheadError {
 }
 
 pub fn run(args: &Args) -> Result<Validity, OverheadError> {
-    let setup = setup_of(args)?;
+    let Cores { server_core, client_core } = args.cores;
+    let setup = args.runs.setup(Some(args.cores.client()?))?;
     let workplace = Workplace::create()?;
-    let foil_path = args.foil.clone().or_else(find_foil).ok_or(OverheadError::NoFoil)?;
-    let core = Some(args.server_core);
-    let floor = Server::floor(&workplace, args.server_core)?;
-    let foil =
-        Server::foil(&workplace, &foil_path, args.python.as_deref(), core, &[args.server_core])?;
+    let alone = Foil {
+        program: &args.engine.program()?,
+        python: args.engine.python.as_deref(),
+        core: Some(server_core),
+        cores: &[server_core],
+        target: NOOP_FILE,
+    };
+    let floor = Server::floor(&workplace, server_core)?;
+    let foil = Server::serving(&workplace, &alone)?;
     let mosec = match &args.mosec_python {
-        Some(python) => Some(Server::mosec(&workplace, python, args.server_core)?),
+        Some(python) => Some(Server::mosec(&workplace, python, server_core)?),
         None => None,
     };
     let mut findings = measure_all(&setup, &floor, &foil, mosec.as_ref())?;
     findings.pss_mib = foil.pss_mib();
     drop((floor, foil, mosec));
-    let cores = [args.server_core, args.client_core];
-    let pair = Server::foil(&workplace, &foil_path, args.python.as_deref(), None, &cores)?;
+    let cores = [server_core, client_core];
+    let pair = Server::serving(&workplace, &Foil { core: None, cores: &cores, ..alone })?;
     findings.cross_core = cross_core::measure(&setup, &pair, cores)?;
     print!("{}", findings.for_people());
     if args.json {
@@ -114,33 +105,16 @@ pub fn run(args: &Args) -> Result<Validity, OverheadError> {
 }
 
 /// Memory of the engine and its NumPy container on one core, after some requests.
-pub fn pss_mib(
-    foil: Option<&Path>,
-    python: Option<&Path>,
-    core: usize,
-) -> Result<f64, OverheadError> {
+pub fn pss_mib(engine: &Engine, core: usize) -> Result<f64, OverheadError> {
     const REQUESTS: usize = 100;
     let workplace = Workplace::create()?;
-    let foil = foil.map(Path::to_owned).or_else(find_foil).ok_or(OverheadError::NoFoil)?;
-    let server = Server::foil(&workplace, &foil, python, Some(core), &[core])?;
+    let (program, python) = (&engine.program()?, engine.python.as_deref());
+    let foil = Foil { program, python, core: Some(core), cores: &[core], target: NOOP_FILE };
+    let server = Server::serving(&workplace, &foil)?;
     for _ in 0..REQUESTS {
         server.target(Encoding::Binary)?;
     }
     Ok(server.pss_mib())
-}
-
-fn setup_of(args: &Args) -> Result<Setup, OverheadError> {
-    if !(1..=PAIRS_MAX).contains(&args.pairs) || !(0.1..=SECONDS_MAX).contains(&args.seconds) {
-        return Err(OverheadError::Numbers);
-    }
-    if args.server_core == args.client_core {
-        return Err(OverheadError::OneCore);
-    }
-    Ok(Setup {
-        pairs: args.pairs,
-        measure: Duration::from_secs_f64(args.seconds),
-        client_core: args.client_core,
-    })
 }
 
 fn measure_all(

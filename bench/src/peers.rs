@@ -18,22 +18,21 @@ mod stage;
 mod table;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use self::cell::Cell;
 use self::launch::Place;
-use self::load::Setup;
 use self::record::{Made, Store};
 use self::settings::Peer;
 use self::stage::Run;
 use crate::http::HttpError;
 use crate::overhead::OverheadError;
-use crate::overhead::servers::find_foil;
+use crate::overhead::flags::{Cores, Engine, Runs};
 
-const PAIRS_MAX: usize = 101;
-const SECONDS_MAX: f64 = 60.0;
+/// There are many settings, and a result of each stays.
+const SECONDS: &str = "1";
 
 #[derive(Clone, Debug, clap::Args)]
+#[command(mut_arg("seconds", |arg| arg.default_value(SECONDS)))]
 pub struct Args {
     /// One line of JSON at the end
     #[arg(long)]
@@ -44,21 +43,13 @@ pub struct Args {
     /// Models and encodings, as in noop/bin,mlp/json; or all
     #[arg(long, value_delimiter = ',', default_values = cell::USUAL)]
     pub cells: Vec<String>,
-    /// Interleaved pairs for each figure
-    #[arg(long, default_value_t = 7)]
-    pub pairs: usize,
-    /// Measured time of each run
-    #[arg(long, default_value_t = 1.0)]
-    pub seconds: f64,
+    #[command(flatten)]
+    pub runs: Runs,
     /// Measures everything anew, also what is there
     #[arg(long)]
     pub fresh: bool,
-    /// The engine's program; by default the one beside this program, else the one on PATH
-    #[arg(long)]
-    pub foil: Option<PathBuf>,
-    /// A Python that imports hydrofoil; by default the engine finds its own
-    #[arg(long)]
-    pub python: Option<PathBuf>,
+    #[command(flatten)]
+    pub engine: Engine,
     /// The peers' programs
     #[arg(long, default_value = "bench/peers")]
     pub programs: PathBuf,
@@ -80,34 +71,28 @@ pub struct Args {
     /// A peer that could not be set up and why, as in triton=REASON
     #[arg(long)]
     pub skipped: Vec<String>,
-    /// The core that each server's tree is pinned to
-    #[arg(long, default_value_t = 0)]
-    pub server_core: usize,
-    /// The core of the client, which it never leaves idle
-    #[arg(long, default_value_t = 1)]
-    pub client_core: usize,
+    #[command(flatten)]
+    pub cores: Cores,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum PeersError {
-    #[error("give 1 to {PAIRS_MAX} pairs of 0.1 to {SECONDS_MAX} seconds")]
-    Numbers,
-    #[error("the client and the server need a core each; give two different ones")]
-    OneCore,
     #[error("'{name}' is no cell; give some of noop, linear and mlp, each with /bin or /json")]
     NoSuchCell { name: String },
     #[error(
         "'{name}' is no peer; give some of mosec, triton, pytriton, litserve, mlserver, uvicorn"
     )]
     NoSuchPeer { name: String },
-    #[error("no foil beside this program; give its path with --foil")]
-    NoFoil,
     #[error(
         "the right answers could not be computed: {source}; set up the peers' environments first"
     )]
     Reference { source: std::io::Error },
     #[error("the right answers could not be computed; the program's own words are above")]
-    NoReference,
+    FailedReference,
+    #[error(
+        "the right answers to {cell} need the Python of one of the peers asked for, and none is set up; `cargo xtask peers` does"
+    )]
+    NoReference { cell: String },
     #[error("{server} answered the row of caller {seed} wrongly: {answer}")]
     WrongAnswer { server: &'static str, seed: u64, answer: String },
     #[error("{path} could not be written: {source}")]
@@ -123,10 +108,10 @@ pub fn run(args: &Args) -> Result<(), PeersError> {
     let peers = peers_of(&args.only)?;
     let store = Store::at(&args.results);
     let mut run = Run {
-        setup: setup_of(args)?,
+        setup: args.runs.setup(Some(args.cores.client()?))?,
         place: place_of(args)?,
         store: &store,
-        wanted: Made::new(args.pairs, args.seconds, &stage::machine(), &args.revision),
+        wanted: Made::new(args.runs.pairs, args.runs.seconds, &stage::machine(), &args.revision),
         fresh: args.fresh,
         skipped: args.skipped.iter().map(|text| named(text)).collect(),
     };
@@ -136,26 +121,15 @@ pub fn run(args: &Args) -> Result<(), PeersError> {
     report::report(args, &run)
 }
 
-fn setup_of(args: &Args) -> Result<Setup, PeersError> {
-    if !(1..=PAIRS_MAX).contains(&args.pairs) || !(0.1..=SECONDS_MAX).contains(&args.seconds) {
-        return Err(PeersError::Numbers);
-    }
-    if args.server_core == args.client_core {
-        return Err(PeersError::OneCore);
-    }
-    let measure = Duration::from_secs_f64(args.seconds);
-    Ok(Setup { pairs: args.pairs, measure, client_core: args.client_core })
-}
-
 /// Absolute paths: peers run in folders of their own.
 fn place_of(args: &Args) -> Result<Place, PeersError> {
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     Ok(Place {
-        foil: args.foil.clone().or_else(find_foil).ok_or(PeersError::NoFoil)?,
-        foil_python: args.python.clone(),
+        foil: args.engine.program()?,
+        foil_python: args.engine.python.clone(),
         programs: absolute(&args.programs),
         environments: absolute(&args.environments),
-        core: args.server_core,
+        core: args.cores.server_core,
     })
 }
 

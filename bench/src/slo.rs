@@ -28,7 +28,7 @@ use self::tally::SLO_MS;
 use crate::driver::DriverError;
 use crate::http::HttpError;
 use crate::overhead::OverheadError;
-use crate::overhead::servers::find_foil;
+use crate::overhead::flags::{Cores, Engine};
 use crate::report::{Table, count};
 use crate::threads::PinError;
 
@@ -46,12 +46,8 @@ pub struct Args {
     /// Measured time of each cell; some take twice as long
     #[arg(long, default_value_t = SECONDS)]
     pub seconds: u32,
-    /// The engine's program; by default the one beside this program, else the one on PATH
-    #[arg(long)]
-    pub foil: Option<PathBuf>,
-    /// A Python that imports hydrofoil and numpy; by default the engine finds its own
-    #[arg(long)]
-    pub python: Option<PathBuf>,
+    #[command(flatten)]
+    pub engine: Engine,
     /// The simulator's program, for B20; left out without it
     #[arg(long)]
     pub simulator: Option<PathBuf>,
@@ -61,12 +57,8 @@ pub struct Args {
     /// Counts disturbed seconds like the others: for trying on a busy machine, where few figures come out otherwise
     #[arg(long)]
     pub count_disturbed: bool,
-    /// The core that the server's tree is pinned to
-    #[arg(long, default_value_t = 0)]
-    pub server_core: usize,
-    /// The core of the client, which it never leaves idle
-    #[arg(long, default_value_t = 1)]
-    pub client_core: usize,
+    #[command(flatten)]
+    pub cores: Cores,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -75,10 +67,6 @@ pub enum SloError {
     Seconds,
     #[error("there is no experiment '{name}'; name some of {BARS:?}")]
     UnknownBar { name: String },
-    #[error("the client and the server need a core each; give two different ones")]
-    OneCore,
-    #[error("no foil beside this program; give its path with --foil")]
-    NoFoil,
     #[error("nothing can be served within {SLO_MS} ms by this model on this machine")]
     NoLoad,
     #[error("no batch of {rows} rows was answered; is the engine older than fixed_batches?")]
@@ -119,18 +107,14 @@ fn place_of(args: &Args) -> Result<Place, SloError> {
     if !(1..=SECONDS_MAX).contains(&args.seconds) {
         return Err(SloError::Seconds);
     }
-    if args.server_core == args.client_core {
-        return Err(SloError::OneCore);
-    }
     if let Some(name) = args.only.iter().find(|name| !BARS.contains(&name.as_str())) {
         return Err(SloError::UnknownBar { name: name.clone() });
     }
-    let foil = args.foil.clone().or_else(find_foil).ok_or(SloError::NoFoil)?;
     Ok(Place {
-        foil,
-        python: args.python.clone(),
-        server_core: args.server_core,
-        client_core: args.client_core,
+        foil: args.engine.program()?,
+        python: args.engine.python.clone(),
+        server_core: args.cores.server_core,
+        client_core: args.cores.client()?,
         count_disturbed: args.count_disturbed,
     })
 }

@@ -1,42 +1,41 @@
 //! `foil-bench two-cores`: whether requests cost more CPU where two cores serve two models than where one serves one.
 //!
-//! Both engines stay up, each with a model of the least work on each of its cores; load goes to one at a time, in
-//! pairs whose order alternates. Every model is asked at the same rate, in open loop, by one request at a time and by
-//! 64 at once. Which core accepts a connection is the kernel's choice, so with two cores about half of the requests
-//! change core. What a request costs is the run time of the server's tree, and that of the engine alone, by the
-//! requests answered: no latency is measured, so the client may share the machine's cores, and sleeps in between.
+//! All engines stay up, each with a model of the least work on each of its cores; the whole tree of one that has one core
+//! is pinned to it. Load goes to one subject at a time, in rounds whose order alternates. Every model is asked at the same
+//! rate, in open loop, by one request at a time and by 64 at once. Which core accepts a connection is the kernel's choice,
+//! so with two cores about half of the requests change core. What a request costs is the run time of the server's tree,
+//! and that of the engine alone, by the requests answered: no latency is measured, so the client may share the machine's
+//! cores, and sleeps in between.
 //!
 //! A machine whose cores are both busy may do less on each of them (shared caches, two threads of one core), whatever
 //! the engine does. Two engines that share nothing, each with one core and one model, show how much that is.
 
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::arrivals::{Arrivals, Pattern};
+use crate::arrivals::{ArrivalError, Arrivals, Pattern};
 use crate::clock::{Clock, nanos, pause};
 use crate::compare::{Spread, ratios, spread};
 use crate::http::{HttpError, answer_on, connect, send_on};
 use crate::overhead::OverheadError;
-use crate::overhead::servers::{Foil, Server, Workplace, find_foil};
-use crate::payload::{Encoding, Input, floats, http_request, payload};
+use crate::overhead::ask::Question;
+use crate::overhead::flags::{Engine, Runs};
+use crate::overhead::measure::Setup;
+use crate::overhead::servers::{Foil, NOOP, Server, Workplace};
+use crate::payload::Encoding;
 use crate::proc::cpu_ns;
 use crate::report::Table;
 
-const PAIRS_MAX: usize = 101;
-const SECONDS_MAX: f64 = 60.0;
-const NOOP: &str = include_str!("../models/noop.py");
 const MODELS: [&str; 2] = ["first", "second"];
 /// Of each model: enough that the kernel spreads them over both cores.
 const CONNECTIONS: usize = 64;
 /// Low enough that two models, their containers and the client fit two cores several times.
 const LOADS: [Load; 2] =
     [Load { at_once: 1, sends_per_s: 300.0 }, Load { at_once: 64, sends_per_s: 20.0 }];
-const FEATURES: u64 = 784;
-/// Sums of 784 floats in different orders differ by less.
-const SUM_TOLERANCE: f32 = 0.01;
+/// Of the row that everybody asks for.
+const SEED: u64 = 0;
 /// Containers, caches and latency profiles settle within this.
 const WARM_UP: Duration = Duration::from_secs(1);
 /// A client this far behind its plan no longer asks at the rate it says.
@@ -47,18 +46,10 @@ pub struct Args {
     /// One line of JSON after the table
     #[arg(long)]
     pub json: bool,
-    /// Interleaved rounds
-    #[arg(long, default_value_t = 7)]
-    pub pairs: usize,
-    /// Time of each run
-    #[arg(long, default_value_t = 2.0)]
-    pub seconds: f64,
-    /// The engine's program; by default the one beside this program, else the one on PATH
-    #[arg(long)]
-    pub foil: Option<PathBuf>,
-    /// A Python that imports hydrofoil; by default the engine finds its own
-    #[arg(long)]
-    pub python: Option<PathBuf>,
+    #[command(flatten)]
+    pub runs: Runs,
+    #[command(flatten)]
+    pub engine: Engine,
     /// The two cores; the engine of one model has the first
     #[arg(long, value_delimiter = ',', num_args = 1, default_values_t = [0, 1])]
     pub cores: Vec<usize>,
@@ -66,16 +57,16 @@ pub struct Args {
 
 #[derive(Debug, thiserror::Error)]
 pub enum TwoCoresError {
-    #[error(
-        "give 1 to {PAIRS_MAX} pairs of 0.1 to {SECONDS_MAX} seconds and two different --cores"
-    )]
-    Numbers,
+    #[error("give two different --cores")]
+    Cores,
     #[error("the model '{model}' answered wrongly: {answer}")]
     WrongAnswer { model: &'static str, answer: String },
     #[error(
         "the client fell behind {sends_per_s} sends a second for each model; is the machine busy?"
     )]
     Behind { sends_per_s: f64 },
+    #[error(transparent)]
+    Arrivals(#[from] ArrivalError),
     #[error(transparent)]
     Server(#[from] OverheadError),
     #[error(transparent)]
@@ -90,19 +81,19 @@ struct Load {
 }
 
 pub fn run(args: &Args) -> Result<(), TwoCoresError> {
-    let [first, second] = args.cores[..] else { return Err(TwoCoresError::Numbers) };
-    let sane = (1..=PAIRS_MAX).contains(&args.pairs) && (0.1..=SECONDS_MAX).contains(&args.seconds);
-    if !sane || first == second {
-        return Err(TwoCoresError::Numbers);
+    let [first, second] = args.cores[..] else { return Err(TwoCoresError::Cores) };
+    if first == second {
+        return Err(TwoCoresError::Cores);
     }
+    let setup = args.runs.setup(None)?;
     let workplace = Workplace::create()?;
-    let start = |models, cores: &[usize]| Served::start(args, &workplace, models, cores);
+    let start = |models, cores: &[usize]| Served::start(&args.engine, &workplace, models, cores);
     let one = Subject(vec![start(&MODELS[..1], &[first])?]);
     let two = Subject(vec![start(&MODELS, &[first, second])?]);
     let apart = Subject(vec![start(&MODELS[..1], &[first])?, start(&MODELS[1..], &[second])?]);
     let found = LOADS.iter().map(|&load| {
-        let rounds = rounds(args, load, [&one, &two, &apart])?;
-        Ok((load, Found::of(&rounds).ok_or(TwoCoresError::Numbers)?))
+        let rounds = rounds(&setup, load, [&one, &two, &apart])?;
+        Ok((load, Found::of(&rounds).expect("a setup has one pair or more")))
     });
     let found = found.collect::<Result<Vec<_>, TwoCoresError>>()?;
     print!("{}", table(&found));
@@ -113,17 +104,16 @@ pub fn run(args: &Args) -> Result<(), TwoCoresError> {
 }
 
 /// In one order and then the other, in turns.
-fn rounds(args: &Args, load: Load, subjects: [&Subject; 3]) -> Result<Vec<Round>, TwoCoresError> {
-    let span = Duration::from_secs_f64(args.seconds);
+fn rounds(setup: &Setup, load: Load, subjects: [&Subject; 3]) -> Result<Vec<Round>, TwoCoresError> {
     for subject in subjects {
         subject.ask(load, WARM_UP, 0)?;
     }
-    let mut rounds = Vec::with_capacity(args.pairs);
-    for number in 1..=args.pairs {
+    let mut rounds = Vec::with_capacity(setup.pairs);
+    for number in 1..=setup.pairs {
         let mut round = [Sample::default(); 3];
         let forwards = number.is_multiple_of(2);
         for place in if forwards { [0, 1, 2] } else { [2, 1, 0] } {
-            round[place] = subjects[place].sample(load, span, number as u64)?;
+            round[place] = subjects[place].sample(load, setup.measure, number as u64)?;
         }
         let [one, two, apart] = round;
         rounds.push(Round { one, two, apart });
@@ -141,7 +131,7 @@ struct Served {
 
 impl Served {
     fn start(
-        args: &Args,
+        engine: &Engine,
         workplace: &Workplace,
         models: &'static [&'static str],
         cores: &[usize],
@@ -150,9 +140,10 @@ impl Served {
         for model in models {
             workplace.write(&format!("{target}/{model}/1/model.py"), NOOP)?;
         }
-        let found = args.foil.clone().or_else(find_foil).ok_or(OverheadError::NoFoil)?;
-        let python = args.python.as_deref();
-        let foil = Foil { program: &found, python, core: None, cores, target: &target };
+        let (program, python) = (&engine.program()?, engine.python.as_deref());
+        // Containers stay where their engine is; on two cores the kernel places them.
+        let core = (cores.len() == 1).then(|| cores[0]);
+        let foil = Foil { program, python, core, cores, target: &target };
         Ok(Served { server: Server::serving(workplace, &foil)?, models })
     }
 }
@@ -189,29 +180,26 @@ impl Subject {
     }
 }
 
-struct Client {
-    model: &'static str,
+struct Client<'a> {
+    server: &'a Server,
+    question: Question<'static>,
     connections: Vec<TcpStream>,
     request: Vec<u8>,
-    sum: f32,
 }
 
-impl Client {
-    fn open(server: &Server, model: &'static str) -> Result<Client, TwoCoresError> {
+impl<'a> Client<'a> {
+    fn open(server: &'a Server, model: &'static str) -> Result<Client<'a>, TwoCoresError> {
         let connections = (0..CONNECTIONS).map(|_| connect(server.address));
-        let input = Input::fp32("x", &[1, FEATURES]);
-        let body = payload(Encoding::Binary, std::slice::from_ref(&input), 0);
-        let path = format!("/v2/models/{model}/infer");
-        let request = http_request(&server.address.to_string(), &path, &body);
-        let sum = floats(&input, 0).iter().sum();
-        Ok(Client { model, connections: connections.collect::<Result<_, _>>()?, request, sum })
+        let connections = connections.collect::<Result<_, _>>()?;
+        let question = Question { dialect: server.dialect, encoding: Encoding::Binary, model };
+        let request = question.request(server.address, SEED);
+        Ok(Client { server, question, connections, request })
     }
 
     /// As many at once as the load says, the connections in turn.
     fn ask(&mut self, load: Load, span: Duration, seed: u64) -> Result<u64, TwoCoresError> {
         let Load { at_once, sends_per_s } = load;
-        let due = Arrivals::of(&Pattern::Poisson, Some(sends_per_s), seed).ok();
-        let due = due.ok_or(TwoCoresError::Numbers)?;
+        let due = Arrivals::of(&Pattern::Poisson, Some(sends_per_s), seed)?;
         let (clock, mut answered) = (Clock::start(), 0);
         for due_ns in due.take_while(|&due_ns| due_ns < nanos(span)) {
             let now_ns = clock.now_ns();
@@ -227,17 +215,15 @@ impl Client {
     }
 
     fn exchange(&mut self, at_once: usize) -> Result<(), TwoCoresError> {
-        let Client { model, connections, request, sum } = self;
+        let Client { server, question, connections, request } = self;
         let connections = &mut connections[..at_once];
         connections.iter_mut().try_for_each(|connection| send_on(connection, request))?;
         for connection in connections {
             let answer = answer_on(connection)?;
-            let found = answer.body.last_chunk().map(|bytes| f32::from_le_bytes(*bytes));
-            let right = found.is_some_and(|found| (found - *sum).abs() < SUM_TOLERANCE);
-            if answer.status != 200 || !right {
+            if answer.status != 200 || !server.is_right(question, SEED, &answer.body) {
                 let body = String::from_utf8_lossy(&answer.body);
                 let answer = format!("{} {body}", answer.status);
-                return Err(TwoCoresError::WrongAnswer { model, answer });
+                return Err(TwoCoresError::WrongAnswer { model: question.model, answer });
             }
         }
         Ok(())

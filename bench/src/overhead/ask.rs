@@ -7,7 +7,7 @@ use crate::floor::ANSWER;
 use crate::payload::{Encoding, Input, Payload, floats, http_request, payload};
 
 /// One row, as in the figures of peers.
-pub(crate) const FEATURES: u64 = 784;
+const FEATURES: u64 = 784;
 
 /// In which words a server is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,10 +20,11 @@ const WARM_UP: Duration = Duration::from_millis(300);
 pub(crate) const CLIENT_SHARE_MIN: f64 = 0.93;
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Setup {
-    pub(super) pairs: usize,
-    pub(super) measure: Duration,
-    pub(super) client_core: usize,
+pub(crate) struct Setup {
+    pub(crate) pairs: usize,
+    pub(crate) measure: Duration,
+    /// Where the client is pinned, if it is.
+    pub(crate) client_core: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +130,7 @@ fn sample(
 ) -> Result<Sample, OverheadError> {
     let plan =
         Plan { wait: Wait::Spin, warm_up: WARM_UP, ..Plan::closed(connections, setup.measure) };
-    let watched = on_core(Some(setup.client_core), || watched(server, target, &plan))??;
+    let watched = on_core(setup.client_core, || watched(server, target, &plan))??;
     let name = server.name;
     if watched.failures.total() > 0 {
         return Err(OverheadError::Failed { server: name, failures: watched.failures });

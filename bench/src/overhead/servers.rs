@@ -24,11 +24,14 @@ const READY_WAIT: Duration = Duration::from_secs(60);
 const STOP_WAIT: Duration = Duration::from_secs(10);
 const OUTPUT_LINES: usize = 20;
 
-const NOOP: &str = include_str!("../../models/noop.py");
+pub(crate) const NOOP: &str = include_str!("../../models/noop.py");
 const MOSEC_NOOP: &str = include_str!("../../models/mosec_noop.py");
 const SEED: u64 = 1;
 /// Sums of 784 floats in different orders differ by less.
 const SUM_TOLERANCE: f32 = 0.01;
+
+/// The least model, which every workplace holds.
+pub(super) const NOOP_FILE: &str = "noop.py";
 
 /// A folder for the models' files and the servers' output, gone with it.
 pub(crate) struct Workplace(PathBuf);
@@ -37,7 +40,7 @@ impl Workplace {
     pub(crate) fn create() -> Result<Workplace, OverheadError> {
         let folder = std::env::temp_dir().join(format!("foil-bench-{}", std::process::id()));
         let prepared = std::fs::create_dir_all(&folder)
-            .and_then(|()| std::fs::write(folder.join("noop.py"), NOOP))
+            .and_then(|()| std::fs::write(folder.join(NOOP_FILE), NOOP))
             .and_then(|()| std::fs::write(folder.join("mosec_noop.py"), MOSEC_NOOP));
         prepared.map_err(|source| OverheadError::Prepare { server: "foil-bench", source })?;
         Ok(Workplace(folder))
@@ -95,17 +98,6 @@ impl Server {
         Server::start(workplace, "hyper", Dialect::Floor, address, Some(core), command)?.ready("/")
     }
 
-    /// `core`: where the whole tree is pinned, if it is; `cores`: what the engine is told.
-    pub(super) fn foil(
-        workplace: &Workplace,
-        program: &Path,
-        python: Option<&Path>,
-        core: Option<usize>,
-        cores: &[usize],
-    ) -> Result<Server, OverheadError> {
-        Server::serving(workplace, &Foil { program, python, core, cores, target: "noop.py" })
-    }
-
     /// Comes back when every model is ready.
     pub(crate) fn serving(workplace: &Workplace, foil: &Foil<'_>) -> Result<Server, OverheadError> {
         let (address, metrics) = (free_address("foil")?, free_address("foil")?);
@@ -145,7 +137,8 @@ impl Server {
         core: Option<usize>,
         mut command: Command,
     ) -> Result<Server, OverheadError> {
-        let output = workplace.file(&format!("{name}.log"));
+        // Several servers of one name may be up at once.
+        let output = workplace.file(&format!("{name}-{}.log", address.port()));
         let prepare = |source| OverheadError::Prepare { server: name, source };
         let log = File::create(&output).map_err(prepare)?;
         command.stdin(Stdio::null()).stdout(log.try_clone().map_err(prepare)?).stderr(log);
@@ -184,7 +177,7 @@ impl Server {
         let question = Question { dialect: self.dialect, encoding, model: "noop" };
         let request = question.request(self.address, SEED);
         let answer = exchange(self.address, &request)?;
-        if answer.status != 200 || !self.is_right(&question, &answer.body) {
+        if answer.status != 200 || !self.is_right(&question, SEED, &answer.body) {
             let body = String::from_utf8_lossy(&answer.body);
             let answer = format!("{} {body}", answer.status);
             return Err(OverheadError::WrongAnswer { server: self.name, answer });
@@ -192,8 +185,9 @@ impl Server {
         Ok(Target::one(self.address, request, Expect::same(answer.body)))
     }
 
-    fn is_right(&self, question: &Question<'_>, body: &[u8]) -> bool {
-        let expected: f32 = row(SEED).iter().sum();
+    /// Whether that is the least model's answer to the row of this seed.
+    pub(crate) fn is_right(&self, question: &Question<'_>, seed: u64, body: &[u8]) -> bool {
+        let expected: f32 = row(seed).iter().sum();
         match question.answer(body) {
             Some(answer) if self.dialect == Dialect::Floor => answer.is_empty(),
             Some(answer) => matches!(answer[..], [sum] if (sum - expected).abs() < SUM_TOLERANCE),
@@ -229,7 +223,7 @@ impl Drop for Server {
 }
 
 /// Beside this program, else on PATH.
-pub(crate) fn find_foil() -> Option<PathBuf> {
+pub(super) fn find_foil() -> Option<PathBuf> {
     let beside = std::env::current_exe().ok()?.with_file_name("foil");
     if beside.is_file() {
         return Some(beside);

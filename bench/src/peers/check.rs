@@ -12,8 +12,8 @@ use crate::overhead::ask::{Question, of_raw, row};
 use crate::overhead::servers::Server;
 
 /// As many at once as a run has connections, so that batches are as large.
-const CALLERS: u64 = 64;
-const ROUNDS: usize = 3;
+pub(super) const CALLERS: u64 = 64;
+pub(super) const ROUNDS: usize = 3;
 /// Float32 sums of 784 values in different orders differ by less.
 const TOLERANCE: f32 = 0.01;
 
@@ -34,7 +34,7 @@ impl Reference {
         }
         let output = child.wait_with_output().map_err(failed)?;
         let answers = of_raw(&output.stdout).filter(|answers| !answers.is_empty());
-        let answers = answers.ok_or(PeersError::NoReference)?;
+        let answers = answers.ok_or(PeersError::FailedReference)?;
         let width = answers.len() / CALLERS as usize;
         Ok(Reference(answers.chunks(width).map(<[f32]>::to_vec).collect()))
     }

@@ -11,7 +11,7 @@ use crate::arrivals::{Arrivals, Pattern};
 use crate::http::exchange;
 use crate::overhead::OverheadError;
 use crate::overhead::ask::Question;
-use crate::overhead::measure::{CLIENT_SHARE_MIN, calm, watched};
+use crate::overhead::measure::{CLIENT_SHARE_MIN, Setup, calm, watched};
 use crate::overhead::servers::Server;
 use crate::plan::{Expect, Load, Plan, Target, Wait};
 use crate::threads::on_core;
@@ -22,13 +22,6 @@ pub(super) const CONNECTIONS_CROWD: usize = 256;
 const WARM_UP: Duration = Duration::from_millis(300);
 const SEED: u64 = 1;
 const TRIES: usize = 3;
-
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Setup {
-    pub(super) pairs: usize,
-    pub(super) measure: Duration,
-    pub(super) client_core: usize,
-}
 
 /// A server and what it is asked.
 pub(super) struct Asked<'a> {
@@ -119,7 +112,7 @@ fn sample(setup: &Setup, asked: &Asked<'_>, plan: &Plan) -> Result<Sample, Peers
 }
 
 fn tried(setup: &Setup, asked: &Asked<'_>, plan: &Plan) -> Result<Option<Sample>, PeersError> {
-    let ran = on_core(Some(setup.client_core), || watched(asked.server, &asked.target, plan));
+    let ran = on_core(setup.client_core, || watched(asked.server, &asked.target, plan));
     let ran = ran.map_err(OverheadError::from)??;
     let Some(p50_us) = ran.p50_us.filter(|_| ran.cpu_us.is_finite()) else { return Ok(None) };
     Ok(Some(Sample {

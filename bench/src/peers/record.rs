@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::PeersError;
 use super::cell::Cell;
 use crate::compare::{Spread, spread};
 
@@ -133,18 +134,21 @@ impl Store {
     }
 
     /// Whole or not at all: a run may end at any moment.
-    pub(super) fn keep(&self, cell: Cell, record: &Record) -> io::Result<()> {
-        let file = self.file(cell, &record.against);
-        let folder = file.parent().unwrap_or(&self.0);
-        fs::create_dir_all(folder)?;
-        let unfinished = file.with_extension("part");
-        fs::write(&unfinished, serde_json::to_string_pretty(record)?)?;
-        fs::rename(&unfinished, &file)
+    pub(super) fn keep(&self, cell: Cell, record: &Record) -> Result<(), PeersError> {
+        let path = self.file(cell, &record.against);
+        write_whole(&path, record).map_err(|source| PeersError::Write { path, source })
     }
 
     fn file(&self, cell: Cell, against: &str) -> PathBuf {
         self.0.join(cell.key()).join(format!("{against}.json"))
     }
+}
+
+fn write_whole(file: &Path, record: &Record) -> io::Result<()> {
+    file.parent().map_or(Ok(()), fs::create_dir_all)?;
+    let unfinished = file.with_extension("part");
+    fs::write(&unfinished, serde_json::to_string_pretty(record)?)?;
+    fs::rename(&unfinished, file)
 }
 
 #[cfg(test)]
@@ -215,6 +219,17 @@ pub(super) mod tests {
         fs::write(&file, &text[..text.len() / 2]).expect("just written");
         assert_eq!(store.found(cell, "mosec_off", &done.made), None);
         fs::remove_dir_all(&folder).expect("it was made above");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_named() {
+        let folder = folder("unwritable");
+        fs::write(&folder, "no folder").expect("a folder for temporary files");
+        let cell = Cell::from_name("mlp/json").expect("a cell");
+        let error = Store::at(&folder).keep(cell, &record("mlp/json", "mosec_off", 3.0));
+        let error = error.expect_err("a file has no files in it").to_string();
+        assert!(error.contains("mlp_json/mosec_off.json"), "{error}");
+        fs::remove_file(&folder).expect("it was made above");
     }
 
     #[test]

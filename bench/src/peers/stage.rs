@@ -7,10 +7,11 @@ use super::PeersError;
 use super::cell::Cell;
 use super::check::Reference;
 use super::launch::{self, Place, python};
-use super::load::{self, Asked, CONNECTIONS, Setup};
+use super::load::{self, Asked, CONNECTIONS};
 use super::record::{CROWD, HYPER, Made, Record, Store, over};
 use super::settings::{Peer, Setting, of_peer};
 use crate::overhead::ask::{Dialect, Question};
+use crate::overhead::measure::Setup;
 use crate::overhead::servers::{Server, Workplace};
 
 pub(super) struct Run<'a> {
@@ -38,11 +39,12 @@ impl Run<'_> {
         let settings = self.missing(cell, peers);
         let alone: Vec<&str> =
             self.alone(cell).into_iter().filter(|name| self.is_missing(cell, name)).collect();
-        let Some(with) = peers.iter().find(|peer| self.is_set_up(peer)) else { return Ok(()) };
         if settings.is_empty() && alone.is_empty() {
             eprintln!("peers: {cell}: all there");
             return Ok(());
         }
+        let with = peers.iter().find(|peer| self.is_set_up(peer));
+        let with = with.ok_or_else(|| PeersError::NoReference { cell: cell.to_string() })?;
         let workplace = Workplace::create()?;
         let reference = Reference::compute(&self.place, with.name, cell.model)?;
         let floor = Server::floor(&workplace, self.place.core)?;
@@ -77,8 +79,7 @@ impl Run<'_> {
             rps(|pair| pair.theirs.requests_per_second),
         );
         eprintln!("peers: {cell}: {} {theirs:.0}/s, ours {ours:.0}/s", record.against);
-        let path = || self.place.environments.clone();
-        self.store.keep(cell, record).map_err(|source| PeersError::Write { path: path(), source })
+        self.store.keep(cell, record)
     }
 
     fn skip(&mut self, what: &str, why: &str) {
@@ -115,7 +116,7 @@ impl Run<'_> {
         found
     }
 
-    /// What needs no peer.
+    /// What is measured without a peer's server. The right answers need a peer's Python all the same.
     fn alone(&self, cell: Cell) -> Vec<&'static str> {
         if cell.is_first() { vec![HYPER, CROWD] } else { vec![HYPER] }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use super::check::{CALLERS, ROUNDS};
 use super::ratios::{Due, Figures, GOALS, OfCell, cpu_over, p50_over, p50_single, rps};
 use super::record::{CROWD, Failures, HYPER, Open, Pair, Record, Sample, over};
 use super::settings::setting_named;
@@ -54,8 +55,8 @@ fn method(all: &[&Record]) -> String {
         "`cargo xtask peers --json` on {machines}; ours at {revisions}. Each peer in turn beside ours, {pairs} interleaved pairs of {seconds} s \
          whose order alternates: the server's whole tree on one core, the spinning client on the other; 64 connections closed \
          loop, then one. One row a request, one worker, one thread of linear algebra. Medians over pairs, in brackets the \
-         least and the most; ratios are taken pair by pair, ours ÷ theirs. Every server has first answered 192 different rows from \
-         64 callers at once, held against the same weights in double precision; under load the status, and for `noop` the body's \
+         least and the most; ratios are taken pair by pair, ours ÷ theirs. Every server but bare hyper has first answered {CALLERS} different rows, \
+         {ROUNDS} times each, all {CALLERS} callers at once, held against the same weights in double precision; under load the status, and for `noop` the body's \
          bytes, are compared, and what fails is counted. Pairs that other work disturbed and that stayed in: {disturbed}.\n\n"
     )
 }
