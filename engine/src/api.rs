@@ -3,6 +3,8 @@
 
 pub mod body;
 pub mod connections;
+pub mod front_end;
+pub mod inference;
 pub mod listener;
 pub mod oip_http;
 pub mod oip_metadata;

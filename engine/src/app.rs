@@ -16,7 +16,8 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::api::listener::{self, DrainPhase, FrontEnd, HttpLimits, HttpOptions};
+use crate::api::front_end::{FrontEnd, HttpLimits, HttpOptions};
+use crate::api::listener::{self, DrainPhase};
 use crate::classes::{ClassError, Classes};
 use crate::cli::{Lane, LogFormat, Serve};
 use crate::clock::Clock;
@@ -330,7 +331,7 @@ impl CoreSeed {
             options: HttpOptions { server_timing: self.server_timing },
         };
         let core = Core { id: self.id, clock: self.clock, links: self.links, recorder };
-        let front = listener::serve(Rc::new(front), self.listener, self.drain);
+        let front = listener::serve(Rc::new(front), self.listener, self.drain, listener::oip);
         tokio::task::spawn_local(async {
             if let Err(error) = front.await {
                 tracing::error!(%error, "a core's front end ended");

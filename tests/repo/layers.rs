@@ -108,8 +108,8 @@ const ALLOWED: [(&str, &str); 9] = [
     ("engine/src/fleet/welcome.rs", "dispatch"),
     // The corridor reads the catalog's snapshot.
     ("engine/src/query/serve.rs", "fleet"),
-    ("engine/src/api/oip_http.rs", "fleet"),
-    ("engine/src/api/listener.rs", "fleet"),
+    ("engine/src/api/inference.rs", "fleet"),
+    ("engine/src/api/front_end.rs", "fleet"),
     ("engine/src/fleet/supervisor.rs", "dispatch"),
     ("engine/src/fleet/keeper.rs", "dispatch"),
 ];

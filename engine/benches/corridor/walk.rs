@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use bench::payload::{Encoding, Input, floats, http_request, payload};
-use engine::api::listener::{self, DrainPhase, FrontEnd, HttpLimits, HttpOptions};
+use engine::api::front_end::{FrontEnd, HttpLimits, HttpOptions};
+use engine::api::listener::{self, DrainPhase};
 use engine::classes::Classes;
 use engine::clock::Clock;
 use engine::dispatch::handle::{Entrance, ModelHandle};
@@ -143,7 +144,7 @@ async fn serve(
         options: HttpOptions::default(),
     };
     let (drain, phase) = watch::channel(DrainPhase::Serving);
-    tokio::task::spawn_local(listener::serve(Rc::new(front), listener, phase));
+    tokio::task::spawn_local(listener::serve(Rc::new(front), listener, phase, listener::oip));
     Ok(Links { _core: core_link, _control: control, _events: events, _drain: drain })
 }
 

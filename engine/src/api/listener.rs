@@ -14,7 +14,9 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -23,14 +25,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
-use crate::api::connections::{Connections, sweep_period};
-use crate::api::oip_http;
-use crate::classes::Classes;
-use crate::clock::Clock;
-use crate::fleet::catalog::PublishedCatalog;
-use crate::ids::CoreId;
+use crate::api::connections::{Connection, Connections, sweep_period};
+use crate::api::front_end::FrontEnd;
+use crate::api::oip_http::{self, HttpResponse};
 use crate::observe::metrics::ErrorKind;
-use crate::observe::stages::CoreRecorder;
 
 pub use crate::api::connections::DrainPhase;
 
@@ -49,59 +47,6 @@ const TURNED_AWAY: &[u8] =
     retry-after: 1\r\nretry-after-ms: 1000\r\nconnection: close\r\ncontent-length: 87\r\n\r\n\
     {\"error\":\"the server has as many connections as it takes; retry, or use fewer of them\"}";
 
-#[derive(Clone, Copy, Debug)]
-pub struct HttpLimits {
-    /// Per core.
-    pub connections_max: usize,
-    pub body_bytes_max: u64,
-    /// From the connection's start to the end of its first request's head.
-    pub head_time_max: Duration,
-    /// Between an answer and the end of the next request's head; so an answer must be read within it, too.
-    pub idle_time_max: Duration,
-    /// From the head's end to the body's.
-    pub body_time_max: Duration,
-}
-
-impl Default for HttpLimits {
-    fn default() -> HttpLimits {
-        HttpLimits {
-            // Below the 8192 tasks of the hand-off to a dispatcher, so that a burst of one core fits it.
-            connections_max: 4096,
-            // What clients of other servers are used to, and the largest batch most models see.
-            body_bytes_max: 64 << 20,
-            head_time_max: Duration::from_secs(10),
-            // Longer than the 60 s after which most proxies close their side, so that they close first.
-            idle_time_max: Duration::from_secs(75),
-            // A full body over a link of 20 Mbit/s.
-            body_time_max: Duration::from_secs(30),
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct HttpOptions {
-    /// Whether answers say in `Server-Timing` where their time went.
-    pub server_timing: bool,
-}
-
-impl Default for HttpOptions {
-    fn default() -> HttpOptions {
-        HttpOptions { server_timing: true }
-    }
-}
-
-/// All that the connections of one core need.
-#[derive(Debug)]
-pub struct FrontEnd {
-    pub core: CoreId,
-    pub clock: Clock,
-    pub catalog: PublishedCatalog,
-    pub classes: Classes,
-    pub recorder: Rc<CoreRecorder>,
-    pub limits: HttpLimits,
-    pub options: HttpOptions,
-}
-
 /// A listener that shares its port with those of other cores. Its connections inherit TCP_NODELAY.
 pub fn bind(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
@@ -114,16 +59,22 @@ pub fn bind(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Serves until `drain` says [`DrainPhase::Closing`] and everything accepted is answered. Needs a runtime of one
-/// thread that can `spawn_local`.
-pub async fn serve(
+/// Serves until `drain` says [`DrainPhase::Closing`] and everything accepted is answered. `speak` is the whole of one
+/// connection, from its accept to its end. Needs a runtime of one thread that can `spawn_local`.
+pub async fn serve<S, C>(
     front: Rc<FrontEnd>,
     listener: std::net::TcpListener,
     mut drain: watch::Receiver<DrainPhase>,
-) -> io::Result<()> {
+    speak: S,
+) -> io::Result<()>
+where
+    S: Fn(Rc<FrontEnd>, Rc<Connections>, TcpStream) -> C,
+    C: Future<Output = ()> + 'static,
+{
     let listener = TcpListener::from_std(listener)?;
     let server = Server {
         front,
+        speak,
         connections: Rc::default(),
         turned_away: Rc::default(),
         accepting: Cell::new(true),
@@ -135,8 +86,9 @@ pub async fn serve(
     Ok(())
 }
 
-struct Server {
+struct Server<S> {
     front: Rc<FrontEnd>,
+    speak: S,
     connections: Rc<Connections>,
     /// Clones of it are held by the connections that are being refused.
     turned_away: Rc<()>,
@@ -144,7 +96,11 @@ struct Server {
     accepting: Cell<bool>,
 }
 
-impl Server {
+impl<S, C> Server<S>
+where
+    S: Fn(Rc<FrontEnd>, Rc<Connections>, TcpStream) -> C,
+    C: Future<Output = ()> + 'static,
+{
     fn sweep_interval(&self) -> Interval {
         let limits = &self.front.limits;
         let shortest = limits.head_time_max.min(limits.body_time_max).min(limits.idle_time_max);
@@ -207,7 +163,7 @@ impl Server {
 
     fn admit(&self, stream: TcpStream) {
         if self.connections.count() < self.front.limits.connections_max {
-            let connection = serve_connection(self.front.clone(), self.connections.clone(), stream);
+            let connection = (self.speak)(self.front.clone(), self.connections.clone(), stream);
             tokio::task::spawn_local(connection);
             return;
         }
@@ -242,19 +198,24 @@ fn concerns_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
-async fn serve_connection(front: Rc<FrontEnd>, connections: Rc<Connections>, stream: TcpStream) {
+/// A connection that speaks the Open Inference Protocol.
+pub async fn oip(front: Rc<FrontEnd>, connections: Rc<Connections>, stream: TcpStream) {
+    http1(&front, &connections, stream, oip_http::handle).await;
+}
+
+/// A connection that speaks HTTP/1.1; `handle` answers its requests, one after the other.
+pub async fn http1<H>(front: &FrontEnd, connections: &Rc<Connections>, stream: TcpStream, handle: H)
+where
+    H: AsyncFn(&FrontEnd, &Connections, &Connection, Request<Incoming>) -> HttpResponse,
+{
     let open = connections.open(front.clock.coarse().after(front.limits.head_time_max));
     front.recorder.connection_opened();
-    let service = service_fn(|request| {
-        let (front, connections, connection) = (&front, &connections, &open.connection);
-        async move {
-            Ok::<_, Infallible>(oip_http::handle(front, connections, connection, request).await)
-        }
+    let service = service_fn(async |request| {
+        Ok::<_, Infallible>(handle(front, connections, &open.connection, request).await)
     });
     // Heads are timed by the sweep, which costs a request nothing.
-    let protocol = http1::Builder::new()
-        .header_read_timeout(None)
-        .serve_connection(TokioIo::new(stream), service);
+    let protocol =
+        Builder::new().header_read_timeout(None).serve_connection(TokioIo::new(stream), service);
     let mut protocol = pin!(protocol);
     let mut told = false;
     let ended = poll_fn(|context| {

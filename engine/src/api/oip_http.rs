@@ -16,29 +16,27 @@ use smallvec::SmallVec;
 
 use crate::api::body::{self, BodyLimits, Continue};
 use crate::api::connections::{Connection, Connections, DrainPhase};
-use crate::api::listener::FrontEnd;
+use crate::api::front_end::FrontEnd;
+use crate::api::inference::{self, Answered, Question};
 use crate::api::oip_metadata as metadata;
 use crate::api::router::{ModelPage, Route, route};
 use crate::api::status::{self, ApiError};
 use crate::classes::{Classes, SloClass};
 use crate::clock::Time;
-use crate::codec::answer::{self, About, Choice, Encoded};
+use crate::codec::answer::{self, About};
 use crate::codec::binary_tensor::{self, Form};
 use crate::codec::bind::{Named, bind};
 use crate::codec::fault::{InputFault, excerpt};
 use crate::codec::json_tensor::{InputData, RequestInput, parse_request};
-use crate::fleet::catalog::{Catalog, Missing, ModelEntry};
 use crate::ids::ClassId;
-use crate::observe::metrics::{ErrorKind, Stage};
-use crate::observe::stages::ModelRecorder;
-use crate::query::serve::{self, Query};
-use crate::query::types::{TaskInputs, Tensor, Timings};
+use crate::query::serve::Query;
+use crate::query::types::{Tensor, Timings};
 
 const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const BINARY: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
-type HttpResponse = Response<Full<Bytes>>;
+pub type HttpResponse = Response<Full<Bytes>>;
 
 /// One request of one connection.
 pub async fn handle(
@@ -81,7 +79,7 @@ async fn dispatch(
         };
     }
     let catalog = front.catalog.load();
-    match find(&catalog, query) {
+    match inference::find(&catalog, query) {
         Err(error) => refused(front, &error),
         Ok(entry) if page == ModelPage::Ready => metadata::model_ready(entry),
         Ok(entry) if page == ModelPage::Batching => {
@@ -101,18 +99,6 @@ fn refused(front: &FrontEnd, error: &ApiError) -> HttpResponse {
 
 fn is_ready(front: &FrontEnd, connections: &Connections) -> bool {
     connections.phase() == DrainPhase::Serving && front.catalog.load().is_ready()
-}
-
-fn find<'c>(catalog: &'c Catalog, query: Query<'_>) -> Result<&'c ModelEntry, ApiError> {
-    serve::find(catalog, query).map_err(|missing| {
-        let model = excerpt(query.model);
-        match (missing, query.version) {
-            (Missing::Version, Some(version)) => {
-                ApiError::UnknownVersion { model: model.into(), version }
-            }
-            (Missing::Model | Missing::Version, _) => ApiError::UnknownModel { model },
-        }
-    })
 }
 
 /// A whole request, before anything in it is looked at.
@@ -203,69 +189,12 @@ async fn infer(
     received: Received,
     headers: HeaderMap,
 ) -> HttpResponse {
-    // Held to the end: the answer names the model as it was when the question came.
-    let catalog = front.catalog.load_full();
-    let entry = match find(&catalog, query) {
-        Ok(entry) => entry,
-        Err(error) => return refused(front, &error),
-    };
-    let recorder = front.recorder.model(&entry.handle.name, entry.handle.version);
-    match answer(front, entry, &recorder, received, headers).await {
-        Ok(response) => response,
-        Err(error) => {
-            recorder.error(error.shown().kind);
-            status::response(&error)
-        }
-    }
-}
-
-async fn answer(
-    front: &FrontEnd,
-    entry: &ModelEntry,
-    recorder: &ModelRecorder,
-    received: Received,
-    headers: HeaderMap,
-) -> Result<HttpResponse, ApiError> {
-    let handle = serve::available(entry)?;
     let arrived = received.arrived;
-    let (header_timeout, header_class) = (received.timeout, received.class);
-    let Question { inputs, chosen, id, timeout, class } =
-        understand(&handle.spec, &front.classes, received)?;
-    let timeout = [header_timeout, timeout].into_iter().flatten().min();
-    let class = front.classes.get(header_class.or(class).unwrap_or(handle.class));
-    let terms = serve::terms(&handle.spec, class, arrived, timeout);
-
-    let submitted = front.clock.now();
-    let gone = CountIfGone { recorder, armed: true };
-    let prediction = serve::ask(handle, inputs, terms, submitted, front.core).await;
-    gone.still_there();
-    let prediction = prediction?;
-
-    let returned = front.clock.now();
-    let about = About {
-        spec: &handle.spec,
-        model: &handle.name,
-        version: handle.version,
-        id: id.as_deref(),
-    };
-    let encoded = answer::encode(about, &chosen, &prediction.outputs)?;
-    let response = respond(front, encoded, &prediction.timings, headers);
-    let done = front.clock.now();
-    recorder.stage(Stage::Parse, submitted.since(arrived));
-    recorder.task_stages(&prediction.timings);
-    recorder.stage(Stage::Respond, done.since(returned));
-    recorder.answered(done.since(arrived));
-    Ok(response)
-}
-
-/// A request that is known to suit its model.
-struct Question {
-    inputs: TaskInputs,
-    chosen: Choice,
-    id: Option<String>,
-    timeout: Option<Duration>,
-    /// By parameter.
-    class: Option<ClassId>,
+    let understand = |spec: &ModelSpec| understand(spec, &front.classes, received);
+    let answered = inference::infer(front, query, arrived, understand, |answered| {
+        respond(front, answered, headers)
+    });
+    answered.await.unwrap_or_else(|error| status::response(&error))
 }
 
 fn understand(
@@ -273,9 +202,9 @@ fn understand(
     classes: &Classes,
     received: Received,
 ) -> Result<Question, InputFault> {
-    let Received { body, form, class: by_header, .. } = received;
+    let Received { body, form, timeout: by_header, class: class_by_header, .. } = received;
     let (json, behind) = match form {
-        Form::Raw => return understand_raw(spec, body),
+        Form::Raw => return understand_raw(spec, body, by_header, class_by_header),
         Form::Json => (&body[..], None),
         Form::JsonThenBytes { json_bytes } => (&body[..json_bytes], Some(body.slice(json_bytes..))),
     };
@@ -284,18 +213,24 @@ fn understand(
     let chosen = answer::choose(spec, &request)?;
     let id = request.id.map(|id| id.into_owned());
     let timeout = request.timeout_us.map(Duration::from_micros);
-    let class = request.class.as_deref().filter(|_| by_header.is_none());
+    let timeout = [by_header, timeout].into_iter().flatten().min();
+    let class = request.class.as_deref().filter(|_| class_by_header.is_none());
     let class = class.map(|name| known_class(classes, name.as_bytes())).transpose()?;
-    let class = class.map(|class| class.id);
+    let class = class_by_header.or(class.map(|class| class.id));
     let given = request.inputs.iter_mut().map(named).collect::<Result<SmallVec<[_; 1]>, _>>()?;
     Ok(Question { inputs: bind(spec, given)?, chosen, id, timeout, class })
 }
 
-fn understand_raw(spec: &ModelSpec, body: Bytes) -> Result<Question, InputFault> {
+fn understand_raw(
+    spec: &ModelSpec,
+    body: Bytes,
+    timeout: Option<Duration>,
+    class: Option<ClassId>,
+) -> Result<Question, InputFault> {
     let tensor = binary_tensor::raw(spec, body)?;
     let given = [Named { name: &spec.inputs[0].name, tensor }];
     let chosen = answer::all(spec, true)?;
-    Ok(Question { inputs: bind(spec, given)?, chosen, id: None, timeout: None, class: None })
+    Ok(Question { inputs: bind(spec, given)?, chosen, id: None, timeout, class })
 }
 
 fn named<'r>(input: &'r mut RequestInput<'_>) -> Result<Named<'r>, InputFault> {
@@ -307,32 +242,19 @@ fn named<'r>(input: &'r mut RequestInput<'_>) -> Result<Named<'r>, InputFault> {
     Ok(Named { name: &input.name, tensor: Tensor { dtype: input.dtype, shape, data } })
 }
 
-/// Counts a client that went away while its task was waited for: the future is dropped then.
-struct CountIfGone<'r> {
-    recorder: &'r ModelRecorder,
-    armed: bool,
-}
-
-impl CountIfGone<'_> {
-    fn still_there(mut self) {
-        self.armed = false;
-    }
-}
-
-impl Drop for CountIfGone<'_> {
-    fn drop(&mut self) {
-        if self.armed {
-            self.recorder.error(ErrorKind::ClientGone);
-        }
-    }
-}
-
 fn respond(
     front: &FrontEnd,
-    encoded: Encoded,
-    timings: &Timings,
+    answered: Answered<'_>,
     mut headers: HeaderMap,
-) -> HttpResponse {
+) -> Result<HttpResponse, ApiError> {
+    let Answered { handle, chosen, id, prediction } = answered;
+    let about = About {
+        spec: &handle.spec,
+        model: &handle.name,
+        version: handle.version,
+        id: id.as_deref(),
+    };
+    let encoded = answer::encode(about, &chosen, &prediction.outputs)?;
     match encoded.json_bytes {
         None => headers.insert(CONTENT_TYPE, status::JSON),
         Some(json_bytes) => {
@@ -341,11 +263,11 @@ fn respond(
         }
     };
     if front.options.server_timing {
-        headers.insert(SERVER_TIMING, server_timing(timings));
+        headers.insert(SERVER_TIMING, server_timing(&prediction.timings));
     }
     let mut response = Response::new(Full::from(encoded.body));
     *response.headers_mut() = headers;
-    response
+    Ok(response)
 }
 
 fn header_number(number: u64) -> HeaderValue {

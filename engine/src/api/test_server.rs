@@ -16,7 +16,8 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::listener::{DrainPhase, FrontEnd, HttpLimits, HttpOptions, bind, serve};
+use super::front_end::{FrontEnd, HttpLimits, HttpOptions};
+use super::listener::{DrainPhase, bind, oip, serve};
 use crate::classes::{Classes, SloClass};
 use crate::clock::Clock;
 use crate::dispatch::handle::{Entrance, ModelHandle, Submission};
@@ -141,7 +142,7 @@ impl TestServer {
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let addr = listener.local_addr().unwrap();
         let (drain, phase) = watch::channel(DrainPhase::Serving);
-        let serving = tokio::task::spawn_local(serve(Rc::new(front), listener, phase));
+        let serving = tokio::task::spawn_local(serve(Rc::new(front), listener, phase, oip));
         TestServer { addr, catalog, recorder, drain, serving }
     }
 

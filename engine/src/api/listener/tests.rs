@@ -1,3 +1,4 @@
+use crate::api::front_end::{HttpLimits, HttpOptions};
 use tokio::sync::mpsc;
 
 use super::*;

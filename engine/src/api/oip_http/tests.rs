@@ -2,10 +2,11 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::api::listener::{HttpLimits, HttpOptions};
+use crate::api::front_end::{HttpLimits, HttpOptions};
 use crate::api::test_server::{ROW, Script, TestServer, entry, post, run, spec};
 use crate::fleet::catalog::ModelState;
 use crate::ids::Version;
+use crate::observe::metrics::ErrorKind;
 use crate::query::types::TaskError;
 
 fn f32_bytes(floats: &[f32]) -> Vec<u8> {

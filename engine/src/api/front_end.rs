@@ -1,0 +1,63 @@
+//! What the connections of one core share, whatever they speak: the way to the models, limits, the core's recorder.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::classes::Classes;
+use crate::clock::Clock;
+use crate::fleet::catalog::PublishedCatalog;
+use crate::ids::CoreId;
+use crate::observe::stages::CoreRecorder;
+
+#[derive(Clone, Copy, Debug)]
+pub struct HttpLimits {
+    /// Per core.
+    pub connections_max: usize,
+    pub body_bytes_max: u64,
+    /// From the connection's start to the end of its first request's head.
+    pub head_time_max: Duration,
+    /// Between an answer and the end of the next request's head; so an answer must be read within it, too.
+    pub idle_time_max: Duration,
+    /// From the head's end to the body's.
+    pub body_time_max: Duration,
+}
+
+impl Default for HttpLimits {
+    fn default() -> HttpLimits {
+        HttpLimits {
+            // Below the 8192 tasks of the hand-off to a dispatcher, so that a burst of one core fits it.
+            connections_max: 4096,
+            // What clients of other servers are used to, and the largest batch most models see.
+            body_bytes_max: 64 << 20,
+            head_time_max: Duration::from_secs(10),
+            // Longer than the 60 s after which most proxies close their side, so that they close first.
+            idle_time_max: Duration::from_secs(75),
+            // A full body over a link of 20 Mbit/s.
+            body_time_max: Duration::from_secs(30),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct HttpOptions {
+    /// Whether answers say in `Server-Timing` where their time went.
+    pub server_timing: bool,
+}
+
+impl Default for HttpOptions {
+    fn default() -> HttpOptions {
+        HttpOptions { server_timing: true }
+    }
+}
+
+/// All that the connections of one core need.
+#[derive(Debug)]
+pub struct FrontEnd {
+    pub core: CoreId,
+    pub clock: Clock,
+    pub catalog: PublishedCatalog,
+    pub classes: Classes,
+    pub recorder: Rc<CoreRecorder>,
+    pub limits: HttpLimits,
+    pub options: HttpOptions,
+}

@@ -1,0 +1,122 @@
+//! One inference, whatever protocol it came by: the model is found, asked, and account is kept of how it went.
+//!
+//! A protocol brings two steps: what its bytes ask of this model, and the bytes that say what the model answered.
+
+use std::time::Duration;
+
+use schemas::lifecycle::ModelSpec;
+
+use crate::api::front_end::FrontEnd;
+use crate::api::status::ApiError;
+use crate::clock::Time;
+use crate::codec::answer::Choice;
+use crate::codec::fault::{InputFault, excerpt};
+use crate::dispatch::handle::ModelHandle;
+use crate::fleet::catalog::{Catalog, Missing, ModelEntry};
+use crate::ids::ClassId;
+use crate::observe::metrics::{ErrorKind, Stage};
+use crate::observe::stages::ModelRecorder;
+use crate::query::serve::{self, Query};
+use crate::query::types::{Prediction, TaskInputs};
+
+/// A request that is known to suit its model.
+pub struct Question {
+    pub inputs: TaskInputs,
+    /// The outputs asked for.
+    pub chosen: Choice,
+    pub id: Option<String>,
+    /// The request's own deadline, from its arrival.
+    pub timeout: Option<Duration>,
+    /// None: its model's.
+    pub class: Option<ClassId>,
+}
+
+/// What a question came to.
+pub struct Answered<'a> {
+    pub handle: &'a ModelHandle,
+    pub chosen: Choice,
+    pub id: Option<String>,
+    pub prediction: Prediction,
+}
+
+/// Asks what `understand` makes of a request whose last byte was read at `arrived`; `respond` turns the answer into the
+/// protocol's. An error has been counted already when it is returned.
+pub async fn infer<R>(
+    front: &FrontEnd,
+    query: Query<'_>,
+    arrived: Time,
+    understand: impl FnOnce(&ModelSpec) -> Result<Question, InputFault>,
+    respond: impl FnOnce(Answered<'_>) -> Result<R, ApiError>,
+) -> Result<R, ApiError> {
+    // Held to the end: the answer names the model as it was when the question came.
+    let catalog = front.catalog.load_full();
+    let entry =
+        find(&catalog, query).inspect_err(|error| front.recorder.error(error.shown().kind))?;
+    let recorder = front.recorder.model(&entry.handle.name, entry.handle.version);
+    ask(front, entry, &recorder, arrived, understand, respond)
+        .await
+        .inspect_err(|error| recorder.error(error.shown().kind))
+}
+
+async fn ask<R>(
+    front: &FrontEnd,
+    entry: &ModelEntry,
+    recorder: &ModelRecorder,
+    arrived: Time,
+    understand: impl FnOnce(&ModelSpec) -> Result<Question, InputFault>,
+    respond: impl FnOnce(Answered<'_>) -> Result<R, ApiError>,
+) -> Result<R, ApiError> {
+    let handle = serve::available(entry)?;
+    let Question { inputs, chosen, id, timeout, class } = understand(&handle.spec)?;
+    let class = front.classes.get(class.unwrap_or(handle.class));
+    let terms = serve::terms(&handle.spec, class, arrived, timeout);
+
+    let submitted = front.clock.now();
+    let gone = CountIfGone { recorder, armed: true };
+    let prediction = serve::ask(handle, inputs, terms, submitted, front.core).await;
+    gone.still_there();
+    let prediction = prediction?;
+
+    let returned = front.clock.now();
+    let timings = prediction.timings;
+    let response = respond(Answered { handle, chosen, id, prediction })?;
+    let done = front.clock.now();
+    recorder.stage(Stage::Parse, submitted.since(arrived));
+    recorder.task_stages(&timings);
+    recorder.stage(Stage::Respond, done.since(returned));
+    recorder.answered(done.since(arrived));
+    Ok(response)
+}
+
+/// The model version that is asked for, or an error that names it.
+pub fn find<'c>(catalog: &'c Catalog, query: Query<'_>) -> Result<&'c ModelEntry, ApiError> {
+    serve::find(catalog, query).map_err(|missing| {
+        let model = excerpt(query.model);
+        match (missing, query.version) {
+            (Missing::Version, Some(version)) => {
+                ApiError::UnknownVersion { model: model.into(), version }
+            }
+            (Missing::Model | Missing::Version, _) => ApiError::UnknownModel { model },
+        }
+    })
+}
+
+/// Counts a client that went away while its task was waited for: the future is dropped then.
+struct CountIfGone<'r> {
+    recorder: &'r ModelRecorder,
+    armed: bool,
+}
+
+impl CountIfGone<'_> {
+    fn still_there(mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for CountIfGone<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            self.recorder.error(ErrorKind::ClientGone);
+        }
+    }
+}
