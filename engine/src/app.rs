@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::front_end::{FrontEnd, HttpLimits, HttpOptions};
 use crate::api::listener::{self, DrainPhase};
+use crate::api::oip_grpc;
 use crate::classes::{ClassError, Classes};
 use crate::cli::{Lane, LogFormat, Serve};
 use crate::clock::Clock;
@@ -112,6 +113,7 @@ struct Engine {
     /// They end with the process; kept to say so if one ends earlier.
     cores: Vec<JoinHandle<()>>,
     http: SocketAddr,
+    grpc: SocketAddr,
     metrics: TcpListener,
     sockets: SocketDirectory,
     users: Option<Users>,
@@ -129,15 +131,13 @@ impl Engine {
             config.cores.iter().map(|_| mpsc::channel(CORE_MAILBOX_MESSAGES_MAX)).unzip();
         let links: CoreLinks = links.into();
         check_free(config.http)?;
+        check_free(config.grpc)?;
         let users = Users::available(config.shared_user);
         let sockets = SocketDirectory::make(clock, users.is_some())
             .map_err(system("make a directory for sockets"))?;
-        let (mut cores, mut http) = (Vec::new(), config.http);
+        let (mut cores, mut http, mut grpc) = (Vec::new(), config.http, config.grpc);
         for (index, mailbox) in mailboxes.into_iter().enumerate() {
-            // With port 0 the first core's listener chooses, and the others share its choice.
-            let listener = listener::bind(http)
-                .map_err(|source| ServeError::Listen { address: http, source })?;
-            http = listener.local_addr().map_err(system("read a listener's address"))?;
+            let listeners = Listeners { http: listen(&mut http)?, grpc: listen(&mut grpc)? };
             let seed = CoreSeed {
                 id: CoreId(index),
                 clock,
@@ -147,13 +147,25 @@ impl Engine {
                 drain: drain.subscribe(),
                 limits: http_limits(&config),
                 server_timing: config.server_timing,
-                listener,
+                listeners,
                 mailbox,
             };
             let thread = threads::spawn_pinned(index, config.cores[index], move || seed.run());
             cores.push(thread.map_err(system("start a core's thread"))?);
         }
-        Ok(Engine { config, clock, catalog, links, drain, cores, http, metrics, sockets, users })
+        Ok(Engine {
+            config,
+            clock,
+            catalog,
+            links,
+            drain,
+            cores,
+            http,
+            grpc,
+            metrics,
+            sockets,
+            users,
+        })
     }
 
     async fn run(self, targets: Vec<(target::Target, ClassId)>) -> Result<(), ServeError> {
@@ -183,7 +195,8 @@ impl Engine {
         let doing = "serve metrics";
         let listener = self.metrics.try_clone().map_err(system(doing))?;
         let address = listener.local_addr().map_err(system(doing))?;
-        eprintln!("listening  http://{}  metrics http://{address}/metrics", self.http);
+        let Engine { http, grpc, .. } = self;
+        eprintln!("listening  http://{http}  grpc {grpc}  metrics http://{address}/metrics");
         let listener = tokio::net::TcpListener::from_std(listener).map_err(system(doing))?;
         let links = self.links.clone();
         tokio::task::spawn_local(export::serve(listener, move || scrape(links.clone())));
@@ -272,6 +285,14 @@ fn check_free(address: SocketAddr) -> Result<(), ServeError> {
     TcpListener::bind(address).map(drop).map_err(taken)
 }
 
+/// With port 0 the first core's listener chooses, and the others share its choice.
+fn listen(address: &mut SocketAddr) -> Result<TcpListener, ServeError> {
+    let listener = listener::bind(*address)
+        .map_err(|source| ServeError::Listen { address: *address, source })?;
+    *address = listener.local_addr().map_err(system("read a listener's address"))?;
+    Ok(listener)
+}
+
 fn http_limits(config: &Config) -> HttpLimits {
     HttpLimits {
         connections_max: config.limits.connections_max,
@@ -297,6 +318,12 @@ async fn scrape(links: CoreLinks) -> Vec<CoreSnapshot> {
     snapshots
 }
 
+/// Where a core is asked, by protocol.
+struct Listeners {
+    http: TcpListener,
+    grpc: TcpListener,
+}
+
 /// What a core's thread is born with.
 struct CoreSeed {
     id: CoreId,
@@ -307,7 +334,7 @@ struct CoreSeed {
     drain: watch::Receiver<DrainPhase>,
     limits: HttpLimits,
     server_timing: bool,
-    listener: TcpListener,
+    listeners: Listeners,
     mailbox: mpsc::Receiver<CoreMsg>,
 }
 
@@ -331,13 +358,19 @@ impl CoreSeed {
             options: HttpOptions { server_timing: self.server_timing },
         };
         let core = Core { id: self.id, clock: self.clock, links: self.links, recorder };
-        let front = listener::serve(Rc::new(front), self.listener, self.drain, listener::oip);
-        tokio::task::spawn_local(async {
-            if let Err(error) = front.await {
-                tracing::error!(%error, "a core's front end ended");
-            }
-        });
+        let (front, Listeners { http, grpc }) = (Rc::new(front), self.listeners);
+        let drain = self.drain.clone();
+        let grpc = listener::serve(front.clone(), grpc, drain, oip_grpc::oip);
+        let http = listener::serve(front, http, self.drain, listener::oip);
+        tokio::task::spawn_local(log_end(http));
+        tokio::task::spawn_local(log_end(grpc));
         run_core_mailbox(core, self.mailbox).await;
+    }
+}
+
+async fn log_end(front_end: impl Future<Output = io::Result<()>>) {
+    if let Err(error) = front_end.await {
+        tracing::error!(%error, "a core's front end ended");
     }
 }
 

@@ -67,6 +67,10 @@ pub struct Serve {
     #[arg(long, env = "FOIL_HTTP", value_name = "ADDRESS")]
     pub http: Option<SocketAddr>,
 
+    /// Where to answer it over gRPC [default: 127.0.0.1:8001].
+    #[arg(long, env = "FOIL_GRPC", value_name = "ADDRESS")]
+    pub grpc: Option<SocketAddr>,
+
     /// Where Prometheus scrapes [default: 127.0.0.1:8002].
     #[arg(long, env = "FOIL_METRICS", value_name = "ADDRESS")]
     pub metrics: Option<SocketAddr>,

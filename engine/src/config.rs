@@ -18,6 +18,7 @@ pub struct Config {
     pub targets: Vec<String>,
     pub name: Option<String>,
     pub http: SocketAddr,
+    pub grpc: SocketAddr,
     pub metrics: SocketAddr,
     /// CPU numbers, one front-end thread each.
     pub cores: Vec<usize>,
@@ -49,9 +50,9 @@ pub struct Limits {
     pub slot_bytes_max: u32,
     /// Bytes of a slot beyond its fixed part where a tensor's size is not declared; at most `slot_bytes_max` in all.
     pub variable_slot_bytes: u32,
-    /// Bytes of one request's body. Triton's default for HTTP.
+    /// Bytes of one request's body, or message of gRPC. Triton's default for HTTP.
     pub body_bytes_max: u64,
-    /// Open connections per core; more are told so. Below the 8192 tasks of the hand-off to a dispatcher.
+    /// Open connections per core and protocol; more are told so. Below the 8192 tasks of the hand-off to a dispatcher.
     pub connections_max: usize,
     /// Seconds a client may take to send the head of its first request.
     pub head_s: u64,
@@ -93,6 +94,7 @@ struct File {
     targets: Vec<String>,
     name: Option<String>,
     http: Option<SocketAddr>,
+    grpc: Option<SocketAddr>,
     metrics: Option<SocketAddr>,
     cores: Option<Vec<usize>>,
     launcher: Option<String>,
@@ -163,6 +165,7 @@ impl Config {
             targets,
             name: flags.name.or(file.name),
             http: flags.http.or(file.http).unwrap_or(loopback(8000)),
+            grpc: flags.grpc.or(file.grpc).unwrap_or(loopback(8001)),
             metrics: flags.metrics.or(file.metrics).unwrap_or(loopback(8002)),
             cores: flags.cores.or(file.cores).unwrap_or_else(|| default_cores(available)),
             lane: lane(flags.lane, file.lane)?,
