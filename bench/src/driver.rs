@@ -303,11 +303,16 @@ impl<'a> Driver<'a> {
             Ok(Progress::Pending) => {}
             Ok(Progress::Answered(answered)) => self.settle(index, &answered),
             Ok(Progress::Closed) => self.lose(index),
-            Err(_) => {
-                self.ledger.not_http();
-                self.connections[index] = None;
-                self.idle.push(index);
-            }
+            Err(_) => self.turn_away_from(index),
+        }
+    }
+
+    /// What came is no answer. Of an idle connection it is nobody's failure: servers say that they close it.
+    fn turn_away_from(&mut self, index: usize) {
+        let Some(connection) = self.connections[index].take() else { return };
+        if connection.on_its_way().is_some() {
+            self.ledger.not_http();
+            self.idle.push(index);
         }
     }
 
