@@ -310,8 +310,8 @@ impl<'a> Driver<'a> {
     /// What came is no answer. Of an idle connection it is nobody's failure: servers say that they close it.
     fn turn_away_from(&mut self, index: usize) {
         let Some(connection) = self.connections[index].take() else { return };
-        if connection.on_its_way().is_some() {
-            self.ledger.not_http();
+        if let Some(sent) = connection.on_its_way() {
+            self.ledger.not_http(sent);
             self.idle.push(index);
         }
     }
