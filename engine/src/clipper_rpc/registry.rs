@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -61,8 +62,16 @@ pub struct Arrival {
     pub input_type: InputType,
     pub end: EngineEnd,
     pub verdict: oneshot::Sender<Result<ReplicaId, Refused>>,
-    /// Why its session ended.
-    pub gone: oneshot::Receiver<String>,
+    pub gone: oneshot::Receiver<Gone>,
+}
+
+/// Why a container's session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// The engine had ended its lane.
+    LetGo,
+    /// In a sentence.
+    Left(String),
 }
 
 /// Why a container gets no work.
@@ -79,7 +88,7 @@ pub enum Refused {
 struct Left {
     id: ModelId,
     replica: ReplicaId,
-    why: String,
+    why: Gone,
 }
 
 pub struct Registry {
@@ -210,7 +219,7 @@ impl Registry {
         for (&replica, container) in &mut entry.containers {
             if container.input_type != registered.input_type {
                 let refused = refused(registered.input_type, container.input_type);
-                warn(id, replica, &refused.to_string());
+                say_left(id, replica, &Gone::Left(refused.to_string()));
                 container.stands = Stands::Dismissed;
             } else if let Stands::Waiting(end) =
                 std::mem::replace(&mut container.stands, Stands::Dismissed)
@@ -318,9 +327,9 @@ impl Registry {
         self: Rc<Registry>,
         id: ModelId,
         replica: ReplicaId,
-        gone: oneshot::Receiver<String>,
+        gone: oneshot::Receiver<Gone>,
     ) {
-        let why = gone.await.unwrap_or_else(|_| "its session ended with the engine".into());
+        let why = gone.await.unwrap_or(Gone::LetGo);
         // Without a registry there is nothing to strike it off.
         let _told = self.left.send(Left { id, replica, why }).await;
     }
@@ -329,11 +338,11 @@ impl Registry {
         let Left { id, replica, why } = left;
         let Some(container) = self.take_container(&id, replica) else { return };
         let Stands::Serving(model, mut joined) = container.stands else {
-            return warn(&id, replica, &why);
+            return say_left(&id, replica, &why);
         };
-        let why = joined.fault().unwrap_or(why);
-        warn(&id, replica, &why);
-        model.replica_down(&joined, why.into()).await;
+        let why = joined.fault().map_or(why, Gone::Left);
+        say_left(&id, replica, &why);
+        model.replica_down(&joined, why.to_string().into()).await;
     }
 
     /// Versions that were never registered are forgotten with their last container.
@@ -361,7 +370,7 @@ impl Registry {
         if count == VERSIONS_MAX {
             return Err(RegisterError::TooMany { count });
         }
-        let version = own_number(&id.version).unwrap_or(Version(FIRST_NUMBER + count as u64));
+        let version = own_number(&id.version).unwrap_or_else(|| next_number(&numbers, &id.name));
         numbers.insert(id.clone(), version);
         Ok(version)
     }
@@ -379,13 +388,31 @@ fn own_number(text: &Arc<str>) -> Option<Version> {
     (number < FIRST_NUMBER && number.to_string() == **text).then_some(Version(number))
 }
 
+/// One more than the model's last.
+fn next_number(numbers: &HashMap<ModelId, Version>, name: &str) -> Version {
+    let given = numbers.iter().filter(|(id, _)| *id.name == *name).map(|(_, version)| version.0);
+    Version(given.max().map_or(FIRST_NUMBER, |last| FIRST_NUMBER.max(last + 1)))
+}
+
 fn refused(model: InputType, container: InputType) -> Refused {
     Refused::InputType { model: model.name(), container: container.name() }
 }
 
-fn warn(id: &ModelId, replica: ReplicaId, why: &str) {
+fn say_left(id: &ModelId, replica: ReplicaId, why: &Gone) {
     let ModelId { name, version } = id;
-    tracing::warn!(%name, %version, %replica, "a container left: {why}");
+    match why {
+        Gone::LetGo => tracing::info!(%name, %version, %replica, "{why}"),
+        Gone::Left(_) => tracing::warn!(%name, %version, %replica, "a container left: {why}"),
+    }
+}
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Gone::LetGo => f.write_str("a container was let go"),
+            Gone::Left(why) => f.write_str(why),
+        }
+    }
 }
 
 fn spec(id: &ModelId, input_type: InputType, max_batch: u32) -> ModelSpec {
@@ -416,6 +443,16 @@ mod tests {
         for text in ["007", "v7", "+7", "", "4294967296", "1.0"] {
             assert_eq!(number(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn other_versions_are_counted_by_model() {
+        let id = |name, version| ModelId::new(name, version).unwrap();
+        let numbers = [(id("m", "v1"), FIRST_NUMBER), (id("m", "7"), 7), (id("n", "a"), 7)];
+        let numbers = numbers.map(|(id, number)| (id, Version(number))).into();
+        assert_eq!(next_number(&numbers, "m"), Version(FIRST_NUMBER + 1));
+        assert_eq!(next_number(&numbers, "n"), Version(FIRST_NUMBER));
+        assert_eq!(next_number(&numbers, "new"), Version(FIRST_NUMBER));
     }
 
     #[test]

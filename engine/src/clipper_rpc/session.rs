@@ -21,7 +21,7 @@ use super::frames::{
     self, Beat, FrameFault, NewContainer, RESPONSE_HEAD_FRAMES, RPC_VERSION, Said,
 };
 use super::models::{ClipperModels, InputType, ModelId, RegisterError};
-use super::registry::{Arrival, Refused};
+use super::registry::{Arrival, Gone, Refused};
 use super::zmtp::{Bounds, Wire, WireError};
 use crate::dispatch::lane::remote::{Ended, OwnedBatch, PeerEnd, pair};
 use crate::ids::BatchId;
@@ -177,8 +177,11 @@ impl Session {
             Ok(never) => match never {},
             Err(end) => end,
         };
-        let why = end.to_string();
-        serving.peer.lose(why.clone());
+        serving.peer.lose(end.to_string());
+        let why = match end {
+            End::Dismissed => Gone::LetGo,
+            _ => Gone::Left(end.to_string()),
+        };
         // The registry ends with the engine.
         let _told = tell_gone.send(why);
         Ok(end)

@@ -173,7 +173,7 @@ fn check_greeting(begun: &[u8]) -> Result<(), WireError> {
 }
 
 /// A command frame: its name, and our socket's type.
-const READY: &[u8] = b"\x04\x1d\x05READY\x0bSocket-Type\0\0\0\x06ROUTER";
+const READY: &[u8] = b"\x04\x1c\x05READY\x0bSocket-Type\0\0\0\x06ROUTER";
 
 fn check_ready(body: &[u8]) -> Result<(), WireError> {
     let mut properties = body.strip_prefix(b"\x05READY").ok_or(WireError::Ready)?;
