@@ -21,6 +21,7 @@ use crate::api::listener::{self, DrainPhase};
 use crate::api::oip_grpc;
 use crate::classes::{ClassError, Classes};
 use crate::cli::{Lane, LogFormat, Serve};
+use crate::clipper_rpc::{Port, Registry, Strangers};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Limits};
 use crate::dispatch::{CORE_MAILBOX_MESSAGES_MAX, Core, CoreLinks, CoreMsg, run_core_mailbox};
@@ -115,6 +116,8 @@ struct Engine {
     http: SocketAddr,
     grpc: SocketAddr,
     metrics: TcpListener,
+    /// Of Clipper's containers, until it is opened.
+    containers: Option<Port>,
     sockets: SocketDirectory,
     users: Option<Users>,
 }
@@ -130,6 +133,7 @@ impl Engine {
         let (links, mailboxes): (Vec<_>, Vec<_>) =
             config.cores.iter().map(|_| mpsc::channel(CORE_MAILBOX_MESSAGES_MAX)).unzip();
         let links: CoreLinks = links.into();
+        let containers = config.clipper_rpc.map(containers_port).transpose()?;
         check_free(config.http)?;
         check_free(config.grpc)?;
         let users = Users::available(config.shared_user);
@@ -163,16 +167,18 @@ impl Engine {
             http,
             grpc,
             metrics,
+            containers,
             sockets,
             users,
         })
     }
 
-    async fn run(self, targets: Vec<(target::Target, ClassId)>) -> Result<(), ServeError> {
+    async fn run(mut self, targets: Vec<(target::Target, ClassId)>) -> Result<(), ServeError> {
         let mut term = signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?;
         let mut int = signal(SignalKind::interrupt()).map_err(system("listen for SIGINT"))?;
         self.serve_metrics()?;
         let mut fleet = Fleet::new(self.fleet_config());
+        let containers = self.open_containers(&fleet)?;
         tokio::select! {
             started = fleet.start(targets) => started?,
             _ = term.recv() => return Ok(()),
@@ -184,7 +190,7 @@ impl Engine {
         }
         eprintln!("draining; signal again to end at once");
         tokio::select! {
-            () = self.drain(fleet) => {}
+            () = self.drain(fleet, containers) => {}
             _ = term.recv() => {}
             _ = int.recv() => {}
         }
@@ -201,6 +207,13 @@ impl Engine {
         let links = self.links.clone();
         tokio::task::spawn_local(export::serve(listener, move || scrape(links.clone())));
         Ok(())
+    }
+
+    fn open_containers(&mut self, fleet: &Fleet) -> Result<Option<Rc<Registry>>, ServeError> {
+        let Some(port) = self.containers.take() else { return Ok(None) };
+        let silence_max = Duration::from_secs(self.config.limits.container_silence_s);
+        let opened = port.open(fleet.shared(), Strangers::Register, silence_max);
+        opened.map(Some).map_err(system("start the thread for containers"))
     }
 
     fn fleet_config(&self) -> FleetConfig {
@@ -222,7 +235,7 @@ impl Engine {
     }
 
     /// Not ready at once; accepts for the delay; then answers what was accepted and ends.
-    async fn drain(&self, fleet: Fleet) {
+    async fn drain(&self, fleet: Fleet, containers: Option<Rc<Registry>>) {
         self.catalog.store(Arc::new(self.catalog.load().drained()));
         self.drain.send_replace(DrainPhase::NotReady);
         tokio::time::sleep(self.config.drain_delay).await;
@@ -231,6 +244,9 @@ impl Engine {
         let ended = tokio::time::timeout(bound, async {
             // Front ends drop their receivers when their last connection has ended.
             self.drain.closed().await;
+            if let Some(containers) = containers {
+                containers.drain().await;
+            }
             fleet.stop().await;
         });
         if self.cores.iter().any(JoinHandle::is_finished) {
@@ -277,6 +293,10 @@ fn open_profiles(state: &Path) -> Option<Profiles> {
             tracing::warn!("learned latency profiles are not kept (--state): {error}");
         })
         .ok()
+}
+
+fn containers_port(address: SocketAddr) -> Result<Port, ServeError> {
+    Port::bind(address).map_err(|source| ServeError::Listen { address, source })
 }
 
 /// Cores share their port, and so would a second engine, silently: an ordinary bind tells whether it is taken.

@@ -75,6 +75,10 @@ pub struct Serve {
     #[arg(long, env = "FOIL_METRICS", value_name = "ADDRESS")]
     pub metrics: Option<SocketAddr>,
 
+    /// Where containers written for Clipper dial in (its RPC over ZeroMQ); they bring their models [default: nowhere].
+    #[arg(long, env = "FOIL_CLIPPER_RPC", value_name = "ADDRESS")]
+    pub clipper_rpc: Option<SocketAddr>,
+
     /// CPUs of the front end, one thread each [default: one on machines of up to 4, else a quarter].
     #[arg(long, env = "FOIL_CORES", value_name = "CPUS", value_delimiter = ',')]
     pub cores: Option<Vec<usize>>,

@@ -20,6 +20,8 @@ pub struct Config {
     pub http: SocketAddr,
     pub grpc: SocketAddr,
     pub metrics: SocketAddr,
+    /// Where containers written for Clipper dial in.
+    pub clipper_rpc: Option<SocketAddr>,
     /// CPU numbers, one front-end thread each.
     pub cores: Vec<usize>,
     pub lane: Lane,
@@ -66,6 +68,8 @@ pub struct Limits {
     pub load_s: u64,
     /// Seconds a drain may take before what is left is abandoned.
     pub drain_s: u64,
+    /// Seconds a container of Clipper's that owes no answer may be silent; it sends a heartbeat every 5.
+    pub container_silence_s: u64,
 }
 
 impl Default for Limits {
@@ -83,6 +87,7 @@ impl Default for Limits {
             hello_s: 60,
             load_s: 600,
             drain_s: 30,
+            container_silence_s: 30,
         }
     }
 }
@@ -96,6 +101,7 @@ struct File {
     http: Option<SocketAddr>,
     grpc: Option<SocketAddr>,
     metrics: Option<SocketAddr>,
+    clipper_rpc: Option<SocketAddr>,
     cores: Option<Vec<usize>>,
     launcher: Option<String>,
     lane: Option<String>,
@@ -167,6 +173,7 @@ impl Config {
             http: flags.http.or(file.http).unwrap_or(loopback(8000)),
             grpc: flags.grpc.or(file.grpc).unwrap_or(loopback(8001)),
             metrics: flags.metrics.or(file.metrics).unwrap_or(loopback(8002)),
+            clipper_rpc: flags.clipper_rpc.or(file.clipper_rpc),
             cores: flags.cores.or(file.cores).unwrap_or_else(|| default_cores(available)),
             lane: lane(flags.lane, file.lane)?,
             huge_pages: flags.huge_pages || file.huge_pages.unwrap_or(false),
@@ -185,7 +192,7 @@ impl Config {
     }
 
     fn check(&self, available: &[usize]) -> Result<(), ConfigError> {
-        if self.targets.is_empty() {
+        if self.targets.is_empty() && self.clipper_rpc.is_none() {
             return Err(ConfigError::NoTarget);
         }
         if self.name.is_some() && self.targets.len() != 1 {
@@ -214,6 +221,7 @@ impl Limits {
             ("limits.hello_s", self.hello_s, 1),
             ("limits.load_s", self.load_s, 1),
             ("limits.drain_s", self.drain_s, 1),
+            ("limits.container_silence_s", self.container_silence_s, 1),
             // A slot holds its header's page and at least as much again.
             ("limits.slot_bytes_max", u64::from(self.slot_bytes_max), 8192),
             ("limits.variable_slot_bytes", u64::from(self.variable_slot_bytes), 4096),

@@ -32,16 +32,20 @@ const CONFINED: [(&str, &[&str]); 17] = [
 ];
 
 /// A room of the engine, and the rooms it must not import.
-const FORBIDDEN: [(&str, &[&str]); 9] = [
-    ("batch", &["api", "app", "dispatch", "fleet", "query", "observe", "config", "cli"]),
-    ("codec", &["api", "app", "dispatch", "fleet", "config", "cli", "batch"]),
-    ("observe", &["api", "app", "dispatch", "fleet", "config", "cli", "batch"]),
-    ("dispatch", &["api", "app", "fleet", "config", "cli"]),
-    ("query", &["api", "app", "batch", "config", "cli"]),
-    ("fleet", &["api", "app", "batch", "codec", "query"]),
+const FORBIDDEN: [(&str, &[&str]); 10] = [
+    (
+        "batch",
+        &["api", "app", "dispatch", "fleet", "query", "observe", "config", "cli", "clipper_rpc"],
+    ),
+    ("codec", &["api", "app", "dispatch", "fleet", "config", "cli", "batch", "clipper_rpc"]),
+    ("observe", &["api", "app", "dispatch", "fleet", "config", "cli", "batch", "clipper_rpc"]),
+    ("dispatch", &["api", "app", "fleet", "config", "cli", "clipper_rpc"]),
+    ("query", &["api", "app", "batch", "config", "cli", "clipper_rpc"]),
+    ("fleet", &["api", "app", "batch", "codec", "query", "clipper_rpc"]),
     ("api", &["app", "batch", "config", "cli"]),
-    ("config", &["api", "app", "batch", "dispatch", "fleet", "query", "observe"]),
-    ("threads", &["api", "app", "batch", "dispatch", "fleet", "query", "observe"]),
+    ("clipper_rpc", &["api", "app", "batch", "codec", "config", "cli", "observe"]),
+    ("config", &["api", "app", "batch", "dispatch", "fleet", "query", "observe", "clipper_rpc"]),
+    ("threads", &["api", "app", "batch", "dispatch", "fleet", "query", "observe", "clipper_rpc"]),
 ];
 
 /// Files that may hold unsafe code: shared memory, the interpreter's glue, and one system call each.
