@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, IsTerminal};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::api::front_end::{FrontEnd, HttpLimits, HttpOptions};
 use crate::api::listener::{self, DrainPhase};
 use crate::classes::{ClassError, Classes};
 use crate::cli::{Lane, LogFormat, Serve};
+use crate::client_shm::registry::Registry;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Limits};
 use crate::dispatch::{CORE_MAILBOX_MESSAGES_MAX, Core, CoreLinks, CoreMsg, run_core_mailbox};
@@ -34,7 +36,12 @@ use crate::fleet::welcome::LaneSettings;
 use crate::ids::{ClassId, CoreId};
 use crate::observe::export;
 use crate::observe::stages::{CoreRecorder, CoreSnapshot};
+use crate::socket_file::SocketError;
 use crate::threads;
+
+mod local_doors;
+
+use self::local_doors::LocalDoors;
 
 /// A core that does not answer a scrape within this is left out of it.
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(1);
@@ -53,6 +60,8 @@ pub enum ServeError {
     Start(#[from] StartError),
     #[error("cannot listen on {address}: {source}; is another server running there?")]
     Listen { address: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     #[error("cannot {doing}: {source}")]
     System { doing: &'static str, source: io::Error },
 }
@@ -114,6 +123,7 @@ struct Engine {
     http: SocketAddr,
     metrics: TcpListener,
     sockets: SocketDirectory,
+    doors: LocalDoors,
     users: Option<Users>,
 }
 
@@ -132,6 +142,7 @@ impl Engine {
         let users = Users::available(config.shared_user);
         let sockets = SocketDirectory::make(clock, users.is_some())
             .map_err(system("make a directory for sockets"))?;
+        let doors = LocalDoors::open(&config)?;
         let (mut cores, mut http) = (Vec::new(), config.http);
         for (index, mailbox) in mailboxes.into_iter().enumerate() {
             // With port 0 the first core's listener chooses, and the others share its choice.
@@ -147,19 +158,34 @@ impl Engine {
                 drain: drain.subscribe(),
                 limits: http_limits(&config),
                 server_timing: config.server_timing,
+                shared_memory: doors.registry(),
                 listener,
+                unix: doors.http_for_a_core().map_err(system("duplicate a listener"))?,
                 mailbox,
             };
             let thread = threads::spawn_pinned(index, config.cores[index], move || seed.run());
             cores.push(thread.map_err(system("start a core's thread"))?);
         }
-        Ok(Engine { config, clock, catalog, links, drain, cores, http, metrics, sockets, users })
+        Ok(Engine {
+            config,
+            clock,
+            catalog,
+            links,
+            drain,
+            cores,
+            http,
+            metrics,
+            sockets,
+            doors,
+            users,
+        })
     }
 
     async fn run(self, targets: Vec<(target::Target, ClassId)>) -> Result<(), ServeError> {
         let mut term = signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?;
         let mut int = signal(SignalKind::interrupt()).map_err(system("listen for SIGINT"))?;
         self.serve_metrics()?;
+        self.doors.serve().map_err(system("serve clients on this machine"))?;
         let mut fleet = Fleet::new(self.fleet_config());
         tokio::select! {
             started = fleet.start(targets) => started?,
@@ -307,7 +333,9 @@ struct CoreSeed {
     drain: watch::Receiver<DrainPhase>,
     limits: HttpLimits,
     server_timing: bool,
+    shared_memory: Option<Arc<Registry>>,
     listener: TcpListener,
+    unix: Option<UnixListener>,
     mailbox: mpsc::Receiver<CoreMsg>,
 }
 
@@ -329,16 +357,25 @@ impl CoreSeed {
             recorder: recorder.clone(),
             limits: self.limits,
             options: HttpOptions { server_timing: self.server_timing },
+            shared_memory: self.shared_memory,
         };
         let core = Core { id: self.id, clock: self.clock, links: self.links, recorder };
-        let front = listener::serve(Rc::new(front), self.listener, self.drain, listener::oip);
-        tokio::task::spawn_local(async {
-            if let Err(error) = front.await {
-                tracing::error!(%error, "a core's front end ended");
-            }
-        });
+        let front = Rc::new(front);
+        if let Some(unix) = self.unix {
+            let drain = self.drain.clone();
+            spawn_front_end(listener::serve(front.clone(), unix, drain, listener::oip));
+        }
+        spawn_front_end(listener::serve(front, self.listener, self.drain, listener::oip));
         run_core_mailbox(core, self.mailbox).await;
     }
+}
+
+fn spawn_front_end(front: impl Future<Output = io::Result<()>> + 'static) {
+    tokio::task::spawn_local(async {
+        if let Err(error) = front.await {
+            tracing::error!(%error, "a core's front end ended");
+        }
+    });
 }
 
 /// A private directory for the replicas' sockets, removed with the engine. An engine that is killed leaves its own

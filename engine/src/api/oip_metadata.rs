@@ -7,6 +7,7 @@ use hyper::{Response, StatusCode};
 use schemas::tensor::TensorSpec;
 use serde_json::{Value, json};
 
+use crate::api::front_end::FrontEnd;
 use crate::api::status::{ApiError, JSON};
 use crate::codec::bind::dims;
 use crate::dispatch::handle::ModelHandle;
@@ -16,6 +17,7 @@ use crate::query::types::TaskError;
 
 /// Clients switch features on by these: only what works is listed.
 const EXTENSIONS: [&str; 1] = ["binary_tensor_data"];
+const SYSTEM_SHARED_MEMORY: &str = "system_shared_memory";
 
 pub fn live() -> Response<Full<Bytes>> {
     json_response(StatusCode::OK, &json!({ "live": true }))
@@ -26,9 +28,13 @@ pub fn ready(ready: bool) -> Response<Full<Bytes>> {
     json_response(status_of(ready), &json!({ "ready": ready, "live": true }))
 }
 
-pub fn server() -> Response<Full<Bytes>> {
+pub fn server(front: &FrontEnd) -> Response<Full<Bytes>> {
     let (name, version) = ("hydrofoil", env!("CARGO_PKG_VERSION"));
-    let about = json!({ "name": name, "version": version, "extensions": EXTENSIONS });
+    let mut extensions = EXTENSIONS.to_vec();
+    if front.shared_memory.as_ref().is_some_and(|registry| registry.allows_names()) {
+        extensions.push(SYSTEM_SHARED_MEMORY);
+    }
+    let about = json!({ "name": name, "version": version, "extensions": extensions });
     json_response(StatusCode::OK, &about)
 }
 
@@ -78,7 +84,7 @@ fn status_of(ready: bool) -> StatusCode {
     if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-fn json_response(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
+pub fn json_response(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(body.to_string()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);

@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use super::front_end::{FrontEnd, HttpLimits, HttpOptions};
 use super::listener::{DrainPhase, bind, oip, serve};
 use crate::classes::{Classes, SloClass};
+use crate::client_shm::registry::Registry;
 use crate::clock::Clock;
 use crate::dispatch::handle::{Entrance, ModelHandle, Submission};
 use crate::dispatch::hang_ups::HangUps;
@@ -126,6 +127,16 @@ impl TestServer {
         limits: HttpLimits,
         options: HttpOptions,
     ) -> TestServer {
+        TestServer::start_sharing(entries, limits, options, None)
+    }
+
+    /// With memory that clients registered.
+    pub(super) fn start_sharing(
+        entries: Vec<ModelEntry>,
+        limits: HttpLimits,
+        options: HttpOptions,
+        shared_memory: Option<Arc<Registry>>,
+    ) -> TestServer {
         let catalog = entries.into_iter().fold(Catalog::default(), |all, one| all.with(one));
         let catalog: PublishedCatalog = Arc::new(ArcSwap::from_pointee(catalog));
         let core = CoreId(0);
@@ -138,6 +149,7 @@ impl TestServer {
             recorder: recorder.clone(),
             limits,
             options,
+            shared_memory,
         };
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let addr = listener.local_addr().unwrap();
