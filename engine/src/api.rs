@@ -10,7 +10,9 @@ pub mod listener;
 pub mod oip_grpc;
 pub mod oip_http;
 pub mod oip_metadata;
+pub mod oip_shared_memory;
 pub mod router;
+pub mod shared_memory;
 pub mod status;
 
 #[cfg(test)]

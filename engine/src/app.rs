@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, IsTerminal};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,7 +22,8 @@ use crate::api::listener::{self, DrainPhase};
 use crate::api::oip_grpc;
 use crate::classes::{ClassError, Classes};
 use crate::cli::{Lane, LogFormat, Serve};
-use crate::clipper_rpc::{Port, Registry, Strangers};
+use crate::client_shm::registry::Registry;
+use crate::clipper_rpc::{self, Port, Strangers};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Limits};
 use crate::dispatch::{CORE_MAILBOX_MESSAGES_MAX, Core, CoreLinks, CoreMsg, run_core_mailbox};
@@ -36,7 +38,12 @@ use crate::fleet::welcome::LaneSettings;
 use crate::ids::{ClassId, CoreId};
 use crate::observe::export;
 use crate::observe::stages::{CoreRecorder, CoreSnapshot};
+use crate::socket_file::SocketError;
 use crate::threads;
+
+mod local_doors;
+
+use self::local_doors::LocalDoors;
 
 /// A core that does not answer a scrape within this is left out of it.
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(1);
@@ -55,6 +62,8 @@ pub enum ServeError {
     Start(#[from] StartError),
     #[error("cannot listen on {address}: {source}; is another server running there?")]
     Listen { address: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     #[error("cannot {doing}: {source}")]
     System { doing: &'static str, source: io::Error },
 }
@@ -119,6 +128,7 @@ struct Engine {
     /// Of Clipper's containers, until it is opened.
     containers: Option<Port>,
     sockets: SocketDirectory,
+    doors: LocalDoors,
     users: Option<Users>,
 }
 
@@ -139,6 +149,7 @@ impl Engine {
         let users = Users::available(config.shared_user);
         let sockets = SocketDirectory::make(clock, users.is_some())
             .map_err(system("make a directory for sockets"))?;
+        let doors = LocalDoors::open(&config)?;
         let (mut cores, mut http, mut grpc) = (Vec::new(), config.http, config.grpc);
         for (index, mailbox) in mailboxes.into_iter().enumerate() {
             let listeners = Listeners { http: listen(&mut http)?, grpc: listen(&mut grpc)? };
@@ -152,6 +163,8 @@ impl Engine {
                 limits: http_limits(&config),
                 server_timing: config.server_timing,
                 listeners,
+                shared_memory: doors.registry(),
+                unix: doors.http_for_a_core().map_err(system("duplicate a listener"))?,
                 mailbox,
             };
             let thread = threads::spawn_pinned(index, config.cores[index], move || seed.run());
@@ -169,6 +182,7 @@ impl Engine {
             metrics,
             containers,
             sockets,
+            doors,
             users,
         })
     }
@@ -177,6 +191,7 @@ impl Engine {
         let mut term = signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?;
         let mut int = signal(SignalKind::interrupt()).map_err(system("listen for SIGINT"))?;
         self.serve_metrics()?;
+        self.doors.serve().map_err(system("serve clients on this machine"))?;
         let mut fleet = Fleet::new(self.fleet_config());
         let containers = self.open_containers(&fleet)?;
         tokio::select! {
@@ -209,7 +224,10 @@ impl Engine {
         Ok(())
     }
 
-    fn open_containers(&mut self, fleet: &Fleet) -> Result<Option<Rc<Registry>>, ServeError> {
+    fn open_containers(
+        &mut self,
+        fleet: &Fleet,
+    ) -> Result<Option<Rc<clipper_rpc::Registry>>, ServeError> {
         let Some(port) = self.containers.take() else { return Ok(None) };
         let silence_max = Duration::from_secs(self.config.limits.container_silence_s);
         let opened = port.open(fleet.shared(), Strangers::Register, silence_max);
@@ -235,7 +253,7 @@ impl Engine {
     }
 
     /// Not ready at once; accepts for the delay; then answers what was accepted and ends.
-    async fn drain(&self, fleet: Fleet, containers: Option<Rc<Registry>>) {
+    async fn drain(&self, fleet: Fleet, containers: Option<Rc<clipper_rpc::Registry>>) {
         self.catalog.store(Arc::new(self.catalog.load().drained()));
         self.drain.send_replace(DrainPhase::NotReady);
         tokio::time::sleep(self.config.drain_delay).await;
@@ -355,6 +373,8 @@ struct CoreSeed {
     limits: HttpLimits,
     server_timing: bool,
     listeners: Listeners,
+    shared_memory: Option<Arc<Registry>>,
+    unix: Option<UnixListener>,
     mailbox: mpsc::Receiver<CoreMsg>,
 }
 
@@ -376,9 +396,19 @@ impl CoreSeed {
             recorder: recorder.clone(),
             limits: self.limits,
             options: HttpOptions { server_timing: self.server_timing },
+            shared_memory: self.shared_memory,
         };
         let core = Core { id: self.id, clock: self.clock, links: self.links, recorder };
         let (front, Listeners { http, grpc }) = (Rc::new(front), self.listeners);
+        if let Some(unix) = self.unix {
+            let drain = self.drain.clone();
+            tokio::task::spawn_local(log_end(listener::serve(
+                front.clone(),
+                unix,
+                drain,
+                listener::oip,
+            )));
+        }
         let drain = self.drain.clone();
         let grpc = listener::serve(front.clone(), grpc, drain, oip_grpc::oip);
         let http = listener::serve(front, http, self.drain, listener::oip);

@@ -19,7 +19,9 @@ use crate::api::connections::{Connection, Connections, DrainPhase};
 use crate::api::front_end::FrontEnd;
 use crate::api::inference::{self, Answered, Question, known_class};
 use crate::api::oip_metadata as metadata;
+use crate::api::oip_shared_memory;
 use crate::api::router::{ModelPage, Route, route};
+use crate::api::shared_memory::SharedMemory;
 use crate::api::status::{self, ApiError};
 use crate::classes::Classes;
 use crate::clock::Time;
@@ -66,7 +68,11 @@ async fn dispatch(
         Err(error) => return refused(front, &error),
         Ok(Route::Live) => return metadata::live(),
         Ok(Route::Ready) => return metadata::ready(is_ready(front, connections)),
-        Ok(Route::Server) => return metadata::server(),
+        Ok(Route::Server) => return metadata::server(front),
+        Ok(Route::SharedMemory { family, act }) => {
+            let page = oip_shared_memory::page(front, connection, (family, act), body).await;
+            return page.unwrap_or_else(|error| refused(front, &error));
+        }
         Ok(Route::Model { name, version, page }) => ((name, version), page),
     };
     let query = Query { model: &query.0, version: query.1 };
@@ -183,9 +189,10 @@ async fn infer(
     headers: HeaderMap,
 ) -> HttpResponse {
     let arrived = received.arrived;
-    let understand = |spec: &ModelSpec| understand(spec, &front.classes, received);
+    let memory = SharedMemory::of(front);
+    let understand = |spec: &ModelSpec| understand(spec, &front.classes, &memory, received);
     let answered = inference::infer(front, query, arrived, understand, |answered| {
-        respond(front, answered, headers)
+        respond(front, &memory, answered, headers)
     });
     answered.await.unwrap_or_else(|error| status::response(&error))
 }
@@ -193,6 +200,7 @@ async fn infer(
 fn understand(
     spec: &ModelSpec,
     classes: &Classes,
+    memory: &SharedMemory<'_>,
     received: Received,
 ) -> Result<Question, InputFault> {
     let Received { body, form, timeout: by_header, class: class_by_header, .. } = received;
@@ -203,7 +211,9 @@ fn understand(
     };
     let mut request = parse_request(json)?;
     binary_tensor::attach(&mut request.inputs, behind)?;
+    memory.attach(&mut request.inputs)?;
     let chosen = answer::choose(spec, &request)?;
+    memory.expect(spec, &chosen)?;
     let id = request.id.map(|id| id.into_owned());
     let timeout = request.timeout_us.map(Duration::from_micros);
     let timeout = [by_header, timeout].into_iter().flatten().min();
@@ -237,6 +247,7 @@ fn named<'r>(input: &'r mut RequestInput<'_>) -> Result<Named<'r>, InputFault> {
 
 fn respond(
     front: &FrontEnd,
+    memory: &SharedMemory<'_>,
     answered: Answered<'_>,
     mut headers: HeaderMap,
 ) -> Result<HttpResponse, ApiError> {
@@ -247,6 +258,7 @@ fn respond(
         version: handle.version,
         id: id.as_deref(),
     };
+    memory.deliver(&handle.spec, &chosen, &prediction.outputs)?;
     let encoded = answer::encode(about, &chosen, &prediction.outputs)?;
     match encoded.json_bytes {
         None => headers.insert(CONTENT_TYPE, status::JSON),

@@ -8,6 +8,7 @@ use http_body_util::Full;
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
+use crate::client_shm::registry::RegisterFault;
 use crate::codec::fault::InputFault;
 use crate::ids::Version;
 use crate::observe::metrics::ErrorKind;
@@ -49,6 +50,8 @@ pub enum ApiError {
     #[error(transparent)]
     Input(#[from] InputFault),
     #[error(transparent)]
+    SharedMemory(#[from] RegisterFault),
+    #[error(transparent)]
     Task(#[from] TaskError),
 }
 
@@ -76,6 +79,7 @@ impl ApiError {
             | ApiError::BadTimeout
             | ApiError::BadGrpcTimeout
             | ApiError::Input(_) => (StatusCode::BAD_REQUEST, ErrorKind::BadInput),
+            ApiError::SharedMemory(fault) => (registered(fault), ErrorKind::BadInput),
             ApiError::Task(error) => return shown_task(error),
         };
         Shown { status, kind, retry_after: None }
@@ -90,6 +94,28 @@ impl ApiError {
             ApiError::Task(error) => *error == TaskError::Draining,
             _ => false,
         }
+    }
+}
+
+fn registered(fault: &RegisterFault) -> StatusCode {
+    match fault {
+        RegisterFault::Off | RegisterFault::NotOurs | RegisterFault::Own => StatusCode::FORBIDDEN,
+        RegisterFault::Unknown | RegisterFault::NoObject => StatusCode::NOT_FOUND,
+        RegisterFault::Taken => StatusCode::CONFLICT,
+        RegisterFault::TooMany { .. } | RegisterFault::TooLarge { .. } => {
+            StatusCode::INSUFFICIENT_STORAGE
+        }
+        RegisterFault::Cuda
+        | RegisterFault::Request { .. }
+        | RegisterFault::Name
+        | RegisterFault::Key
+        | RegisterFault::Reserved { .. }
+        | RegisterFault::Kind
+        | RegisterFault::Size { .. }
+        | RegisterFault::NoDescriptor
+        | RegisterFault::Line
+        | RegisterFault::Unsealed
+        | RegisterFault::System(_) => StatusCode::BAD_REQUEST,
     }
 }
 
