@@ -9,6 +9,7 @@ pub mod listener;
 pub mod oip_http;
 pub mod oip_metadata;
 pub mod router;
+pub mod statistics;
 pub mod status;
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::api::front_end::{FrontEnd, HttpLimits, HttpOptions};
 use crate::api::listener::{self, DrainPhase};
 use crate::classes::{ClassError, Classes};
-use crate::cli::{Lane, LogFormat, Serve};
+use crate::cli::{Lane, LogFormat, MetricsCompat, Serve};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Limits};
 use crate::dispatch::{CORE_MAILBOX_MESSAGES_MAX, Core, CoreLinks, CoreMsg, run_core_mailbox};
@@ -32,7 +32,7 @@ use crate::fleet::supervisor::{Fleet, FleetConfig, StartError};
 use crate::fleet::target::{self, TargetError};
 use crate::fleet::welcome::LaneSettings;
 use crate::ids::{ClassId, CoreId};
-use crate::observe::export;
+use crate::observe::export::{self, Compat};
 use crate::observe::stages::{CoreRecorder, CoreSnapshot};
 use crate::threads;
 
@@ -186,7 +186,11 @@ impl Engine {
         eprintln!("listening  http://{}  metrics http://{address}/metrics", self.http);
         let listener = tokio::net::TcpListener::from_std(listener).map_err(system(doing))?;
         let links = self.links.clone();
-        tokio::task::spawn_local(export::serve(listener, move || scrape(links.clone())));
+        let compat = match self.config.metrics_compat {
+            None => Compat::None,
+            Some(MetricsCompat::Triton) => Compat::Triton,
+        };
+        tokio::task::spawn_local(export::serve(listener, compat, move || scrape(links.clone())));
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use schemas::lifecycle::Late;
 
 use crate::classes::{ClassError, Classes, SloClass};
-use crate::cli::{Lane, Launcher, LogFormat, Serve};
+use crate::cli::{Lane, Launcher, LogFormat, MetricsCompat, Serve};
 
 /// What `foil serve` runs with.
 #[derive(Clone, Debug)]
@@ -19,6 +19,9 @@ pub struct Config {
     pub name: Option<String>,
     pub http: SocketAddr,
     pub metrics: SocketAddr,
+    pub metrics_compat: Option<MetricsCompat>,
+    /// A line of the log for each request.
+    pub access_log: bool,
     /// CPU numbers, one front-end thread each.
     pub cores: Vec<usize>,
     pub lane: Lane,
@@ -94,6 +97,8 @@ struct File {
     name: Option<String>,
     http: Option<SocketAddr>,
     metrics: Option<SocketAddr>,
+    metrics_compat: Option<String>,
+    access_log: Option<bool>,
     cores: Option<Vec<usize>>,
     launcher: Option<String>,
     lane: Option<String>,
@@ -139,6 +144,8 @@ pub enum ConfigError {
     Launcher { launcher: String },
     #[error("lane '{lane}' does not exist; use auto, memfd or posix")]
     Lane { lane: String },
+    #[error("metrics_compat '{compat}' does not exist; use triton, or leave it out")]
+    MetricsCompat { compat: String },
     #[error("log_format '{format}' does not exist; use pretty or json")]
     LogFormat { format: String },
     #[error("CPU {cpu} is not available to this process; use some of {available:?}")]
@@ -164,6 +171,8 @@ impl Config {
             name: flags.name.or(file.name),
             http: flags.http.or(file.http).unwrap_or(loopback(8000)),
             metrics: flags.metrics.or(file.metrics).unwrap_or(loopback(8002)),
+            metrics_compat: metrics_compat(flags.metrics_compat, file.metrics_compat)?,
+            access_log: flags.access_log || file.access_log.unwrap_or(false),
             cores: flags.cores.or(file.cores).unwrap_or_else(|| default_cores(available)),
             lane: lane(flags.lane, file.lane)?,
             huge_pages: flags.huge_pages || file.huge_pages.unwrap_or(false),
@@ -275,6 +284,16 @@ fn log_format(flag: Option<LogFormat>, file: Option<String>) -> Result<LogFormat
         (None, None | Some("pretty")) => Ok(LogFormat::Pretty),
         (None, Some("json")) => Ok(LogFormat::Json),
         (None, Some(format)) => Err(ConfigError::LogFormat { format: format.to_owned() }),
+    }
+}
+
+fn metrics_compat(
+    flag: Option<MetricsCompat>,
+    file: Option<String>,
+) -> Result<Option<MetricsCompat>, ConfigError> {
+    match (flag, file) {
+        (None, Some(compat)) if compat != "triton" => Err(ConfigError::MetricsCompat { compat }),
+        (flag, file) => Ok(flag.or(file.map(|_| MetricsCompat::Triton))),
     }
 }
 

@@ -17,6 +17,7 @@ pub use crate::batch::latency_profile::Bucket;
 use crate::clock::Clock;
 use crate::ids::{CoreId, DeviceClass, Incarnation, ReplicaId, Version};
 use crate::observe::stages::{CoreRecorder, CoreSnapshot, ModelNames};
+use crate::observe::statistics::Statistics;
 use crate::query::types::TaskResult;
 
 pub mod cause;
@@ -54,6 +55,11 @@ pub enum CoreMsg {
     StartModel(Box<ModelSetup>),
     Answers(Vec<Delivery>),
     Snapshot(oneshot::Sender<CoreSnapshot>),
+    /// A model version is no longer served: what was recorded of it may go.
+    Forget {
+        name: Arc<str>,
+        version: Version,
+    },
 }
 
 /// The mailboxes of all cores, by [`CoreId`].
@@ -117,6 +123,8 @@ pub enum ControlMsg {
     },
     /// What the batching knows and does, for people.
     Explain(oneshot::Sender<serde_json::Value>),
+    /// What the statistics extension counts, all of one moment.
+    Statistics(oneshot::Sender<Statistics>),
     /// What was learned so far, to be stored.
     Profiles(oneshot::Sender<Vec<LearnedProfile>>),
     /// Answered once nothing is queued or in flight and the lanes are shut; the dispatcher ends then.
@@ -163,6 +171,7 @@ pub async fn run_core_mailbox(core: Core, mut mailbox: mpsc::Receiver<CoreMsg>) 
             CoreMsg::Answers(deliveries) => outbox::complete(deliveries),
             // A scrape that gave up no longer listens; nothing is lost.
             CoreMsg::Snapshot(reply) => drop(reply.send(core.recorder.snapshot())),
+            CoreMsg::Forget { name, version } => core.recorder.forget(&name, version),
         }
     }
 }

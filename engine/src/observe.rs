@@ -1,5 +1,7 @@
 //! What happened and how long it took: recorded by each core for itself, merged at a scrape.
 
 pub mod export;
+pub mod histogram;
 pub mod metrics;
 pub mod stages;
+pub mod statistics;

@@ -10,7 +10,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use schemas::lifecycle::ModelSpec;
 use smallvec::SmallVec;
 
@@ -20,6 +20,7 @@ use crate::api::front_end::FrontEnd;
 use crate::api::inference::{self, Answered, Question};
 use crate::api::oip_metadata as metadata;
 use crate::api::router::{ModelPage, Route, route};
+use crate::api::statistics;
 use crate::api::status::{self, ApiError};
 use crate::classes::{Classes, SloClass};
 use crate::clock::Time;
@@ -28,7 +29,7 @@ use crate::codec::binary_tensor::{self, Form};
 use crate::codec::bind::{Named, bind};
 use crate::codec::fault::{InputFault, excerpt};
 use crate::codec::json_tensor::{InputData, RequestInput, parse_request};
-use crate::ids::ClassId;
+use crate::ids::{ClassId, Version};
 use crate::query::serve::Query;
 use crate::query::types::{Tensor, Timings};
 
@@ -67,6 +68,10 @@ async fn dispatch(
         Ok(Route::Live) => return metadata::live(),
         Ok(Route::Ready) => return metadata::ready(is_ready(front, connections)),
         Ok(Route::Server) => return metadata::server(),
+        Ok(Route::Statistics) => return Box::pin(statistics_page(front, None, None)).await,
+        Ok(Route::Model { name, version, page: ModelPage::Statistics }) => {
+            return Box::pin(statistics_page(front, Some(&name), version)).await;
+        }
         Ok(Route::Model { name, version, page }) => ((name, version), page),
     };
     let query = Query { model: &query.0, version: query.1 };
@@ -95,6 +100,17 @@ async fn dispatch(
 fn refused(front: &FrontEnd, error: &ApiError) -> HttpResponse {
     front.recorder.error(error.shown().kind);
     status::response(error)
+}
+
+async fn statistics_page(
+    front: &FrontEnd,
+    model: Option<&str>,
+    version: Option<Version>,
+) -> HttpResponse {
+    match statistics::statistics(front, model, version).await {
+        Ok(counted) => metadata::json_response(StatusCode::OK, &statistics::json(&counted)),
+        Err(error) => refused(front, &error),
+    }
 }
 
 fn is_ready(front: &FrontEnd, connections: &Connections) -> bool {

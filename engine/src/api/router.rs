@@ -16,7 +16,13 @@ pub enum Route<'p> {
     Server,
     Live,
     Ready,
-    Model { name: Cow<'p, str>, version: Option<Version>, page: ModelPage },
+    Model {
+        name: Cow<'p, str>,
+        version: Option<Version>,
+        page: ModelPage,
+    },
+    /// Of all models.
+    Statistics,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +30,8 @@ pub enum ModelPage {
     Metadata,
     Ready,
     Infer,
+    /// Without a version: of all there are.
+    Statistics,
     /// What its batching learned and does: ours, not the protocol's.
     Batching,
 }
@@ -34,14 +42,19 @@ pub fn route<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, ApiError> 
         ["v2"] | ["v2", ""] => Route::Server,
         ["v2", "health", "live"] => Route::Live,
         ["v2", "health", "ready"] => Route::Ready,
+        ["v2", "models", "stats"] => Route::Statistics,
         ["v2", "models", name] => model(name, None, ModelPage::Metadata)?,
         ["v2", "models", name, "ready"] => model(name, None, ModelPage::Ready)?,
         ["v2", "models", name, "batching"] => model(name, None, ModelPage::Batching)?,
+        ["v2", "models", name, "stats"] => model(name, None, ModelPage::Statistics)?,
         ["v2", "models", name, "infer"] => model(name, None, ModelPage::Infer)?,
         ["v2", "models", name, "versions", of] => model(name, Some(of), ModelPage::Metadata)?,
         ["v2", "models", name, "versions", of, "ready"] => model(name, Some(of), ModelPage::Ready)?,
         ["v2", "models", name, "versions", of, "batching"] => {
             model(name, Some(of), ModelPage::Batching)?
+        }
+        ["v2", "models", name, "versions", of, "stats"] => {
+            model(name, Some(of), ModelPage::Statistics)?
         }
         ["v2", "models", name, "versions", of, "infer"] => model(name, Some(of), ModelPage::Infer)?,
         _ => return Err(ApiError::UnknownPath),

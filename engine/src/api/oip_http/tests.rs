@@ -267,7 +267,10 @@ fn server_and_models_describe_themselves() {
             entry(spec("m", false), 12, Script::Echo),
         ];
         let server = TestServer::start(models);
-        assert_eq!(server.get("/v2").await.json()["extensions"], json!(["binary_tensor_data"]));
+        assert_eq!(
+            server.get("/v2").await.json()["extensions"],
+            json!(["binary_tensor_data", "statistics"])
+        );
         assert_eq!(server.get("/v2/").await.status, 200);
         assert_eq!(server.get("/v2/health/live").await.json(), json!({"live": true}));
         assert_eq!(server.get("/v2/health/ready").await.json()["ready"], true);

@@ -16,6 +16,12 @@ fn every_page_is_found() {
     assert_eq!(get("/v2/models/m/versions/2"), model(Some(Version(2)), ModelPage::Metadata));
     assert_eq!(get("/v2/models/m/versions/2/ready"), model(Some(Version(2)), ModelPage::Ready));
     assert_eq!(route(&Method::POST, "/v2/models/m/infer"), model(None, ModelPage::Infer));
+    assert_eq!(get("/v2/models/stats"), Ok(Route::Statistics));
+    assert_eq!(get("/v2/models/m/stats"), model(None, ModelPage::Statistics));
+    assert_eq!(
+        get("/v2/models/m/versions/2/stats"),
+        model(Some(Version(2)), ModelPage::Statistics)
+    );
     let versioned = route(&Method::POST, "/v2/models/m/versions/10/infer");
     assert_eq!(versioned, model(Some(Version(10)), ModelPage::Infer));
 }
