@@ -9,8 +9,10 @@ pub mod listener;
 pub mod oip_http;
 pub mod oip_metadata;
 pub mod router;
+pub mod settings;
 pub mod statistics;
 pub mod status;
+pub mod trail;
 
 #[cfg(test)]
 mod test_server;

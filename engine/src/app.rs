@@ -1,14 +1,14 @@
 //! The composition root: build, spawn, drain. Nothing else knows every room.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, IsTerminal};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use shm_rpc::Memory;
@@ -33,6 +33,8 @@ use crate::fleet::target::{self, TargetError};
 use crate::fleet::welcome::LaneSettings;
 use crate::ids::{ClassId, CoreId};
 use crate::observe::export::{self, Compat};
+use crate::observe::log::{Log, Style};
+use crate::observe::reports::{Reporting, Reports};
 use crate::observe::stages::{CoreRecorder, CoreSnapshot};
 use crate::threads;
 
@@ -64,11 +66,11 @@ fn system(doing: &'static str) -> impl Fn(io::Error) -> ServeError {
 /// Serves until a signal, then drains.
 pub fn serve(flags: Serve) -> Result<(), ServeError> {
     let config = Config::resolve(flags, &threads::available_cpus())?;
-    start_log(config.log_format);
+    let log = start_log(config.log_format);
     let targets = target::resolve(&config.targets, config.name.as_deref())?;
     cores::check(&targets, &threads::available_cpus())?;
     let targets = with_classes(targets, &config.classes)?;
-    let engine = Engine::build(config)?;
+    let engine = Engine::build(config, log)?;
     let control = runtime().map_err(system("start the control runtime"))?;
     control.block_on(engine.run(targets))
 }
@@ -85,17 +87,12 @@ fn with_classes(
     targets.into_iter().map(class).collect()
 }
 
-fn start_log(format: LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("FOIL_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal());
-    match format {
-        LogFormat::Pretty => log.with_target(false).init(),
-        LogFormat::Json => log.json().init(),
-    }
+fn start_log(format: LogFormat) -> Arc<Log> {
+    let style = match format {
+        LogFormat::Pretty => Style::Pretty,
+        LogFormat::Json => Style::Json,
+    };
+    Log::start(style, std::env::var("FOIL_LOG").ok())
 }
 
 fn runtime() -> io::Result<LocalRuntime> {
@@ -118,8 +115,9 @@ struct Engine {
 }
 
 impl Engine {
-    fn build(config: Config) -> Result<Engine, ServeError> {
+    fn build(config: Config, log: Arc<Log>) -> Result<Engine, ServeError> {
         let clock = Clock::start();
+        let reporting = Reporting { log, traces: Arc::default(), access_log: config.access_log };
         let catalog = PublishedCatalog::new(ArcSwap::from_pointee(Catalog::default()));
         let drain = watch::Sender::new(DrainPhase::Serving);
         let metrics = TcpListener::bind(config.metrics)
@@ -147,6 +145,7 @@ impl Engine {
                 drain: drain.subscribe(),
                 limits: http_limits(&config),
                 server_timing: config.server_timing,
+                reporting: reporting.clone(),
                 listener,
                 mailbox,
             };
@@ -301,6 +300,11 @@ async fn scrape(links: CoreLinks) -> Vec<CoreSnapshot> {
     snapshots
 }
 
+/// What the clock on the wall says.
+fn since_1970(clock: Clock) -> Duration {
+    clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
 /// What a core's thread is born with.
 struct CoreSeed {
     id: CoreId,
@@ -311,6 +315,7 @@ struct CoreSeed {
     drain: watch::Receiver<DrainPhase>,
     limits: HttpLimits,
     server_timing: bool,
+    reporting: Reporting,
     listener: TcpListener,
     mailbox: mpsc::Receiver<CoreMsg>,
 }
@@ -331,6 +336,7 @@ impl CoreSeed {
             catalog: self.catalog,
             classes: self.classes,
             recorder: recorder.clone(),
+            reports: Reports::new(self.reporting, self.id, since_1970(self.clock)),
             limits: self.limits,
             options: HttpOptions { server_timing: self.server_timing },
         };

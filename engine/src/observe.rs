@@ -2,6 +2,11 @@
 
 pub mod export;
 pub mod histogram;
+pub mod log;
 pub mod metrics;
+pub mod reports;
+pub mod request_ids;
+pub mod setting;
 pub mod stages;
 pub mod statistics;
+pub mod traces;

@@ -3,7 +3,7 @@
 use std::thread;
 
 use harness::client::Client;
-use harness::engine::{Engine, model};
+use harness::engine::{Engine, model, wait_until};
 use harness::tensors::rows;
 use serde_json::{Value, json};
 
@@ -90,4 +90,118 @@ fn statistics_are_of_one_moment_while_requests_come() {
     assert_eq!(engine.metric(&format!("nv_inference_request_success{labels}")), REQUESTS as f64);
     assert_eq!(engine.metric(&format!("nv_inference_count{labels}")), REQUESTS as f64);
     assert!(engine.metric(&format!("nv_inference_compute_infer_duration_us{labels}")) > 0.0);
+}
+
+/// Lines of the log that are JSON and say `message`.
+fn lines(engine: &Engine, message: &str) -> Vec<Value> {
+    let said = engine.said();
+    let parsed = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    parsed
+        .filter(|line| line["fields"]["message"].as_str().is_some_and(|it| it.starts_with(message)))
+        .collect()
+}
+
+const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+#[test]
+fn requests_are_logged_by_name_where_that_is_asked_for() {
+    let engine = Engine::start(&[&model("moody.py"), "--access-log", "--log-format", "json"], 1);
+    let mut client = engine.client();
+    let body = rows(&[[0.0, 1.0]]);
+    let ids = [("traceparent", PARENT), ("X-Request-Id", "job-7")];
+    let answer = client.post("/v2/models/moody/infer", &ids, body.as_bytes());
+    assert_eq!(answer.header("x-request-id"), Some("job-7"));
+    let given =
+        client.get("/v2/nowhere").header("x-request-id").expect("logged, so named").to_owned();
+    wait_until("both have their line", || lines(&engine, "request").len() == 2);
+    let lines = lines(&engine, "request");
+    let fields = &lines[0]["fields"];
+    assert_eq!(
+        (&fields["path"], &fields["status"]),
+        (&json!("/v2/models/moody/infer"), &json!(200))
+    );
+    assert_eq!(fields["request_id"], "job-7");
+    assert_eq!(fields["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+    assert!(fields["took_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{fields}");
+    assert_eq!(
+        (&lines[1]["fields"]["status"], &lines[1]["fields"]["request_id"]),
+        (&json!(404), &json!(given))
+    );
+}
+
+#[test]
+fn failures_are_logged_at_a_bounded_rate_and_other_requests_not_at_all() {
+    let engine = Engine::start(&[&model("moody.py"), "--log-format", "json"], 1);
+    let mut client = engine.client();
+    assert_eq!(client.infer("moody", &rows(&[[0.0, 1.0]])).status, 200);
+    let body = rows(&[[1.0, 1.0]]);
+    for _ in 0..50 {
+        let id = [("X-Request-Id", "job-8")];
+        assert_eq!(client.post("/v2/models/moody/infer", &id, body.as_bytes()).status, 500);
+    }
+    wait_until("one has its line", || !lines(&engine, "a request failed").is_empty());
+    let failed = lines(&engine, "a request failed");
+    assert!(failed.len() < 50, "{} lines", failed.len());
+    let fields = &failed[0]["fields"];
+    assert_eq!((&fields["request_id"], &fields["status"]), (&json!("job-8"), &json!(500)));
+    assert!(fields["message"].as_str().is_some_and(|it| it.contains("asked for it")), "{fields}");
+    assert!(lines(&engine, "request").is_empty(), "nobody asked for a line each");
+}
+
+#[test]
+fn the_log_can_be_made_verbose_and_quiet_again_while_it_runs() {
+    let engine = Engine::start(&[&model("moody.py"), "--log-format", "json"], 1);
+    let mut client = engine.client();
+    let set = |client: &mut Client, changes: &str| {
+        let answer = client.post("/v2/logging", &[], changes.as_bytes());
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    };
+    client.get("/v2");
+    set(&mut client, r#"{"log_verbose_level":1}"#);
+    client.get("/v2/health/live");
+    wait_until("a verbose line is there", || !lines(&engine, "request").is_empty());
+    set(&mut client, r#"{"log_verbose_level":0}"#);
+    client.get("/v2/health/ready");
+    set(&mut client, r#"{"log_verbose_level":1}"#);
+    client.get("/v2/models/moody");
+    let path = |line: &Value| line["fields"]["path"].as_str().unwrap_or_default().to_owned();
+    let mut paths = Vec::new();
+    wait_until("the last one is there", || {
+        paths = lines(&engine, "request").iter().map(path).collect();
+        paths.contains(&"/v2/models/moody".to_owned())
+    });
+    assert!(
+        !paths.contains(&"/v2".to_owned()) && !paths.contains(&"/v2/health/ready".to_owned()),
+        "{paths:?}"
+    );
+    assert!(paths.contains(&"/v2/health/live".to_owned()), "{paths:?}");
+}
+
+#[test]
+fn requests_are_traced_as_often_and_as_long_as_it_is_set() {
+    let engine = Engine::start(&[&model("moody.py"), "--log-format", "json", "--cores", "0"], 1);
+    let mut client = engine.client();
+    let on = r#"{"trace_level":["TIMESTAMPS"],"trace_rate":"2","trace_count":"3"}"#;
+    let answer = client.post("/v2/models/moody/trace/setting", &[], on.as_bytes());
+    assert_eq!(answer.json()["trace_count"], "3", "{}", answer.text());
+    for _ in 0..10 {
+        assert_eq!(client.infer("moody", &rows(&[[0.0, 1.0]])).status, 200);
+    }
+    wait_until("three were traced", || lines(&engine, "trace").len() == 3);
+    let traces = lines(&engine, "trace");
+    let at = |name: &str| {
+        traces[0]["fields"][name].as_u64().unwrap_or_else(|| panic!("{name}: {traces:?}"))
+    };
+    let times = [
+        "request_start_ns",
+        "queue_start_ns",
+        "compute_start_ns",
+        "compute_end_ns",
+        "request_end_ns",
+    ]
+    .map(at);
+    assert!(times.is_sorted(), "{times:?}");
+    assert_eq!(traces[0]["fields"]["model"], "moody");
+    let left = client.get("/v2/models/moody/trace/setting").json();
+    assert_eq!((&left["trace_count"], &left["trace_level"]), (&json!("0"), &json!(["TIMESTAMPS"])));
 }

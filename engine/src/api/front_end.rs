@@ -7,6 +7,7 @@ use crate::classes::Classes;
 use crate::clock::Clock;
 use crate::fleet::catalog::PublishedCatalog;
 use crate::ids::CoreId;
+use crate::observe::reports::Reports;
 use crate::observe::stages::CoreRecorder;
 
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +59,7 @@ pub struct FrontEnd {
     pub catalog: PublishedCatalog,
     pub classes: Classes,
     pub recorder: Rc<CoreRecorder>,
+    pub reports: Reports,
     pub limits: HttpLimits,
     pub options: HttpOptions,
 }

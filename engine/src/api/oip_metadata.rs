@@ -15,7 +15,7 @@ use crate::query::serve::available;
 use crate::query::types::TaskError;
 
 /// Clients switch features on by these: only what works is listed.
-const EXTENSIONS: [&str; 2] = ["binary_tensor_data", "statistics"];
+const EXTENSIONS: [&str; 4] = ["binary_tensor_data", "statistics", "trace", "logging"];
 
 pub fn live() -> Response<Full<Bytes>> {
     json_response(StatusCode::OK, &json!({ "live": true }))

@@ -10,6 +10,7 @@ use crate::ids::Version;
 
 const READ: &str = "GET, HEAD";
 const ASK: &str = "POST";
+const SET: &str = "GET, HEAD, POST";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route<'p> {
@@ -23,6 +24,11 @@ pub enum Route<'p> {
     },
     /// Of all models.
     Statistics,
+    Logging,
+    /// How requests are traced: those of all models, or of one.
+    Trace {
+        name: Option<Cow<'p, str>>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +49,9 @@ pub fn route<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, ApiError> 
         ["v2", "health", "live"] => Route::Live,
         ["v2", "health", "ready"] => Route::Ready,
         ["v2", "models", "stats"] => Route::Statistics,
+        ["v2", "logging"] => Route::Logging,
+        ["v2", "trace", "setting"] => Route::Trace { name: None },
+        ["v2", "models", name, "trace", "setting"] => Route::Trace { name: Some(named(name)?) },
         ["v2", "models", name] => model(name, None, ModelPage::Metadata)?,
         ["v2", "models", name, "ready"] => model(name, None, ModelPage::Ready)?,
         ["v2", "models", name, "batching"] => model(name, None, ModelPage::Batching)?,
@@ -59,11 +68,15 @@ pub fn route<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, ApiError> 
         ["v2", "models", name, "versions", of, "infer"] => model(name, Some(of), ModelPage::Infer)?,
         _ => return Err(ApiError::UnknownPath),
     };
-    let asks = matches!(found, Route::Model { page: ModelPage::Infer, .. });
-    match (asks, method) {
-        (true, &Method::POST) | (false, &Method::GET | &Method::HEAD) => Ok(found),
-        (true, _) => Err(ApiError::Method { allow: ASK }),
-        (false, _) => Err(ApiError::Method { allow: READ }),
+    let allow = match &found {
+        Route::Model { page: ModelPage::Infer, .. } => ASK,
+        Route::Logging | Route::Trace { .. } => SET,
+        _ => READ,
+    };
+    match *method {
+        Method::POST if allow != READ => Ok(found),
+        Method::GET | Method::HEAD if allow != ASK => Ok(found),
+        _ => Err(ApiError::Method { allow }),
     }
 }
 
@@ -85,11 +98,12 @@ fn split<'s, 'p>(
 }
 
 fn model<'p>(name: &'p str, version: Option<&str>, page: ModelPage) -> Result<Route<'p>, ApiError> {
-    let Some(name) = percent_decoded(name).filter(|name| !name.is_empty()) else {
-        return Err(ApiError::UnknownPath);
-    };
-    let version = version.map(parse_version).transpose()?;
+    let (name, version) = (named(name)?, version.map(parse_version).transpose()?);
     Ok(Route::Model { name, version, page })
+}
+
+fn named(name: &str) -> Result<Cow<'_, str>, ApiError> {
+    percent_decoded(name).filter(|name| !name.is_empty()).ok_or(ApiError::UnknownPath)
 }
 
 fn parse_version(text: &str) -> Result<Version, ApiError> {

@@ -11,6 +11,7 @@ use hyper::{Response, StatusCode};
 use crate::codec::fault::InputFault;
 use crate::ids::Version;
 use crate::observe::metrics::ErrorKind;
+use crate::observe::setting::SettingError;
 use crate::query::types::TaskError;
 
 /// Milliseconds to wait, for clients that can be more exact than `Retry-After` allows.
@@ -45,6 +46,8 @@ pub enum ApiError {
     #[error("X-Request-Timeout-Ms must be a whole number of milliseconds, 1 or more")]
     BadTimeout,
     #[error(transparent)]
+    Setting(#[from] SettingError),
+    #[error(transparent)]
     Input(#[from] InputFault),
     #[error(transparent)]
     Task(#[from] TaskError),
@@ -70,9 +73,13 @@ impl ApiError {
             ApiError::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, ErrorKind::TooLarge),
             ApiError::SlowSender { .. } => (StatusCode::REQUEST_TIMEOUT, ErrorKind::SlowSender),
             ApiError::Encoding { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorKind::Encoding),
-            ApiError::BrokenBody | ApiError::BadTimeout | ApiError::Input(_) => {
-                (StatusCode::BAD_REQUEST, ErrorKind::BadInput)
+            ApiError::Setting(SettingError::Unsupported { .. }) => {
+                (StatusCode::NOT_IMPLEMENTED, ErrorKind::BadInput)
             }
+            ApiError::BrokenBody
+            | ApiError::BadTimeout
+            | ApiError::Setting(_)
+            | ApiError::Input(_) => (StatusCode::BAD_REQUEST, ErrorKind::BadInput),
             ApiError::Task(error) => return shown_task(error),
         };
         Shown { status, kind, retry_after: None }
