@@ -153,7 +153,7 @@ impl Reports {
             return;
         }
         self.seen.set(self.seen.get().wrapping_add(1));
-        if self.seen.get() % in_force.rate != 0 {
+        if !self.seen.get().is_multiple_of(in_force.rate) {
             return;
         }
         if traces.take(of.model) {
