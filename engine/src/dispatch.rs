@@ -55,11 +55,6 @@ pub enum CoreMsg {
     StartModel(Box<ModelSetup>),
     Answers(Vec<Delivery>),
     Snapshot(oneshot::Sender<CoreSnapshot>),
-    /// A model version is no longer served: what was recorded of it may go.
-    Forget {
-        name: Arc<str>,
-        version: Version,
-    },
 }
 
 /// The mailboxes of all cores, by [`CoreId`].
@@ -189,7 +184,6 @@ pub async fn run_core_mailbox(core: Core, mut mailbox: mpsc::Receiver<CoreMsg>) 
             CoreMsg::Answers(deliveries) => outbox::complete(deliveries),
             // A scrape that gave up no longer listens; nothing is lost.
             CoreMsg::Snapshot(reply) => drop(reply.send(core.recorder.snapshot())),
-            CoreMsg::Forget { name, version } => core.recorder.forget(&name, version),
         }
     }
 }

@@ -133,7 +133,8 @@ fn requests_are_logged_by_name_where_that_is_asked_for() {
 fn failures_are_logged_at_a_bounded_rate_and_other_requests_not_at_all() {
     let engine = Engine::start(&[&model("moody.py"), "--log-format", "json"], 1);
     let mut client = engine.client();
-    assert_eq!(client.infer("moody", &rows(&[[0.0, 1.0]])).status, 200);
+    let answer = client.infer("moody", &rows(&[[0.0, 1.0]]));
+    assert_eq!((answer.status, answer.header("x-request-id")), (200, None), "none is made up");
     let body = rows(&[[1.0, 1.0]]);
     for _ in 0..50 {
         let id = [("X-Request-Id", "job-8")];

@@ -57,8 +57,7 @@ impl CoreRecorder {
         recorder
     }
 
-    /// Lets go of what was counted of a model version that is no longer served, so that loading and unloading does not
-    /// gather records for ever. Whoever still answers for it holds a recorder of his own.
+    /// Drops what was counted of a model version that has gone. Whoever still answers for it counts into what it holds.
     pub fn forget(&self, name: &Arc<str>, version: Version) {
         self.models.borrow_mut().remove(&(name.clone(), version));
     }
@@ -262,7 +261,7 @@ pub struct ModelCounts {
     pub names: Option<ModelNames>,
     /// Of the one core that owns the model; nothing on the others.
     pub batching: Batching,
-    /// The same.
+    /// Counted by the model's dispatcher: on one core, or where it was loaded anew on another, on each for its time.
     pub statistics: Statistics,
 }
 
@@ -310,9 +309,7 @@ impl ModelCounts {
         if other.batching != Batching::default() {
             self.batching = other.batching;
         }
-        if other.statistics != Statistics::default() {
-            self.statistics = other.statistics.clone();
-        }
+        self.statistics.merge(&other.statistics);
     }
 }
 

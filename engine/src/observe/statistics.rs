@@ -34,10 +34,19 @@ pub struct ComputeTotals {
 
 impl ComputeTotals {
     fn add(&mut self, compute: &Compute) {
-        self.count += 1;
-        self.input_ns += nanos(compute.input);
-        self.infer_ns += nanos(compute.infer);
-        self.output_ns += nanos(compute.output);
+        self.merge(&ComputeTotals {
+            count: 1,
+            input_ns: nanos(compute.input),
+            infer_ns: nanos(compute.infer),
+            output_ns: nanos(compute.output),
+        });
+    }
+
+    fn merge(&mut self, other: &ComputeTotals) {
+        self.count += other.count;
+        self.input_ns += other.input_ns;
+        self.infer_ns += other.infer_ns;
+        self.output_ns += other.output_ns;
     }
 }
 
@@ -62,13 +71,37 @@ impl Statistics {
     pub fn executed(&mut self, rows: u32, compute: &Compute, now: Time) {
         self.executions += 1;
         self.last = Some(now);
-        match self.by_rows.binary_search_by_key(&rows, |&(rows, _)| rows) {
-            Ok(found) => self.by_rows[found].1.add(compute),
-            Err(place) if self.by_rows.len() < SIZES_MAX => {
+        if let Some(totals) = self.of_rows(rows) {
+            totals.add(compute);
+        }
+    }
+
+    /// None for a size beyond those that are told apart.
+    fn of_rows(&mut self, rows: u32) -> Option<&mut ComputeTotals> {
+        let place = match self.by_rows.binary_search_by_key(&rows, |&(rows, _)| rows) {
+            Ok(found) => found,
+            Err(_) if self.by_rows.len() == SIZES_MAX => return None,
+            Err(place) => {
                 self.by_rows.insert(place, (rows, ComputeTotals::default()));
-                self.by_rows[place].1.add(compute);
+                place
             }
-            Err(_) => {}
+        };
+        Some(&mut self.by_rows[place].1)
+    }
+
+    /// Adds what was counted of the model elsewhere.
+    pub fn merge(&mut self, other: &Statistics) {
+        self.rows += other.rows;
+        self.predicted.merge(&other.predicted);
+        self.queue_ns += other.queue_ns;
+        self.failed += other.failed;
+        self.failed_ns += other.failed_ns;
+        self.executions += other.executions;
+        self.last = self.last.max(other.last);
+        for (rows, totals) in &other.by_rows {
+            if let Some(mine) = self.of_rows(*rows) {
+                mine.merge(totals);
+            }
         }
     }
 
@@ -125,6 +158,21 @@ mod tests {
         let listed: Vec<_> =
             statistics.by_rows.iter().map(|(rows, it)| (*rows, it.count)).collect();
         assert_eq!(listed, [(2, 1), (8, 2)]);
+    }
+
+    #[test]
+    fn merging_adds_up() {
+        let (mut one, mut other) = (Statistics::default(), Statistics::default());
+        one.executed(8, &compute(1), Time::from_nanos(1));
+        other.executed(8, &compute(2), Time::from_nanos(3));
+        other.executed(2, &compute(4), Time::from_nanos(5));
+        other.predicted(2, Duration::ZERO, &compute(4));
+        other.failed(Duration::from_nanos(6));
+        one.merge(&other);
+        let of = |rows| one.by_rows.iter().find(|it| it.0 == rows).map(|it| it.1.infer_ns);
+        assert_eq!((of(2), of(8)), (Some(4_000_000), Some(3_000_000)));
+        assert_eq!((one.executions, one.rows, one.failed_ns), (3, 2, 6));
+        assert_eq!(one.last, Some(Time::from_nanos(5)));
     }
 
     #[test]
