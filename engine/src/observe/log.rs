@@ -26,8 +26,8 @@ pub const TRACE: &str = "foil::trace";
 /// Our own modules, and what is written for them. Verbose are these alone: other crates' chatter hides them.
 const OURS: [&str; 2] = ["engine", "foil"];
 
-/// Times in the log are written so.
-const FORMAT: &str = "ISO8601";
+/// Two names for one format: by default, times are written as ISO 8601.
+const FORMATS: [&str; 2] = ["default", "ISO8601"];
 const VERBOSE_MAX: u64 = 2;
 const NAMES: [&str; 6] =
     ["log_file", "log_info", "log_warning", "log_error", "log_verbose_level", "log_format"];
@@ -47,11 +47,14 @@ pub struct LogSettings {
     pub error: bool,
     /// 1 for debug lines of ours, 2 for the finest.
     pub verbose_level: u8,
+    /// As it was called last.
+    format: &'static str,
 }
 
 impl Default for LogSettings {
     fn default() -> LogSettings {
-        LogSettings { info: true, warning: true, error: true, verbose_level: 0 }
+        let format = FORMATS[0];
+        LogSettings { info: true, warning: true, error: true, verbose_level: 0, format }
     }
 }
 
@@ -68,6 +71,7 @@ impl LogSettings {
             warning: most >= LevelFilter::WARN,
             error: most >= LevelFilter::ERROR,
             verbose_level,
+            ..LogSettings::default()
         }
     }
 
@@ -99,7 +103,7 @@ impl LogSettings {
             "log_warning": self.warning,
             "log_error": self.error,
             "log_verbose_level": self.verbose_level,
-            "log_format": FORMAT,
+            "log_format": self.format,
         });
         values.as_object().cloned().unwrap_or_default()
     }
@@ -119,10 +123,11 @@ impl LogSettings {
                         level.ok_or_else(|| SettingError::value(name, value, "0, 1 or 2"))?;
                     self.verbose_level = level as u8;
                 }
-                ("log_format", value) if value == FORMAT => {}
                 ("log_format", value) => {
                     let why = "times are written as ISO 8601; --log-format chooses between pretty and json";
-                    return Err(SettingError::unsupported(name, value, why));
+                    let known = FORMATS.into_iter().find(|format| value == format);
+                    self.format =
+                        known.ok_or_else(|| SettingError::unsupported(name, value, why))?;
                 }
                 ("log_file", value) if value == "" => {}
                 ("log_file", value) => {
@@ -247,7 +252,7 @@ mod tests {
     fn what_does_not_work_is_refused_by_name() {
         for (changes, part) in [
             (json!({ "log_file": "/tmp/x" }), "stderr"),
-            (json!({ "log_format": "default" }), "--log-format"),
+            (json!({ "log_format": "json" }), "--log-format"),
             (json!({ "log_verbose_level": 3 }), "0, 1 or 2"),
             (json!({ "log_info": "yes" }), "true or false"),
             (json!({ "log_colour": true }), "log_verbose_level"),
@@ -264,7 +269,8 @@ mod tests {
     #[test]
     fn a_filter_given_as_text_is_shown_by_its_most_verbose_level() {
         assert_eq!(LogSettings::of(LevelFilter::INFO), LogSettings::default());
-        let silent = LogSettings { info: false, warning: false, error: false, verbose_level: 0 };
+        let silent = json!({ "log_info": false, "log_warning": false, "log_error": false });
+        let silent = changed(silent).expect("known names");
         assert_eq!(LogSettings::of(LevelFilter::OFF), silent);
         assert_eq!(LogSettings::of(LevelFilter::TRACE).verbose_level, 2);
     }
