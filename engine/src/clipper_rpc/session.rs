@@ -81,11 +81,7 @@ impl End {
 
 /// Until the container goes.
 pub(super) async fn run(stream: TcpStream, peer: SocketAddr, room: Room) {
-    let wire = match Wire::open(stream).await {
-        Ok(wire) => wire,
-        Err(error) => return turned_away(peer, &error.into()),
-    };
-    let mut session = Session { wire, room };
+    let mut session = Session { wire: Wire::new(stream), room };
     let new = match session.meet().await {
         Ok(new) => new,
         Err(end) => {
@@ -140,6 +136,7 @@ struct Session {
 impl Session {
     /// Until it says what it runs.
     async fn meet(&mut self) -> Result<NewContainer, End> {
+        self.wire.open().await?;
         self.wire.send(&frames::heartbeat(Beat::RequestMetadata)).await?;
         let mut asked = true;
         loop {

@@ -76,18 +76,18 @@ pub(super) struct Wire {
 }
 
 impl Wire {
+    pub(super) fn new(stream: TcpStream) -> Wire {
+        Wire { stream, unread: BytesMut::new(), frames: Vec::new(), frames_bytes: 0 }
+    }
+
     /// Greets and is greeted.
-    pub(super) async fn open(stream: TcpStream) -> Result<Wire, WireError> {
-        stream.set_nodelay(true)?;
-        let (unread, frames) = (BytesMut::new(), Vec::new());
-        let mut wire = Wire { stream, unread, frames, frames_bytes: 0 };
-        match timeout(HANDSHAKE_MAX, wire.shake_hands()).await {
-            Ok(done) => done.map(|()| wire),
-            Err(_) => Err(WireError::HandshakeLate),
-        }
+    pub(super) async fn open(&mut self) -> Result<(), WireError> {
+        let done = timeout(HANDSHAKE_MAX, self.shake_hands()).await;
+        done.unwrap_or(Err(WireError::HandshakeLate))
     }
 
     async fn shake_hands(&mut self) -> Result<(), WireError> {
+        self.stream.set_nodelay(true)?;
         self.stream.write_all(&greeting()).await?;
         while self.unread.len() < GREETING_BYTES {
             self.fill().await?;

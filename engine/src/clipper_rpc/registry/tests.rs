@@ -121,9 +121,14 @@ impl Stand {
     }
 
     async fn ask(&self, version: Version) -> TaskResult {
+        self.ask_of_length(version, 1).await
+    }
+
+    /// One row of so many elements.
+    async fn ask_of_length(&self, version: Version, length: u64) -> TaskResult {
         let (handle, _) = self.find(version).expect("it is registered");
-        let data = TensorData::Fixed(1f64.to_le_bytes().to_vec().into());
-        let tensor = Tensor { dtype: DType::F64, shape: smallvec![1, 1], data };
+        let data = TensorData::Fixed(vec![0; 8 * length as usize].into());
+        let tensor = Tensor { dtype: DType::F64, shape: smallvec![1, length], data };
         let inputs = TaskInputs { tensors: smallvec![tensor], rows: 1 };
         let now = self.clock.now();
         let due = now.after(Duration::from_secs(30));
@@ -146,7 +151,10 @@ impl Stand {
 
 fn text(result: TaskResult) -> String {
     match &result.unwrap().outputs[0].data {
-        TensorData::Variable { values, .. } => String::from_utf8(values.to_vec()).unwrap(),
+        TensorData::Variable { offsets, values } => {
+            let text = values.slice(offsets[0] as usize..offsets[1] as usize);
+            String::from_utf8(text.to_vec()).unwrap()
+        }
         TensorData::Fixed(_) => panic!("a text"),
     }
 }
@@ -255,6 +263,28 @@ fn a_batch_size_holds_and_nothing_waits_for_company() {
         assert!([a, b, c, d, e].iter().all(Result::is_ok));
         assert!(sizes.iter().all(|&size| size <= 2), "{sizes:?}");
         assert!(sizes.contains(&2), "{sizes:?}");
+    });
+}
+
+#[test]
+fn rows_of_unlike_lengths_share_a_batch() {
+    on_a_runtime(async {
+        let stand = stand(Strangers::Wait);
+        let registration =
+            Registration { batch_size: std::num::NonZeroU32::new(8), ..registration("1") };
+        stand.models.register(registration).await.unwrap();
+        let (_, mut guest) = stand.arrive("1", InputType::Doubles).await.unwrap();
+        let serve = async {
+            let batch = guest.peer.next_batch().await.unwrap();
+            let inputs = batches::inputs(&batch);
+            guest.peer.answer(batches::reply(batch.id, batch.rows, &inputs)).unwrap();
+            inputs.iter().map(Bytes::len).collect::<Vec<_>>()
+        };
+        let ask = |length| stand.ask_of_length(Version(1), length);
+        let (one, two, three, mut lengths) = tokio::join!(ask(1), ask(2), ask(3), serve);
+        assert_eq!([one, two, three].map(|answer| text(answer).len()), [8, 16, 24]);
+        lengths.sort_unstable();
+        assert_eq!(lengths, [8, 16, 24], "one batch");
     });
 }
 
