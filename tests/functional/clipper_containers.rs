@@ -182,7 +182,8 @@ fn an_array_without_elements_never_reaches_a_container() {
     let answer = engine.infer("seen", &body(&[]));
     assert_eq!(answer.status, 400, "{}", answer.text());
     assert_eq!(ask(&engine, &[7.0])["saw"], json!([7.0]));
-    assert_eq!(container.count("batch"), 1);
+    container.wait_for("batch", 1);
+    assert_eq!(container.count("batch"), 1, "the one with an element");
 }
 
 #[test]
