@@ -9,6 +9,7 @@ mod memory;
 mod padding;
 mod programs;
 mod protocol;
+mod shared_memory;
 mod slots;
 mod tensors;
 mod warm_up;

@@ -4,11 +4,15 @@
 pub mod body;
 pub mod connections;
 pub mod front_end;
+pub mod http2;
 pub mod inference;
 pub mod listener;
+pub mod oip_grpc;
 pub mod oip_http;
 pub mod oip_metadata;
+pub mod oip_shared_memory;
 pub mod router;
+pub mod shared_memory;
 pub mod status;
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, IsTerminal};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,9 +19,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::front_end::{FrontEnd, HttpLimits, HttpOptions};
 use crate::api::listener::{self, DrainPhase};
+use crate::api::oip_grpc;
 use crate::classes::{ClassError, Classes};
 use crate::cli::{Lane, LogFormat, Serve};
-use crate::clipper_rpc::{Port, Registry, Strangers};
+use crate::client_shm::registry::Registry;
+use crate::clipper_rpc::{self, Port, Strangers};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Limits};
 use crate::dispatch::{CORE_MAILBOX_MESSAGES_MAX, Core, CoreLinks, CoreMsg, run_core_mailbox};
@@ -35,7 +38,12 @@ use crate::fleet::welcome::LaneSettings;
 use crate::ids::{ClassId, CoreId};
 use crate::observe::export;
 use crate::observe::stages::{CoreRecorder, CoreSnapshot};
+use crate::socket_file::SocketError;
 use crate::threads;
+
+mod local_doors;
+
+use self::local_doors::LocalDoors;
 
 /// A core that does not answer a scrape within this is left out of it.
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(1);
@@ -54,6 +62,8 @@ pub enum ServeError {
     Start(#[from] StartError),
     #[error("cannot listen on {address}: {source}; is another server running there?")]
     Listen { address: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     #[error("cannot {doing}: {source}")]
     System { doing: &'static str, source: io::Error },
 }
@@ -113,10 +123,12 @@ struct Engine {
     /// They end with the process; kept to say so if one ends earlier.
     cores: Vec<JoinHandle<()>>,
     http: SocketAddr,
+    grpc: SocketAddr,
     metrics: TcpListener,
     /// Of Clipper's containers, until it is opened.
     containers: Option<Port>,
     sockets: SocketDirectory,
+    doors: LocalDoors,
     users: Option<Users>,
 }
 
@@ -133,15 +145,14 @@ impl Engine {
         let links: CoreLinks = links.into();
         let containers = config.clipper_rpc.map(containers_port).transpose()?;
         check_free(config.http)?;
+        check_free(config.grpc)?;
         let users = Users::available(config.shared_user);
         let sockets = SocketDirectory::make(clock, users.is_some())
             .map_err(system("make a directory for sockets"))?;
-        let (mut cores, mut http) = (Vec::new(), config.http);
+        let doors = LocalDoors::open(&config)?;
+        let (mut cores, mut http, mut grpc) = (Vec::new(), config.http, config.grpc);
         for (index, mailbox) in mailboxes.into_iter().enumerate() {
-            // With port 0 the first core's listener chooses, and the others share its choice.
-            let listener = listener::bind(http)
-                .map_err(|source| ServeError::Listen { address: http, source })?;
-            http = listener.local_addr().map_err(system("read a listener's address"))?;
+            let listeners = Listeners { http: listen(&mut http)?, grpc: listen(&mut grpc)? };
             let seed = CoreSeed {
                 id: CoreId(index),
                 clock,
@@ -151,7 +162,9 @@ impl Engine {
                 drain: drain.subscribe(),
                 limits: http_limits(&config),
                 server_timing: config.server_timing,
-                listener,
+                listeners,
+                shared_memory: doors.registry(),
+                unix: doors.http_for_a_core().map_err(system("duplicate a listener"))?,
                 mailbox,
             };
             let thread = threads::spawn_pinned(index, config.cores[index], move || seed.run());
@@ -165,9 +178,11 @@ impl Engine {
             drain,
             cores,
             http,
+            grpc,
             metrics,
             containers,
             sockets,
+            doors,
             users,
         })
     }
@@ -176,6 +191,7 @@ impl Engine {
         let mut term = signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?;
         let mut int = signal(SignalKind::interrupt()).map_err(system("listen for SIGINT"))?;
         self.serve_metrics()?;
+        self.doors.serve().map_err(system("serve clients on this machine"))?;
         let mut fleet = Fleet::new(self.fleet_config());
         let containers = self.open_containers(&fleet)?;
         tokio::select! {
@@ -200,14 +216,18 @@ impl Engine {
         let doing = "serve metrics";
         let listener = self.metrics.try_clone().map_err(system(doing))?;
         let address = listener.local_addr().map_err(system(doing))?;
-        eprintln!("listening  http://{}  metrics http://{address}/metrics", self.http);
+        let Engine { http, grpc, .. } = self;
+        eprintln!("listening  http://{http}  grpc {grpc}  metrics http://{address}/metrics");
         let listener = tokio::net::TcpListener::from_std(listener).map_err(system(doing))?;
         let links = self.links.clone();
         tokio::task::spawn_local(export::serve(listener, move || scrape(links.clone())));
         Ok(())
     }
 
-    fn open_containers(&mut self, fleet: &Fleet) -> Result<Option<Rc<Registry>>, ServeError> {
+    fn open_containers(
+        &mut self,
+        fleet: &Fleet,
+    ) -> Result<Option<Rc<clipper_rpc::Registry>>, ServeError> {
         let Some(port) = self.containers.take() else { return Ok(None) };
         let opened = port.open(fleet.shared(), Strangers::Register);
         opened.map(Some).map_err(system("start the thread for containers"))
@@ -232,7 +252,7 @@ impl Engine {
     }
 
     /// Not ready at once; accepts for the delay; then answers what was accepted and ends.
-    async fn drain(&self, fleet: Fleet, containers: Option<Rc<Registry>>) {
+    async fn drain(&self, fleet: Fleet, containers: Option<Rc<clipper_rpc::Registry>>) {
         self.catalog.store(Arc::new(self.catalog.load().drained()));
         self.drain.send_replace(DrainPhase::NotReady);
         tokio::time::sleep(self.config.drain_delay).await;
@@ -302,6 +322,14 @@ fn check_free(address: SocketAddr) -> Result<(), ServeError> {
     TcpListener::bind(address).map(drop).map_err(taken)
 }
 
+/// With port 0 the first core's listener chooses, and the others share its choice.
+fn listen(address: &mut SocketAddr) -> Result<TcpListener, ServeError> {
+    let listener = listener::bind(*address)
+        .map_err(|source| ServeError::Listen { address: *address, source })?;
+    *address = listener.local_addr().map_err(system("read a listener's address"))?;
+    Ok(listener)
+}
+
 fn http_limits(config: &Config) -> HttpLimits {
     HttpLimits {
         connections_max: config.limits.connections_max,
@@ -327,6 +355,12 @@ async fn scrape(links: CoreLinks) -> Vec<CoreSnapshot> {
     snapshots
 }
 
+/// Where a core is asked, by protocol.
+struct Listeners {
+    http: TcpListener,
+    grpc: TcpListener,
+}
+
 /// What a core's thread is born with.
 struct CoreSeed {
     id: CoreId,
@@ -337,7 +371,9 @@ struct CoreSeed {
     drain: watch::Receiver<DrainPhase>,
     limits: HttpLimits,
     server_timing: bool,
-    listener: TcpListener,
+    listeners: Listeners,
+    shared_memory: Option<Arc<Registry>>,
+    unix: Option<UnixListener>,
     mailbox: mpsc::Receiver<CoreMsg>,
 }
 
@@ -359,15 +395,31 @@ impl CoreSeed {
             recorder: recorder.clone(),
             limits: self.limits,
             options: HttpOptions { server_timing: self.server_timing },
+            shared_memory: self.shared_memory,
         };
         let core = Core { id: self.id, clock: self.clock, links: self.links, recorder };
-        let front = listener::serve(Rc::new(front), self.listener, self.drain, listener::oip);
-        tokio::task::spawn_local(async {
-            if let Err(error) = front.await {
-                tracing::error!(%error, "a core's front end ended");
-            }
-        });
+        let (front, Listeners { http, grpc }) = (Rc::new(front), self.listeners);
+        if let Some(unix) = self.unix {
+            let drain = self.drain.clone();
+            tokio::task::spawn_local(log_end(listener::serve(
+                front.clone(),
+                unix,
+                drain,
+                listener::oip,
+            )));
+        }
+        let drain = self.drain.clone();
+        let grpc = listener::serve(front.clone(), grpc, drain, oip_grpc::oip);
+        let http = listener::serve(front, http, self.drain, listener::oip);
+        tokio::task::spawn_local(log_end(http));
+        tokio::task::spawn_local(log_end(grpc));
         run_core_mailbox(core, self.mailbox).await;
+    }
+}
+
+async fn log_end(front_end: impl Future<Output = io::Result<()>>) {
+    if let Err(error) = front_end.await {
+        tracing::error!(%error, "a core's front end ended");
     }
 }
 

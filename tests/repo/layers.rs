@@ -3,7 +3,7 @@
 use super::source::{files, production};
 
 /// A crate, and the only places that may name it.
-const CONFINED: [(&str, &[&str]); 15] = [
+const CONFINED: [(&str, &[&str]); 17] = [
     ("hyper", &["engine/src/api", "engine/src/observe/export.rs", "bench/"]),
     ("hyper_util", &["engine/src/api", "engine/src/observe/export.rs", "bench/"]),
     ("core_affinity", &["engine/src/threads.rs", "bench/src/threads.rs"]),
@@ -19,8 +19,10 @@ const CONFINED: [(&str, &[&str]); 15] = [
     ("flatbuffers", &["schemas/"]),
     ("indicatif", &["bench/src/output/progress.rs"]),
     ("h2", &["bench/src/grpc"]),
-    ("prost", &["schemas/", "bench/src/grpc"]),
-    ("tonic", &["schemas/", "bench/src/grpc/tests.rs"]),
+    ("prost", &["schemas/", "engine/src/api/oip_grpc", "bench/src/grpc", "xtask/src/codegen.rs"]),
+    ("tonic", &["schemas/", "engine/src/api/oip_grpc", "bench/src/grpc/tests.rs"]),
+    ("tonic_reflection", &["engine/src/api/oip_grpc"]),
+    ("send_wrapper", &["engine/src/api/oip_grpc"]),
     ("pyo3", &["python/"]),
     ("prometheus_client", &["engine/src/observe/export.rs"]),
     ("safetensors", &["gpu-containers/src/models/linear.rs"]),

@@ -144,6 +144,7 @@ async fn serve(
         recorder,
         limits: HttpLimits::default(),
         options: HttpOptions::default(),
+        shared_memory: None,
     };
     let (drain, phase) = watch::channel(DrainPhase::Serving);
     tokio::task::spawn_local(listener::serve(Rc::new(front), listener, phase, listener::oip));

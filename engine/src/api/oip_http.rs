@@ -17,11 +17,13 @@ use smallvec::SmallVec;
 use crate::api::body::{self, BodyLimits, Continue};
 use crate::api::connections::{Connection, Connections, DrainPhase};
 use crate::api::front_end::FrontEnd;
-use crate::api::inference::{self, Answered, Question};
+use crate::api::inference::{self, Answered, Question, known_class};
 use crate::api::oip_metadata as metadata;
+use crate::api::oip_shared_memory;
 use crate::api::router::{ModelPage, Route, route};
+use crate::api::shared_memory::SharedMemory;
 use crate::api::status::{self, ApiError};
-use crate::classes::{Classes, SloClass};
+use crate::classes::Classes;
 use crate::clock::Time;
 use crate::codec::answer::{self, About};
 use crate::codec::binary_tensor::{self, Form};
@@ -66,7 +68,11 @@ async fn dispatch(
         Err(error) => return refused(front, &error),
         Ok(Route::Live) => return metadata::live(),
         Ok(Route::Ready) => return metadata::ready(is_ready(front, connections)),
-        Ok(Route::Server) => return metadata::server(),
+        Ok(Route::Server) => return metadata::server(front),
+        Ok(Route::SharedMemory { family, act }) => {
+            let page = oip_shared_memory::page(front, connection, (family, act), body).await;
+            return page.unwrap_or_else(|error| refused(front, &error));
+        }
         Ok(Route::Model { name, version, page }) => ((name, version), page),
     };
     let query = Query { model: &query.0, version: query.1 };
@@ -175,13 +181,6 @@ fn header_timeout(value: &HeaderValue) -> Result<Duration, ApiError> {
     ms.map(Duration::from_millis).ok_or(ApiError::BadTimeout)
 }
 
-fn known_class<'c>(classes: &'c Classes, name: &[u8]) -> Result<&'c SloClass, InputFault> {
-    classes.find(name).ok_or_else(|| InputFault::UnknownClass {
-        found: excerpt(&String::from_utf8_lossy(name)),
-        known: classes.known(),
-    })
-}
-
 /// `headers` are the request's, emptied, for those of the answer: hyper keeps them for the next request.
 async fn infer(
     front: &FrontEnd,
@@ -190,9 +189,10 @@ async fn infer(
     headers: HeaderMap,
 ) -> HttpResponse {
     let arrived = received.arrived;
-    let understand = |spec: &ModelSpec| understand(spec, &front.classes, received);
+    let memory = SharedMemory::of(front);
+    let understand = |spec: &ModelSpec| understand(spec, &front.classes, &memory, received);
     let answered = inference::infer(front, query, arrived, understand, |answered| {
-        respond(front, answered, headers)
+        respond(front, &memory, answered, headers)
     });
     answered.await.unwrap_or_else(|error| status::response(&error))
 }
@@ -200,6 +200,7 @@ async fn infer(
 fn understand(
     spec: &ModelSpec,
     classes: &Classes,
+    memory: &SharedMemory<'_>,
     received: Received,
 ) -> Result<Question, InputFault> {
     let Received { body, form, timeout: by_header, class: class_by_header, .. } = received;
@@ -210,7 +211,9 @@ fn understand(
     };
     let mut request = parse_request(json)?;
     binary_tensor::attach(&mut request.inputs, behind)?;
+    memory.attach(&mut request.inputs)?;
     let chosen = answer::choose(spec, &request)?;
+    memory.expect(spec, &chosen)?;
     let id = request.id.map(|id| id.into_owned());
     let timeout = request.timeout_us.map(Duration::from_micros);
     let timeout = [by_header, timeout].into_iter().flatten().min();
@@ -244,6 +247,7 @@ fn named<'r>(input: &'r mut RequestInput<'_>) -> Result<Named<'r>, InputFault> {
 
 fn respond(
     front: &FrontEnd,
+    memory: &SharedMemory<'_>,
     answered: Answered<'_>,
     mut headers: HeaderMap,
 ) -> Result<HttpResponse, ApiError> {
@@ -254,6 +258,7 @@ fn respond(
         version: handle.version,
         id: id.as_deref(),
     };
+    memory.deliver(&handle.spec, &chosen, &prediction.outputs)?;
     let encoded = answer::encode(about, &chosen, &prediction.outputs)?;
     match encoded.json_bytes {
         None => headers.insert(CONTENT_TYPE, status::JSON),

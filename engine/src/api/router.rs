@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use hyper::Method;
 
+use crate::api::oip_shared_memory::{Act, Family};
 use crate::api::status::ApiError;
 use crate::codec::fault::excerpt;
 use crate::ids::Version;
@@ -17,6 +18,7 @@ pub enum Route<'p> {
     Live,
     Ready,
     Model { name: Cow<'p, str>, version: Option<Version>, page: ModelPage },
+    SharedMemory { family: Family, act: Act<'p> },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +46,15 @@ pub fn route<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, ApiError> 
             model(name, Some(of), ModelPage::Batching)?
         }
         ["v2", "models", name, "versions", of, "infer"] => model(name, Some(of), ModelPage::Infer)?,
+        ["v2", "systemsharedmemory", rest @ ..] => shared_memory(Family::System, rest)?,
+        ["v2", "cudasharedmemory", rest @ ..] => shared_memory(Family::Cuda, rest)?,
         _ => return Err(ApiError::UnknownPath),
     };
-    let asks = matches!(found, Route::Model { page: ModelPage::Infer, .. });
+    let asks = match &found {
+        Route::Model { page, .. } => *page == ModelPage::Infer,
+        Route::SharedMemory { act, .. } => !matches!(act, Act::Status { .. }),
+        Route::Server | Route::Live | Route::Ready => false,
+    };
     match (asks, method) {
         (true, &Method::POST) | (false, &Method::GET | &Method::HEAD) => Ok(found),
         (true, _) => Err(ApiError::Method { allow: ASK }),
@@ -77,6 +85,24 @@ fn model<'p>(name: &'p str, version: Option<&str>, page: ModelPage) -> Result<Ro
     };
     let version = version.map(parse_version).transpose()?;
     Ok(Route::Model { name, version, page })
+}
+
+/// A version as gRPC asks for it: nothing means the newest.
+pub fn version(text: &str) -> Result<Option<Version>, ApiError> {
+    if text.is_empty() { Ok(None) } else { parse_version(text).map(Some) }
+}
+
+fn shared_memory<'p>(family: Family, rest: &[&'p str]) -> Result<Route<'p>, ApiError> {
+    let named = |name| percent_decoded(name).ok_or(ApiError::UnknownPath);
+    let act = match *rest {
+        ["status"] => Act::Status { region: None },
+        ["unregister"] => Act::Unregister { region: None },
+        ["region", name, "status"] => Act::Status { region: Some(named(name)?) },
+        ["region", name, "register"] => Act::Register { region: named(name)? },
+        ["region", name, "unregister"] => Act::Unregister { region: Some(named(name)?) },
+        _ => return Err(ApiError::UnknownPath),
+    };
+    Ok(Route::SharedMemory { family, act })
 }
 
 fn parse_version(text: &str) -> Result<Version, ApiError> {
