@@ -232,8 +232,7 @@ impl Engine {
         fleet: &Fleet,
     ) -> Result<Option<Rc<clipper_rpc::Registry>>, ServeError> {
         let Some(port) = self.containers.take() else { return Ok(None) };
-        let silence_max = Duration::from_secs(self.config.limits.container_silence_s);
-        let opened = port.open(fleet.shared(), Strangers::Register, silence_max);
+        let opened = port.open(fleet.shared(), Strangers::Register);
         opened.map(Some).map_err(system("start the thread for containers"))
     }
 
