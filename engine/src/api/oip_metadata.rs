@@ -19,6 +19,10 @@ use crate::query::types::TaskError;
 const EXTENSIONS: [&str; 1] = ["binary_tensor_data"];
 const SYSTEM_SHARED_MEMORY: &str = "system_shared_memory";
 
+/// What the server calls itself.
+pub const NAME: &str = "hydrofoil";
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 pub fn live() -> Response<Full<Bytes>> {
     json_response(StatusCode::OK, &json!({ "live": true }))
 }
@@ -28,13 +32,17 @@ pub fn ready(ready: bool) -> Response<Full<Bytes>> {
     json_response(status_of(ready), &json!({ "ready": ready, "live": true }))
 }
 
-pub fn server(front: &FrontEnd) -> Response<Full<Bytes>> {
-    let (name, version) = ("hydrofoil", env!("CARGO_PKG_VERSION"));
+/// The extensions that work here, as they are switched on.
+pub fn extensions(front: &FrontEnd) -> Vec<&'static str> {
     let mut extensions = EXTENSIONS.to_vec();
     if front.shared_memory.as_ref().is_some_and(|registry| registry.allows_names()) {
         extensions.push(SYSTEM_SHARED_MEMORY);
     }
-    let about = json!({ "name": name, "version": version, "extensions": extensions });
+    extensions
+}
+
+pub fn server(front: &FrontEnd) -> Response<Full<Bytes>> {
+    let about = json!({ "name": NAME, "version": VERSION, "extensions": extensions(front) });
     json_response(StatusCode::OK, &about)
 }
 

@@ -87,6 +87,11 @@ fn model<'p>(name: &'p str, version: Option<&str>, page: ModelPage) -> Result<Ro
     Ok(Route::Model { name, version, page })
 }
 
+/// A version as gRPC asks for it: nothing means the newest.
+pub fn version(text: &str) -> Result<Option<Version>, ApiError> {
+    if text.is_empty() { Ok(None) } else { parse_version(text).map(Some) }
+}
+
 fn shared_memory<'p>(family: Family, rest: &[&'p str]) -> Result<Route<'p>, ApiError> {
     let named = |name| percent_decoded(name).ok_or(ApiError::UnknownPath);
     let act = match *rest {

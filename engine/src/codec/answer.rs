@@ -51,7 +51,7 @@ pub fn choose(spec: &ModelSpec, request: &InferRequest<'_>) -> Result<Choice, In
     if request.outputs.is_empty() {
         return all(spec, request.binary_output);
     }
-    request.outputs.iter().map(|asked| one(spec, asked, request.binary_output)).collect()
+    request.outputs.iter().map(|asked| asked_for(spec, asked, request.binary_output)).collect()
 }
 
 /// Every output, in the order the model declares them.
@@ -61,18 +61,28 @@ pub fn all(spec: &ModelSpec, binary: bool) -> Result<Choice, InputFault> {
         .collect()
 }
 
-fn one(
+fn asked_for(
     spec: &ModelSpec,
     asked: &RequestOutput<'_>,
     binary_default: bool,
 ) -> Result<Chosen, InputFault> {
-    let position = spec.outputs.iter().position(|output| output.name == asked.name);
+    let binary = asked.place.is_none() && asked.binary.unwrap_or(binary_default);
+    one(spec, &asked.name, binary, asked.place.clone())
+}
+
+/// The output of this name.
+pub fn one(
+    spec: &ModelSpec,
+    name: &str,
+    binary: bool,
+    place: Option<Box<Place>>,
+) -> Result<Chosen, InputFault> {
+    let position = spec.outputs.iter().position(|output| output.name == name);
     let index = position.ok_or_else(|| InputFault::UnknownOutput {
-        tensor: excerpt(&asked.name),
+        tensor: excerpt(name),
         known: names(&spec.outputs),
     })?;
-    let binary = asked.place.is_none() && asked.binary.unwrap_or(binary_default);
-    checked(spec, Chosen { index, binary, place: asked.place.clone() })
+    checked(spec, Chosen { index, binary, place })
 }
 
 fn checked(spec: &ModelSpec, chosen: Chosen) -> Result<Chosen, InputFault> {
