@@ -1,7 +1,7 @@
 //! The composition root: build, spawn, drain. Nothing else knows every room.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, IsTerminal};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixListener;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use shm_rpc::Memory;
@@ -21,7 +21,7 @@ use crate::api::front_end::{FrontEnd, HttpLimits, HttpOptions};
 use crate::api::listener::{self, DrainPhase};
 use crate::api::oip_grpc;
 use crate::classes::{ClassError, Classes};
-use crate::cli::{Lane, LogFormat, Serve};
+use crate::cli::{Lane, LogFormat, MetricsCompat, Serve};
 use crate::client_shm::registry::Registry;
 use crate::clipper_rpc::{self, Port, Strangers};
 use crate::clock::Clock;
@@ -36,7 +36,9 @@ use crate::fleet::supervisor::{Fleet, FleetConfig, StartError};
 use crate::fleet::target::{self, TargetError};
 use crate::fleet::welcome::LaneSettings;
 use crate::ids::{ClassId, CoreId};
-use crate::observe::export;
+use crate::observe::export::{self, Compat};
+use crate::observe::log::{Log, Style};
+use crate::observe::reports::{Reporting, Reports};
 use crate::observe::stages::{CoreRecorder, CoreSnapshot};
 use crate::socket_file::SocketError;
 use crate::threads;
@@ -75,11 +77,11 @@ fn system(doing: &'static str) -> impl Fn(io::Error) -> ServeError {
 /// Serves until a signal, then drains.
 pub fn serve(flags: Serve) -> Result<(), ServeError> {
     let config = Config::resolve(flags, &threads::available_cpus())?;
-    start_log(config.log_format);
+    let log = start_log(config.log_format);
     let targets = target::resolve(&config.targets, config.name.as_deref())?;
     cores::check(&targets, &threads::available_cpus())?;
     let targets = with_classes(targets, &config.classes)?;
-    let engine = Engine::build(config)?;
+    let engine = Engine::build(config, log)?;
     let control = runtime().map_err(system("start the control runtime"))?;
     control.block_on(engine.run(targets))
 }
@@ -96,17 +98,12 @@ fn with_classes(
     targets.into_iter().map(class).collect()
 }
 
-fn start_log(format: LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("FOIL_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal());
-    match format {
-        LogFormat::Pretty => log.with_target(false).init(),
-        LogFormat::Json => log.json().init(),
-    }
+fn start_log(format: LogFormat) -> Arc<Log> {
+    let style = match format {
+        LogFormat::Pretty => Style::Pretty,
+        LogFormat::Json => Style::Json,
+    };
+    Log::start(style, std::env::var("FOIL_LOG").ok())
 }
 
 fn runtime() -> io::Result<LocalRuntime> {
@@ -133,8 +130,9 @@ struct Engine {
 }
 
 impl Engine {
-    fn build(config: Config) -> Result<Engine, ServeError> {
+    fn build(config: Config, log: Arc<Log>) -> Result<Engine, ServeError> {
         let clock = Clock::start();
+        let reporting = Reporting { log, traces: Arc::default(), access_log: config.access_log };
         let catalog = PublishedCatalog::new(ArcSwap::from_pointee(Catalog::default()));
         let drain = watch::Sender::new(DrainPhase::Serving);
         let metrics = TcpListener::bind(config.metrics)
@@ -162,6 +160,7 @@ impl Engine {
                 drain: drain.subscribe(),
                 limits: http_limits(&config),
                 server_timing: config.server_timing,
+                reporting: reporting.clone(),
                 listeners,
                 shared_memory: doors.registry(),
                 unix: doors.http_for_a_core().map_err(system("duplicate a listener"))?,
@@ -220,7 +219,11 @@ impl Engine {
         eprintln!("listening  http://{http}  grpc {grpc}  metrics http://{address}/metrics");
         let listener = tokio::net::TcpListener::from_std(listener).map_err(system(doing))?;
         let links = self.links.clone();
-        tokio::task::spawn_local(export::serve(listener, move || scrape(links.clone())));
+        let compat = match self.config.metrics_compat {
+            None => Compat::None,
+            Some(MetricsCompat::Triton) => Compat::Triton,
+        };
+        tokio::task::spawn_local(export::serve(listener, compat, move || scrape(links.clone())));
         Ok(())
     }
 
@@ -356,6 +359,11 @@ async fn scrape(links: CoreLinks) -> Vec<CoreSnapshot> {
     snapshots
 }
 
+/// What the clock on the wall says.
+fn since_1970(clock: Clock) -> Duration {
+    clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
 /// Where a core is asked, by protocol.
 struct Listeners {
     http: TcpListener,
@@ -372,6 +380,7 @@ struct CoreSeed {
     drain: watch::Receiver<DrainPhase>,
     limits: HttpLimits,
     server_timing: bool,
+    reporting: Reporting,
     listeners: Listeners,
     shared_memory: Option<Arc<Registry>>,
     unix: Option<UnixListener>,
@@ -394,6 +403,7 @@ impl CoreSeed {
             catalog: self.catalog,
             classes: self.classes,
             recorder: recorder.clone(),
+            reports: Reports::new(self.reporting, self.id, since_1970(self.clock)),
             limits: self.limits,
             options: HttpOptions { server_timing: self.server_timing },
             shared_memory: self.shared_memory,

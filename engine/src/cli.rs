@@ -30,6 +30,13 @@ pub enum LogFormat {
     Json,
 }
 
+/// Whose metric names are on the metrics page beside our own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MetricsCompat {
+    /// nv_inference_* with Triton's labels.
+    Triton,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Launcher {
     /// Plain child processes: nothing to install.
@@ -78,6 +85,13 @@ pub struct Serve {
     /// Where containers written for Clipper dial in (its RPC over ZeroMQ); they bring their models [default: nowhere].
     #[arg(long, env = "FOIL_CLIPPER_RPC", value_name = "ADDRESS")]
     pub clipper_rpc: Option<SocketAddr>,
+    /// Add the metrics that another server's dashboards and autoscalers know.
+    #[arg(long, env = "FOIL_METRICS_COMPAT")]
+    pub metrics_compat: Option<MetricsCompat>,
+
+    /// Write a line of the log for each request (FOIL_LOG=debug does it, too).
+    #[arg(long, env = "FOIL_ACCESS_LOG")]
+    pub access_log: bool,
 
     /// CPUs of the front end, one thread each [default: one on machines of up to 4, else a quarter].
     #[arg(long, env = "FOIL_CORES", value_name = "CPUS", value_delimiter = ',')]

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use schemas::lifecycle::Late;
 
 use crate::classes::{ClassError, Classes, SloClass};
-use crate::cli::{Lane, Launcher, LogFormat, Serve};
+use crate::cli::{Lane, Launcher, LogFormat, MetricsCompat, Serve};
 use crate::socket_file::MODE_DEFAULT;
 
 /// What `foil serve` runs with.
@@ -31,6 +31,9 @@ pub struct Config {
     pub client_shm_socket: Option<PathBuf>,
     /// Permissions of both sockets.
     pub socket_mode: u32,
+    pub metrics_compat: Option<MetricsCompat>,
+    /// A line of the log for each request.
+    pub access_log: bool,
     /// CPU numbers, one front-end thread each.
     pub cores: Vec<usize>,
     pub lane: Lane,
@@ -121,6 +124,8 @@ struct File {
     client_shm: Option<bool>,
     client_shm_socket: Option<PathBuf>,
     socket_mode: Option<String>,
+    metrics_compat: Option<String>,
+    access_log: Option<bool>,
     cores: Option<Vec<usize>>,
     launcher: Option<String>,
     lane: Option<String>,
@@ -166,6 +171,8 @@ pub enum ConfigError {
     Launcher { launcher: String },
     #[error("lane '{lane}' does not exist; use auto, memfd or posix")]
     Lane { lane: String },
+    #[error("metrics_compat '{compat}' does not exist; use triton, or leave it out")]
+    MetricsCompat { compat: String },
     #[error("log_format '{format}' does not exist; use pretty or json")]
     LogFormat { format: String },
     #[error("socket_mode '{mode}' is no octal number of at most 777; write it as in 660")]
@@ -200,6 +207,8 @@ impl Config {
             client_shm: flags.client_shm || file.client_shm.unwrap_or(false),
             client_shm_socket: flags.client_shm_socket.or(file.client_shm_socket),
             socket_mode: mode.map_or(Ok(MODE_DEFAULT), socket_mode)?,
+            metrics_compat: metrics_compat(flags.metrics_compat, file.metrics_compat)?,
+            access_log: flags.access_log || file.access_log.unwrap_or(false),
             cores: flags.cores.or(file.cores).unwrap_or_else(|| default_cores(available)),
             lane: lane(flags.lane, file.lane)?,
             huge_pages: flags.huge_pages || file.huge_pages.unwrap_or(false),
@@ -321,6 +330,16 @@ fn socket_mode(text: String) -> Result<u32, ConfigError> {
     let octal = text.bytes().all(|digit| digit.is_ascii_digit());
     let mode = octal.then(|| u32::from_str_radix(&text, 8).ok()).flatten();
     mode.filter(|mode| *mode <= 0o777).ok_or(ConfigError::SocketMode { mode: text })
+}
+
+fn metrics_compat(
+    flag: Option<MetricsCompat>,
+    file: Option<String>,
+) -> Result<Option<MetricsCompat>, ConfigError> {
+    match (flag, file) {
+        (None, Some(compat)) if compat != "triton" => Err(ConfigError::MetricsCompat { compat }),
+        (flag, file) => Ok(flag.or(file.map(|_| MetricsCompat::Triton))),
+    }
 }
 
 /// Where what is learned outlives the engine; None where that is not wanted, or nobody has a home.

@@ -9,6 +9,7 @@ use crate::client_shm::registry::Registry;
 use crate::clock::Clock;
 use crate::fleet::catalog::PublishedCatalog;
 use crate::ids::CoreId;
+use crate::observe::reports::Reports;
 use crate::observe::stages::CoreRecorder;
 
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +61,7 @@ pub struct FrontEnd {
     pub catalog: PublishedCatalog,
     pub classes: Classes,
     pub recorder: Rc<CoreRecorder>,
+    pub reports: Reports,
     pub limits: HttpLimits,
     pub options: HttpOptions,
     /// Memory that clients registered; None: switched off.

@@ -12,6 +12,7 @@ use crate::client_shm::registry::RegisterFault;
 use crate::codec::fault::InputFault;
 use crate::ids::Version;
 use crate::observe::metrics::ErrorKind;
+use crate::observe::setting::SettingError;
 use crate::query::types::TaskError;
 
 /// Milliseconds to wait, for clients that can be more exact than `Retry-After` allows.
@@ -48,6 +49,8 @@ pub enum ApiError {
     #[error("grpc-timeout must be up to eight digits and one of H, M, S, m, u, n")]
     BadGrpcTimeout,
     #[error(transparent)]
+    Setting(#[from] SettingError),
+    #[error(transparent)]
     Input(#[from] InputFault),
     #[error(transparent)]
     SharedMemory(#[from] RegisterFault),
@@ -75,9 +78,13 @@ impl ApiError {
             ApiError::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, ErrorKind::TooLarge),
             ApiError::SlowSender { .. } => (StatusCode::REQUEST_TIMEOUT, ErrorKind::SlowSender),
             ApiError::Encoding { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorKind::Encoding),
+            ApiError::Setting(SettingError::Unsupported { .. }) => {
+                (StatusCode::NOT_IMPLEMENTED, ErrorKind::BadInput)
+            }
             ApiError::BrokenBody
             | ApiError::BadTimeout
             | ApiError::BadGrpcTimeout
+            | ApiError::Setting(_)
             | ApiError::Input(_) => (StatusCode::BAD_REQUEST, ErrorKind::BadInput),
             ApiError::SharedMemory(fault) => (registered(fault), ErrorKind::BadInput),
             ApiError::Task(error) => return shown_task(error),

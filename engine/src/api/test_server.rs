@@ -27,6 +27,7 @@ use crate::dispatch::hang_ups::HangUps;
 use crate::fleet::catalog::{Catalog, ModelEntry, ModelState, PublishedCatalog};
 use crate::ids::{ClassId, CoreId, Version};
 use crate::observe::metrics::ErrorKind;
+use crate::observe::reports::{Reporting, Reports};
 use crate::observe::stages::CoreRecorder;
 use crate::query::types::{Prediction, TaskError, Timings};
 
@@ -150,6 +151,7 @@ impl TestServer {
             catalog: catalog.clone(),
             classes: classes(),
             recorder: recorder.clone(),
+            reports: Reports::new(Reporting::default(), core, Duration::ZERO),
             limits,
             options,
             shared_memory,

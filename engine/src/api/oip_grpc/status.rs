@@ -9,6 +9,7 @@ use tonic::{Code, Status};
 use crate::api::status::ApiError;
 use crate::client_shm::registry::RegisterFault;
 use crate::codec::fault::InputFault;
+use crate::observe::setting::SettingError;
 use crate::query::types::TaskError;
 
 /// By gRPC's own retry policies (its proposal A6), when to try again.
@@ -45,7 +46,8 @@ fn code(error: &ApiError) -> Code {
         | ApiError::BadGrpcTimeout
         | ApiError::BadVersion { .. } => Code::InvalidArgument,
         ApiError::Input(InputFault::NotOffered { .. }) => Code::Unimplemented,
-        ApiError::Input(_) => Code::InvalidArgument,
+        ApiError::Setting(SettingError::Unsupported { .. }) => Code::Unimplemented,
+        ApiError::Setting(_) | ApiError::Input(_) => Code::InvalidArgument,
         ApiError::SharedMemory(fault) => region_code(fault),
         ApiError::Task(error) => task_code(error),
     }
