@@ -8,6 +8,7 @@ mod memory;
 mod padding;
 mod programs;
 mod protocol;
+mod repository;
 mod slots;
 mod tensors;
 mod warm_up;

@@ -16,20 +16,25 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::api::admin::Door;
 use crate::api::front_end::{FrontEnd, HttpLimits, HttpOptions};
 use crate::api::listener::{self, DrainPhase};
 use crate::classes::{ClassError, Classes};
+use crate::cli::control::ModelControlMode;
 use crate::cli::{Lane, LogFormat, Serve};
 use crate::clock::Clock;
+use crate::config::control::{Admin, Control};
 use crate::config::{Config, ConfigError, Limits};
 use crate::dispatch::{CORE_MAILBOX_MESSAGES_MAX, Core, CoreLinks, CoreMsg, run_core_mailbox};
 use crate::fleet::catalog::{Catalog, PublishedCatalog};
 use crate::fleet::cores::{self, CpusError};
 use crate::fleet::launch::process::Programs;
 use crate::fleet::launch::users::{self, Users};
+use crate::fleet::orders::{FleetLink, Order};
 use crate::fleet::profiles::Profiles;
+use crate::fleet::repository::Repositories;
 use crate::fleet::supervisor::{Fleet, FleetConfig, StartError};
-use crate::fleet::target::{self, TargetError};
+use crate::fleet::target::{self, TargetError, Wanted};
 use crate::fleet::welcome::LaneSettings;
 use crate::ids::{ClassId, CoreId};
 use crate::observe::export;
@@ -65,12 +70,25 @@ fn system(doing: &'static str) -> impl Fn(io::Error) -> ServeError {
 pub fn serve(flags: Serve) -> Result<(), ServeError> {
     let config = Config::resolve(flags, &threads::available_cpus())?;
     start_log(config.log_format);
-    let targets = target::resolve(&config.targets, config.name.as_deref())?;
+    let targets =
+        target::resolve(&config.targets, config.name.as_deref(), &wanted(&config.control))?;
     cores::check(&targets, &threads::available_cpus())?;
     let targets = with_classes(targets, &config.classes)?;
-    let engine = Engine::build(config)?;
+    let (engine, orders) = Engine::build(config)?;
     let control = runtime().map_err(system("start the control runtime"))?;
-    control.block_on(engine.run(targets))
+    control.block_on(engine.run(targets, orders))
+}
+
+/// What is loaded at start.
+fn wanted(control: &Control) -> Wanted {
+    match control.mode {
+        ModelControlMode::None => Wanted::All,
+        ModelControlMode::Poll => Wanted::Present,
+        ModelControlMode::Explicit if control.load.iter().any(|name| name == "*") => {
+            Wanted::Present
+        }
+        ModelControlMode::Explicit => Wanted::Named(control.load.clone()),
+    }
 }
 
 /// Each target with the class of its requests.
@@ -78,11 +96,7 @@ fn with_classes(
     targets: Vec<target::Target>,
     classes: &Classes,
 ) -> Result<Vec<(target::Target, ClassId)>, ClassError> {
-    let class = |target: target::Target| {
-        let class = classes.of_model(&target.label(), target.class.as_deref())?;
-        Ok((target, class))
-    };
-    targets.into_iter().map(class).collect()
+    targets.into_iter().map(|it| target::class_of(&it, classes).map(|class| (it, class))).collect()
 }
 
 fn start_log(format: LogFormat) {
@@ -115,10 +129,11 @@ struct Engine {
     metrics: TcpListener,
     sockets: SocketDirectory,
     users: Option<Users>,
+    admin: Option<SocketAddr>,
 }
 
 impl Engine {
-    fn build(config: Config) -> Result<Engine, ServeError> {
+    fn build(config: Config) -> Result<(Engine, mpsc::Receiver<Order>), ServeError> {
         let clock = Clock::start();
         let catalog = PublishedCatalog::new(ArcSwap::from_pointee(Catalog::default()));
         let drain = watch::Sender::new(DrainPhase::Serving);
@@ -132,6 +147,9 @@ impl Engine {
         let users = Users::available(config.shared_user);
         let sockets = SocketDirectory::make(clock, users.is_some())
             .map_err(system("make a directory for sockets"))?;
+        let (fleet, orders) = FleetLink::channel();
+        let mut admin_listener = config.control.admin.as_ref().map(admin_listener).transpose()?;
+        let admin = admin_listener.as_ref().map(|(address, ..)| *address);
         let (mut cores, mut http) = (Vec::new(), config.http);
         for (index, mailbox) in mailboxes.into_iter().enumerate() {
             // With port 0 the first core's listener chooses, and the others share its choice.
@@ -149,14 +167,34 @@ impl Engine {
                 server_timing: config.server_timing,
                 listener,
                 mailbox,
+                fleet: fleet.clone(),
+                // Administrators are few: the first core has time for all of them.
+                admin: admin_listener.take().map(|(_, listener, door)| (listener, door)),
             };
             let thread = threads::spawn_pinned(index, config.cores[index], move || seed.run());
             cores.push(thread.map_err(system("start a core's thread"))?);
         }
-        Ok(Engine { config, clock, catalog, links, drain, cores, http, metrics, sockets, users })
+        let engine = Engine {
+            config,
+            clock,
+            catalog,
+            links,
+            drain,
+            cores,
+            http,
+            metrics,
+            sockets,
+            users,
+            admin,
+        };
+        Ok((engine, orders))
     }
 
-    async fn run(self, targets: Vec<(target::Target, ClassId)>) -> Result<(), ServeError> {
+    async fn run(
+        self,
+        targets: Vec<(target::Target, ClassId)>,
+        orders: mpsc::Receiver<Order>,
+    ) -> Result<(), ServeError> {
         let mut term = signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?;
         let mut int = signal(SignalKind::interrupt()).map_err(system("listen for SIGINT"))?;
         self.serve_metrics()?;
@@ -166,6 +204,7 @@ impl Engine {
             _ = term.recv() => return Ok(()),
             _ = int.recv() => return Ok(()),
         }
+        fleet.follow(orders);
         tokio::select! {
             _ = term.recv() => {}
             _ = int.recv() => {}
@@ -183,7 +222,8 @@ impl Engine {
         let doing = "serve metrics";
         let listener = self.metrics.try_clone().map_err(system(doing))?;
         let address = listener.local_addr().map_err(system(doing))?;
-        eprintln!("listening  http://{}  metrics http://{address}/metrics", self.http);
+        let admin = self.admin.map_or(String::new(), |admin| format!("  admin http://{admin}"));
+        eprintln!("listening  http://{}  metrics http://{address}/metrics{admin}", self.http);
         let listener = tokio::net::TcpListener::from_std(listener).map_err(system(doing))?;
         let links = self.links.clone();
         tokio::task::spawn_local(export::serve(listener, move || scrape(links.clone())));
@@ -204,6 +244,13 @@ impl Engine {
             sockets: self.sockets.path.clone(),
             warm_up: self.config.warm_up,
             profiles: self.config.state.as_deref().and_then(open_profiles),
+            repositories: Repositories {
+                roots: target::repositories(&self.config.targets),
+                classes: self.config.classes.clone(),
+                cpus: threads::available_cpus(),
+            },
+            changes: self.config.control.admin.is_some() || self.config.control.polls().is_some(),
+            poll_every: self.config.control.polls(),
             base_url: format!("http://{}", self.http),
         }
     }
@@ -230,6 +277,15 @@ impl Engine {
             );
         }
     }
+}
+
+/// Where administrators are answered, and what they have to show.
+fn admin_listener(admin: &Admin) -> Result<(SocketAddr, TcpListener, Door), ServeError> {
+    let taken = |source| ServeError::Listen { address: admin.address, source };
+    check_free(admin.address)?;
+    let listener = listener::bind(admin.address).map_err(taken)?;
+    let address = listener.local_addr().map_err(system("read a listener's address"))?;
+    Ok((address, listener, Door::Admin { token: admin.token.clone() }))
 }
 
 /// How lanes are made here; `auto` says what it chose and why.
@@ -309,6 +365,8 @@ struct CoreSeed {
     server_timing: bool,
     listener: TcpListener,
     mailbox: mpsc::Receiver<CoreMsg>,
+    fleet: FleetLink,
+    admin: Option<(TcpListener, Door)>,
 }
 
 impl CoreSeed {
@@ -329,16 +387,27 @@ impl CoreSeed {
             recorder: recorder.clone(),
             limits: self.limits,
             options: HttpOptions { server_timing: self.server_timing },
+            door: Door::Public,
+            fleet: self.fleet,
         };
+        if let Some((listener, door)) = self.admin {
+            let front = FrontEnd { door, ..front.clone() };
+            spawn_front(front, listener, self.drain.clone());
+        }
         let core = Core { id: self.id, clock: self.clock, links: self.links, recorder };
-        let front = listener::serve(Rc::new(front), self.listener, self.drain, listener::oip);
-        tokio::task::spawn_local(async {
-            if let Err(error) = front.await {
-                tracing::error!(%error, "a core's front end ended");
-            }
-        });
+        spawn_front(front, self.listener, self.drain);
         run_core_mailbox(core, self.mailbox).await;
     }
+}
+
+/// Serves one address of a core.
+fn spawn_front(front: FrontEnd, listener: TcpListener, drain: watch::Receiver<DrainPhase>) {
+    let front = listener::serve(Rc::new(front), listener, drain, listener::oip);
+    tokio::task::spawn_local(async {
+        if let Err(error) = front.await {
+            tracing::error!(%error, "a core's front end ended");
+        }
+    });
 }
 
 /// A private directory for the replicas' sockets, removed with the engine. An engine that is killed leaves its own

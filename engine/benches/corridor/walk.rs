@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use bench::payload::{Encoding, Input, floats, http_request, payload};
+use engine::api::admin::Door;
 use engine::api::front_end::{FrontEnd, HttpLimits, HttpOptions};
 use engine::api::listener::{self, DrainPhase};
 use engine::classes::Classes;
@@ -25,6 +26,7 @@ use engine::dispatch::{
     run_core_mailbox,
 };
 use engine::fleet::catalog::{Catalog, ModelEntry, ModelState, PublishedCatalog};
+use engine::fleet::orders::FleetLink;
 use engine::fleet::welcome::{LaneSettings, geometry};
 use engine::ids::{ClassId, CoreId, DeviceClass, Incarnation, ReplicaId, Version};
 use engine::observe::stages::{CoreRecorder, ModelNames};
@@ -144,6 +146,8 @@ async fn serve(
         recorder,
         limits: HttpLimits::default(),
         options: HttpOptions::default(),
+        door: Door::Public,
+        fleet: FleetLink::channel().0,
     };
     let (drain, phase) = watch::channel(DrainPhase::Serving);
     tokio::task::spawn_local(listener::serve(Rc::new(front), listener, phase, listener::oip));

@@ -3,9 +3,11 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::api::admin::Door;
 use crate::classes::Classes;
 use crate::clock::Clock;
 use crate::fleet::catalog::PublishedCatalog;
+use crate::fleet::orders::FleetLink;
 use crate::ids::CoreId;
 use crate::observe::stages::CoreRecorder;
 
@@ -51,7 +53,7 @@ impl Default for HttpOptions {
 }
 
 /// All that the connections of one core need.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct FrontEnd {
     pub core: CoreId,
     pub clock: Clock,
@@ -60,4 +62,8 @@ pub struct FrontEnd {
     pub recorder: Rc<CoreRecorder>,
     pub limits: HttpLimits,
     pub options: HttpOptions,
+    /// Which address its connections come to: who may do what.
+    pub door: Door,
+    /// For orders to load and unload.
+    pub fleet: FleetLink,
 }

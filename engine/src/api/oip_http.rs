@@ -19,6 +19,7 @@ use crate::api::connections::{Connection, Connections, DrainPhase};
 use crate::api::front_end::FrontEnd;
 use crate::api::inference::{self, Answered, Question};
 use crate::api::oip_metadata as metadata;
+use crate::api::repository_http;
 use crate::api::router::{ModelPage, Route, route};
 use crate::api::status::{self, ApiError};
 use crate::classes::{Classes, SloClass};
@@ -68,6 +69,10 @@ async fn dispatch(
         Ok(Route::Ready) => return metadata::ready(is_ready(front, connections)),
         Ok(Route::Server) => return metadata::server(),
         Ok(Route::Model { name, version, page }) => ((name, version), page),
+        Ok(Route::Repository(page)) => {
+            let answered = repository_http::answer(front, connection, page, &headers, body).await;
+            return answered.unwrap_or_else(|error| refused(front, &error));
+        }
     };
     let query = Query { model: &query.0, version: query.1 };
     if page == ModelPage::Infer {

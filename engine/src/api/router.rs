@@ -17,6 +17,15 @@ pub enum Route<'p> {
     Live,
     Ready,
     Model { name: Cow<'p, str>, version: Option<Version>, page: ModelPage },
+    Repository(RepositoryPage<'p>),
+}
+
+/// Of the model repository extension.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RepositoryPage<'p> {
+    Index,
+    Load(Cow<'p, str>),
+    Unload(Cow<'p, str>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +53,16 @@ pub fn route<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, ApiError> 
             model(name, Some(of), ModelPage::Batching)?
         }
         ["v2", "models", name, "versions", of, "infer"] => model(name, Some(of), ModelPage::Infer)?,
+        ["v2", "repository", "index"] => Route::Repository(RepositoryPage::Index),
+        ["v2", "repository", "models", name, "load"] => {
+            Route::Repository(RepositoryPage::Load(decoded(name)?))
+        }
+        ["v2", "repository", "models", name, "unload"] => {
+            Route::Repository(RepositoryPage::Unload(decoded(name)?))
+        }
         _ => return Err(ApiError::UnknownPath),
     };
-    let asks = matches!(found, Route::Model { page: ModelPage::Infer, .. });
+    let asks = matches!(found, Route::Model { page: ModelPage::Infer, .. } | Route::Repository(_));
     match (asks, method) {
         (true, &Method::POST) | (false, &Method::GET | &Method::HEAD) => Ok(found),
         (true, _) => Err(ApiError::Method { allow: ASK }),
@@ -72,11 +88,13 @@ fn split<'s, 'p>(
 }
 
 fn model<'p>(name: &'p str, version: Option<&str>, page: ModelPage) -> Result<Route<'p>, ApiError> {
-    let Some(name) = percent_decoded(name).filter(|name| !name.is_empty()) else {
-        return Err(ApiError::UnknownPath);
-    };
+    let name = decoded(name)?;
     let version = version.map(parse_version).transpose()?;
     Ok(Route::Model { name, version, page })
+}
+
+fn decoded(name: &str) -> Result<Cow<'_, str>, ApiError> {
+    percent_decoded(name).filter(|name| !name.is_empty()).ok_or(ApiError::UnknownPath)
 }
 
 fn parse_version(text: &str) -> Result<Version, ApiError> {

@@ -16,6 +16,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::admin::Door;
 use super::front_end::{FrontEnd, HttpLimits, HttpOptions};
 use super::listener::{DrainPhase, bind, oip, serve};
 use crate::classes::{Classes, SloClass};
@@ -23,6 +24,7 @@ use crate::clock::Clock;
 use crate::dispatch::handle::{Entrance, ModelHandle, Submission};
 use crate::dispatch::hang_ups::HangUps;
 use crate::fleet::catalog::{Catalog, ModelEntry, ModelState, PublishedCatalog};
+use crate::fleet::orders::FleetLink;
 use crate::ids::{ClassId, CoreId, Version};
 use crate::observe::metrics::ErrorKind;
 use crate::observe::stages::CoreRecorder;
@@ -126,7 +128,8 @@ impl TestServer {
         limits: HttpLimits,
         options: HttpOptions,
     ) -> TestServer {
-        let catalog = entries.into_iter().fold(Catalog::default(), |all, one| all.with(one));
+        let catalog =
+            entries.into_iter().fold(Catalog::default().started(), |all, one| all.with(one));
         let catalog: PublishedCatalog = Arc::new(ArcSwap::from_pointee(catalog));
         let core = CoreId(0);
         let recorder = CoreRecorder::new(core);
@@ -138,6 +141,8 @@ impl TestServer {
             recorder: recorder.clone(),
             limits,
             options,
+            door: Door::Public,
+            fleet: FleetLink::channel().0,
         };
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let addr = listener.local_addr().unwrap();

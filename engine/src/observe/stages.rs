@@ -57,6 +57,11 @@ impl CoreRecorder {
         recorder
     }
 
+    /// Drops what was counted of a model version that has gone. Whoever still answers for it counts into what it holds.
+    pub fn forget(&self, name: &Arc<str>, version: Version) {
+        self.models.borrow_mut().remove(&(name.clone(), version));
+    }
+
     pub fn connection_opened(&self) {
         self.connections.set(self.connections.get() + 1);
         self.accepted.set(self.accepted.get() + 1);
@@ -161,6 +166,18 @@ impl ModelRecorder {
 
     pub fn replicas(&self, live: usize) {
         self.counts.borrow_mut().replicas = live as u64;
+    }
+
+    /// The gauges of a dispatcher that has given way.
+    pub fn let_go(&self) {
+        let mut counts = self.counts.borrow_mut();
+        (counts.queue_tasks, counts.queue_bytes, counts.replicas) = (0, 0, 0);
+        (counts.batching, counts.names) = (Batching::default(), None);
+    }
+
+    /// The dispatcher of these devices and classes is the model's now.
+    pub fn take_over(&self, names: &ModelNames) {
+        self.counts.borrow_mut().names = Some(names.clone());
     }
 
     pub fn replica_lost(&self) {

@@ -243,7 +243,8 @@ fn a_model_without_a_live_replica_says_when_to_come_back() {
         let server = TestServer::one(Script::Echo);
         let reason = "it exited with code 1; last output: boom".into();
         let state = ModelState::Unavailable { reason, retry_after: Duration::from_millis(1500) };
-        let catalog = server.catalog.load().with_state("m", Version(1), state);
+        let handle = server.catalog.load().find("m", None).unwrap().handle.clone();
+        let catalog = server.catalog.load().with_state(&handle, state);
         server.catalog.store(catalog.into());
         let reply = server.infer("", ROW).await;
         assert_eq!(reply.status, 503);
