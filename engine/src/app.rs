@@ -19,9 +19,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::api::admin::Door;
 use crate::api::front_end::{FrontEnd, HttpLimits, HttpOptions};
 use crate::api::listener::{self, DrainPhase};
+use crate::api::oip_grpc;
 use crate::classes::{ClassError, Classes};
 use crate::cli::control::ModelControlMode;
 use crate::cli::{Lane, LogFormat, Serve};
+use crate::clipper_rpc::{Port, Registry, Strangers};
 use crate::clock::Clock;
 use crate::config::control::{Admin, Control};
 use crate::config::{Config, ConfigError, Limits};
@@ -126,7 +128,10 @@ struct Engine {
     /// They end with the process; kept to say so if one ends earlier.
     cores: Vec<JoinHandle<()>>,
     http: SocketAddr,
+    grpc: SocketAddr,
     metrics: TcpListener,
+    /// Of Clipper's containers, until it is opened.
+    containers: Option<Port>,
     sockets: SocketDirectory,
     users: Option<Users>,
     admin: Option<SocketAddr>,
@@ -143,19 +148,18 @@ impl Engine {
         let (links, mailboxes): (Vec<_>, Vec<_>) =
             config.cores.iter().map(|_| mpsc::channel(CORE_MAILBOX_MESSAGES_MAX)).unzip();
         let links: CoreLinks = links.into();
+        let containers = config.clipper_rpc.map(containers_port).transpose()?;
         check_free(config.http)?;
+        check_free(config.grpc)?;
         let users = Users::available(config.shared_user);
         let sockets = SocketDirectory::make(clock, users.is_some())
             .map_err(system("make a directory for sockets"))?;
         let (fleet, orders) = FleetLink::channel();
         let mut admin_listener = config.control.admin.as_ref().map(admin_listener).transpose()?;
         let admin = admin_listener.as_ref().map(|(address, ..)| *address);
-        let (mut cores, mut http) = (Vec::new(), config.http);
+        let (mut cores, mut http, mut grpc) = (Vec::new(), config.http, config.grpc);
         for (index, mailbox) in mailboxes.into_iter().enumerate() {
-            // With port 0 the first core's listener chooses, and the others share its choice.
-            let listener = listener::bind(http)
-                .map_err(|source| ServeError::Listen { address: http, source })?;
-            http = listener.local_addr().map_err(system("read a listener's address"))?;
+            let listeners = Listeners { http: listen(&mut http)?, grpc: listen(&mut grpc)? };
             let seed = CoreSeed {
                 id: CoreId(index),
                 clock,
@@ -165,7 +169,7 @@ impl Engine {
                 drain: drain.subscribe(),
                 limits: http_limits(&config),
                 server_timing: config.server_timing,
-                listener,
+                listeners,
                 mailbox,
                 fleet: fleet.clone(),
                 // Administrators are few: the first core has time for all of them.
@@ -182,7 +186,9 @@ impl Engine {
             drain,
             cores,
             http,
+            grpc,
             metrics,
+            containers,
             sockets,
             users,
             admin,
@@ -191,7 +197,7 @@ impl Engine {
     }
 
     async fn run(
-        self,
+        mut self,
         targets: Vec<(target::Target, ClassId)>,
         orders: mpsc::Receiver<Order>,
     ) -> Result<(), ServeError> {
@@ -199,6 +205,7 @@ impl Engine {
         let mut int = signal(SignalKind::interrupt()).map_err(system("listen for SIGINT"))?;
         self.serve_metrics()?;
         let mut fleet = Fleet::new(self.fleet_config());
+        let containers = self.open_containers(&fleet)?;
         tokio::select! {
             started = fleet.start(targets) => started?,
             _ = term.recv() => return Ok(()),
@@ -211,7 +218,7 @@ impl Engine {
         }
         eprintln!("draining; signal again to end at once");
         tokio::select! {
-            () = self.drain(fleet) => {}
+            () = self.drain(fleet, containers) => {}
             _ = term.recv() => {}
             _ = int.recv() => {}
         }
@@ -222,12 +229,20 @@ impl Engine {
         let doing = "serve metrics";
         let listener = self.metrics.try_clone().map_err(system(doing))?;
         let address = listener.local_addr().map_err(system(doing))?;
+        let Engine { http, grpc, .. } = self;
         let admin = self.admin.map_or(String::new(), |admin| format!("  admin http://{admin}"));
-        eprintln!("listening  http://{}  metrics http://{address}/metrics{admin}", self.http);
+        eprintln!("listening  http://{http}  grpc {grpc}  metrics http://{address}/metrics{admin}");
         let listener = tokio::net::TcpListener::from_std(listener).map_err(system(doing))?;
         let links = self.links.clone();
         tokio::task::spawn_local(export::serve(listener, move || scrape(links.clone())));
         Ok(())
+    }
+
+    fn open_containers(&mut self, fleet: &Fleet) -> Result<Option<Rc<Registry>>, ServeError> {
+        let Some(port) = self.containers.take() else { return Ok(None) };
+        let silence_max = Duration::from_secs(self.config.limits.container_silence_s);
+        let opened = port.open(fleet.shared(), Strangers::Register, silence_max);
+        opened.map(Some).map_err(system("start the thread for containers"))
     }
 
     fn fleet_config(&self) -> FleetConfig {
@@ -256,7 +271,7 @@ impl Engine {
     }
 
     /// Not ready at once; accepts for the delay; then answers what was accepted and ends.
-    async fn drain(&self, fleet: Fleet) {
+    async fn drain(&self, fleet: Fleet, containers: Option<Rc<Registry>>) {
         self.catalog.store(Arc::new(self.catalog.load().drained()));
         self.drain.send_replace(DrainPhase::NotReady);
         tokio::time::sleep(self.config.drain_delay).await;
@@ -265,6 +280,9 @@ impl Engine {
         let ended = tokio::time::timeout(bound, async {
             // Front ends drop their receivers when their last connection has ended.
             self.drain.closed().await;
+            if let Some(containers) = containers {
+                containers.drain().await;
+            }
             fleet.stop().await;
         });
         if self.cores.iter().any(JoinHandle::is_finished) {
@@ -322,10 +340,22 @@ fn open_profiles(state: &Path) -> Option<Profiles> {
         .ok()
 }
 
+fn containers_port(address: SocketAddr) -> Result<Port, ServeError> {
+    Port::bind(address).map_err(|source| ServeError::Listen { address, source })
+}
+
 /// Cores share their port, and so would a second engine, silently: an ordinary bind tells whether it is taken.
 fn check_free(address: SocketAddr) -> Result<(), ServeError> {
     let taken = |source| ServeError::Listen { address, source };
     TcpListener::bind(address).map(drop).map_err(taken)
+}
+
+/// With port 0 the first core's listener chooses, and the others share its choice.
+fn listen(address: &mut SocketAddr) -> Result<TcpListener, ServeError> {
+    let listener = listener::bind(*address)
+        .map_err(|source| ServeError::Listen { address: *address, source })?;
+    *address = listener.local_addr().map_err(system("read a listener's address"))?;
+    Ok(listener)
 }
 
 fn http_limits(config: &Config) -> HttpLimits {
@@ -353,6 +383,12 @@ async fn scrape(links: CoreLinks) -> Vec<CoreSnapshot> {
     snapshots
 }
 
+/// Where a core is asked, by protocol.
+struct Listeners {
+    http: TcpListener,
+    grpc: TcpListener,
+}
+
 /// What a core's thread is born with.
 struct CoreSeed {
     id: CoreId,
@@ -363,7 +399,7 @@ struct CoreSeed {
     drain: watch::Receiver<DrainPhase>,
     limits: HttpLimits,
     server_timing: bool,
-    listener: TcpListener,
+    listeners: Listeners,
     mailbox: mpsc::Receiver<CoreMsg>,
     fleet: FleetLink,
     admin: Option<(TcpListener, Door)>,
@@ -392,22 +428,25 @@ impl CoreSeed {
         };
         if let Some((listener, door)) = self.admin {
             let front = FrontEnd { door, ..front.clone() };
-            spawn_front(front, listener, self.drain.clone());
+            let front =
+                listener::serve(Rc::new(front), listener, self.drain.clone(), listener::oip);
+            tokio::task::spawn_local(log_end(front));
         }
         let core = Core { id: self.id, clock: self.clock, links: self.links, recorder };
-        spawn_front(front, self.listener, self.drain);
+        let (front, Listeners { http, grpc }) = (Rc::new(front), self.listeners);
+        let drain = self.drain.clone();
+        let grpc = listener::serve(front.clone(), grpc, drain, oip_grpc::oip);
+        let http = listener::serve(front, http, self.drain, listener::oip);
+        tokio::task::spawn_local(log_end(http));
+        tokio::task::spawn_local(log_end(grpc));
         run_core_mailbox(core, self.mailbox).await;
     }
 }
 
-/// Serves one address of a core.
-fn spawn_front(front: FrontEnd, listener: TcpListener, drain: watch::Receiver<DrainPhase>) {
-    let front = listener::serve(Rc::new(front), listener, drain, listener::oip);
-    tokio::task::spawn_local(async {
-        if let Err(error) = front.await {
-            tracing::error!(%error, "a core's front end ended");
-        }
-    });
+async fn log_end(front_end: impl Future<Output = io::Result<()>>) {
+    if let Err(error) = front_end.await {
+        tracing::error!(%error, "a core's front end ended");
+    }
 }
 
 /// A private directory for the replicas' sockets, removed with the engine. An engine that is killed leaves its own

@@ -13,6 +13,7 @@ pub mod log_tail;
 pub mod model;
 pub mod orders;
 pub mod profiles;
+pub mod remote_models;
 pub mod repository;
 pub mod retire;
 pub mod sample;

@@ -97,6 +97,11 @@ fn decoded(name: &str) -> Result<Cow<'_, str>, ApiError> {
     percent_decoded(name).filter(|name| !name.is_empty()).ok_or(ApiError::UnknownPath)
 }
 
+/// A version as gRPC asks for it: nothing means the newest.
+pub fn version(text: &str) -> Result<Option<Version>, ApiError> {
+    if text.is_empty() { Ok(None) } else { parse_version(text).map(Some) }
+}
+
 fn parse_version(text: &str) -> Result<Version, ApiError> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let version = digits.then(|| text.parse().ok()).flatten();

@@ -48,6 +48,8 @@ pub enum ApiError {
     Encoding { found: String },
     #[error("X-Request-Timeout-Ms must be a whole number of milliseconds, 1 or more")]
     BadTimeout,
+    #[error("grpc-timeout must be up to eight digits and one of H, M, S, m, u, n")]
+    BadGrpcTimeout,
     #[error("the body of this request can't be read: {why}; see the model repository extension")]
     AdminBody { why: String },
     #[error("the parameter 'config' of a load is a model's configuration as a string of JSON")]
@@ -90,6 +92,7 @@ impl ApiError {
             ApiError::Encoding { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorKind::Encoding),
             ApiError::BrokenBody
             | ApiError::BadTimeout
+            | ApiError::BadGrpcTimeout
             | ApiError::AdminBody { .. }
             | ApiError::LoadConfig
             | ApiError::LoadParameter { .. }

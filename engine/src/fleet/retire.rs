@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::learned::store_one;
 use super::model::{Established, Model, Place};
 use super::supervisor::{Shared, keepers_ended};
+use crate::dispatch::handle::ModelHandle;
 use crate::dispatch::{ControlMsg, CoreMsg};
 
 /// A core that does not take up a message within this is stuck; then nothing it looked up can be waited for.
@@ -33,8 +34,8 @@ pub async fn retire(shared: &Shared, model: &Rc<Model>) {
     keepers_ended(model).await;
     shared.models.borrow_mut().retain(|other| !Rc::ptr_eq(other, model));
     if let Some(known) = model.established.get() {
-        shared.give_back_core(known.handle.core);
-        forget(shared, known).await;
+        shared.leave_core(known.handle.core);
+        forget(shared, &known.handle).await;
     }
 }
 
@@ -82,8 +83,8 @@ async fn drain(shared: &Shared, known: &Established) {
 }
 
 /// What was counted goes with the last of its name and version; a successor goes on counting.
-async fn forget(shared: &Shared, known: &Established) {
-    let (name, version) = (&known.handle.name, known.handle.version);
+pub async fn forget(shared: &Shared, gone: &ModelHandle) {
+    let (name, version) = (&gone.name, gone.version);
     let successor = shared.models.borrow().iter().find_map(|model| {
         let other = model.established.get()?;
         let same = other.handle.name == *name && other.handle.version == version;
@@ -92,6 +93,9 @@ async fn forget(shared: &Shared, known: &Established) {
     if let Some(successor) = successor {
         // It may have ended since: then it is forgotten in its turn.
         let _ended = successor.send(ControlMsg::Succeed).await;
+        return;
+    }
+    if shared.config.catalog.load().find(name, Some(version)).is_ok() {
         return;
     }
     for link in shared.config.links.iter() {

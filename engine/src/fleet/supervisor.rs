@@ -128,6 +128,11 @@ impl Fleet {
         Fleet { shared }
     }
 
+    /// For those that bring models of their own.
+    pub fn shared(&self) -> Rc<Shared> {
+        self.shared.clone()
+    }
+
     /// Starts all models at once and waits until each has its first live replica, or the first that can't.
     pub async fn start(&mut self, targets: Vec<(Target, ClassId)>) -> Result<(), StartError> {
         self.shared.to_start.set(targets.len());
@@ -263,8 +268,8 @@ impl Shared {
         CoreId(core)
     }
 
-    /// A dispatcher of the core has ended for good.
-    pub fn give_back_core(&self, core: CoreId) {
+    /// A model that had this core has gone.
+    pub fn leave_core(&self, core: CoreId) {
         self.load.borrow_mut()[core.0] -= 1;
     }
 

@@ -5,7 +5,6 @@ use super::*;
 use crate::api::front_end::{HttpLimits, HttpOptions};
 use crate::api::test_server::{ROW, Script, TestServer, entry, post, run, spec};
 use crate::fleet::catalog::ModelState;
-use crate::ids::Version;
 use crate::observe::metrics::ErrorKind;
 use crate::query::types::TaskError;
 
