@@ -1,10 +1,8 @@
 //! The composition root: build, spawn, drain. Nothing else knows every room.
 
-use std::fs::{self, DirBuilder, File};
 use std::io::{self, IsTerminal};
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -31,7 +29,7 @@ use crate::dispatch::{CORE_MAILBOX_MESSAGES_MAX, Core, CoreLinks, CoreMsg, run_c
 use crate::fleet::catalog::{Catalog, PublishedCatalog};
 use crate::fleet::cores::{self, CpusError};
 use crate::fleet::launch::process::Programs;
-use crate::fleet::launch::users::{self, Users};
+use crate::fleet::launch::users::Users;
 use crate::fleet::orders::{FleetLink, Order};
 use crate::fleet::profiles::Profiles;
 use crate::fleet::repository::Repositories;
@@ -42,6 +40,10 @@ use crate::ids::{ClassId, CoreId};
 use crate::observe::export;
 use crate::observe::stages::{CoreRecorder, CoreSnapshot};
 use crate::threads;
+
+mod sockets;
+
+use sockets::SocketDirectory;
 
 /// A core that does not answer a scrape within this is left out of it.
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(1);
@@ -446,58 +448,5 @@ impl CoreSeed {
 async fn log_end(front_end: impl Future<Output = io::Result<()>>) {
     if let Err(error) = front_end.await {
         tracing::error!(%error, "a core's front end ended");
-    }
-}
-
-/// A private directory for the replicas' sockets, removed with the engine. An engine that is killed leaves its own
-/// behind; the lock tells the next one that nobody uses it any more.
-struct SocketDirectory {
-    path: PathBuf,
-    /// Held while the engine lives.
-    _lock: File,
-}
-
-const SOCKET_DIRECTORY: &str = "hydrofoil-";
-const LOCK: &str = "lock";
-
-impl SocketDirectory {
-    /// `shared`: users of replicas must be able to pass through to their own directories.
-    fn make(clock: Clock, shared: bool) -> io::Result<SocketDirectory> {
-        let root =
-            std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
-        let usable = root.is_dir()
-            && !(shared && users::first_unreachable(std::slice::from_ref(&root)).is_some());
-        let root = if usable { root } else { std::env::temp_dir() };
-        let mode = if shared { 0o711 } else { 0o700 };
-        remove_abandoned(&root)?;
-        shm_rpc::sweep(clock.wall());
-        let path = root.join(format!("{SOCKET_DIRECTORY}{}", std::process::id()));
-        DirBuilder::new().mode(mode).create(&path)?;
-        let lock = File::create(path.join(LOCK))?;
-        lock.lock()?;
-        Ok(SocketDirectory { path, _lock: lock })
-    }
-}
-
-/// Removes what killed engines left. What another user owns, or a live engine holds, stays.
-fn remove_abandoned(root: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(root)?.flatten() {
-        let name = entry.file_name();
-        let number = name.to_str().and_then(|name| name.strip_prefix(SOCKET_DIRECTORY));
-        if number.is_none_or(|number| number.parse::<u32>().is_err()) {
-            continue;
-        }
-        let abandoned =
-            File::open(entry.path().join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok());
-        if abandoned && let Err(error) = fs::remove_dir_all(entry.path()) {
-            tracing::debug!(%error, "a dead engine's directory could not be removed");
-        }
-    }
-    Ok(())
-}
-
-impl Drop for SocketDirectory {
-    fn drop(&mut self) {
-        let _gone = fs::remove_dir_all(&self.path);
     }
 }
