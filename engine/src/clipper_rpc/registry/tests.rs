@@ -18,6 +18,7 @@ use crate::dispatch::lane::remote::{PeerEnd, pair};
 use crate::dispatch::{Core, run_core_mailbox};
 use crate::fleet::catalog::{Catalog, ModelState, PublishedCatalog};
 use crate::fleet::launch::process::Programs;
+use crate::fleet::repository::Repositories;
 use crate::fleet::supervisor::{Fleet, FleetConfig};
 use crate::fleet::welcome::LaneSettings;
 use crate::ids::{ClassId, CoreId};
@@ -59,6 +60,13 @@ fn stand(strangers: Strangers) -> Stand {
         sockets: std::env::temp_dir(),
         warm_up: true,
         profiles: None,
+        repositories: Repositories {
+            roots: Vec::new(),
+            classes: Classes::new(Vec::new()).unwrap(),
+            cpus: vec![0],
+        },
+        changes: false,
+        poll_every: None,
         base_url: "http://test".into(),
     });
     let (models, asks) = channel();
