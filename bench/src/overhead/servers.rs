@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::OverheadError;
 use super::ask::{Dialect, Question, Said, row};
+use crate::address::Address;
 use crate::clock::wait_until;
 use crate::grpc;
 use crate::http::get;
@@ -84,6 +85,8 @@ pub(crate) struct Server {
     pub(crate) name: &'static str,
     pub(crate) address: SocketAddr,
     pub(super) metrics: Option<SocketAddr>,
+    /// Where HTTP is answered for clients on this machine; its TCP address where there is no socket.
+    pub(super) socket: Address,
     pub(crate) dialect: Dialect,
     child: Child,
     output: PathBuf,
@@ -130,6 +133,8 @@ impl Server {
         command.arg("serve").arg(workplace.file(foil.target));
         command.args(["--http", &http.to_string(), "--grpc", &grpc.to_string()]);
         command.args(["--metrics", &metrics.to_string(), "--cores", &cores]);
+        let socket = workplace.file(&format!("http-{}", http.port()));
+        command.arg("--http-socket").arg(&socket);
         // A measurement starts from nothing that an earlier one left.
         command.env("FOIL_STATE", "none");
         if let Some(python) = foil.python {
@@ -138,6 +143,7 @@ impl Server {
         let address = if dialect.is_grpc() { grpc } else { http };
         let mut server = Server::start(workplace, "foil", dialect, address, foil.core, command)?;
         server.metrics = Some(metrics);
+        server.socket = Address::unix(&socket);
         server.ready_at(http, "/v2/health/ready")
     }
 
@@ -167,7 +173,7 @@ impl Server {
         let log = File::create(&output).map_err(prepare)?;
         command.stdin(Stdio::null()).stdout(log.try_clone().map_err(prepare)?).stderr(log);
         let child = spawn_on(core, &mut command)?;
-        Ok(Server { name, address, metrics: None, dialect, child, output })
+        Ok(Server { name, address, metrics: None, socket: address.into(), dialect, child, output })
     }
 
     pub(crate) fn ready(self, path: &str) -> Result<Server, OverheadError> {
