@@ -17,10 +17,9 @@ use bench::threads::on_core;
 use bench::twin::Twin;
 use bytes::Bytes;
 use clap::{Parser, Subcommand};
-use engine::dispatch::ReplicaLane;
 use engine::dispatch::lane::Batch;
 use engine::dispatch::lane::shm::ShmLane;
-use engine::ids::{BatchId, DeviceClass, Incarnation, ReplicaId};
+use engine::ids::BatchId;
 use engine::query::types::{TaskInputs, Tensor, TensorData};
 use schemas::lifecycle::{
     FromEngine, LaneGeometry, LaneMemory, Late, MESSAGE_BYTES_MAX, ModelSpec, Welcome,
@@ -232,15 +231,13 @@ fn lane(mut session: EngineSession) -> Outcome<(EngineSide, EngineSession)> {
 
 /// The p50 of a send, in µs; `meanwhile` runs whenever the engine waits for a reply.
 fn sends(side: EngineSide, mut meanwhile: impl FnMut() -> Outcome<()>) -> Outcome<f64> {
-    let (replica, incarnation) = (ReplicaId(0), Incarnation(INCARNATION));
     let spec = spec();
     let batches: Vec<Vec<TaskInputs>> = (0..BATCHES).map(batch).collect();
     let batches: Vec<Vec<&TaskInputs>> =
         batches.iter().map(|tasks| tasks.iter().collect()).collect();
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let times = runtime.block_on(async {
-        let mut lane =
-            ShmLane::new(ReplicaLane { replica, device: DeviceClass(0), incarnation, side })?;
+        let mut lane = ShmLane::new(side)?;
         let times = sample(PLAN, |number, clock| -> Outcome<u64> {
             let tasks = &batches[number as usize % BATCHES];
             let batch = Batch { id: BatchId(number), rows: ROWS, tasks };

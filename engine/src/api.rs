@@ -4,8 +4,10 @@
 pub mod body;
 pub mod connections;
 pub mod front_end;
+pub mod http2;
 pub mod inference;
 pub mod listener;
+pub mod oip_grpc;
 pub mod oip_http;
 pub mod oip_metadata;
 pub mod router;

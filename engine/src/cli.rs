@@ -67,9 +67,17 @@ pub struct Serve {
     #[arg(long, env = "FOIL_HTTP", value_name = "ADDRESS")]
     pub http: Option<SocketAddr>,
 
+    /// Where to answer it over gRPC [default: 127.0.0.1:8001].
+    #[arg(long, env = "FOIL_GRPC", value_name = "ADDRESS")]
+    pub grpc: Option<SocketAddr>,
+
     /// Where Prometheus scrapes [default: 127.0.0.1:8002].
     #[arg(long, env = "FOIL_METRICS", value_name = "ADDRESS")]
     pub metrics: Option<SocketAddr>,
+
+    /// Where containers written for Clipper dial in (its RPC over ZeroMQ); they bring their models [default: nowhere].
+    #[arg(long, env = "FOIL_CLIPPER_RPC", value_name = "ADDRESS")]
+    pub clipper_rpc: Option<SocketAddr>,
 
     /// CPUs of the front end, one thread each [default: one on machines of up to 4, else a quarter].
     #[arg(long, env = "FOIL_CORES", value_name = "CPUS", value_delimiter = ',')]

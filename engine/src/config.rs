@@ -18,7 +18,10 @@ pub struct Config {
     pub targets: Vec<String>,
     pub name: Option<String>,
     pub http: SocketAddr,
+    pub grpc: SocketAddr,
     pub metrics: SocketAddr,
+    /// Where containers written for Clipper dial in.
+    pub clipper_rpc: Option<SocketAddr>,
     /// CPU numbers, one front-end thread each.
     pub cores: Vec<usize>,
     pub lane: Lane,
@@ -49,9 +52,9 @@ pub struct Limits {
     pub slot_bytes_max: u32,
     /// Bytes of a slot beyond its fixed part where a tensor's size is not declared; at most `slot_bytes_max` in all.
     pub variable_slot_bytes: u32,
-    /// Bytes of one request's body. Triton's default for HTTP.
+    /// Bytes of one request's body, or message of gRPC. Triton's default for HTTP.
     pub body_bytes_max: u64,
-    /// Open connections per core; more are told so. Below the 8192 tasks of the hand-off to a dispatcher.
+    /// Open connections per core and protocol; more are told so. Below the 8192 tasks of the hand-off to a dispatcher.
     pub connections_max: usize,
     /// Seconds a client may take to send the head of its first request.
     pub head_s: u64,
@@ -65,6 +68,8 @@ pub struct Limits {
     pub load_s: u64,
     /// Seconds a drain may take before what is left is abandoned.
     pub drain_s: u64,
+    /// Seconds a container of Clipper's that owes no answer may be silent; it sends a heartbeat every 5.
+    pub container_silence_s: u64,
 }
 
 impl Default for Limits {
@@ -82,6 +87,7 @@ impl Default for Limits {
             hello_s: 60,
             load_s: 600,
             drain_s: 30,
+            container_silence_s: 30,
         }
     }
 }
@@ -93,7 +99,9 @@ struct File {
     targets: Vec<String>,
     name: Option<String>,
     http: Option<SocketAddr>,
+    grpc: Option<SocketAddr>,
     metrics: Option<SocketAddr>,
+    clipper_rpc: Option<SocketAddr>,
     cores: Option<Vec<usize>>,
     launcher: Option<String>,
     lane: Option<String>,
@@ -163,7 +171,9 @@ impl Config {
             targets,
             name: flags.name.or(file.name),
             http: flags.http.or(file.http).unwrap_or(loopback(8000)),
+            grpc: flags.grpc.or(file.grpc).unwrap_or(loopback(8001)),
             metrics: flags.metrics.or(file.metrics).unwrap_or(loopback(8002)),
+            clipper_rpc: flags.clipper_rpc.or(file.clipper_rpc),
             cores: flags.cores.or(file.cores).unwrap_or_else(|| default_cores(available)),
             lane: lane(flags.lane, file.lane)?,
             huge_pages: flags.huge_pages || file.huge_pages.unwrap_or(false),
@@ -182,7 +192,7 @@ impl Config {
     }
 
     fn check(&self, available: &[usize]) -> Result<(), ConfigError> {
-        if self.targets.is_empty() {
+        if self.targets.is_empty() && self.clipper_rpc.is_none() {
             return Err(ConfigError::NoTarget);
         }
         if self.name.is_some() && self.targets.len() != 1 {
@@ -211,6 +221,7 @@ impl Limits {
             ("limits.hello_s", self.hello_s, 1),
             ("limits.load_s", self.load_s, 1),
             ("limits.drain_s", self.drain_s, 1),
+            ("limits.container_silence_s", self.container_silence_s, 1),
             // A slot holds its header's page and at least as much again.
             ("limits.slot_bytes_max", u64::from(self.slot_bytes_max), 8192),
             ("limits.variable_slot_bytes", u64::from(self.variable_slot_bytes), 4096),

@@ -9,10 +9,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use schemas::lifecycle::{LaneGeometry, ModelSpec};
+use schemas::lifecycle::ModelSpec;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::batch::fixed::FixedBatches;
+pub use crate::batch::fixed::FixedBatches;
 pub use crate::batch::latency_profile::Bucket;
 use crate::clock::Clock;
 use crate::ids::{CoreId, DeviceClass, Incarnation, ReplicaId, Version};
@@ -65,7 +65,10 @@ pub struct ModelSetup {
     pub name: Arc<str>,
     pub version: Version,
     pub spec: Arc<ModelSpec>,
-    pub geometry: LaneGeometry,
+    /// Most that the rows of one batch may take: what a slot of its lanes holds, or what is sent at a time.
+    pub batch_bytes_max: u64,
+    /// Which rows may share a batch.
+    pub sharing: Sharing,
     /// Batches of a fixed size; None: learned ones.
     pub fixed_batches: Option<FixedBatches>,
     /// Rows for the warm-up; None: zeros.
@@ -82,12 +85,27 @@ pub struct ModelSetup {
     pub events: mpsc::Sender<FleetEvent>,
 }
 
+/// Which rows of a model may share a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Those whose shapes let them lie in one tensor.
+    OneTensor,
+    /// All: its lanes send every row by itself.
+    RowByRow,
+}
+
 /// A replica that said it is ready.
 pub struct ReplicaLane {
     pub replica: ReplicaId,
     pub device: DeviceClass,
     pub incarnation: Incarnation,
-    pub side: shm_rpc::engine_side::EngineSide,
+    pub side: LaneSide,
+}
+
+/// The engine's side of a lane that nobody serves yet.
+pub enum LaneSide {
+    Shm(shm_rpc::engine_side::EngineSide),
+    Remote(lane::remote::EngineEnd),
 }
 
 impl fmt::Debug for ReplicaLane {

@@ -3,6 +3,7 @@
 
 mod checks;
 mod codegen;
+mod conformance;
 mod demo;
 mod instructions;
 mod lane_figures;
@@ -38,6 +39,8 @@ enum Command {
     Ci,
     /// The slow lanes, by hand: long fuzzing, many property cases, dependency policy.
     Nightly,
+    /// Real clients of the Open Inference Protocol against `foil serve`, and its answers beside Triton's.
+    Conformance(conformance::Arguments),
     /// Bare hyper against `foil serve`, interleaved, on one core.
     Overhead(overhead::Arguments),
     /// The load generator against known delays, and wrk, perf_analyzer and MLPerf's LoadGen on the same servers.
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Command::Test => checks::test(),
         Command::Ci => checks::ci(),
         Command::Nightly => checks::nightly(),
+        Command::Conformance(arguments) => conformance::conformance(&arguments),
         Command::Overhead(arguments) => overhead::overhead(&arguments),
         Command::Prove(arguments) => prove::prove(&arguments),
         Command::Peers(arguments) => peers::peers(&arguments),

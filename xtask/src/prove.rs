@@ -70,7 +70,7 @@ fn loadgen() -> Done<PathBuf> {
 }
 
 /// The program, and where the libraries lie that it wants.
-fn perf_analyzer() -> Done<(PathBuf, PathBuf)> {
+pub(crate) fn perf_analyzer() -> Done<(PathBuf, PathBuf)> {
     let directory = target_dir().join("proof");
     let python = directory.join("bin/python");
     let libraries = directory.join("lib/cuda");

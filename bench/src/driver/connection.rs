@@ -110,7 +110,9 @@ impl Connection {
             }
             match self.stream.read(&mut self.buffer[self.filled..]) {
                 Ok(0) => {
-                    let last = if self.filled > 0 { self.answered(true)? } else { None };
+                    // Between two requests the buffer still holds the answer before.
+                    let begun = self.on_its_way.is_some() && self.filled > 0;
+                    let last = if begun { self.answered(true)? } else { None };
                     return Ok(last.map_or(Progress::Closed, Progress::Answered));
                 }
                 Ok(count) => self.filled += count,
@@ -132,10 +134,10 @@ impl Connection {
     /// Bytes past the answer, or without a question, are no HTTP we asked for.
     fn answered(&mut self, ended: bool) -> Result<Option<Answered>, ResponseError> {
         let Some(frame) = parse(&self.buffer[..self.filled], ended)? else { return Ok(None) };
-        let sent = self.on_its_way.take().ok_or(ResponseError::Malformed)?;
         if frame.end() != self.filled {
             return Err(ResponseError::Malformed);
         }
+        let sent = self.on_its_way.take().ok_or(ResponseError::Malformed)?;
         Ok(Some(Answered { sent, frame }))
     }
 }

@@ -198,6 +198,15 @@ fn an_answer_that_ends_its_connection_is_no_failure() {
 }
 
 #[test]
+fn an_idle_connection_that_is_closed_is_nobodys_failure() {
+    // One answer a connection, and its end unannounced: between two requests that are 50 ms apart.
+    let address = server(|stream, _| !pong(stream, 0));
+    let plan = Plan { requests_max: 4, ..to_the_last(open(20.0)) };
+    let measured = run(address, &plan);
+    assert_eq!((measured.answered, measured.failures), (4, Failures::default()));
+}
+
+#[test]
 fn a_server_that_goes_away_leaves_a_report() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = listener.local_addr().expect("address");

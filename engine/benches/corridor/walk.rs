@@ -18,9 +18,11 @@ use engine::classes::Classes;
 use engine::clock::Clock;
 use engine::dispatch::handle::{Entrance, ModelHandle};
 use engine::dispatch::hang_ups::HangUps;
+use engine::dispatch::lane::payload_bytes_max;
 use engine::dispatch::warm_up::Order;
 use engine::dispatch::{
-    ControlMsg, Core, CoreMsg, FleetEvent, ModelSetup, ReplicaLane, run_core_mailbox,
+    ControlMsg, Core, CoreMsg, FleetEvent, LaneSide, ModelSetup, ReplicaLane, Sharing,
+    run_core_mailbox,
 };
 use engine::fleet::catalog::{Catalog, ModelEntry, ModelState, PublishedCatalog};
 use engine::fleet::welcome::{LaneSettings, geometry};
@@ -150,6 +152,7 @@ async fn serve(
 
 async fn go_live(control: &mpsc::Sender<ControlMsg>, side: EngineSide) -> Outcome<()> {
     let (replica, device) = (ReplicaId(0), DeviceClass(0));
+    let side = LaneSide::Shm(side);
     let lane = Box::new(ReplicaLane { replica, device, incarnation: INCARNATION, side });
     let (live, is_live) = oneshot::channel();
     let up = ControlMsg::ReplicaUp { lane, warm_up: Order::Off, live };
@@ -171,8 +174,9 @@ fn model(spec: Arc<ModelSpec>, geometry: LaneGeometry, classes: &Classes) -> Mod
     let setup = ModelSetup {
         name,
         version,
+        batch_bytes_max: payload_bytes_max(&spec, geometry.request_slot_bytes),
         spec,
-        geometry,
+        sharing: Sharing::OneTensor,
         fixed_batches: None,
         sample: None,
         stored_profiles: Vec::new(),

@@ -17,11 +17,11 @@ use smallvec::SmallVec;
 use crate::api::body::{self, BodyLimits, Continue};
 use crate::api::connections::{Connection, Connections, DrainPhase};
 use crate::api::front_end::FrontEnd;
-use crate::api::inference::{self, Answered, Question};
+use crate::api::inference::{self, Answered, Question, known_class};
 use crate::api::oip_metadata as metadata;
 use crate::api::router::{ModelPage, Route, route};
 use crate::api::status::{self, ApiError};
-use crate::classes::{Classes, SloClass};
+use crate::classes::Classes;
 use crate::clock::Time;
 use crate::codec::answer::{self, About};
 use crate::codec::binary_tensor::{self, Form};
@@ -173,13 +173,6 @@ fn header_timeout(value: &HeaderValue) -> Result<Duration, ApiError> {
     let text = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     let ms = text.and_then(|text| text.parse().ok()).filter(|ms| *ms > 0);
     ms.map(Duration::from_millis).ok_or(ApiError::BadTimeout)
-}
-
-fn known_class<'c>(classes: &'c Classes, name: &[u8]) -> Result<&'c SloClass, InputFault> {
-    classes.find(name).ok_or_else(|| InputFault::UnknownClass {
-        found: excerpt(&String::from_utf8_lossy(name)),
-        known: classes.known(),
-    })
 }
 
 /// `headers` are the request's, emptied, for those of the answer: hyper keeps them for the next request.

@@ -15,7 +15,11 @@ use crate::query::serve::available;
 use crate::query::types::TaskError;
 
 /// Clients switch features on by these: only what works is listed.
-const EXTENSIONS: [&str; 1] = ["binary_tensor_data"];
+pub const EXTENSIONS: [&str; 1] = ["binary_tensor_data"];
+
+/// What the server calls itself.
+pub const NAME: &str = "hydrofoil";
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 pub fn live() -> Response<Full<Bytes>> {
     json_response(StatusCode::OK, &json!({ "live": true }))
@@ -27,8 +31,7 @@ pub fn ready(ready: bool) -> Response<Full<Bytes>> {
 }
 
 pub fn server() -> Response<Full<Bytes>> {
-    let (name, version) = ("hydrofoil", env!("CARGO_PKG_VERSION"));
-    let about = json!({ "name": name, "version": version, "extensions": EXTENSIONS });
+    let about = json!({ "name": NAME, "version": VERSION, "extensions": EXTENSIONS });
     json_response(StatusCode::OK, &about)
 }
 

@@ -79,6 +79,11 @@ fn model<'p>(name: &'p str, version: Option<&str>, page: ModelPage) -> Result<Ro
     Ok(Route::Model { name, version, page })
 }
 
+/// A version as gRPC asks for it: nothing means the newest.
+pub fn version(text: &str) -> Result<Option<Version>, ApiError> {
+    if text.is_empty() { Ok(None) } else { parse_version(text).map(Some) }
+}
+
 fn parse_version(text: &str) -> Result<Version, ApiError> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let version = digits.then(|| text.parse().ok()).flatten();

@@ -44,6 +44,8 @@ pub enum ApiError {
     Encoding { found: String },
     #[error("X-Request-Timeout-Ms must be a whole number of milliseconds, 1 or more")]
     BadTimeout,
+    #[error("grpc-timeout must be up to eight digits and one of H, M, S, m, u, n")]
+    BadGrpcTimeout,
     #[error(transparent)]
     Input(#[from] InputFault),
     #[error(transparent)]
@@ -70,9 +72,10 @@ impl ApiError {
             ApiError::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, ErrorKind::TooLarge),
             ApiError::SlowSender { .. } => (StatusCode::REQUEST_TIMEOUT, ErrorKind::SlowSender),
             ApiError::Encoding { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorKind::Encoding),
-            ApiError::BrokenBody | ApiError::BadTimeout | ApiError::Input(_) => {
-                (StatusCode::BAD_REQUEST, ErrorKind::BadInput)
-            }
+            ApiError::BrokenBody
+            | ApiError::BadTimeout
+            | ApiError::BadGrpcTimeout
+            | ApiError::Input(_) => (StatusCode::BAD_REQUEST, ErrorKind::BadInput),
             ApiError::Task(error) => return shown_task(error),
         };
         Shown { status, kind, retry_after: None }

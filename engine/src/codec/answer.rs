@@ -48,7 +48,8 @@ pub fn choose(spec: &ModelSpec, request: &InferRequest<'_>) -> Result<Choice, In
     if request.outputs.is_empty() {
         return all(spec, request.binary_output);
     }
-    request.outputs.iter().map(|asked| one(spec, asked, request.binary_output)).collect()
+    let binary = |asked: &RequestOutput<'_>| asked.binary.unwrap_or(request.binary_output);
+    request.outputs.iter().map(|asked| one(spec, &asked.name, binary(asked))).collect()
 }
 
 /// Every output, in the order the model declares them.
@@ -56,17 +57,14 @@ pub fn all(spec: &ModelSpec, binary: bool) -> Result<Choice, InputFault> {
     (0..spec.outputs.len()).map(|index| checked(spec, Chosen { index, binary })).collect()
 }
 
-fn one(
-    spec: &ModelSpec,
-    asked: &RequestOutput<'_>,
-    binary_default: bool,
-) -> Result<Chosen, InputFault> {
-    let position = spec.outputs.iter().position(|output| output.name == asked.name);
+/// The output of this name.
+pub fn one(spec: &ModelSpec, name: &str, binary: bool) -> Result<Chosen, InputFault> {
+    let position = spec.outputs.iter().position(|output| output.name == name);
     let index = position.ok_or_else(|| InputFault::UnknownOutput {
-        tensor: excerpt(&asked.name),
+        tensor: excerpt(name),
         known: names(&spec.outputs),
     })?;
-    checked(spec, Chosen { index, binary: asked.binary.unwrap_or(binary_default) })
+    checked(spec, Chosen { index, binary })
 }
 
 fn checked(spec: &ModelSpec, chosen: Chosen) -> Result<Chosen, InputFault> {

@@ -119,14 +119,15 @@ fn raw_shape(input: &TensorSpec, body_bytes: usize) -> Result<(Shape, u64), Inpu
 }
 
 /// What bytes are said to be.
-struct Claim<'c> {
-    name: &'c str,
-    dtype: DType,
-    shape: &'c Shape,
+pub struct Claim<'c> {
+    pub name: &'c str,
+    pub dtype: DType,
+    pub shape: &'c Shape,
 }
 
 impl Claim<'_> {
-    fn read(&self, elements: u64, blob: Bytes) -> Result<TensorData, InputFault> {
+    /// `blob` as a tensor of this shape, whose product is `elements`.
+    pub fn read(&self, elements: u64, blob: Bytes) -> Result<TensorData, InputFault> {
         let Some(size) = self.dtype.size_bytes() else { return self.variable(elements, &blob) };
         let expected = elements.saturating_mul(size as u64);
         if expected != blob.len() as u64 {

@@ -89,7 +89,7 @@ pub enum InputFault {
     )]
     BinaryShort { tensor: String, wanted: u64, left: u64 },
     #[error(
-        "tensor '{tensor}': the shape {shape} takes {expected} bytes but 'binary_data_size' is {found}"
+        "tensor '{tensor}': the shape {shape} takes {expected} bytes but it has {found} (binary_data_size, or raw_input_contents)"
     )]
     BinarySize { tensor: String, shape: String, expected: u64, found: u64 },
     #[error(
@@ -108,6 +108,25 @@ pub enum InputFault {
         "a body without JSON (Inference-Header-Content-Length: 0) does not fit this model: {reason}"
     )]
     RawMode { reason: &'static str },
+
+    #[error(
+        "the request has both raw_input_contents and typed contents; send all inputs the same way"
+    )]
+    RawAndTyped,
+    #[error(
+        "raw_input_contents has {found} entries for {inputs} inputs; send one for each, in the order of the inputs"
+    )]
+    RawCount { inputs: usize, found: usize },
+    #[error("tensor '{tensor}': the elements of {} belong in contents.{expected} and nowhere else", .dtype.oip_name())]
+    WrongContents { tensor: String, dtype: DType, expected: &'static str },
+    #[error("tensor '{tensor}': {} has no typed contents; send it in raw_input_contents", .dtype.oip_name())]
+    NotTyped { tensor: String, dtype: DType },
+    #[error("tensor '{tensor}': element {index} does not fit {}", .dtype.oip_name())]
+    ContentsRange { tensor: String, index: usize, dtype: DType },
+    #[error("tensor '{tensor}' has a negative size in its shape; sizes are 0 or more")]
+    NegativeSize { tensor: String },
+    #[error("the parameter '{name}' must be {expected}")]
+    Parameter { name: &'static str, expected: &'static str },
 
     #[error("the model has no input '{tensor}'; its inputs are {known}")]
     UnknownInput { tensor: String, known: String },

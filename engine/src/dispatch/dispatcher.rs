@@ -23,15 +23,14 @@ use super::explain::stand;
 use super::handle::Submission;
 use super::hang_ups::HangUps;
 use super::in_flight::{Accepted, Departed, InFlight};
-use super::lane::shm::ShmLane;
-use super::lane::{Batch, LaneError, Reply, batch_cost_max, payload_bytes_max};
+use super::lane::{Batch, Lane, LaneError, Reply, batch_cost_max};
 use super::outbox::Outbox;
 use super::recent::RecentCounts;
 use super::warm_up::WarmUps;
-use super::{ControlMsg, Core, FleetEvent, ModelSetup};
+use super::{ControlMsg, Core, FleetEvent, ModelSetup, Sharing};
 use crate::batch::{Batcher, BatcherConfig, Batching, CostRule, Effect, Outcome, TaskView};
 use crate::clock::{Clock, Time};
-use crate::ids::{BatchId, Incarnation, ReplicaId, TaskId, Version};
+use crate::ids::{BatchId, Incarnation, ReplicaId, ShapeKey, TaskId, Version};
 use crate::observe::metrics::ClassOutcome;
 use crate::observe::stages::{ModelNames, ModelRecorder};
 use crate::query::types::{TaskError, TaskInputs};
@@ -49,6 +48,7 @@ pub struct Dispatcher {
     version: Version,
     spec: Arc<ModelSpec>,
     task_bytes_max: u64,
+    sharing: Sharing,
     clock: Clock,
     submissions: mpsc::Receiver<Submission>,
     /// Received while waiting, taken in the next turn.
@@ -60,7 +60,7 @@ pub struct Dispatcher {
     batcher: Batcher<Batching>,
     in_flight: InFlight,
     /// Of live replicas, and of those that are warmed up.
-    lanes: Vec<ShmLane>,
+    lanes: Vec<Lane>,
     warm_ups: WarmUps,
     outbox: Outbox,
     recorder: Rc<ModelRecorder>,
@@ -79,7 +79,7 @@ pub struct Dispatcher {
 
 impl Dispatcher {
     pub fn new(core: &Core, setup: ModelSetup) -> Dispatcher {
-        let task_bytes_max = payload_bytes_max(&setup.spec, setup.geometry.request_slot_bytes);
+        let task_bytes_max = setup.batch_bytes_max;
         let is_fixed = setup.fixed_batches.is_some();
         let rows_max = setup.spec.max_batch;
         let config = BatcherConfig {
@@ -105,6 +105,7 @@ impl Dispatcher {
             version: setup.version,
             spec: setup.spec,
             task_bytes_max,
+            sharing: setup.sharing,
             clock: core.clock,
             submissions: setup.submissions,
             received: None,
@@ -175,7 +176,7 @@ impl Dispatcher {
             cost: inputs.rows.saturating_mul(self.row_cost(&inputs)),
             class: terms.class.0,
             weight: terms.weight * inputs.rows,
-            shape: inputs.shape_key(&self.spec),
+            shape: self.shape_key(&inputs),
             due: terms.deadline.due,
             late_limit: terms.deadline.late_limit,
             arrived: submitted,
@@ -195,6 +196,14 @@ impl Dispatcher {
     fn row_cost(&self, inputs: &TaskInputs) -> u32 {
         let is_fixed = self.batcher.controller().learned().is_none();
         if is_fixed { 1 } else { inputs.row_cost(&self.spec) }
+    }
+
+    /// Equal for tasks that may share a batch.
+    fn shape_key(&self, inputs: &TaskInputs) -> ShapeKey {
+        match self.sharing {
+            Sharing::OneTensor => inputs.shape_key(&self.spec),
+            Sharing::RowByRow => ShapeKey::default(),
+        }
     }
 
     fn take_control(&mut self, now: Time) {
@@ -386,7 +395,7 @@ impl Dispatcher {
 
     /// Announces sleep on every lane. False when something came in the meantime, or is left to do.
     fn may_wait(&mut self) -> bool {
-        !self.hang_ups.is_looking() && self.lanes.iter_mut().all(ShmLane::may_sleep)
+        !self.hang_ups.is_looking() && self.lanes.iter_mut().all(Lane::may_sleep)
     }
 
     async fn wait(&mut self) {

@@ -1,21 +1,108 @@
 //! One live replica, as a dispatcher sees it: batches of owned rows out, outputs or a failure back.
 //!
-//! A lane gets rows, never bytes: the shared-memory lane gathers them into a slot, a TCP lane would write vectors.
-//! What comes back has been copied and checked against the engine's own record and the model's declaration. A lane
-//! that lies is a [`LaneError`], and the end of that incarnation.
+//! A lane gets rows, never bytes: the shared-memory lane gathers them into a slot, the remote lane hands them to a task
+//! of this process that speaks to the replica. What comes back has been copied and checked against the engine's own
+//! record and the model's declaration. A lane that lies is a [`LaneError`], and the end of that incarnation.
 
+use std::io;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use schemas::lifecycle::ModelSpec;
 use schemas::predict::{Failure, HEADER_BYTES_MAX};
 use schemas::tensor::{Dim, TENSOR_ALIGN, TensorSpec};
 
-use crate::ids::BatchId;
+use crate::dispatch::{LaneSide, ReplicaLane};
+use crate::ids::{BatchId, Incarnation, ReplicaId};
 use crate::query::types::{TaskInputs, Tensor};
 
 pub mod doorbell;
 mod padding;
+pub mod remote;
 pub mod shm;
+
+use remote::RemoteLane;
+use shm::ShmLane;
+
+/// The way to one incarnation of a replica.
+pub struct Lane {
+    pub replica: ReplicaId,
+    pub incarnation: Incarnation,
+    way: Way,
+}
+
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a model has a handful of lanes; the shared-memory one is reached without a step more"
+)]
+enum Way {
+    Shm(ShmLane),
+    Remote(RemoteLane),
+}
+
+impl Lane {
+    /// Must be called on the runtime of the dispatcher's core, which a lane's bell is registered with.
+    pub fn open(up: ReplicaLane) -> io::Result<Lane> {
+        let way = match up.side {
+            LaneSide::Shm(side) => Way::Shm(ShmLane::new(side)?),
+            LaneSide::Remote(end) => Way::Remote(RemoteLane::new(end)),
+        };
+        Ok(Lane { replica: up.replica, incarnation: up.incarnation, way })
+    }
+
+    /// Sends the batch; at most [`crate::batch::CREDITS_PER_REPLICA`] are out at a time.
+    pub fn send(&mut self, spec: &ModelSpec, batch: Batch<'_>) -> Result<(), LaneError> {
+        match &mut self.way {
+            Way::Shm(lane) => lane.send(spec, batch),
+            Way::Remote(lane) => lane.send(batch),
+        }
+    }
+
+    /// The next reply, if one has come. `rows` tells how many rows went out with a batch, by the engine's own record.
+    pub fn poll_reply(
+        &mut self,
+        spec: &ModelSpec,
+        rows: impl Fn(BatchId) -> u32,
+    ) -> Result<Option<Reply>, LaneError> {
+        match &mut self.way {
+            Way::Shm(lane) => lane.poll_reply(spec, rows),
+            Way::Remote(lane) => lane.poll_reply(spec, rows),
+        }
+    }
+
+    /// Announces that the dispatcher is about to wait. False: a reply came in the meantime, look again.
+    pub fn may_sleep(&mut self) -> bool {
+        match &mut self.way {
+            Way::Shm(lane) => lane.may_sleep(),
+            Way::Remote(lane) => lane.may_sleep(),
+        }
+    }
+
+    pub fn awake(&mut self) {
+        match &mut self.way {
+            Way::Shm(lane) => lane.awake(),
+            // It is woken by its channel, and announces nothing.
+            Way::Remote(_) => {}
+        }
+    }
+
+    /// Ready when there may be news since the last call.
+    pub fn poll_bell(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match &mut self.way {
+            Way::Shm(lane) => lane.poll_bell(context),
+            Way::Remote(lane) => lane.poll_bell(context),
+        }
+    }
+
+    /// Tells the replica to finish and leave.
+    pub fn shut(&mut self) {
+        match &mut self.way {
+            Way::Shm(lane) => lane.shut(),
+            // Who speaks to it sees its end of the lane close.
+            Way::Remote(_) => {}
+        }
+    }
+}
 
 /// A batch ready to leave: tasks in order, each one or more rows, all of one shape key.
 #[derive(Clone, Copy)]
@@ -52,6 +139,13 @@ pub enum LaneError {
     OutputShape { output: String, rows: u32 },
     #[error("a batch was due while no slot was free")]
     NoSlot,
+    #[error("lane fault wrong_batch: the replica answered a batch that it does not have")]
+    WrongBatch,
+    /// In the words of the task that speaks to it.
+    #[error("{0}")]
+    Peer(String),
+    #[error("the task that speaks to the replica has ended")]
+    Gone,
 }
 
 impl From<shm_rpc::LaneFault> for LaneError {
@@ -95,6 +189,21 @@ fn element_bytes(tensor: &TensorSpec) -> u64 {
         Dim::Fixed(fixed) => bytes.saturating_mul(*fixed),
         Dim::Batch | Dim::Variable => bytes,
     })
+}
+
+/// What came back is what the model declares for `rows`.
+fn check_outputs(spec: &ModelSpec, rows: u32, outputs: &[Tensor]) -> Result<(), LaneError> {
+    let (got, declared) = (outputs.len(), spec.outputs.len());
+    if got != declared {
+        return Err(LaneError::OutputCount { got, declared });
+    }
+    let agrees = |(output, declared): &(&Tensor, &TensorSpec)| {
+        output.dtype == declared.dtype && shape_agrees(&declared.dims, &output.shape, rows)
+    };
+    match outputs.iter().zip(&spec.outputs).find(|pair| !agrees(pair)) {
+        Some((_, declared)) => Err(LaneError::OutputShape { output: declared.name.clone(), rows }),
+        None => Ok(()),
+    }
 }
 
 /// True when `shape` is what `dims` declare for a batch of `rows`.

@@ -24,9 +24,11 @@ use super::welcome::{Door, Guest, WelcomeError, geometry};
 use crate::clock::Time;
 use crate::dispatch::handle::{Entrance, ModelHandle};
 use crate::dispatch::hang_ups::HangUps;
+use crate::dispatch::lane::payload_bytes_max;
 use crate::dispatch::warm_up::Order;
 use crate::dispatch::{
-    CONTROL_MESSAGES_MAX, ControlMsg, CoreMsg, HANDOFF_TASKS_MAX, ModelSetup, ReplicaLane,
+    CONTROL_MESSAGES_MAX, ControlMsg, CoreMsg, HANDOFF_TASKS_MAX, LaneSide, ModelSetup,
+    ReplicaLane, Sharing,
 };
 use crate::ids::{Incarnation, ReplicaId};
 use crate::observe::stages::ModelNames;
@@ -164,6 +166,7 @@ impl Keeper {
             ended = process.ended() => return Err(ended.map_or_else(LifeError::Wait, LifeError::Exited)),
             _ = stopping.wait_for(|stopping| *stopping) => return Err(LifeError::Stopping),
         };
+        let side = LaneSide::Shm(side);
         let lane = Box::new(ReplicaLane { replica: self.replica, device, incarnation, side });
         let (live, warm) = oneshot::channel();
         life.handed_over = true;
@@ -301,6 +304,7 @@ impl Keeper {
         if self.shared.config.catalog.load().find(&name, Some(version)).is_ok() {
             return Err(LifeError::NameTaken { name: name.to_string(), version: version.0 });
         }
+        let batch_bytes_max = payload_bytes_max(&spec, geometry.request_slot_bytes);
         let (core, spec) = (self.shared.take_core(), Arc::new(spec));
         let (submit, submissions) = mpsc::channel(HANDOFF_TASKS_MAX);
         let (control, changes) = mpsc::channel(CONTROL_MESSAGES_MAX);
@@ -314,7 +318,8 @@ impl Keeper {
             name,
             version,
             spec,
-            geometry,
+            batch_bytes_max,
+            sharing: Sharing::OneTensor,
             fixed_batches: self.model.target.fixed_batches,
             sample,
             stored_profiles,

@@ -9,8 +9,7 @@ use super::Dispatcher;
 use crate::batch::slo::SLO_ASSUMED;
 use crate::clock::Time;
 use crate::dispatch::in_flight::Departed;
-use crate::dispatch::lane::shm::ShmLane;
-use crate::dispatch::lane::{Batch, Reply};
+use crate::dispatch::lane::{Batch, Lane, Reply};
 use crate::dispatch::warm_up::plan::{Bounds, Care, Plan};
 use crate::dispatch::warm_up::prior::{self, Prior};
 use crate::dispatch::warm_up::{Ended, Order, Origin, Warming};
@@ -30,7 +29,7 @@ impl Dispatcher {
         live: oneshot::Sender<()>,
     ) {
         let (replica, device, incarnation) = (up.replica, up.device, up.incarnation);
-        match ShmLane::new(up) {
+        match Lane::open(up) {
             Ok(lane) => self.lanes.push(lane),
             Err(error) => return self.report_fault(replica, incarnation, error.to_string()),
         }

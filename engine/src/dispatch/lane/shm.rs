@@ -20,16 +20,13 @@ use tokio::io::unix::AsyncFd;
 use super::doorbell::watch;
 use super::padding::{self, Piece};
 use super::{Batch, LaneError, Reply, shape_agrees};
-use crate::dispatch::ReplicaLane;
-use crate::ids::{BatchId, Incarnation, ReplicaId};
+use crate::ids::BatchId;
 use crate::query::types::{TaskInputs, Tensor, TensorData};
 
 /// Written at a time: a slot keeps what its last batch left there.
 const ZEROS: [u8; 4096] = [0; 4096];
 
 pub struct ShmLane {
-    pub replica: ReplicaId,
-    pub incarnation: Incarnation,
     side: EngineSide,
     bell: AsyncFd<OwnedFd>,
     rings: Rings,
@@ -41,12 +38,10 @@ pub struct ShmLane {
 
 impl ShmLane {
     /// Must be called on the runtime of the dispatcher's core, which the bell is registered with.
-    pub fn new(up: ReplicaLane) -> io::Result<ShmLane> {
-        let bell = watch(up.side.bell())?;
+    pub fn new(side: EngineSide) -> io::Result<ShmLane> {
+        let bell = watch(side.bell())?;
         Ok(ShmLane {
-            replica: up.replica,
-            incarnation: up.incarnation,
-            side: up.side,
+            side,
             bell,
             rings: Rings::default(),
             writer: HeaderWriter::new(),

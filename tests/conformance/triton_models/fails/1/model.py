@@ -1,0 +1,17 @@
+"""The same model for the other server."""
+
+import triton_python_backend_utils as pb_utils
+
+
+def inputs(request, *names):
+    return [pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in names]
+
+
+def response(**outputs):
+    return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in outputs.items()])
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        error = pb_utils.TritonError("the model cannot do this")
+        return [pb_utils.InferenceResponse(error=error) for _ in requests]
