@@ -2,6 +2,7 @@
 //! → bytes. hyper is named here and nowhere else in the engine.
 
 pub mod body;
+pub mod clipper;
 pub mod connections;
 pub mod front_end;
 pub mod http2;

@@ -10,11 +10,15 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+mod clipper;
+
 use arc_swap::ArcSwap;
 use shm_rpc::Memory;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
+
+use clipper::{Interface, Seat};
 
 use crate::api::front_end::{FrontEnd, HttpLimits, HttpOptions};
 use crate::api::listener::{self, DrainPhase};
@@ -118,6 +122,8 @@ struct Engine {
     metrics: TcpListener,
     /// Of Clipper's containers, until it is opened.
     containers: Option<Port>,
+    /// The same.
+    clipper: Option<Interface>,
     sockets: SocketDirectory,
     users: Option<Users>,
 }
@@ -134,6 +140,10 @@ impl Engine {
             config.cores.iter().map(|_| mpsc::channel(CORE_MAILBOX_MESSAGES_MAX)).unzip();
         let links: CoreLinks = links.into();
         let containers = config.clipper_rpc.map(containers_port).transpose()?;
+        let mut clipper = match (config.clipper, &containers) {
+            (Some(of), Some(port)) => Some(Interface::build(of, port, &catalog, &links)?),
+            _ => None,
+        };
         check_free(config.http)?;
         check_free(config.grpc)?;
         let users = Users::available(config.shared_user);
@@ -152,6 +162,7 @@ impl Engine {
                 limits: http_limits(&config),
                 server_timing: config.server_timing,
                 listeners,
+                clipper: clipper.as_mut().map(Interface::seat).transpose()?,
                 mailbox,
             };
             let thread = threads::spawn_pinned(index, config.cores[index], move || seed.run());
@@ -168,6 +179,7 @@ impl Engine {
             grpc,
             metrics,
             containers,
+            clipper,
             sockets,
             users,
         })
@@ -179,6 +191,7 @@ impl Engine {
         self.serve_metrics()?;
         let mut fleet = Fleet::new(self.fleet_config());
         let containers = self.open_containers(&fleet)?;
+        self.open_clipper()?;
         tokio::select! {
             started = fleet.start(targets) => started?,
             _ = term.recv() => return Ok(()),
@@ -212,8 +225,28 @@ impl Engine {
     fn open_containers(&mut self, fleet: &Fleet) -> Result<Option<Rc<Registry>>, ServeError> {
         let Some(port) = self.containers.take() else { return Ok(None) };
         let silence_max = Duration::from_secs(self.config.limits.container_silence_s);
-        let opened = port.open(fleet.shared(), Strangers::Register, silence_max);
+        let strangers = match self.config.clipper {
+            Some(_) => Strangers::Wait,
+            None => Strangers::Register,
+        };
+        let opened = port.open(fleet.shared(), strangers, silence_max);
         opened.map(Some).map_err(system("start the thread for containers"))
+    }
+
+    fn open_clipper(&mut self) -> Result<(), ServeError> {
+        let Some(clipper) = self.clipper.take() else { return Ok(()) };
+        // The control thread is no core: it asks no model, and nobody scrapes it.
+        let id = CoreId(self.links.len());
+        let front = FrontEnd {
+            core: id,
+            clock: self.clock,
+            catalog: self.catalog.clone(),
+            classes: self.config.classes.clone(),
+            recorder: CoreRecorder::new(id),
+            limits: http_limits(&self.config),
+            options: HttpOptions::default(),
+        };
+        clipper.open(front, self.drain.subscribe())
     }
 
     fn fleet_config(&self) -> FleetConfig {
@@ -355,6 +388,7 @@ struct CoreSeed {
     limits: HttpLimits,
     server_timing: bool,
     listeners: Listeners,
+    clipper: Option<Seat>,
     mailbox: mpsc::Receiver<CoreMsg>,
 }
 
@@ -379,6 +413,9 @@ impl CoreSeed {
         };
         let core = Core { id: self.id, clock: self.clock, links: self.links, recorder };
         let (front, Listeners { http, grpc }) = (Rc::new(front), self.listeners);
+        if let Some(clipper) = self.clipper {
+            clipper.take(front.clone(), self.drain.clone());
+        }
         let drain = self.drain.clone();
         let grpc = listener::serve(front.clone(), grpc, drain, oip_grpc::oip);
         let http = listener::serve(front, http, self.drain, listener::oip);

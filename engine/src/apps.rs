@@ -14,10 +14,10 @@ use crate::ids::Version;
 
 pub mod change;
 pub mod control;
-pub mod input_type;
+mod input_type;
 pub mod known;
 
-pub use input_type::InputType;
+pub use crate::clipper_rpc::models::InputType;
 
 /// Whether Clipper's defects are kept. The table of them is in `docs/clipper.md`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +57,16 @@ pub struct ModelVersion {
     pub labels: Vec<String>,
     pub container_name: String,
     pub model_data_path: String,
+    pub runs: Runs,
+}
+
+/// Who runs a model version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runs {
+    /// Containers that dial in.
+    Containers,
+    /// This engine, from a file.
+    Engine,
 }
 
 /// A model's registered versions, and which of them is asked.

@@ -9,6 +9,10 @@ use serde::Deserialize;
 
 use schemas::lifecycle::Late;
 
+mod clipper;
+
+pub use clipper::Clipper;
+
 use crate::classes::{ClassError, Classes, SloClass};
 use crate::cli::{Lane, Launcher, LogFormat, Serve};
 
@@ -20,6 +24,8 @@ pub struct Config {
     pub http: SocketAddr,
     pub grpc: SocketAddr,
     pub metrics: SocketAddr,
+    /// Clipper's own interface; None: off.
+    pub clipper: Option<Clipper>,
     /// Where containers written for Clipper dial in.
     pub clipper_rpc: Option<SocketAddr>,
     /// CPU numbers, one front-end thread each.
@@ -101,6 +107,9 @@ struct File {
     http: Option<SocketAddr>,
     grpc: Option<SocketAddr>,
     metrics: Option<SocketAddr>,
+    clipper: Option<String>,
+    clipper_query: Option<SocketAddr>,
+    clipper_admin: Option<SocketAddr>,
     clipper_rpc: Option<SocketAddr>,
     cores: Option<Vec<usize>>,
     launcher: Option<String>,
@@ -125,6 +134,17 @@ struct ClassToml {
     weight: Option<u32>,
     slo: Option<String>,
     late: Option<String>,
+}
+
+impl File {
+    fn clipper(&self) -> clipper::InFile {
+        clipper::InFile {
+            mode: self.clipper.clone(),
+            query: self.clipper_query,
+            admin: self.clipper_admin,
+            rpc: self.clipper_rpc,
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -155,6 +175,14 @@ pub enum ConfigError {
     CpuTwice { cpu: usize },
     #[error("{limit} is {value}; it must be at least {least}")]
     LimitTooSmall { limit: &'static str, value: u64, least: u64 },
+    #[error("clipper '{mode}' does not exist; use on, strict or off")]
+    ClipperMode { mode: String },
+    #[error("addresses of Clipper's interface are given, but it is off; add --clipper")]
+    ClipperOff,
+    #[error(
+        "--clipper-admin {address} can be reached from other machines, and whoever reaches it administers the engine; use loopback"
+    )]
+    ClipperAdminOpen { address: SocketAddr },
     #[error(transparent)]
     Class(#[from] ClassError),
 }
@@ -163,6 +191,7 @@ impl Config {
     /// Puts the layers together and checks them against each other and the CPUs there are.
     pub fn resolve(flags: Serve, available: &[usize]) -> Result<Config, ConfigError> {
         let file = flags.config.as_deref().map(read_file).transpose()?.unwrap_or_default();
+        let (clipper, clipper_rpc) = clipper::resolve(&flags, &file.clipper())?;
         let targets = if flags.targets.is_empty() { file.targets } else { flags.targets };
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
         check_launcher(flags.launcher, file.launcher)?;
@@ -173,7 +202,8 @@ impl Config {
             http: flags.http.or(file.http).unwrap_or(loopback(8000)),
             grpc: flags.grpc.or(file.grpc).unwrap_or(loopback(8001)),
             metrics: flags.metrics.or(file.metrics).unwrap_or(loopback(8002)),
-            clipper_rpc: flags.clipper_rpc.or(file.clipper_rpc),
+            clipper,
+            clipper_rpc,
             cores: flags.cores.or(file.cores).unwrap_or_else(|| default_cores(available)),
             lane: lane(flags.lane, file.lane)?,
             huge_pages: flags.huge_pages || file.huge_pages.unwrap_or(false),

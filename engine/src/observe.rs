@@ -2,4 +2,5 @@
 
 pub mod export;
 pub mod metrics;
+pub mod predictions;
 pub mod stages;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::known::Known;
-use super::{App, Apps, InputType, Mode, ModelVersion};
+use super::{App, Apps, InputType, Mode, ModelVersion, Runs};
 use crate::fleet::catalog::Catalog;
 use crate::ids::Version;
 
@@ -26,14 +26,31 @@ const PROHIBITED: [char; 2] = [',', ':'];
 #[derive(Clone, Debug)]
 pub enum Change {
     AddApp(App),
-    DeleteApp { name: String },
-    Link { app: String, models: Vec<String> },
-    Unlink { app: String, models: Vec<String> },
+    DeleteApp {
+        name: String,
+    },
+    Link {
+        app: String,
+        models: Vec<String>,
+    },
+    Unlink {
+        app: String,
+        models: Vec<String>,
+    },
     AddModel(NewModel),
-    SetVersion { model: String, version: String },
-    DeleteModel { model: String, version: String },
+    SetVersion {
+        model: String,
+        version: String,
+    },
+    DeleteModel {
+        model: String,
+        version: String,
+    },
     /// The current version of a model answers now: nobody stands in for it any more.
-    Settle { model: Arc<str>, version: Arc<str> },
+    Settle {
+        model: Arc<str>,
+        version: Arc<str>,
+    },
 }
 
 /// A version to be registered.
@@ -55,9 +72,13 @@ pub enum Refused {
     AppExists { app: String },
     #[error("Application '{app}' does not exist")]
     AppUnknown { app: String },
-    #[error("'{app}' can't be the name of an application; use 1 to {NAME_BYTES_MAX} bytes without '/' and control characters")]
+    #[error(
+        "'{app}' can't be the name of an application; use 1 to {NAME_BYTES_MAX} bytes without '/' and control characters"
+    )]
     AppName { app: String },
-    #[error("latency_slo_micros is {slo_us}; an application needs an SLO of at least 1 microsecond")]
+    #[error(
+        "latency_slo_micros is {slo_us}; an application needs an SLO of at least 1 microsecond"
+    )]
     Slo { slo_us: i32 },
     #[error("the {what} takes more than {limit} bytes; make it shorter")]
     TooLong { what: &'static str, limit: usize },
@@ -71,7 +92,9 @@ pub enum Refused {
         "Model with name '{model}' has incompatible input_type '{found}'. Requested app to link to has input_type '{wanted}'."
     )]
     LinkType { model: String, found: &'static str, wanted: &'static str },
-    #[error("Please provide the name of the model that you want to link to the application '{app}'")]
+    #[error(
+        "Please provide the name of the model that you want to link to the application '{app}'"
+    )]
     LinkNothing { app: String },
     #[error(
         "Applications must be linked with at most one model. Attempted to add links to {count} models."
@@ -81,6 +104,8 @@ pub enum Refused {
     LinkedSame { model: String, app: String },
     #[error("A model with name {model} is already linked to '{app}'.")]
     LinkedOther { model: Arc<str>, app: String },
+    #[error("No application with name '{app}' exists.")]
+    NoApplication { app: String },
     #[error("No app with name {app} exists.")]
     UnlinkAppUnknown { app: String },
     #[error("Cannot remove nonexistent link between app {app} and model {model}")]
@@ -193,14 +218,13 @@ impl Changing<'_> {
 
     /// Containers take what they were registered for. A model from a file takes whatever converts to what it declares.
     fn suits(&self, app: &App, model: &str, version: &ModelVersion) -> bool {
-        let registered = self.apps.model(model).is_some_and(|it| it.versions.contains_key(&version.text));
         if app.input_type == version.input_type {
             return true;
         }
         let entry = self.catalog.find(model, Some(version.version)).ok();
         let input = entry.and_then(|entry| entry.handle.spec.inputs.first());
         let converts = input.is_some_and(|input| app.input_type.feeds(input.dtype));
-        self.mode == Mode::Sane && !registered && converts
+        self.mode == Mode::Sane && version.runs == Runs::Engine && converts
     }
 
     pub fn unlink(&self, app: &str, models: &[String]) -> Result<Apps, Refused> {
@@ -231,7 +255,8 @@ impl Changing<'_> {
         if registered.is_some_and(|it| it.versions.contains_key(version.as_str())) {
             return Err(Refused::ModelExists { model, version });
         }
-        if self.apps.models().map(|(_, it)| it.versions.len()).sum::<usize>() >= MODEL_VERSIONS_MAX {
+        if self.apps.models().map(|(_, it)| it.versions.len()).sum::<usize>() >= MODEL_VERSIONS_MAX
+        {
             return Err(Refused::TooMany { what: "model versions", limit: MODEL_VERSIONS_MAX });
         }
         let mismatch = self.apps.linked_to(&model).find(|app| app.input_type != new.input_type);
@@ -239,7 +264,7 @@ impl Changing<'_> {
     }
 
     /// A version that [`Changing::check_model`] let pass; it becomes current at once.
-    pub fn add_model(&self, new: NewModel, version: Version) -> Apps {
+    pub fn add_model(&self, new: NewModel, version: Version, runs: Runs) -> Apps {
         let name: Arc<str> = new.model.as_str().into();
         let earlier = self.known().current(&name).filter(|_| self.mode == Mode::Sane);
         let record = ModelVersion {
@@ -249,6 +274,7 @@ impl Changing<'_> {
             labels: new.labels,
             container_name: new.container_name,
             model_data_path: new.model_data_path,
+            runs,
         };
         self.apps.with_model(&name, |model| {
             // Of several new ones in a row that can't answer yet, the last that could goes on.

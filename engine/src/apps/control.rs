@@ -1,11 +1,14 @@
 //! The one who changes applications and models: a task on the control thread, asked by message, one wish after the other.
 
+use std::fmt::Display;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::change::{Change, Changing, NewModel, Refused};
-use super::{Apps, Mode, PublishedApps};
+use super::{Apps, Mode, PublishedApps, Runs};
+use crate::clipper_rpc::models::{ClipperModels, ModelId, Registration};
 use crate::fleet::catalog::PublishedCatalog;
 use crate::ids::Version;
 
@@ -54,6 +57,7 @@ impl Changes {
 pub struct Control {
     pub apps: PublishedApps,
     pub catalog: PublishedCatalog,
+    pub containers: ClipperModels,
     pub mode: Mode,
 }
 
@@ -79,11 +83,17 @@ impl Control {
             Change::Unlink { app, models } => changing.unlink(&app, &models)?,
             Change::AddModel(new) => {
                 changing.check_model(&new)?;
-                let version = self.establish(&new).await?;
-                changing.add_model(new, version)
+                let (version, runs) = self.establish(&new).await?;
+                changing.add_model(new, version, runs)
             }
             Change::SetVersion { model, version } => changing.set_version(&model, &version)?,
-            Change::DeleteModel { model, version } => changing.delete_model(&model, &version)?.1,
+            Change::DeleteModel { model, version } => {
+                let (record, next) = changing.delete_model(&model, &version)?;
+                if record.runs == Runs::Containers {
+                    self.dismiss(&model, &version).await?;
+                }
+                next
+            }
             Change::Settle { model, version } => match changing.settle(&model, &version) {
                 Some(next) => next,
                 None => return Ok(()),
@@ -93,13 +103,36 @@ impl Control {
         Ok(())
     }
 
-    /// The engine's number for the version: that of a model it serves from a file where the text says so.
-    async fn establish(&self, new: &NewModel) -> Result<Version, Refused> {
+    /// Gives the version to containers, unless the engine serves a model of that name and number from a file.
+    async fn establish(&self, new: &NewModel) -> Result<(Version, Runs), Refused> {
         let number = new.version.parse().ok().map(Version);
-        Ok(number.unwrap_or(Version(u64::MAX)))
+        let number = number.filter(|number| number.to_string() == new.version);
+        if let Some(number) = number {
+            if self.catalog.load().find(&new.model, Some(number)).is_ok() {
+                return Ok((number, Runs::Engine));
+            }
+        }
+        let id = model_id(&new.model, &new.version)?;
+        let batch_size = u32::try_from(new.batch_size).ok().and_then(NonZeroU32::new);
+        let registration = Registration { id, input_type: new.input_type, batch_size };
+        let version = self.containers.register(registration).await.map_err(refusal)?;
+        Ok((version, Runs::Containers))
+    }
+
+    async fn dismiss(&self, model: &str, version: &str) -> Result<(), Refused> {
+        let id = model_id(model, version)?;
+        self.containers.remove(id).await.map_err(refusal)
     }
 
     fn publish(&self, apps: Apps) {
         self.apps.store(Arc::new(apps));
     }
+}
+
+fn model_id(model: &str, version: &str) -> Result<ModelId, Refused> {
+    ModelId::new(model, version).map_err(refusal)
+}
+
+fn refusal(error: impl Display) -> Refused {
+    Refused::Containers { reason: error.to_string() }
 }

@@ -1,38 +1,10 @@
-//! Clipper's five kinds of input.
+//! Which models Clipper's five kinds of input can be sent to.
 
 use schemas::tensor::DType;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InputType {
-    Bytes,
-    Integers,
-    Floats,
-    Doubles,
-    Strings,
-}
-
-const NAMES: [(InputType, &str, &[&str]); 5] = [
-    (InputType::Bytes, "bytes", &["byte", "b"]),
-    (InputType::Integers, "integers", &["ints", "integer", "int", "i"]),
-    (InputType::Floats, "floats", &["float", "f"]),
-    (InputType::Doubles, "doubles", &["double", "d"]),
-    (InputType::Strings, "strings", &["string", "str", "strs", "s"]),
-];
+use crate::clipper_rpc::models::InputType;
 
 impl InputType {
-    /// By its name or one of the names that Clipper takes for it.
-    pub fn of_name(name: &str) -> Option<InputType> {
-        let named = |(_, canonical, aliases): &&(InputType, &str, &[&str])| {
-            *canonical == name || aliases.contains(&name)
-        };
-        NAMES.iter().find(named).map(|(it, ..)| *it)
-    }
-
-    /// As Clipper's answers say it.
-    pub fn name(self) -> &'static str {
-        NAMES[self as usize].1
-    }
-
     /// The type whose inputs a model with this datatype is fed without a loss.
     pub fn of_dtype(dtype: DType) -> Option<InputType> {
         match dtype {
@@ -68,16 +40,6 @@ impl InputType {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_name_clipper_takes_is_known() {
-        for (name, of) in
-            [("ints", "integers"), ("d", "doubles"), ("str", "strings"), ("byte", "bytes"), ("f", "floats")]
-        {
-            assert_eq!(InputType::of_name(name).map(InputType::name), Some(of));
-        }
-        assert_eq!(InputType::of_name("tensors"), None);
-    }
 
     #[test]
     fn a_type_feeds_the_datatype_it_is_named_after() {

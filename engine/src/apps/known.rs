@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use schemas::lifecycle::ModelSpec;
 
-use super::{App, Apps, InputType, ModelVersion};
+use super::{App, Apps, InputType, ModelVersion, Runs};
 use crate::fleet::catalog::{Catalog, ModelEntry, ModelState};
 use crate::ids::Version;
 
@@ -96,7 +96,8 @@ impl<'s> Known<'s> {
     /// Every version of every model, by name.
     pub fn all(self) -> Vec<KnownVersion> {
         let served = self.catalog.entries().into_iter().map(|entry| entry.handle.name.clone());
-        let names: BTreeSet<_> = self.apps.models().map(|(name, _)| name.clone()).chain(served).collect();
+        let names: BTreeSet<_> =
+            self.apps.models().map(|(name, _)| name.clone()).chain(served).collect();
         let of = |model: Arc<str>| {
             let current = self.current(&model);
             self.versions(&model).into_iter().map(move |record| {
@@ -129,5 +130,6 @@ fn served(version: Version, spec: &ModelSpec) -> Option<Arc<ModelVersion>> {
         labels: Vec::new(),
         container_name: NO_CONTAINER.into(),
         model_data_path: String::new(),
+        runs: Runs::Engine,
     }))
 }

@@ -11,6 +11,7 @@ use super::metrics::{
     BATCH_ROWS_BOUNDS, ClassOutcome, ErrorKind, Histogram, SHED_WAIT_BOUNDS_S, STAGE_BOUNDS_S,
     Stage,
 };
+use super::predictions::PredictionsRecorder;
 use crate::classes::{CLASSES_MAX, Classes};
 use crate::ids::{ByName, ClassId, CoreId, DeviceClass, Version};
 use crate::query::types::Timings;
@@ -26,6 +27,8 @@ pub struct CoreRecorder {
     errors: RefCell<[u64; ErrorKind::COUNT]>,
     connections: Cell<u64>,
     accepted: Cell<u64>,
+    /// By Clipper's measures; empty unless its interface is on.
+    pub predictions: PredictionsRecorder,
 }
 
 impl CoreRecorder {
@@ -36,6 +39,7 @@ impl CoreRecorder {
             errors: RefCell::new([0; ErrorKind::COUNT]),
             connections: Cell::new(0),
             accepted: Cell::new(0),
+            predictions: PredictionsRecorder::default(),
         })
     }
 
