@@ -159,7 +159,7 @@ fn parse_version(text: &str) -> Result<Version, ApiError> {
 }
 
 /// `None` when an escape is broken or the result is not UTF-8.
-fn percent_decoded(segment: &str) -> Option<Cow<'_, str>> {
+pub(super) fn percent_decoded(segment: &str) -> Option<Cow<'_, str>> {
     if !segment.contains('%') {
         return Some(Cow::Borrowed(segment));
     }
