@@ -2,6 +2,7 @@
 
 mod batching;
 mod classes;
+mod clipper_containers;
 mod commands;
 mod devices;
 mod memory;
@@ -10,6 +11,7 @@ mod padding;
 mod programs;
 mod prometheus;
 mod protocol;
+mod shared_memory;
 mod slots;
 mod tensors;
 mod warm_up;

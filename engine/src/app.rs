@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,8 +19,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::front_end::{FrontEnd, HttpLimits, HttpOptions};
 use crate::api::listener::{self, DrainPhase};
+use crate::api::oip_grpc;
 use crate::classes::{ClassError, Classes};
 use crate::cli::{Lane, LogFormat, MetricsCompat, Serve};
+use crate::client_shm::registry::Registry;
+use crate::clipper_rpc::{self, Port, Strangers};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Limits};
 use crate::dispatch::{CORE_MAILBOX_MESSAGES_MAX, Core, CoreLinks, CoreMsg, run_core_mailbox};
@@ -36,7 +40,12 @@ use crate::observe::export::{self, Compat};
 use crate::observe::log::{Log, Style};
 use crate::observe::reports::{Reporting, Reports};
 use crate::observe::stages::{CoreRecorder, CoreSnapshot};
+use crate::socket_file::SocketError;
 use crate::threads;
+
+mod local_doors;
+
+use self::local_doors::LocalDoors;
 
 /// A core that does not answer a scrape within this is left out of it.
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(1);
@@ -55,6 +64,8 @@ pub enum ServeError {
     Start(#[from] StartError),
     #[error("cannot listen on {address}: {source}; is another server running there?")]
     Listen { address: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     #[error("cannot {doing}: {source}")]
     System { doing: &'static str, source: io::Error },
 }
@@ -109,8 +120,12 @@ struct Engine {
     /// They end with the process; kept to say so if one ends earlier.
     cores: Vec<JoinHandle<()>>,
     http: SocketAddr,
+    grpc: SocketAddr,
     metrics: TcpListener,
+    /// Of Clipper's containers, until it is opened.
+    containers: Option<Port>,
     sockets: SocketDirectory,
+    doors: LocalDoors,
     users: Option<Users>,
 }
 
@@ -126,16 +141,16 @@ impl Engine {
         let (links, mailboxes): (Vec<_>, Vec<_>) =
             config.cores.iter().map(|_| mpsc::channel(CORE_MAILBOX_MESSAGES_MAX)).unzip();
         let links: CoreLinks = links.into();
+        let containers = config.clipper_rpc.map(containers_port).transpose()?;
         check_free(config.http)?;
+        check_free(config.grpc)?;
         let users = Users::available(config.shared_user);
         let sockets = SocketDirectory::make(clock, users.is_some())
             .map_err(system("make a directory for sockets"))?;
-        let (mut cores, mut http) = (Vec::new(), config.http);
+        let doors = LocalDoors::open(&config)?;
+        let (mut cores, mut http, mut grpc) = (Vec::new(), config.http, config.grpc);
         for (index, mailbox) in mailboxes.into_iter().enumerate() {
-            // With port 0 the first core's listener chooses, and the others share its choice.
-            let listener = listener::bind(http)
-                .map_err(|source| ServeError::Listen { address: http, source })?;
-            http = listener.local_addr().map_err(system("read a listener's address"))?;
+            let listeners = Listeners { http: listen(&mut http)?, grpc: listen(&mut grpc)? };
             let seed = CoreSeed {
                 id: CoreId(index),
                 clock,
@@ -146,20 +161,38 @@ impl Engine {
                 limits: http_limits(&config),
                 server_timing: config.server_timing,
                 reporting: reporting.clone(),
-                listener,
+                listeners,
+                shared_memory: doors.registry(),
+                unix: doors.http_for_a_core().map_err(system("duplicate a listener"))?,
                 mailbox,
             };
             let thread = threads::spawn_pinned(index, config.cores[index], move || seed.run());
             cores.push(thread.map_err(system("start a core's thread"))?);
         }
-        Ok(Engine { config, clock, catalog, links, drain, cores, http, metrics, sockets, users })
+        Ok(Engine {
+            config,
+            clock,
+            catalog,
+            links,
+            drain,
+            cores,
+            http,
+            grpc,
+            metrics,
+            containers,
+            sockets,
+            doors,
+            users,
+        })
     }
 
-    async fn run(self, targets: Vec<(target::Target, ClassId)>) -> Result<(), ServeError> {
+    async fn run(mut self, targets: Vec<(target::Target, ClassId)>) -> Result<(), ServeError> {
         let mut term = signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?;
         let mut int = signal(SignalKind::interrupt()).map_err(system("listen for SIGINT"))?;
         self.serve_metrics()?;
+        self.doors.serve().map_err(system("serve clients on this machine"))?;
         let mut fleet = Fleet::new(self.fleet_config());
+        let containers = self.open_containers(&fleet)?;
         tokio::select! {
             started = fleet.start(targets) => started?,
             _ = term.recv() => return Ok(()),
@@ -171,7 +204,7 @@ impl Engine {
         }
         eprintln!("draining; signal again to end at once");
         tokio::select! {
-            () = self.drain(fleet) => {}
+            () = self.drain(fleet, containers) => {}
             _ = term.recv() => {}
             _ = int.recv() => {}
         }
@@ -182,7 +215,8 @@ impl Engine {
         let doing = "serve metrics";
         let listener = self.metrics.try_clone().map_err(system(doing))?;
         let address = listener.local_addr().map_err(system(doing))?;
-        eprintln!("listening  http://{}  metrics http://{address}/metrics", self.http);
+        let Engine { http, grpc, .. } = self;
+        eprintln!("listening  http://{http}  grpc {grpc}  metrics http://{address}/metrics");
         let listener = tokio::net::TcpListener::from_std(listener).map_err(system(doing))?;
         let links = self.links.clone();
         let compat = match self.config.metrics_compat {
@@ -191,6 +225,16 @@ impl Engine {
         };
         tokio::task::spawn_local(export::serve(listener, compat, move || scrape(links.clone())));
         Ok(())
+    }
+
+    fn open_containers(
+        &mut self,
+        fleet: &Fleet,
+    ) -> Result<Option<Rc<clipper_rpc::Registry>>, ServeError> {
+        let Some(port) = self.containers.take() else { return Ok(None) };
+        let silence_max = Duration::from_secs(self.config.limits.container_silence_s);
+        let opened = port.open(fleet.shared(), Strangers::Register, silence_max);
+        opened.map(Some).map_err(system("start the thread for containers"))
     }
 
     fn fleet_config(&self) -> FleetConfig {
@@ -212,7 +256,7 @@ impl Engine {
     }
 
     /// Not ready at once; accepts for the delay; then answers what was accepted and ends.
-    async fn drain(&self, fleet: Fleet) {
+    async fn drain(&self, fleet: Fleet, containers: Option<Rc<clipper_rpc::Registry>>) {
         self.catalog.store(Arc::new(self.catalog.load().drained()));
         self.drain.send_replace(DrainPhase::NotReady);
         tokio::time::sleep(self.config.drain_delay).await;
@@ -221,6 +265,9 @@ impl Engine {
         let ended = tokio::time::timeout(bound, async {
             // Front ends drop their receivers when their last connection has ended.
             self.drain.closed().await;
+            if let Some(containers) = containers {
+                containers.drain().await;
+            }
             fleet.stop().await;
         });
         if self.cores.iter().any(JoinHandle::is_finished) {
@@ -269,10 +316,22 @@ fn open_profiles(state: &Path) -> Option<Profiles> {
         .ok()
 }
 
+fn containers_port(address: SocketAddr) -> Result<Port, ServeError> {
+    Port::bind(address).map_err(|source| ServeError::Listen { address, source })
+}
+
 /// Cores share their port, and so would a second engine, silently: an ordinary bind tells whether it is taken.
 fn check_free(address: SocketAddr) -> Result<(), ServeError> {
     let taken = |source| ServeError::Listen { address, source };
     TcpListener::bind(address).map(drop).map_err(taken)
+}
+
+/// With port 0 the first core's listener chooses, and the others share its choice.
+fn listen(address: &mut SocketAddr) -> Result<TcpListener, ServeError> {
+    let listener = listener::bind(*address)
+        .map_err(|source| ServeError::Listen { address: *address, source })?;
+    *address = listener.local_addr().map_err(system("read a listener's address"))?;
+    Ok(listener)
 }
 
 fn http_limits(config: &Config) -> HttpLimits {
@@ -305,6 +364,12 @@ fn since_1970(clock: Clock) -> Duration {
     clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
+/// Where a core is asked, by protocol.
+struct Listeners {
+    http: TcpListener,
+    grpc: TcpListener,
+}
+
 /// What a core's thread is born with.
 struct CoreSeed {
     id: CoreId,
@@ -316,7 +381,9 @@ struct CoreSeed {
     limits: HttpLimits,
     server_timing: bool,
     reporting: Reporting,
-    listener: TcpListener,
+    listeners: Listeners,
+    shared_memory: Option<Arc<Registry>>,
+    unix: Option<UnixListener>,
     mailbox: mpsc::Receiver<CoreMsg>,
 }
 
@@ -339,15 +406,31 @@ impl CoreSeed {
             reports: Reports::new(self.reporting, self.id, since_1970(self.clock)),
             limits: self.limits,
             options: HttpOptions { server_timing: self.server_timing },
+            shared_memory: self.shared_memory,
         };
         let core = Core { id: self.id, clock: self.clock, links: self.links, recorder };
-        let front = listener::serve(Rc::new(front), self.listener, self.drain, listener::oip);
-        tokio::task::spawn_local(async {
-            if let Err(error) = front.await {
-                tracing::error!(%error, "a core's front end ended");
-            }
-        });
+        let (front, Listeners { http, grpc }) = (Rc::new(front), self.listeners);
+        if let Some(unix) = self.unix {
+            let drain = self.drain.clone();
+            tokio::task::spawn_local(log_end(listener::serve(
+                front.clone(),
+                unix,
+                drain,
+                listener::oip,
+            )));
+        }
+        let drain = self.drain.clone();
+        let grpc = listener::serve(front.clone(), grpc, drain, oip_grpc::oip);
+        let http = listener::serve(front, http, self.drain, listener::oip);
+        tokio::task::spawn_local(log_end(http));
+        tokio::task::spawn_local(log_end(grpc));
         run_core_mailbox(core, self.mailbox).await;
+    }
+}
+
+async fn log_end(front_end: impl Future<Output = io::Result<()>>) {
+    if let Err(error) = front_end.await {
+        tracing::error!(%error, "a core's front end ended");
     }
 }
 

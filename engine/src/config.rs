@@ -11,6 +11,7 @@ use schemas::lifecycle::Late;
 
 use crate::classes::{ClassError, Classes, SloClass};
 use crate::cli::{Lane, Launcher, LogFormat, MetricsCompat, Serve};
+use crate::socket_file::MODE_DEFAULT;
 
 /// What `foil serve` runs with.
 #[derive(Clone, Debug)]
@@ -18,10 +19,21 @@ pub struct Config {
     pub targets: Vec<String>,
     pub name: Option<String>,
     pub http: SocketAddr,
+    pub grpc: SocketAddr,
     pub metrics: SocketAddr,
     pub metrics_compat: Option<MetricsCompat>,
     /// A line of the log for each request.
     pub access_log: bool,
+    /// Where containers written for Clipper dial in.
+    pub clipper_rpc: Option<SocketAddr>,
+    /// A Unix socket that answers HTTP as well.
+    pub http_socket: Option<PathBuf>,
+    /// Clients may register POSIX shared memory by its name.
+    pub client_shm: bool,
+    /// A Unix socket over which they may pass sealed memory.
+    pub client_shm_socket: Option<PathBuf>,
+    /// Permissions of both sockets.
+    pub socket_mode: u32,
     /// CPU numbers, one front-end thread each.
     pub cores: Vec<usize>,
     pub lane: Lane,
@@ -52,9 +64,13 @@ pub struct Limits {
     pub slot_bytes_max: u32,
     /// Bytes of a slot beyond its fixed part where a tensor's size is not declared; at most `slot_bytes_max` in all.
     pub variable_slot_bytes: u32,
-    /// Bytes of one request's body. Triton's default for HTTP.
+    /// Bytes of one request's body, or message of gRPC. Triton's default for HTTP.
     pub body_bytes_max: u64,
-    /// Open connections per core; more are told so. Below the 8192 tasks of the hand-off to a dispatcher.
+    /// Regions of client shared memory: each keeps a descriptor, of which a process has 1,024 by default.
+    pub client_shm_regions_max: usize,
+    /// Bytes of all of them: they stay allocated until they are unregistered, even when their client is gone.
+    pub client_shm_bytes_max: u64,
+    /// Open connections per core and protocol; more are told so. Below the 8192 tasks of the hand-off to a dispatcher.
     pub connections_max: usize,
     /// Seconds a client may take to send the head of its first request.
     pub head_s: u64,
@@ -68,6 +84,8 @@ pub struct Limits {
     pub load_s: u64,
     /// Seconds a drain may take before what is left is abandoned.
     pub drain_s: u64,
+    /// Seconds a container of Clipper's that owes no answer may be silent; it sends a heartbeat every 5.
+    pub container_silence_s: u64,
 }
 
 impl Default for Limits {
@@ -78,6 +96,8 @@ impl Default for Limits {
             slot_bytes_max: 16 << 20,
             variable_slot_bytes: 1 << 20,
             body_bytes_max: 64 << 20,
+            client_shm_regions_max: 512,
+            client_shm_bytes_max: 8 << 30,
             connections_max: 4096,
             head_s: 10,
             idle_s: 75,
@@ -85,6 +105,7 @@ impl Default for Limits {
             hello_s: 60,
             load_s: 600,
             drain_s: 30,
+            container_silence_s: 30,
         }
     }
 }
@@ -96,9 +117,15 @@ struct File {
     targets: Vec<String>,
     name: Option<String>,
     http: Option<SocketAddr>,
+    grpc: Option<SocketAddr>,
     metrics: Option<SocketAddr>,
     metrics_compat: Option<String>,
     access_log: Option<bool>,
+    clipper_rpc: Option<SocketAddr>,
+    http_socket: Option<PathBuf>,
+    client_shm: Option<bool>,
+    client_shm_socket: Option<PathBuf>,
+    socket_mode: Option<String>,
     cores: Option<Vec<usize>>,
     launcher: Option<String>,
     lane: Option<String>,
@@ -148,6 +175,8 @@ pub enum ConfigError {
     MetricsCompat { compat: String },
     #[error("log_format '{format}' does not exist; use pretty or json")]
     LogFormat { format: String },
+    #[error("socket_mode '{mode}' is no octal number of at most 777; write it as in 660")]
+    SocketMode { mode: String },
     #[error("CPU {cpu} is not available to this process; use some of {available:?}")]
     NoSuchCpu { cpu: usize, available: Vec<usize> },
     #[error("CPU {cpu} is named twice in --cores")]
@@ -166,13 +195,20 @@ impl Config {
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
         check_launcher(flags.launcher, file.launcher)?;
         let drain_delay = flags.drain_delay.or(file.drain_delay);
+        let mode = flags.socket_mode.or(file.socket_mode);
         let config = Config {
             targets,
             name: flags.name.or(file.name),
             http: flags.http.or(file.http).unwrap_or(loopback(8000)),
+            grpc: flags.grpc.or(file.grpc).unwrap_or(loopback(8001)),
             metrics: flags.metrics.or(file.metrics).unwrap_or(loopback(8002)),
             metrics_compat: metrics_compat(flags.metrics_compat, file.metrics_compat)?,
             access_log: flags.access_log || file.access_log.unwrap_or(false),
+            clipper_rpc: flags.clipper_rpc.or(file.clipper_rpc),
+            http_socket: flags.http_socket.or(file.http_socket),
+            client_shm: flags.client_shm || file.client_shm.unwrap_or(false),
+            client_shm_socket: flags.client_shm_socket.or(file.client_shm_socket),
+            socket_mode: mode.map_or(Ok(MODE_DEFAULT), socket_mode)?,
             cores: flags.cores.or(file.cores).unwrap_or_else(|| default_cores(available)),
             lane: lane(flags.lane, file.lane)?,
             huge_pages: flags.huge_pages || file.huge_pages.unwrap_or(false),
@@ -191,7 +227,7 @@ impl Config {
     }
 
     fn check(&self, available: &[usize]) -> Result<(), ConfigError> {
-        if self.targets.is_empty() {
+        if self.targets.is_empty() && self.clipper_rpc.is_none() {
             return Err(ConfigError::NoTarget);
         }
         if self.name.is_some() && self.targets.len() != 1 {
@@ -213,6 +249,8 @@ impl Limits {
     fn check(&self) -> Result<(), ConfigError> {
         let least = [
             ("limits.queue_tasks_max", self.queue_tasks_max as u64, 1),
+            ("limits.client_shm_regions_max", self.client_shm_regions_max as u64, 1),
+            ("limits.client_shm_bytes_max", self.client_shm_bytes_max, 1),
             ("limits.connections_max", self.connections_max as u64, 1),
             ("limits.head_s", self.head_s, 1),
             ("limits.idle_s", self.idle_s, 1),
@@ -220,6 +258,7 @@ impl Limits {
             ("limits.hello_s", self.hello_s, 1),
             ("limits.load_s", self.load_s, 1),
             ("limits.drain_s", self.drain_s, 1),
+            ("limits.container_silence_s", self.container_silence_s, 1),
             // A slot holds its header's page and at least as much again.
             ("limits.slot_bytes_max", u64::from(self.slot_bytes_max), 8192),
             ("limits.variable_slot_bytes", u64::from(self.variable_slot_bytes), 4096),
@@ -295,6 +334,12 @@ fn metrics_compat(
         (None, Some(compat)) if compat != "triton" => Err(ConfigError::MetricsCompat { compat }),
         (flag, file) => Ok(flag.or(file.map(|_| MetricsCompat::Triton))),
     }
+}
+
+fn socket_mode(text: String) -> Result<u32, ConfigError> {
+    let octal = text.bytes().all(|digit| digit.is_ascii_digit());
+    let mode = octal.then(|| u32::from_str_radix(&text, 8).ok()).flatten();
+    mode.filter(|mode| *mode <= 0o777).ok_or(ConfigError::SocketMode { mode: text })
 }
 
 /// Where what is learned outlives the engine; None where that is not wanted, or nobody has a home.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use schemas::lifecycle::ModelSpec;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::batch::fixed::FixedBatches;
+pub use crate::batch::fixed::FixedBatches;
 pub use crate::batch::latency_profile::Bucket;
 use crate::clock::Clock;
 use crate::ids::{CoreId, DeviceClass, Incarnation, ReplicaId, Version};

@@ -147,6 +147,7 @@ async fn serve(
         reports: Reports::new(Reporting::default(), CORE, Duration::ZERO),
         limits: HttpLimits::default(),
         options: HttpOptions::default(),
+        shared_memory: None,
     };
     let (drain, phase) = watch::channel(DrainPhase::Serving);
     tokio::task::spawn_local(listener::serve(Rc::new(front), listener, phase, listener::oip));

@@ -1,9 +1,11 @@
 //! What the connections of one core share, whatever they speak: the way to the models, limits, the core's recorder.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::classes::Classes;
+use crate::client_shm::registry::Registry;
 use crate::clock::Clock;
 use crate::fleet::catalog::PublishedCatalog;
 use crate::ids::CoreId;
@@ -62,4 +64,6 @@ pub struct FrontEnd {
     pub reports: Reports,
     pub limits: HttpLimits,
     pub options: HttpOptions,
+    /// Memory that clients registered; None: switched off.
+    pub shared_memory: Option<Arc<Registry>>,
 }

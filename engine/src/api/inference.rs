@@ -8,6 +8,7 @@ use schemas::lifecycle::ModelSpec;
 
 use crate::api::front_end::FrontEnd;
 use crate::api::status::ApiError;
+use crate::classes::{Classes, SloClass};
 use crate::clock::Time;
 use crate::codec::answer::Choice;
 use crate::codec::fault::{InputFault, excerpt};
@@ -117,6 +118,14 @@ pub fn find<'c>(catalog: &'c Catalog, query: Query<'_>) -> Result<&'c ModelEntry
             }
             (Missing::Model | Missing::Version, _) => ApiError::UnknownModel { model },
         }
+    })
+}
+
+/// The SLO class that a request names.
+pub fn known_class<'c>(classes: &'c Classes, name: &[u8]) -> Result<&'c SloClass, InputFault> {
+    classes.find(name).ok_or_else(|| InputFault::UnknownClass {
+        found: excerpt(&String::from_utf8_lossy(name)),
+        known: classes.known(),
     })
 }
 

@@ -17,14 +17,16 @@ use smallvec::SmallVec;
 use crate::api::body::{self, BodyLimits, Continue};
 use crate::api::connections::{Connection, Connections, DrainPhase};
 use crate::api::front_end::FrontEnd;
-use crate::api::inference::{self, Answered, Question};
+use crate::api::inference::{self, Answered, Question, known_class};
 use crate::api::oip_metadata as metadata;
+use crate::api::oip_shared_memory;
 use crate::api::router::{ModelPage, Route, route};
 use crate::api::settings::{self, Of};
+use crate::api::shared_memory::SharedMemory;
 use crate::api::statistics;
 use crate::api::status::{self, ApiError};
 use crate::api::trail::{self, Trail};
-use crate::classes::{Classes, SloClass};
+use crate::classes::Classes;
 use crate::clock::Time;
 use crate::codec::answer::{self, About};
 use crate::codec::binary_tensor::{self, Form};
@@ -109,11 +111,15 @@ async fn page(
     let (name, version, page) = match route {
         Route::Live => return Ok(metadata::live()),
         Route::Ready => return Ok(metadata::ready(is_ready(front, connections))),
-        Route::Server => return Ok(metadata::server()),
+        Route::Server => return Ok(metadata::server(front)),
         Route::Statistics => return statistics_page(front, None, None).await,
         Route::Logging => return settings_page(front, Of::Log, rest).await,
         Route::Trace { name } => {
             return settings_page(front, Of::Trace { model: name.as_deref() }, rest).await;
+        }
+        Route::SharedMemory { family, act } => {
+            let Rest { connection, body, .. } = rest;
+            return oip_shared_memory::page(front, connection, (family, act), body).await;
         }
         Route::Model { name, version, page } => (name, version, page),
     };
@@ -249,13 +255,6 @@ fn header_timeout(value: &HeaderValue) -> Result<Duration, ApiError> {
     ms.map(Duration::from_millis).ok_or(ApiError::BadTimeout)
 }
 
-fn known_class<'c>(classes: &'c Classes, name: &[u8]) -> Result<&'c SloClass, InputFault> {
-    classes.find(name).ok_or_else(|| InputFault::UnknownClass {
-        found: excerpt(&String::from_utf8_lossy(name)),
-        known: classes.known(),
-    })
-}
-
 /// `headers` are the request's, emptied, for those of the answer: hyper keeps them for the next request.
 async fn infer(
     front: &FrontEnd,
@@ -264,9 +263,10 @@ async fn infer(
     headers: HeaderMap,
 ) -> Result<HttpResponse, ApiError> {
     let arrived = received.arrived;
-    let understand = |spec: &ModelSpec| understand(spec, &front.classes, received);
+    let memory = SharedMemory::of(front);
+    let understand = |spec: &ModelSpec| understand(spec, &front.classes, &memory, received);
     let answered = inference::infer(front, query, arrived, understand, |answered| {
-        respond(front, answered, headers)
+        respond(front, &memory, answered, headers)
     });
     answered.await
 }
@@ -274,6 +274,7 @@ async fn infer(
 fn understand(
     spec: &ModelSpec,
     classes: &Classes,
+    memory: &SharedMemory<'_>,
     received: Received,
 ) -> Result<Question, InputFault> {
     let Received { body, form, timeout: by_header, class: class_by_header, .. } = received;
@@ -284,7 +285,9 @@ fn understand(
     };
     let mut request = parse_request(json)?;
     binary_tensor::attach(&mut request.inputs, behind)?;
+    memory.attach(&mut request.inputs)?;
     let chosen = answer::choose(spec, &request)?;
+    memory.expect(spec, &chosen)?;
     let id = request.id.map(|id| id.into_owned());
     let timeout = request.timeout_us.map(Duration::from_micros);
     let timeout = [by_header, timeout].into_iter().flatten().min();
@@ -318,6 +321,7 @@ fn named<'r>(input: &'r mut RequestInput<'_>) -> Result<Named<'r>, InputFault> {
 
 fn respond(
     front: &FrontEnd,
+    memory: &SharedMemory<'_>,
     answered: Answered<'_>,
     mut headers: HeaderMap,
 ) -> Result<HttpResponse, ApiError> {
@@ -328,6 +332,7 @@ fn respond(
         version: handle.version,
         id: id.as_deref(),
     };
+    memory.deliver(&handle.spec, &chosen, &prediction.outputs)?;
     let encoded = answer::encode(about, &chosen, &prediction.outputs)?;
     match encoded.json_bytes {
         None => headers.insert(CONTENT_TYPE, status::JSON),

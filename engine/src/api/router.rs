@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use hyper::Method;
 
+use crate::api::oip_shared_memory::{Act, Family};
 use crate::api::status::ApiError;
 use crate::codec::fault::excerpt;
 use crate::ids::Version;
@@ -28,6 +29,10 @@ pub enum Route<'p> {
     /// How requests are traced: those of all models, or of one.
     Trace {
         name: Option<Cow<'p, str>>,
+    },
+    SharedMemory {
+        family: Family,
+        act: Act<'p>,
     },
 }
 
@@ -66,10 +71,13 @@ pub fn route<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, ApiError> 
             model(name, Some(of), ModelPage::Statistics)?
         }
         ["v2", "models", name, "versions", of, "infer"] => model(name, Some(of), ModelPage::Infer)?,
+        ["v2", "systemsharedmemory", rest @ ..] => shared_memory(Family::System, rest)?,
+        ["v2", "cudasharedmemory", rest @ ..] => shared_memory(Family::Cuda, rest)?,
         _ => return Err(ApiError::UnknownPath),
     };
     let allow = match &found {
         Route::Model { page: ModelPage::Infer, .. } => ASK,
+        Route::SharedMemory { act, .. } if !matches!(act, Act::Status { .. }) => ASK,
         Route::Logging | Route::Trace { .. } => SET,
         _ => READ,
     };
@@ -100,6 +108,24 @@ fn split<'s, 'p>(
 fn model<'p>(name: &'p str, version: Option<&str>, page: ModelPage) -> Result<Route<'p>, ApiError> {
     let (name, version) = (named(name)?, version.map(parse_version).transpose()?);
     Ok(Route::Model { name, version, page })
+}
+
+/// A version as gRPC asks for it: nothing means the newest.
+pub fn version(text: &str) -> Result<Option<Version>, ApiError> {
+    if text.is_empty() { Ok(None) } else { parse_version(text).map(Some) }
+}
+
+fn shared_memory<'p>(family: Family, rest: &[&'p str]) -> Result<Route<'p>, ApiError> {
+    let named = |name| percent_decoded(name).ok_or(ApiError::UnknownPath);
+    let act = match *rest {
+        ["status"] => Act::Status { region: None },
+        ["unregister"] => Act::Unregister { region: None },
+        ["region", name, "status"] => Act::Status { region: Some(named(name)?) },
+        ["region", name, "register"] => Act::Register { region: named(name)? },
+        ["region", name, "unregister"] => Act::Unregister { region: Some(named(name)?) },
+        _ => return Err(ApiError::UnknownPath),
+    };
+    Ok(Route::SharedMemory { family, act })
 }
 
 fn named(name: &str) -> Result<Cow<'_, str>, ApiError> {

@@ -8,6 +8,7 @@ use http_body_util::Full;
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
+use crate::client_shm::registry::RegisterFault;
 use crate::codec::fault::InputFault;
 use crate::ids::Version;
 use crate::observe::metrics::ErrorKind;
@@ -45,10 +46,14 @@ pub enum ApiError {
     Encoding { found: String },
     #[error("X-Request-Timeout-Ms must be a whole number of milliseconds, 1 or more")]
     BadTimeout,
+    #[error("grpc-timeout must be up to eight digits and one of H, M, S, m, u, n")]
+    BadGrpcTimeout,
     #[error(transparent)]
     Setting(#[from] SettingError),
     #[error(transparent)]
     Input(#[from] InputFault),
+    #[error(transparent)]
+    SharedMemory(#[from] RegisterFault),
     #[error(transparent)]
     Task(#[from] TaskError),
 }
@@ -78,8 +83,10 @@ impl ApiError {
             }
             ApiError::BrokenBody
             | ApiError::BadTimeout
+            | ApiError::BadGrpcTimeout
             | ApiError::Setting(_)
             | ApiError::Input(_) => (StatusCode::BAD_REQUEST, ErrorKind::BadInput),
+            ApiError::SharedMemory(fault) => (registered(fault), ErrorKind::BadInput),
             ApiError::Task(error) => return shown_task(error),
         };
         Shown { status, kind, retry_after: None }
@@ -94,6 +101,28 @@ impl ApiError {
             ApiError::Task(error) => *error == TaskError::Draining,
             _ => false,
         }
+    }
+}
+
+fn registered(fault: &RegisterFault) -> StatusCode {
+    match fault {
+        RegisterFault::Off | RegisterFault::NotOurs | RegisterFault::Own => StatusCode::FORBIDDEN,
+        RegisterFault::Unknown | RegisterFault::NoObject => StatusCode::NOT_FOUND,
+        RegisterFault::Taken => StatusCode::CONFLICT,
+        RegisterFault::TooMany { .. } | RegisterFault::TooLarge { .. } => {
+            StatusCode::INSUFFICIENT_STORAGE
+        }
+        RegisterFault::Cuda
+        | RegisterFault::Request { .. }
+        | RegisterFault::Name
+        | RegisterFault::Key
+        | RegisterFault::Reserved { .. }
+        | RegisterFault::Kind
+        | RegisterFault::Size { .. }
+        | RegisterFault::NoDescriptor
+        | RegisterFault::Line
+        | RegisterFault::Unsealed
+        | RegisterFault::System(_) => StatusCode::BAD_REQUEST,
     }
 }
 
