@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub mod control;
+
 /// Puts any model behind HTTP at the lowest latency a machine can give.
 #[derive(Debug, Parser)]
 #[command(name = "foil", version, about, arg_required_else_help = true)]
@@ -82,6 +84,9 @@ pub struct Serve {
     #[arg(long, env = "FOIL_METRICS", value_name = "ADDRESS")]
     pub metrics: Option<SocketAddr>,
 
+    /// Where containers written for Clipper dial in (its RPC over ZeroMQ); they bring their models [default: nowhere].
+    #[arg(long, env = "FOIL_CLIPPER_RPC", value_name = "ADDRESS")]
+    pub clipper_rpc: Option<SocketAddr>,
     /// Add the metrics that another server's dashboards and autoscalers know.
     #[arg(long, env = "FOIL_METRICS_COMPAT")]
     pub metrics_compat: Option<MetricsCompat>,
@@ -89,9 +94,6 @@ pub struct Serve {
     /// Write a line of the log for each request (FOIL_LOG=debug does it, too).
     #[arg(long, env = "FOIL_ACCESS_LOG")]
     pub access_log: bool,
-    /// Where containers written for Clipper dial in (its RPC over ZeroMQ); they bring their models [default: nowhere].
-    #[arg(long, env = "FOIL_CLIPPER_RPC", value_name = "ADDRESS")]
-    pub clipper_rpc: Option<SocketAddr>,
 
     /// CPUs of the front end, one thread each [default: one on machines of up to 4, else a quarter].
     #[arg(long, env = "FOIL_CORES", value_name = "CPUS", value_delimiter = ',')]
@@ -152,4 +154,7 @@ pub struct Serve {
     /// How the log on stderr looks [default: pretty].
     #[arg(long, env = "FOIL_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
+
+    #[command(flatten)]
+    pub control: control::ControlFlags,
 }

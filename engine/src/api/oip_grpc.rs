@@ -92,8 +92,16 @@ async fn inference_service(
         "ModelReady" => unary(link, request, metadata::model_ready).await,
         "ModelMetadata" => unary(link, request, metadata::model).await,
         "ModelStatistics" => unary(link, request, observed::statistics).await,
-        "TraceSetting" => unary(link, request, observed::trace_setting).await,
-        "LogSettings" => unary(link, request, observed::log_settings).await,
+        "TraceSetting" => {
+            let headers = request.headers().clone();
+            let set = |link, asked| observed::trace_setting(link, headers, asked);
+            unary(link, request, set).await
+        }
+        "LogSettings" => {
+            let headers = request.headers().clone();
+            let set = |link, asked| observed::log_settings(link, headers, asked);
+            unary(link, request, set).await
+        }
         "ModelStreamInfer" => {
             let said = Said::read(request.headers(), link.front.clock.now());
             bidirectional(link, request, |link, requests| stream::infer(link, said, requests)).await

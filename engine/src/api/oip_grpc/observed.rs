@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use hyper::HeaderMap;
 use schemas::inference::{
     LogSettingsRequest, LogSettingsResponse, ModelStatisticsRequest, ModelStatisticsResponse,
     TraceSettingRequest, TraceSettingResponse,
@@ -26,27 +27,34 @@ pub(super) async fn statistics(
 
 pub(super) async fn trace_setting(
     link: Rc<Link>,
+    headers: HeaderMap,
     asked: TraceSettingRequest,
 ) -> Result<TraceSettingResponse, Status> {
     let of = Of::Trace { model: named(&asked.model_name) };
-    let settings = set(&link, of, &settings::trace_changes(&asked));
+    let settings = set(&link, &headers, of, &settings::trace_changes(&asked));
     settings.map(|settings| settings::trace_message(&settings)).map_err(|it| refused(&link, &it))
 }
 
 pub(super) async fn log_settings(
     link: Rc<Link>,
+    headers: HeaderMap,
     asked: LogSettingsRequest,
 ) -> Result<LogSettingsResponse, Status> {
-    let settings = set(&link, Of::Log, &settings::log_changes(&asked));
+    let settings = set(&link, &headers, Of::Log, &settings::log_changes(&asked));
     settings.map(|settings| settings::log_message(&settings)).map_err(|it| refused(&link, &it))
 }
 
 /// Whoever brings no changes wants to see what is set.
-fn set(link: &Link, of: Of<'_>, changes: &Settings) -> Result<Settings, ApiError> {
+fn set(
+    link: &Link,
+    headers: &HeaderMap,
+    of: Of<'_>,
+    changes: &Settings,
+) -> Result<Settings, ApiError> {
     if changes.is_empty() {
         return settings::read(&link.front, of);
     }
-    settings::change(&link.front, of, changes)
+    settings::change(&link.front, headers, of, changes)
 }
 
 /// Nothing means all.

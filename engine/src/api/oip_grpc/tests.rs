@@ -318,8 +318,8 @@ fn health_is_told_of_the_server_and_of_each_model() {
         assert_eq!(client.check(ask("n")).await.unwrap_err().code(), Code::NotFound);
         let mut watched = client.watch(ask("m")).await.unwrap().into_inner();
         assert_eq!(watched.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
-        let loading =
-            server.catalog.load().with_state("m", crate::ids::Version(1), ModelState::Loading);
+        let handle = server.catalog.load().find("m", None).unwrap().handle.clone();
+        let loading = server.catalog.load().with_state(&handle, ModelState::Loading);
         server.catalog.store(loading.into());
         assert_eq!(watched.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
         let mut unknown = client.watch(ask("n")).await.unwrap().into_inner();
@@ -518,7 +518,7 @@ fn settings_are_shown_changed_and_refused() {
         use schemas::inference::{LogSettingsRequest, TraceSettingRequest, log_settings_request};
         use schemas::inference::{ModelStatisticsRequest, trace_setting_request};
 
-        let server = TestServer::one(Script::Echo);
+        let server = TestServer::administered(Script::Echo);
         let mut client = client(&server).await;
         let trace = |model: &str, name: &str, value: &[&str]| {
             let value = value.iter().map(|it| (*it).to_owned()).collect();
@@ -545,6 +545,12 @@ fn settings_are_shown_changed_and_refused() {
         let loud = client.log_settings(log("log_info", Log::StringParam("loud".into()))).await;
         assert_eq!(loud.unwrap_err().code(), Code::InvalidArgument);
         assert_eq!(server.get("/v2/logging").await.json()["log_verbose_level"], 1);
+
+        let public = TestServer::one(Script::Echo);
+        let mut public = self::client(&public).await;
+        assert!(public.log_settings(LogSettingsRequest::default()).await.is_ok());
+        let refused = public.trace_setting(trace("m", "trace_rate", &["5"])).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied);
 
         let unknown = ModelStatisticsRequest { name: "n".into(), version: String::new() };
         assert_eq!(client.model_statistics(unknown).await.unwrap_err().code(), Code::NotFound);
