@@ -11,10 +11,15 @@ pub mod listener;
 pub mod oip_grpc;
 pub mod oip_http;
 pub mod oip_metadata;
+pub mod oip_shared_memory;
 pub mod repository;
 pub mod repository_http;
 pub mod router;
+pub mod settings;
+pub mod shared_memory;
+pub mod statistics;
 pub mod status;
+pub mod trail;
 
 #[cfg(test)]
 mod test_server;

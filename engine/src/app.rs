@@ -1,12 +1,13 @@
 //! The composition root: build, spawn, drain. Nothing else knows every room.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use shm_rpc::Memory;
@@ -19,11 +20,10 @@ use crate::api::front_end::{FrontEnd, HttpLimits, HttpOptions};
 use crate::api::listener::{self, DrainPhase};
 use crate::api::oip_grpc;
 use crate::classes::{ClassError, Classes};
-use crate::cli::control::ModelControlMode;
-use crate::cli::{Lane, LogFormat, Serve};
-use crate::clipper_rpc::{Port, Registry, Strangers};
+use crate::cli::{Lane, LogFormat, MetricsCompat, Serve};
+use crate::client_shm::registry::Registry;
+use crate::clipper_rpc::{self, Port, Strangers};
 use crate::clock::Clock;
-use crate::config::control::{Admin, Control};
 use crate::config::{Config, ConfigError, Limits};
 use crate::dispatch::{CORE_MAILBOX_MESSAGES_MAX, Core, CoreLinks, CoreMsg, run_core_mailbox};
 use crate::fleet::catalog::{Catalog, PublishedCatalog};
@@ -32,18 +32,24 @@ use crate::fleet::launch::process::Programs;
 use crate::fleet::launch::users::Users;
 use crate::fleet::orders::{FleetLink, Order};
 use crate::fleet::profiles::Profiles;
-use crate::fleet::repository::Repositories;
 use crate::fleet::supervisor::{Fleet, FleetConfig, StartError};
-use crate::fleet::target::{self, TargetError, Wanted};
+use crate::fleet::target::{self, TargetError};
 use crate::fleet::welcome::LaneSettings;
 use crate::ids::{ClassId, CoreId};
-use crate::observe::export;
+use crate::observe::export::{self, Compat};
+use crate::observe::log::{Log, Style};
+use crate::observe::reports::{Reporting, Reports};
 use crate::observe::stages::{CoreRecorder, CoreSnapshot};
+use crate::socket_file::SocketError;
 use crate::threads;
 
-mod sockets;
+mod administration;
+mod local_doors;
+mod socket_directory;
 
-use sockets::SocketDirectory;
+use self::administration::{AdminDoor, wanted};
+use self::local_doors::LocalDoors;
+use self::socket_directory::SocketDirectory;
 
 /// A core that does not answer a scrape within this is left out of it.
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(1);
@@ -62,6 +68,8 @@ pub enum ServeError {
     Start(#[from] StartError),
     #[error("cannot listen on {address}: {source}; is another server running there?")]
     Listen { address: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     #[error("cannot {doing}: {source}")]
     System { doing: &'static str, source: io::Error },
 }
@@ -73,26 +81,14 @@ fn system(doing: &'static str) -> impl Fn(io::Error) -> ServeError {
 /// Serves until a signal, then drains.
 pub fn serve(flags: Serve) -> Result<(), ServeError> {
     let config = Config::resolve(flags, &threads::available_cpus())?;
-    start_log(config.log_format);
+    let log = start_log(config.log_format);
     let targets =
         target::resolve(&config.targets, config.name.as_deref(), &wanted(&config.control))?;
     cores::check(&targets, &threads::available_cpus())?;
     let targets = with_classes(targets, &config.classes)?;
-    let (engine, orders) = Engine::build(config)?;
+    let (engine, orders) = Engine::build(config, log)?;
     let control = runtime().map_err(system("start the control runtime"))?;
     control.block_on(engine.run(targets, orders))
-}
-
-/// What is loaded at start.
-fn wanted(control: &Control) -> Wanted {
-    match control.mode {
-        ModelControlMode::None => Wanted::All,
-        ModelControlMode::Poll => Wanted::Present,
-        ModelControlMode::Explicit if control.load.iter().any(|name| name == "*") => {
-            Wanted::Present
-        }
-        ModelControlMode::Explicit => Wanted::Named(control.load.clone()),
-    }
 }
 
 /// Each target with the class of its requests.
@@ -103,17 +99,12 @@ fn with_classes(
     targets.into_iter().map(|it| target::class_of(&it, classes).map(|class| (it, class))).collect()
 }
 
-fn start_log(format: LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("FOIL_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal());
-    match format {
-        LogFormat::Pretty => log.with_target(false).init(),
-        LogFormat::Json => log.json().init(),
-    }
+fn start_log(format: LogFormat) -> Arc<Log> {
+    let style = match format {
+        LogFormat::Pretty => Style::Pretty,
+        LogFormat::Json => Style::Json,
+    };
+    Log::start(style, std::env::var("FOIL_LOG").ok())
 }
 
 fn runtime() -> io::Result<LocalRuntime> {
@@ -135,13 +126,15 @@ struct Engine {
     /// Of Clipper's containers, until it is opened.
     containers: Option<Port>,
     sockets: SocketDirectory,
+    doors: LocalDoors,
     users: Option<Users>,
     admin: Option<SocketAddr>,
 }
 
 impl Engine {
-    fn build(config: Config) -> Result<(Engine, mpsc::Receiver<Order>), ServeError> {
+    fn build(config: Config, log: Arc<Log>) -> Result<(Engine, mpsc::Receiver<Order>), ServeError> {
         let clock = Clock::start();
+        let reporting = Reporting { log, traces: Arc::default(), access_log: config.access_log };
         let catalog = PublishedCatalog::new(ArcSwap::from_pointee(Catalog::default()));
         let drain = watch::Sender::new(DrainPhase::Serving);
         let metrics = TcpListener::bind(config.metrics)
@@ -156,9 +149,10 @@ impl Engine {
         let users = Users::available(config.shared_user);
         let sockets = SocketDirectory::make(clock, users.is_some())
             .map_err(system("make a directory for sockets"))?;
+        let doors = LocalDoors::open(&config)?;
         let (fleet, orders) = FleetLink::channel();
-        let mut admin_listener = config.control.admin.as_ref().map(admin_listener).transpose()?;
-        let admin = admin_listener.as_ref().map(|(address, ..)| *address);
+        let mut admin_door = config.control.admin.as_ref().map(AdminDoor::open).transpose()?;
+        let admin = admin_door.as_ref().map(|door| door.address);
         let (mut cores, mut http, mut grpc) = (Vec::new(), config.http, config.grpc);
         for (index, mailbox) in mailboxes.into_iter().enumerate() {
             let listeners = Listeners { http: listen(&mut http)?, grpc: listen(&mut grpc)? };
@@ -171,11 +165,13 @@ impl Engine {
                 drain: drain.subscribe(),
                 limits: http_limits(&config),
                 server_timing: config.server_timing,
+                reporting: reporting.clone(),
                 listeners,
+                shared_memory: doors.registry(),
+                unix: doors.http_for_a_core().map_err(system("duplicate a listener"))?,
                 mailbox,
                 fleet: fleet.clone(),
-                // Administrators are few: the first core has time for all of them.
-                admin: admin_listener.take().map(|(_, listener, door)| (listener, door)),
+                admin: admin_door.take(),
             };
             let thread = threads::spawn_pinned(index, config.cores[index], move || seed.run());
             cores.push(thread.map_err(system("start a core's thread"))?);
@@ -192,6 +188,7 @@ impl Engine {
             metrics,
             containers,
             sockets,
+            doors,
             users,
             admin,
         };
@@ -206,6 +203,7 @@ impl Engine {
         let mut term = signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?;
         let mut int = signal(SignalKind::interrupt()).map_err(system("listen for SIGINT"))?;
         self.serve_metrics()?;
+        self.doors.serve().map_err(system("serve clients on this machine"))?;
         let mut fleet = Fleet::new(self.fleet_config());
         let containers = self.open_containers(&fleet)?;
         tokio::select! {
@@ -236,11 +234,18 @@ impl Engine {
         eprintln!("listening  http://{http}  grpc {grpc}  metrics http://{address}/metrics{admin}");
         let listener = tokio::net::TcpListener::from_std(listener).map_err(system(doing))?;
         let links = self.links.clone();
-        tokio::task::spawn_local(export::serve(listener, move || scrape(links.clone())));
+        let compat = match self.config.metrics_compat {
+            None => Compat::None,
+            Some(MetricsCompat::Triton) => Compat::Triton,
+        };
+        tokio::task::spawn_local(export::serve(listener, compat, move || scrape(links.clone())));
         Ok(())
     }
 
-    fn open_containers(&mut self, fleet: &Fleet) -> Result<Option<Rc<Registry>>, ServeError> {
+    fn open_containers(
+        &mut self,
+        fleet: &Fleet,
+    ) -> Result<Option<Rc<clipper_rpc::Registry>>, ServeError> {
         let Some(port) = self.containers.take() else { return Ok(None) };
         let silence_max = Duration::from_secs(self.config.limits.container_silence_s);
         let opened = port.open(fleet.shared(), Strangers::Register, silence_max);
@@ -261,11 +266,7 @@ impl Engine {
             sockets: self.sockets.path.clone(),
             warm_up: self.config.warm_up,
             profiles: self.config.state.as_deref().and_then(open_profiles),
-            repositories: Repositories {
-                roots: target::repositories(&self.config.targets),
-                classes: self.config.classes.clone(),
-                cpus: threads::available_cpus(),
-            },
+            repositories: administration::repositories(&self.config),
             changes: self.config.control.admin.is_some() || self.config.control.polls().is_some(),
             poll_every: self.config.control.polls(),
             base_url: format!("http://{}", self.http),
@@ -273,7 +274,7 @@ impl Engine {
     }
 
     /// Not ready at once; accepts for the delay; then answers what was accepted and ends.
-    async fn drain(&self, fleet: Fleet, containers: Option<Rc<Registry>>) {
+    async fn drain(&self, fleet: Fleet, containers: Option<Rc<clipper_rpc::Registry>>) {
         self.catalog.store(Arc::new(self.catalog.load().drained()));
         self.drain.send_replace(DrainPhase::NotReady);
         tokio::time::sleep(self.config.drain_delay).await;
@@ -297,15 +298,6 @@ impl Engine {
             );
         }
     }
-}
-
-/// Where administrators are answered, and what they have to show.
-fn admin_listener(admin: &Admin) -> Result<(SocketAddr, TcpListener, Door), ServeError> {
-    let taken = |source| ServeError::Listen { address: admin.address, source };
-    check_free(admin.address)?;
-    let listener = listener::bind(admin.address).map_err(taken)?;
-    let address = listener.local_addr().map_err(system("read a listener's address"))?;
-    Ok((address, listener, Door::Admin { token: admin.token.clone() }))
 }
 
 /// How lanes are made here; `auto` says what it chose and why.
@@ -385,6 +377,11 @@ async fn scrape(links: CoreLinks) -> Vec<CoreSnapshot> {
     snapshots
 }
 
+/// What the clock on the wall says.
+fn since_1970(clock: Clock) -> Duration {
+    clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
 /// Where a core is asked, by protocol.
 struct Listeners {
     http: TcpListener,
@@ -401,10 +398,13 @@ struct CoreSeed {
     drain: watch::Receiver<DrainPhase>,
     limits: HttpLimits,
     server_timing: bool,
+    reporting: Reporting,
     listeners: Listeners,
+    shared_memory: Option<Arc<Registry>>,
+    unix: Option<UnixListener>,
     mailbox: mpsc::Receiver<CoreMsg>,
     fleet: FleetLink,
-    admin: Option<(TcpListener, Door)>,
+    admin: Option<AdminDoor>,
 }
 
 impl CoreSeed {
@@ -423,19 +423,29 @@ impl CoreSeed {
             catalog: self.catalog,
             classes: self.classes,
             recorder: recorder.clone(),
+            reports: Rc::new(Reports::new(self.reporting, self.id, since_1970(self.clock))),
             limits: self.limits,
             options: HttpOptions { server_timing: self.server_timing },
+            shared_memory: self.shared_memory,
             door: Door::Public,
             fleet: self.fleet,
         };
-        if let Some((listener, door)) = self.admin {
-            let front = FrontEnd { door, ..front.clone() };
-            let front =
-                listener::serve(Rc::new(front), listener, self.drain.clone(), listener::oip);
+        if let Some(AdminDoor { listener, door, .. }) = self.admin {
+            let front = Rc::new(FrontEnd { door, ..front.clone() });
+            let front = listener::serve(front, listener, self.drain.clone(), listener::oip);
             tokio::task::spawn_local(log_end(front));
         }
         let core = Core { id: self.id, clock: self.clock, links: self.links, recorder };
         let (front, Listeners { http, grpc }) = (Rc::new(front), self.listeners);
+        if let Some(unix) = self.unix {
+            let drain = self.drain.clone();
+            tokio::task::spawn_local(log_end(listener::serve(
+                front.clone(),
+                unix,
+                drain,
+                listener::oip,
+            )));
+        }
         let drain = self.drain.clone();
         let grpc = listener::serve(front.clone(), grpc, drain, oip_grpc::oip);
         let http = listener::serve(front, http, self.drain, listener::oip);

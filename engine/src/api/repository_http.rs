@@ -31,7 +31,7 @@ struct Asked {
     parameters: Map<String, Value>,
 }
 
-pub async fn answer(
+pub async fn page(
     front: &FrontEnd,
     connection: &Connection,
     page: RepositoryPage<'_>,

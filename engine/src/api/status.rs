@@ -9,10 +9,12 @@ use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RE
 use hyper::{Response, StatusCode};
 
 use crate::api::admin::Forbidden;
+use crate::client_shm::registry::RegisterFault;
 use crate::codec::fault::InputFault;
 use crate::fleet::orders::OrderError;
 use crate::ids::Version;
 use crate::observe::metrics::ErrorKind;
+use crate::observe::setting::SettingError;
 use crate::query::types::TaskError;
 
 /// Milliseconds to wait, for clients that can be more exact than `Retry-After` allows.
@@ -65,7 +67,11 @@ pub enum ApiError {
     #[error(transparent)]
     Order(#[from] OrderError),
     #[error(transparent)]
+    Setting(#[from] SettingError),
+    #[error(transparent)]
     Input(#[from] InputFault),
+    #[error(transparent)]
+    SharedMemory(#[from] RegisterFault),
     #[error(transparent)]
     Task(#[from] TaskError),
 }
@@ -90,16 +96,21 @@ impl ApiError {
             ApiError::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, ErrorKind::TooLarge),
             ApiError::SlowSender { .. } => (StatusCode::REQUEST_TIMEOUT, ErrorKind::SlowSender),
             ApiError::Encoding { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorKind::Encoding),
+            ApiError::Setting(SettingError::Unsupported { .. }) => {
+                (StatusCode::NOT_IMPLEMENTED, ErrorKind::BadInput)
+            }
             ApiError::BrokenBody
             | ApiError::BadTimeout
             | ApiError::BadGrpcTimeout
             | ApiError::AdminBody { .. }
             | ApiError::LoadConfig
             | ApiError::LoadParameter { .. }
+            | ApiError::Setting(_)
             | ApiError::Input(_) => (StatusCode::BAD_REQUEST, ErrorKind::BadInput),
             ApiError::LoadFiles => (StatusCode::NOT_IMPLEMENTED, ErrorKind::BadInput),
             ApiError::Forbidden(_) => (StatusCode::FORBIDDEN, ErrorKind::Forbidden),
             ApiError::Order(error) => return shown_order(error),
+            ApiError::SharedMemory(fault) => (registered(fault), ErrorKind::BadInput),
             ApiError::Task(error) => return shown_task(error),
         };
         Shown { status, kind, retry_after: None }
@@ -129,6 +140,28 @@ fn shown_order(error: &OrderError) -> Shown {
         }
     };
     Shown { status, kind: ErrorKind::Order, retry_after }
+}
+
+fn registered(fault: &RegisterFault) -> StatusCode {
+    match fault {
+        RegisterFault::Off | RegisterFault::NotOurs | RegisterFault::Own => StatusCode::FORBIDDEN,
+        RegisterFault::Unknown | RegisterFault::NoObject => StatusCode::NOT_FOUND,
+        RegisterFault::Taken => StatusCode::CONFLICT,
+        RegisterFault::TooMany { .. } | RegisterFault::TooLarge { .. } => {
+            StatusCode::INSUFFICIENT_STORAGE
+        }
+        RegisterFault::Cuda
+        | RegisterFault::Request { .. }
+        | RegisterFault::Name
+        | RegisterFault::Key
+        | RegisterFault::Reserved { .. }
+        | RegisterFault::Kind
+        | RegisterFault::Size { .. }
+        | RegisterFault::NoDescriptor
+        | RegisterFault::Line
+        | RegisterFault::Unsealed
+        | RegisterFault::System(_) => StatusCode::BAD_REQUEST,
+    }
 }
 
 fn shown_task(error: &TaskError) -> Shown {

@@ -21,6 +21,7 @@ use super::front_end::{FrontEnd, HttpLimits, HttpOptions};
 use super::listener::{DrainPhase, bind, oip, serve};
 use super::oip_grpc;
 use crate::classes::{Classes, SloClass};
+use crate::client_shm::registry::Registry;
 use crate::clock::Clock;
 use crate::dispatch::handle::{Entrance, ModelHandle, Submission};
 use crate::dispatch::hang_ups::HangUps;
@@ -28,6 +29,7 @@ use crate::fleet::catalog::{Catalog, ModelEntry, ModelState, PublishedCatalog};
 use crate::fleet::orders::FleetLink;
 use crate::ids::{ClassId, CoreId, Version};
 use crate::observe::metrics::ErrorKind;
+use crate::observe::reports::{Reporting, Reports};
 use crate::observe::stages::CoreRecorder;
 use crate::query::types::{Prediction, TaskError, Timings};
 
@@ -131,6 +133,16 @@ impl TestServer {
         limits: HttpLimits,
         options: HttpOptions,
     ) -> TestServer {
+        TestServer::start_sharing(entries, limits, options, None)
+    }
+
+    /// With memory that clients registered.
+    pub(super) fn start_sharing(
+        entries: Vec<ModelEntry>,
+        limits: HttpLimits,
+        options: HttpOptions,
+        shared_memory: Option<Arc<Registry>>,
+    ) -> TestServer {
         let catalog =
             entries.into_iter().fold(Catalog::default().started(), |all, one| all.with(one));
         let catalog: PublishedCatalog = Arc::new(ArcSwap::from_pointee(catalog));
@@ -142,10 +154,12 @@ impl TestServer {
             catalog: catalog.clone(),
             classes: classes(),
             recorder: recorder.clone(),
+            reports: Rc::new(Reports::new(Reporting::default(), core, Duration::ZERO)),
             limits,
             options,
             door: Door::Public,
             fleet: FleetLink::channel().0,
+            shared_memory,
         };
         let [http_listener, grpc_listener] =
             [(); 2].map(|()| bind("127.0.0.1:0".parse().unwrap()).unwrap());

@@ -6,7 +6,7 @@ use crate::dispatch::explain::stand;
 impl Dispatcher {
     pub(super) fn record_standing(&self) {
         if !self.succeeded {
-            self.recorder.queue(self.batcher.queued(), self.batcher.queued_bytes());
+            self.count_queue();
             self.recorder.batching(|into| stand(&self.batcher, &self.names, into));
         }
     }

@@ -1,4 +1,4 @@
-//! A private directory for the replicas' sockets, and what becomes of those that killed engines left behind.
+//! Where replicas meet their engine.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
