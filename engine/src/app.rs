@@ -20,10 +20,12 @@ use crate::api::front_end::{FrontEnd, HttpLimits, HttpOptions};
 use crate::api::listener::{self, DrainPhase};
 use crate::api::oip_grpc;
 use crate::classes::{ClassError, Classes};
+use crate::cli::control::ModelControlMode;
 use crate::cli::{Lane, LogFormat, MetricsCompat, Serve};
 use crate::client_shm::registry::Registry;
 use crate::clipper_rpc::{self, Port, Strangers};
 use crate::clock::Clock;
+use crate::config::control::{Admin, Control};
 use crate::config::{Config, ConfigError, Limits};
 use crate::dispatch::{CORE_MAILBOX_MESSAGES_MAX, Core, CoreLinks, CoreMsg, run_core_mailbox};
 use crate::fleet::catalog::{Catalog, PublishedCatalog};
@@ -32,8 +34,9 @@ use crate::fleet::launch::process::Programs;
 use crate::fleet::launch::users::Users;
 use crate::fleet::orders::{FleetLink, Order};
 use crate::fleet::profiles::Profiles;
+use crate::fleet::repository::Repositories;
 use crate::fleet::supervisor::{Fleet, FleetConfig, StartError};
-use crate::fleet::target::{self, TargetError};
+use crate::fleet::target::{self, TargetError, Wanted};
 use crate::fleet::welcome::LaneSettings;
 use crate::ids::{ClassId, CoreId};
 use crate::observe::export::{self, Compat};
@@ -43,11 +46,9 @@ use crate::observe::stages::{CoreRecorder, CoreSnapshot};
 use crate::socket_file::SocketError;
 use crate::threads;
 
-mod administration;
 mod local_doors;
 mod socket_directory;
 
-use self::administration::{AdminDoor, wanted};
 use self::local_doors::LocalDoors;
 use self::socket_directory::SocketDirectory;
 
@@ -89,6 +90,18 @@ pub fn serve(flags: Serve) -> Result<(), ServeError> {
     let (engine, orders) = Engine::build(config, log)?;
     let control = runtime().map_err(system("start the control runtime"))?;
     control.block_on(engine.run(targets, orders))
+}
+
+/// What is loaded at start.
+fn wanted(control: &Control) -> Wanted {
+    match control.mode {
+        ModelControlMode::None => Wanted::All,
+        ModelControlMode::Poll => Wanted::Present,
+        ModelControlMode::Explicit if control.load.iter().any(|name| name == "*") => {
+            Wanted::Present
+        }
+        ModelControlMode::Explicit => Wanted::Named(control.load.clone()),
+    }
 }
 
 /// Each target with the class of its requests.
@@ -151,8 +164,8 @@ impl Engine {
             .map_err(system("make a directory for sockets"))?;
         let doors = LocalDoors::open(&config)?;
         let (fleet, orders) = FleetLink::channel();
-        let mut admin_door = config.control.admin.as_ref().map(AdminDoor::open).transpose()?;
-        let admin = admin_door.as_ref().map(|door| door.address);
+        let mut admin_listener = config.control.admin.as_ref().map(admin_listener).transpose()?;
+        let admin = admin_listener.as_ref().map(|(address, ..)| *address);
         let (mut cores, mut http, mut grpc) = (Vec::new(), config.http, config.grpc);
         for (index, mailbox) in mailboxes.into_iter().enumerate() {
             let listeners = Listeners { http: listen(&mut http)?, grpc: listen(&mut grpc)? };
@@ -171,7 +184,8 @@ impl Engine {
                 unix: doors.http_for_a_core().map_err(system("duplicate a listener"))?,
                 mailbox,
                 fleet: fleet.clone(),
-                admin: admin_door.take(),
+                // Administrators are few: the first core has time for all of them.
+                admin: admin_listener.take().map(|(_, listener, door)| (listener, door)),
             };
             let thread = threads::spawn_pinned(index, config.cores[index], move || seed.run());
             cores.push(thread.map_err(system("start a core's thread"))?);
@@ -247,8 +261,7 @@ impl Engine {
         fleet: &Fleet,
     ) -> Result<Option<Rc<clipper_rpc::Registry>>, ServeError> {
         let Some(port) = self.containers.take() else { return Ok(None) };
-        let silence_max = Duration::from_secs(self.config.limits.container_silence_s);
-        let opened = port.open(fleet.shared(), Strangers::Register, silence_max);
+        let opened = port.open(fleet.shared(), Strangers::Register);
         opened.map(Some).map_err(system("start the thread for containers"))
     }
 
@@ -266,7 +279,11 @@ impl Engine {
             sockets: self.sockets.path.clone(),
             warm_up: self.config.warm_up,
             profiles: self.config.state.as_deref().and_then(open_profiles),
-            repositories: administration::repositories(&self.config),
+            repositories: Repositories {
+                roots: target::repositories(&self.config.targets),
+                classes: self.config.classes.clone(),
+                cpus: threads::available_cpus(),
+            },
             changes: self.config.control.admin.is_some() || self.config.control.polls().is_some(),
             poll_every: self.config.control.polls(),
             base_url: format!("http://{}", self.http),
@@ -298,6 +315,15 @@ impl Engine {
             );
         }
     }
+}
+
+/// Where administrators are answered, and what they have to show.
+fn admin_listener(admin: &Admin) -> Result<(SocketAddr, TcpListener, Door), ServeError> {
+    let taken = |source| ServeError::Listen { address: admin.address, source };
+    check_free(admin.address)?;
+    let listener = listener::bind(admin.address).map_err(taken)?;
+    let address = listener.local_addr().map_err(system("read a listener's address"))?;
+    Ok((address, listener, Door::Admin { token: admin.token.clone() }))
 }
 
 /// How lanes are made here; `auto` says what it chose and why.
@@ -404,7 +430,7 @@ struct CoreSeed {
     unix: Option<UnixListener>,
     mailbox: mpsc::Receiver<CoreMsg>,
     fleet: FleetLink,
-    admin: Option<AdminDoor>,
+    admin: Option<(TcpListener, Door)>,
 }
 
 impl CoreSeed {
@@ -430,9 +456,10 @@ impl CoreSeed {
             door: Door::Public,
             fleet: self.fleet,
         };
-        if let Some(AdminDoor { listener, door, .. }) = self.admin {
-            let front = Rc::new(FrontEnd { door, ..front.clone() });
-            let front = listener::serve(front, listener, self.drain.clone(), listener::oip);
+        if let Some((listener, door)) = self.admin {
+            let front = FrontEnd { door, ..front.clone() };
+            let front =
+                listener::serve(Rc::new(front), listener, self.drain.clone(), listener::oip);
             tokio::task::spawn_local(log_end(front));
         }
         let core = Core { id: self.id, clock: self.clock, links: self.links, recorder };

@@ -12,11 +12,11 @@ use schemas::lifecycle::Late;
 use crate::classes::{ClassError, Classes, SloClass};
 use crate::cli::{Lane, Launcher, LogFormat, MetricsCompat, Serve};
 use crate::socket_file::MODE_DEFAULT;
+use control::{Control, ControlError, ControlFile};
 
 pub mod control;
 mod limits;
 
-use self::control::{Control, ControlError, ControlFile};
 pub use self::limits::Limits;
 
 /// What `foil serve` runs with.
@@ -152,6 +152,7 @@ impl Config {
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
         check_launcher(flags.launcher, file.launcher)?;
         let drain_delay = flags.drain_delay.or(file.drain_delay);
+        let mode = flags.socket_mode.or(file.socket_mode);
         let control = ControlFile {
             model_control_mode: file.model_control_mode,
             load_model: file.load_model,
@@ -159,7 +160,6 @@ impl Config {
             admin: file.admin,
             admin_token_file: file.admin_token_file,
         };
-        let mode = flags.socket_mode.or(file.socket_mode);
         let config = Config {
             targets,
             name: flags.name.or(file.name),

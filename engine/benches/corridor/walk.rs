@@ -149,9 +149,9 @@ async fn serve(
         reports: Rc::new(Reports::new(Reporting::default(), CORE, Duration::ZERO)),
         limits: HttpLimits::default(),
         options: HttpOptions::default(),
+        shared_memory: None,
         door: Door::Public,
         fleet: FleetLink::channel().0,
-        shared_memory: None,
     };
     let (drain, phase) = watch::channel(DrainPhase::Serving);
     tokio::task::spawn_local(listener::serve(Rc::new(front), listener, phase, listener::oip));

@@ -66,10 +66,10 @@ pub struct FrontEnd {
     pub reports: Rc<Reports>,
     pub limits: HttpLimits,
     pub options: HttpOptions,
+    /// Memory that clients registered; None: switched off.
+    pub shared_memory: Option<Arc<Registry>>,
     /// Which address its connections come to: who may do what.
     pub door: Door,
     /// For orders to load and unload.
     pub fleet: FleetLink,
-    /// Memory that clients registered; None: switched off.
-    pub shared_memory: Option<Arc<Registry>>,
 }

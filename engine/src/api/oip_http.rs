@@ -88,7 +88,7 @@ async fn dispatch(
         }
         Ok(route) => {
             let incoming =
-                Rest { connection, said: &said, headers: &headers, method: &method, body };
+                Rest { connection, headers: &headers, said: &said, method: &method, body };
             let page = Box::pin(page(front, connections, route, incoming)).await;
             page.map_err(|error| counted(front, error))
         }
@@ -99,8 +99,8 @@ async fn dispatch(
 /// What pages other than inference may want of their request.
 struct Rest<'r> {
     connection: &'r Connection,
-    said: &'r Said<'r>,
     headers: &'r HeaderMap,
+    said: &'r Said<'r>,
     method: &'r Method,
     body: Incoming,
 }
@@ -120,12 +120,12 @@ async fn page(
         Route::Trace { name } => {
             return settings_page(front, Of::Trace { model: name.as_deref() }, rest).await;
         }
+        Route::Repository(page) => {
+            let Rest { connection, headers, body, .. } = rest;
+            return repository_http::answer(front, connection, page, headers, body).await;
+        }
         Route::SharedMemory { family, act } => {
             return oip_shared_memory::page(front, rest.connection, (family, act), rest.body).await;
-        }
-        Route::Repository(page) => {
-            return repository_http::page(front, rest.connection, page, rest.headers, rest.body)
-                .await;
         }
         Route::Model { name, version, page } => (name, version, page),
     };

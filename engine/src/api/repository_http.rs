@@ -31,7 +31,7 @@ struct Asked {
     parameters: Map<String, Value>,
 }
 
-pub async fn page(
+pub async fn answer(
     front: &FrontEnd,
     connection: &Connection,
     page: RepositoryPage<'_>,

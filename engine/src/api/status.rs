@@ -109,8 +109,8 @@ impl ApiError {
             | ApiError::Input(_) => (StatusCode::BAD_REQUEST, ErrorKind::BadInput),
             ApiError::LoadFiles => (StatusCode::NOT_IMPLEMENTED, ErrorKind::BadInput),
             ApiError::Forbidden(_) => (StatusCode::FORBIDDEN, ErrorKind::Forbidden),
-            ApiError::Order(error) => return shown_order(error),
             ApiError::SharedMemory(fault) => (registered(fault), ErrorKind::BadInput),
+            ApiError::Order(error) => return shown_order(error),
             ApiError::Task(error) => return shown_task(error),
         };
         Shown { status, kind, retry_after: None }
@@ -126,20 +126,6 @@ impl ApiError {
             _ => false,
         }
     }
-}
-
-fn shown_order(error: &OrderError) -> Shown {
-    let (status, retry_after) = match error {
-        OrderError::NotFound { .. } | OrderError::NotLoaded { .. } => (StatusCode::NOT_FOUND, None),
-        OrderError::Name { .. }
-        | OrderError::Settings { .. }
-        | OrderError::NotAlive { .. }
-        | OrderError::Polled { .. } => (StatusCode::BAD_REQUEST, None),
-        OrderError::Busy | OrderError::Stopping => {
-            (StatusCode::SERVICE_UNAVAILABLE, Some(ORDERS_RETRY))
-        }
-    };
-    Shown { status, kind: ErrorKind::Order, retry_after }
 }
 
 fn registered(fault: &RegisterFault) -> StatusCode {
@@ -162,6 +148,20 @@ fn registered(fault: &RegisterFault) -> StatusCode {
         | RegisterFault::Unsealed
         | RegisterFault::System(_) => StatusCode::BAD_REQUEST,
     }
+}
+
+fn shown_order(error: &OrderError) -> Shown {
+    let (status, retry_after) = match error {
+        OrderError::NotFound { .. } | OrderError::NotLoaded { .. } => (StatusCode::NOT_FOUND, None),
+        OrderError::Name { .. }
+        | OrderError::Settings { .. }
+        | OrderError::NotAlive { .. }
+        | OrderError::Polled { .. } => (StatusCode::BAD_REQUEST, None),
+        OrderError::Busy | OrderError::Stopping => {
+            (StatusCode::SERVICE_UNAVAILABLE, Some(ORDERS_RETRY))
+        }
+    };
+    Shown { status, kind: ErrorKind::Order, retry_after }
 }
 
 fn shown_task(error: &TaskError) -> Shown {

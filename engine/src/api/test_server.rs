@@ -157,9 +157,9 @@ impl TestServer {
             reports: Rc::new(Reports::new(Reporting::default(), core, Duration::ZERO)),
             limits,
             options,
+            shared_memory,
             door: Door::Public,
             fleet: FleetLink::channel().0,
-            shared_memory,
         };
         let [http_listener, grpc_listener] =
             [(); 2].map(|()| bind("127.0.0.1:0".parse().unwrap()).unwrap());

@@ -157,11 +157,6 @@ impl Dispatcher {
         self.close();
     }
 
-    fn count_queue(&self) {
-        let (queued, bytes) = (self.batcher.queued(), self.batcher.queued_bytes());
-        self.recorder.queue(queued, bytes, self.in_flight.tasks());
-    }
-
     // ---- events in ----
 
     fn take_submissions(&mut self, now: Time) {

@@ -60,17 +60,6 @@ fn code(error: &ApiError) -> Code {
     }
 }
 
-fn order_code(error: &OrderError) -> Code {
-    match error {
-        OrderError::NotFound { .. } | OrderError::NotLoaded { .. } => Code::NotFound,
-        OrderError::Name { .. }
-        | OrderError::Settings { .. }
-        | OrderError::NotAlive { .. }
-        | OrderError::Polled { .. } => Code::InvalidArgument,
-        OrderError::Busy | OrderError::Stopping => Code::Unavailable,
-    }
-}
-
 fn region_code(fault: &RegisterFault) -> Code {
     match fault {
         RegisterFault::Off | RegisterFault::NotOurs | RegisterFault::Own => Code::PermissionDenied,
@@ -88,6 +77,17 @@ fn region_code(fault: &RegisterFault) -> Code {
         | RegisterFault::Line
         | RegisterFault::Unsealed
         | RegisterFault::System(_) => Code::InvalidArgument,
+    }
+}
+
+fn order_code(error: &OrderError) -> Code {
+    match error {
+        OrderError::NotFound { .. } | OrderError::NotLoaded { .. } => Code::NotFound,
+        OrderError::Name { .. }
+        | OrderError::Settings { .. }
+        | OrderError::NotAlive { .. }
+        | OrderError::Polled { .. } => Code::InvalidArgument,
+        OrderError::Busy | OrderError::Stopping => Code::Unavailable,
     }
 }
 

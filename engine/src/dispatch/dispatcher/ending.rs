@@ -6,7 +6,8 @@ use crate::dispatch::explain::stand;
 impl Dispatcher {
     pub(super) fn record_standing(&self) {
         if !self.succeeded {
-            self.count_queue();
+            let (queued, bytes) = (self.batcher.queued(), self.batcher.queued_bytes());
+            self.recorder.queue(queued, bytes, self.in_flight.tasks());
             self.recorder.batching(|into| stand(&self.batcher, &self.names, into));
         }
     }
