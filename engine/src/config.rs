@@ -362,7 +362,7 @@ fn with_suggestion(message: &str) -> String {
 }
 
 /// Levenshtein's edit distance, row by row.
-fn distance(a: &str, b: &str) -> usize {
+pub fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, from) in a.chars().enumerate() {
