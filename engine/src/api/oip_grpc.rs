@@ -10,6 +10,7 @@ mod health;
 mod infer;
 mod metadata;
 mod reflection;
+mod shared_memory;
 mod status;
 mod stream;
 
@@ -71,6 +72,12 @@ async fn inference_service(
         "ServerMetadata" => unary(link, request, metadata::server).await,
         "ModelReady" => unary(link, request, metadata::model_ready).await,
         "ModelMetadata" => unary(link, request, metadata::model).await,
+        "SystemSharedMemoryStatus" => unary(link, request, shared_memory::status).await,
+        "SystemSharedMemoryRegister" => unary(link, request, shared_memory::register).await,
+        "SystemSharedMemoryUnregister" => unary(link, request, shared_memory::unregister).await,
+        "CudaSharedMemoryStatus" => unary(link, request, shared_memory::cuda_status).await,
+        "CudaSharedMemoryRegister" => unary(link, request, shared_memory::cuda_register).await,
+        "CudaSharedMemoryUnregister" => unary(link, request, shared_memory::cuda_unregister).await,
         "ModelStreamInfer" => {
             let said = Said::read(request.headers(), link.front.clock.now());
             bidirectional(link, request, |link, requests| stream::infer(link, said, requests)).await

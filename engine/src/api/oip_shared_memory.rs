@@ -16,6 +16,7 @@ use crate::api::body::{self, BodyLimits, Continue};
 use crate::api::connections::Connection;
 use crate::api::front_end::FrontEnd;
 use crate::api::oip_metadata::json_response;
+use crate::api::shared_memory::registry;
 use crate::api::status::ApiError;
 use crate::client_shm::region::{Origin, Region};
 use crate::client_shm::registry::{RegisterFault, Registry};
@@ -79,11 +80,6 @@ pub async fn page(
         }
     };
     Ok(json_response(StatusCode::OK, &answer))
-}
-
-fn registry(front: &FrontEnd) -> Result<&Registry, RegisterFault> {
-    let registry = front.shared_memory.as_deref();
-    registry.filter(|registry| registry.allows_names()).ok_or(RegisterFault::Off)
 }
 
 /// There are no regions, and so none of a name.
