@@ -12,6 +12,12 @@ use schemas::lifecycle::Late;
 use crate::classes::{ClassError, Classes, SloClass};
 use crate::cli::{Lane, Launcher, LogFormat, MetricsCompat, Serve};
 use crate::socket_file::MODE_DEFAULT;
+use control::{Control, ControlError, ControlFile};
+
+pub mod control;
+mod limits;
+
+pub use self::limits::Limits;
 
 /// What `foil serve` runs with.
 #[derive(Clone, Debug)]
@@ -48,66 +54,10 @@ pub struct Config {
     /// Where learned latency profiles are kept; None: nowhere.
     pub state: Option<PathBuf>,
     pub log_format: LogFormat,
+    /// Which models are served at run time, and who decides.
+    pub control: Control,
     pub classes: Classes,
     pub limits: Limits,
-}
-
-/// Bounds that a deployment may want otherwise. All have defaults.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-pub struct Limits {
-    /// Requests of one model that may wait. At 10 000 answers a second, 1 024 wait a tenth of a second.
-    pub queue_tasks_max: usize,
-    /// Bytes of the rows of one model that may wait: bounds memory when rows are large.
-    pub queue_bytes_max: u64,
-    /// Bytes of one slot of shared memory; a larger batch or reply is an error that names this setting.
-    pub slot_bytes_max: u32,
-    /// Bytes of a slot beyond its fixed part where a tensor's size is not declared; at most `slot_bytes_max` in all.
-    pub variable_slot_bytes: u32,
-    /// Bytes of one request's body, or message of gRPC. Triton's default for HTTP.
-    pub body_bytes_max: u64,
-    /// Regions of client shared memory: each keeps a descriptor, of which a process has 1,024 by default.
-    pub client_shm_regions_max: usize,
-    /// Bytes of all of them: they stay allocated until they are unregistered, even when their client is gone.
-    pub client_shm_bytes_max: u64,
-    /// Open connections per core and protocol; more are told so. Below the 8192 tasks of the hand-off to a dispatcher.
-    pub connections_max: usize,
-    /// Seconds a client may take to send the head of its first request.
-    pub head_s: u64,
-    /// Seconds a connection may idle: longer than the 60 s after which most proxies close their side.
-    pub idle_s: u64,
-    /// Seconds a body may take to arrive.
-    pub body_s: u64,
-    /// Seconds a container may take from its start to its hello: imports of large frameworks are slow.
-    pub hello_s: u64,
-    /// Seconds a model may take to load.
-    pub load_s: u64,
-    /// Seconds a drain may take before what is left is abandoned.
-    pub drain_s: u64,
-    /// Seconds a container of Clipper's that owes no answer may be silent; it sends a heartbeat every 5.
-    pub container_silence_s: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            queue_tasks_max: 1024,
-            queue_bytes_max: 256 << 20,
-            slot_bytes_max: 16 << 20,
-            variable_slot_bytes: 1 << 20,
-            body_bytes_max: 64 << 20,
-            client_shm_regions_max: 512,
-            client_shm_bytes_max: 8 << 30,
-            connections_max: 4096,
-            head_s: 10,
-            idle_s: 75,
-            body_s: 30,
-            hello_s: 60,
-            load_s: 600,
-            drain_s: 30,
-            container_silence_s: 30,
-        }
-    }
 }
 
 /// The file given by `--config`.
@@ -137,6 +87,11 @@ struct File {
     warm_up: Option<bool>,
     state: Option<PathBuf>,
     log_format: Option<String>,
+    model_control_mode: Option<String>,
+    load_model: Vec<String>,
+    repository_poll_secs: Option<u64>,
+    admin: Option<SocketAddr>,
+    admin_token_file: Option<PathBuf>,
     /// In order of their names, so that numbers don't depend on where a table stands.
     classes: BTreeMap<String, ClassToml>,
     limits: Limits,
@@ -185,6 +140,8 @@ pub enum ConfigError {
     LimitTooSmall { limit: &'static str, value: u64, least: u64 },
     #[error(transparent)]
     Class(#[from] ClassError),
+    #[error(transparent)]
+    Control(#[from] ControlError),
 }
 
 impl Config {
@@ -196,6 +153,13 @@ impl Config {
         check_launcher(flags.launcher, file.launcher)?;
         let drain_delay = flags.drain_delay.or(file.drain_delay);
         let mode = flags.socket_mode.or(file.socket_mode);
+        let control = ControlFile {
+            model_control_mode: file.model_control_mode,
+            load_model: file.load_model,
+            repository_poll_secs: file.repository_poll_secs,
+            admin: file.admin,
+            admin_token_file: file.admin_token_file,
+        };
         let config = Config {
             targets,
             name: flags.name.or(file.name),
@@ -219,6 +183,7 @@ impl Config {
             warm_up: !flags.no_warm_up && file.warm_up.unwrap_or(true),
             state: state(flags.state.or(file.state)),
             log_format: log_format(flags.log_format, file.log_format)?,
+            control: Control::resolve(flags.control, control)?,
             classes: classes(file.classes)?,
             limits: file.limits,
         };
@@ -242,36 +207,6 @@ impl Config {
             }
         }
         self.limits.check()
-    }
-}
-
-impl Limits {
-    fn check(&self) -> Result<(), ConfigError> {
-        let least = [
-            ("limits.queue_tasks_max", self.queue_tasks_max as u64, 1),
-            ("limits.client_shm_regions_max", self.client_shm_regions_max as u64, 1),
-            ("limits.client_shm_bytes_max", self.client_shm_bytes_max, 1),
-            ("limits.connections_max", self.connections_max as u64, 1),
-            ("limits.head_s", self.head_s, 1),
-            ("limits.idle_s", self.idle_s, 1),
-            ("limits.body_s", self.body_s, 1),
-            ("limits.hello_s", self.hello_s, 1),
-            ("limits.load_s", self.load_s, 1),
-            ("limits.drain_s", self.drain_s, 1),
-            ("limits.container_silence_s", self.container_silence_s, 1),
-            // A slot holds its header's page and at least as much again.
-            ("limits.slot_bytes_max", u64::from(self.slot_bytes_max), 8192),
-            ("limits.variable_slot_bytes", u64::from(self.variable_slot_bytes), 4096),
-            // A batch that fits a slot must fit the queue.
-            ("limits.queue_bytes_max", self.queue_bytes_max, u64::from(self.slot_bytes_max)),
-            ("limits.body_bytes_max", self.body_bytes_max, 1024),
-        ];
-        for (limit, value, least) in least {
-            if value < least {
-                return Err(ConfigError::LimitTooSmall { limit, value, least });
-            }
-        }
-        Ok(())
     }
 }
 
