@@ -8,10 +8,11 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::{Response, StatusCode};
+use hyper::{HeaderMap, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::api::admin::{Operation, may};
 use crate::api::body::{self, BodyLimits, Continue};
 use crate::api::connections::Connection;
 use crate::api::front_end::FrontEnd;
@@ -56,9 +57,13 @@ struct RegisterBody {
 pub async fn page(
     front: &FrontEnd,
     connection: &Connection,
+    headers: &HeaderMap,
     (family, act): (Family, Act<'_>),
     body: Incoming,
 ) -> Result<Response<Full<Bytes>>, ApiError> {
+    if !matches!(act, Act::Status { .. }) {
+        may(Operation::ShareMemory, &front.door, headers)?;
+    }
     let answer = match (family, act) {
         (Family::Cuda, act) => cuda(act)?,
         (Family::System, Act::Register { region }) => {

@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use hyper::HeaderMap;
 use schemas::inference::system_shared_memory_status_response::RegionStatus;
 use schemas::inference::{
     CudaSharedMemoryRegisterRequest, CudaSharedMemoryRegisterResponse,
@@ -15,6 +16,7 @@ use schemas::inference::{
 use tonic::Status;
 
 use super::refused;
+use crate::api::admin::{Operation, may};
 use crate::api::http2::Link;
 use crate::api::shared_memory::registry;
 use crate::client_shm::region::{Origin, Region};
@@ -46,6 +48,7 @@ pub(super) async fn register(
     asked: SystemSharedMemoryRegisterRequest,
 ) -> Result<SystemSharedMemoryRegisterResponse, Status> {
     let SystemSharedMemoryRegisterRequest { name, key, offset, byte_size } = asked;
+    share(&link)?;
     let registered = registry(&link.front)
         .and_then(|registry| registry.register_named(&name, &key, offset, byte_size));
     registered.map_err(|fault| refuse(&link, fault))?;
@@ -56,6 +59,7 @@ pub(super) async fn unregister(
     link: Rc<Link>,
     asked: SystemSharedMemoryUnregisterRequest,
 ) -> Result<SystemSharedMemoryUnregisterResponse, Status> {
+    share(&link)?;
     let registry = registry(&link.front).map_err(|fault| refuse(&link, fault))?;
     match asked.name.as_str() {
         "" => registry.unregister_all_named(),
@@ -87,6 +91,12 @@ pub(super) async fn cuda_unregister(
     _: CudaSharedMemoryUnregisterRequest,
 ) -> Result<CudaSharedMemoryUnregisterResponse, Status> {
     Ok(CudaSharedMemoryUnregisterResponse {})
+}
+
+/// Browsers don't speak gRPC, and administrators' addresses are HTTP's: nothing that metadata could say matters.
+fn share(link: &Link) -> Result<(), Status> {
+    let allowed = may(Operation::ShareMemory, &link.front.door, &HeaderMap::new());
+    allowed.map_err(|error| refused(link, &error))
 }
 
 fn refuse(link: &Link, fault: RegisterFault) -> Status {
