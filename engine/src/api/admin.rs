@@ -27,6 +27,7 @@ pub enum Operation {
     LoadModel,
     UnloadModel,
     ShareMemory,
+    ChangeSettings,
 }
 
 impl Operation {
@@ -35,6 +36,7 @@ impl Operation {
             Operation::LoadModel => "loading a model",
             Operation::UnloadModel => "unloading a model",
             Operation::ShareMemory => "sharing memory",
+            Operation::ChangeSettings => "changing a setting",
         }
     }
 }
