@@ -11,6 +11,7 @@ mod infer;
 mod metadata;
 mod observed;
 mod reflection;
+mod shared_memory;
 mod status;
 mod stream;
 
@@ -91,6 +92,12 @@ async fn inference_service(
         "ServerMetadata" => unary(link, request, metadata::server).await,
         "ModelReady" => unary(link, request, metadata::model_ready).await,
         "ModelMetadata" => unary(link, request, metadata::model).await,
+        "SystemSharedMemoryStatus" => unary(link, request, shared_memory::status).await,
+        "SystemSharedMemoryRegister" => unary(link, request, shared_memory::register).await,
+        "SystemSharedMemoryUnregister" => unary(link, request, shared_memory::unregister).await,
+        "CudaSharedMemoryStatus" => unary(link, request, shared_memory::cuda_status).await,
+        "CudaSharedMemoryRegister" => unary(link, request, shared_memory::cuda_register).await,
+        "CudaSharedMemoryUnregister" => unary(link, request, shared_memory::cuda_unregister).await,
         "ModelStatistics" => unary(link, request, observed::statistics).await,
         "TraceSetting" => {
             let headers = request.headers().clone();

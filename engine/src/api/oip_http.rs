@@ -125,7 +125,8 @@ async fn page(
             return repository_http::answer(front, connection, page, headers, body).await;
         }
         Route::SharedMemory { family, act } => {
-            return oip_shared_memory::page(front, rest.connection, (family, act), rest.body).await;
+            let Rest { connection, headers, body, .. } = rest;
+            return oip_shared_memory::page(front, connection, headers, (family, act), body).await;
         }
         Route::Model { name, version, page } => (name, version, page),
     };

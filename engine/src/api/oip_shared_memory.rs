@@ -8,14 +8,16 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::{Response, StatusCode};
+use hyper::{HeaderMap, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::api::admin::{Operation, may};
 use crate::api::body::{self, BodyLimits, Continue};
 use crate::api::connections::Connection;
 use crate::api::front_end::FrontEnd;
 use crate::api::oip_metadata::json_response;
+use crate::api::shared_memory::registry;
 use crate::api::status::ApiError;
 use crate::client_shm::region::{Origin, Region};
 use crate::client_shm::registry::{RegisterFault, Registry};
@@ -55,9 +57,13 @@ struct RegisterBody {
 pub async fn page(
     front: &FrontEnd,
     connection: &Connection,
+    headers: &HeaderMap,
     (family, act): (Family, Act<'_>),
     body: Incoming,
 ) -> Result<Response<Full<Bytes>>, ApiError> {
+    if !matches!(act, Act::Status { .. }) {
+        may(Operation::ShareMemory, &front.door, headers)?;
+    }
     let answer = match (family, act) {
         (Family::Cuda, act) => cuda(act)?,
         (Family::System, Act::Register { region }) => {
@@ -79,11 +85,6 @@ pub async fn page(
         }
     };
     Ok(json_response(StatusCode::OK, &answer))
-}
-
-fn registry(front: &FrontEnd) -> Result<&Registry, RegisterFault> {
-    let registry = front.shared_memory.as_deref();
-    registry.filter(|registry| registry.allows_names()).ok_or(RegisterFault::Off)
 }
 
 /// There are no regions, and so none of a name.

@@ -23,7 +23,7 @@ pub struct Chosen {
     /// Position among the model's declared outputs.
     pub index: usize,
     pub binary: bool,
-    /// In client shared memory; the answer then tells only where. Never with `binary`.
+    /// In client shared memory; the answer then has no data. Never with `binary`.
     pub place: Option<Box<Place>>,
 }
 
@@ -165,8 +165,9 @@ fn output(
         out.extend_from_slice(b"}}");
         return Ok(());
     }
-    if let Some(place) = &choice.place {
-        shared_parameters(out, place, binary_tensor::size_bytes(&tensor.data));
+    if choice.place.is_some() {
+        // Its client knows where. Parameters that name no binary_data_size would be an error to NVIDIA's C++ client.
+        out.push(b'}');
         return Ok(());
     }
     out.extend_from_slice(b",\"data\":");
@@ -178,17 +179,6 @@ fn output(
     })?;
     out.push(b'}');
     Ok(())
-}
-
-/// Where the tensor is, and how much of the place it takes.
-fn shared_parameters(out: &mut Vec<u8>, place: &Place, size: usize) {
-    out.extend_from_slice(b",\"parameters\":{\"shared_memory_region\":");
-    write::scalar(out, place.region.as_str());
-    out.extend_from_slice(b",\"shared_memory_offset\":");
-    write::scalar(out, &place.offset);
-    out.extend_from_slice(b",\"shared_memory_byte_size\":");
-    write::scalar(out, &size);
-    out.extend_from_slice(b"}}");
 }
 
 #[cfg(test)]

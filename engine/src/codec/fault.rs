@@ -76,9 +76,9 @@ pub enum InputFault {
     #[error("'{what}' is not offered by this server; {instead}")]
     NotOffered { what: &'static str, instead: &'static str },
     #[error(
-        "the tensor that ends at byte {at} needs both 'shared_memory_region' and 'shared_memory_byte_size'; send both or neither"
+        "a tensor has one of 'shared_memory_region' and 'shared_memory_byte_size'; send both or neither"
     )]
-    HalfAPlace { at: usize },
+    HalfAPlace,
     #[error("tensor '{tensor}': {fault}")]
     Region { tensor: String, fault: RegionFault },
 

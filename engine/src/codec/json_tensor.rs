@@ -291,7 +291,7 @@ impl<'a> Pending<'a> {
     }
 
     fn finish(mut self, scan: &Scanner<'a>) -> Result<RequestInput<'a>, InputFault> {
-        let (read, place) = (self.data.take(), self.place.finish(scan.at)?);
+        let (read, place) = (self.data.take(), self.place.finish()?);
         let head = self.head(scan.at)?;
         let (dtype, elements) = (head.dtype, head.elements);
         let tensor = || excerpt(head.name);
@@ -353,7 +353,7 @@ fn output<'a>(scan: &mut Scanner<'a>) -> Result<RequestOutput<'a>, InputFault> {
         _ => scan.skip(),
     })?;
     let name = name.ok_or(InputFault::MissingKey { key: "name", at: scan.at })?;
-    Ok(RequestOutput { name, binary, place: place.finish(scan.at)? })
+    Ok(RequestOutput { name, binary, place: place.finish()? })
 }
 
 fn output_parameters(

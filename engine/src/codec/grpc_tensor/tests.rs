@@ -4,6 +4,7 @@ use schemas::lifecycle::Late;
 use schemas::tensor::{Dim, TensorSpec};
 
 use super::*;
+use crate::client_shm::region::RegionFault;
 use crate::ids::Version;
 
 fn parameter(value: ParameterChoice) -> InferParameter {
@@ -19,10 +20,15 @@ fn input(datatype: &str, shape: &[i64], contents: Option<InferTensorContents>) -
     InferInputTensor { name, datatype, shape: shape.to_vec(), contents, ..Default::default() }
 }
 
+/// There is no shared memory.
+fn nowhere(tensor: &str, _: &Place) -> Result<Bytes, InputFault> {
+    Err(InputFault::Region { tensor: tensor.to_owned(), fault: RegionFault::Off })
+}
+
 /// The one tensor that a request holds.
 fn read(mut input: InferInputTensor, raw: &[&'static [u8]]) -> Result<Tensor, InputFault> {
     let raw = raw.iter().map(|bytes| Bytes::from_static(bytes)).collect();
-    let mut named = inputs(std::slice::from_mut(&mut input), raw)?;
+    let mut named = inputs(std::slice::from_mut(&mut input), raw, nowhere)?;
     Ok(named.remove(0).tensor)
 }
 
@@ -160,7 +166,7 @@ fn elements_come_one_way_only() {
     assert!(matches!(read(both, &[&[1]]), Err(InputFault::RawAndTyped)));
     let many = read(input("BOOL", &[1], None), &[&[1], &[1]]);
     assert!(matches!(many, Err(InputFault::RawCount { inputs: 1, found: 2 })));
-    assert!(matches!(inputs(&mut [], Vec::new()), Err(InputFault::NoInputs)));
+    assert!(matches!(inputs(&mut [], Vec::new(), nowhere), Err(InputFault::NoInputs)));
 }
 
 #[test]
@@ -171,10 +177,47 @@ fn shapes_and_datatypes_that_can_not_be_are_refused() {
     assert!(matches!(fault("BOOL", &[i64::MAX, i64::MAX]), InputFault::ShapeTooLarge { .. }));
     assert!(matches!(fault("BOOL", &[1; RANK_MAX + 1]), InputFault::RankTooHigh { .. }));
     assert!(matches!(fault("BYTES", &[i64::MAX]), InputFault::BinarySize { .. }));
-    let mut shared = input("BOOL", &[1], None);
-    shared.parameters =
-        parameters(&[("shared_memory_region", ParameterChoice::StringParam("r".into()))]);
-    assert!(matches!(read(shared, &[&[1]]), Err(InputFault::NotOffered { .. })));
+}
+
+fn in_region(offset: i64, size: i64) -> Parameters {
+    parameters(&[
+        (REGION, ParameterChoice::StringParam("r".into())),
+        (OFFSET, ParameterChoice::Int64Param(offset)),
+        (SIZE, ParameterChoice::Uint64Param(size as u64)),
+    ])
+}
+
+#[test]
+fn tensors_in_shared_memory_have_no_entry_among_the_raw_ones() {
+    let named = |name: &str, parameters| InferInputTensor {
+        name: name.into(),
+        parameters,
+        ..input("UINT8", &[2], None)
+    };
+    let bytes = |at: &Place| Bytes::from(vec![at.offset as u8; at.size as usize]);
+    let fetch = |_: &str, place: &Place| Ok(bytes(place));
+    let mut three =
+        [named("a", in_region(7, 2)), named("b", Parameters::new()), named("c", in_region(9, 2))];
+    let raw = vec![Bytes::from_static(&[1, 2])];
+    let data = |found: SmallVec<[Named<'_>; 1]>| -> Vec<_> {
+        found.iter().map(|named| fixed(&named.tensor).to_vec()).collect()
+    };
+    let found = data(inputs(&mut three, raw, fetch).unwrap());
+    assert_eq!(found, [[7, 7], [1, 2], [9, 9]]);
+
+    let raw = vec![Bytes::from_static(&[1, 2]); 3];
+    let fault = inputs(&mut three, raw, fetch).unwrap_err();
+    assert!(matches!(fault, InputFault::RawCount { inputs: 1, found: 3 }));
+    let mut short = [named("a", in_region(7, 1))];
+    assert!(matches!(inputs(&mut short, vec![], fetch), Err(InputFault::BinarySize { .. })));
+    let contents = Some(InferTensorContents { uint_contents: vec![1, 2], ..Default::default() });
+    let mut twice = [InferInputTensor { contents, ..named("a", in_region(7, 2)) }];
+    assert!(matches!(inputs(&mut twice, vec![], fetch), Err(InputFault::DataTwice { .. })));
+    let mut half = [named("a", in_region(7, 2))];
+    half[0].parameters.remove(SIZE);
+    assert!(matches!(inputs(&mut half, vec![], fetch), Err(InputFault::HalfAPlace)));
+    let mut negative = [named("a", in_region(-7, 2))];
+    assert!(matches!(inputs(&mut negative, vec![], fetch), Err(InputFault::Parameter { .. })));
 }
 
 #[test]
@@ -278,7 +321,7 @@ proptest! {
         let contents = typed.then(|| InferTensorContents { int_contents: ints, ..Default::default() });
         let mut input = input(&datatype, &shape, contents);
         let raw = raw.into_iter().map(Bytes::from).collect();
-        if let Ok(named) = inputs(std::slice::from_mut(&mut input), raw) {
+        if let Ok(named) = inputs(std::slice::from_mut(&mut input), raw, nowhere) {
             let elements: u64 = named[0].tensor.shape.iter().product();
             match (&named[0].tensor.data, named[0].tensor.dtype.size_bytes()) {
                 (TensorData::Fixed(bytes), Some(size)) => prop_assert_eq!(bytes.len() as u64, elements * size as u64),
