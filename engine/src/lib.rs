@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod app;
+pub mod apps;
 pub mod batch;
 pub mod classes;
 pub mod cli;
@@ -18,3 +19,4 @@ pub mod observe;
 pub mod query;
 pub mod socket_file;
 pub mod threads;
+pub mod triton_config;
