@@ -10,9 +10,13 @@ mod health;
 mod infer;
 mod metadata;
 mod reflection;
+mod settings;
+mod shared_memory;
+mod statistics;
 mod status;
 mod stream;
 
+use std::fmt::Display;
 use std::rc::Rc;
 
 use hyper::body::Incoming;
@@ -28,7 +32,9 @@ use crate::api::connections::Connections;
 use crate::api::front_end::FrontEnd;
 use crate::api::http2::{self, Link};
 use crate::api::status::ApiError;
+use crate::api::trail::{self, Asked, Trail};
 use crate::observe::metrics::ErrorKind;
+use crate::observe::request_ids::{REQUEST_ID, TRACE_PARENT};
 
 const MODEL_INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
 
@@ -38,11 +44,44 @@ pub async fn oip(front: Rc<FrontEnd>, connections: Rc<Connections>, stream: TcpS
 }
 
 async fn handle(link: Rc<Link>, request: Request<Incoming>) -> Response<Body> {
+    let named = |name| request.headers().get(name);
+    let trail = Trail::begin(&link.front, named(TRACE_PARENT), named(REQUEST_ID));
     if request.uri().path() == MODEL_INFER {
-        return infer::call(link, request).await;
+        let mut response = infer::call(link.clone(), request).await;
+        end(&link.front, trail.as_deref(), MODEL_INFER, &mut response);
+        return response;
     }
     // Boxed, so that an inference's task is not as large as the largest of the others.
-    Box::pin(dispatch(link, request)).await
+    Box::pin(followed(link, trail, request)).await
+}
+
+async fn followed(
+    link: Rc<Link>,
+    trail: Option<Box<Trail>>,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let uri = request.uri().clone();
+    let mut response = dispatch(link.clone(), request).await;
+    end(&link.front, trail.as_deref(), uri.path(), &mut response);
+    response
+}
+
+/// Names the answer and gives the log its due. Of a stream this is its beginning.
+fn end(front: &FrontEnd, trail: Option<&Trail>, path: &str, response: &mut Response<Body>) {
+    let headers = response.headers_mut();
+    // Only a call that failed at once has its status in the head.
+    let status =
+        headers.contains_key(Status::GRPC_STATUS).then(|| Status::from_header_map(headers));
+    let status = status.flatten();
+    if trail.is_none() && status.is_none() {
+        return;
+    }
+    let failure = status.as_ref().filter(|status| status::is_ours(status.code()));
+    let code = status.as_ref().map_or(0, |status| i32::from(status.code()) as u16);
+    let asked = Asked { protocol: "grpc", method: "POST", path };
+    let failure = failure.map(Status::message);
+    let failure = failure.as_ref().map(|failure| failure as &dyn Display);
+    trail::note(front, trail, asked, (code, failure), headers);
 }
 
 async fn dispatch(link: Rc<Link>, request: Request<Incoming>) -> Response<Body> {
@@ -75,6 +114,17 @@ async fn inference_service(
             let said = Said::read(request.headers(), link.front.clock.now());
             bidirectional(link, request, |link, requests| stream::infer(link, said, requests)).await
         }
+        "ModelStatistics" => unary(link, request, statistics::of_models).await,
+        "SystemSharedMemoryStatus" => unary(link, request, shared_memory::system_status).await,
+        "SystemSharedMemoryRegister" => unary(link, request, shared_memory::system_register).await,
+        "SystemSharedMemoryUnregister" => {
+            unary(link, request, shared_memory::system_unregister).await
+        }
+        "CudaSharedMemoryStatus" => unary(link, request, shared_memory::cuda_status).await,
+        "CudaSharedMemoryRegister" => unary(link, request, shared_memory::cuda_register).await,
+        "CudaSharedMemoryUnregister" => unary(link, request, shared_memory::cuda_unregister).await,
+        "TraceSetting" => unary(link, request, settings::trace).await,
+        "LogSettings" => unary(link, request, settings::log).await,
         _ => unknown(link),
     }
 }

@@ -81,7 +81,7 @@ pub async fn page(
     Ok(json_response(StatusCode::OK, &answer))
 }
 
-fn registry(front: &FrontEnd) -> Result<&Registry, RegisterFault> {
+pub fn registry(front: &FrontEnd) -> Result<&Registry, RegisterFault> {
     let registry = front.shared_memory.as_deref();
     registry.filter(|registry| registry.allows_names()).ok_or(RegisterFault::Off)
 }

@@ -34,11 +34,15 @@ impl<'f> SharedMemory<'f> {
         let mut left = self.front.limits.body_bytes_max;
         for input in inputs {
             let InputData::Shared(place) = &input.data else { continue };
-            let blob = self.fetch(place, &mut left);
-            let blob = blob.map_err(|fault| of_tensor(&input.name, fault))?;
+            let blob = self.input(&input.name, place, &mut left)?;
             input.data = InputData::Here(binary_tensor::read(input, blob)?);
         }
         Ok(())
+    }
+
+    /// The bytes of an input that lies in a region.
+    pub fn input(&self, name: &str, place: &Place, left: &mut u64) -> Result<Bytes, InputFault> {
+        self.fetch(place, left).map_err(|fault| of_tensor(name, fault))
     }
 
     /// A copy of what lies in a place now, if `left` allows for it.

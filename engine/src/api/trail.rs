@@ -2,8 +2,10 @@
 //!
 //! Most requests bring none and are not logged: they have no trail.
 
+use std::fmt::Display;
+
 use hyper::Method;
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::api::front_end::FrontEnd;
 use crate::api::oip_http::HttpResponse;
@@ -50,16 +52,18 @@ pub fn end(
     match (answered, trail) {
         (Ok(response), None) => response,
         (answered, trail) => {
-            let asked = Asked { method, path };
+            let asked = Asked { protocol: "http", method: method.as_str(), path };
             followed(front, trail.as_deref(), asked, answered)
         }
     }
 }
 
+/// What was asked for, as the log says it.
 #[derive(Clone, Copy)]
-struct Asked<'r> {
-    method: &'r Method,
-    path: &'r str,
+pub struct Asked<'r> {
+    pub protocol: &'static str,
+    pub method: &'r str,
+    pub path: &'r str,
 }
 
 fn followed(
@@ -68,29 +72,38 @@ fn followed(
     asked: Asked<'_>,
     answered: Result<HttpResponse, ApiError>,
 ) -> HttpResponse {
-    let ids = trail.and_then(|trail| trail.ids.as_ref());
-    let ended = |status| Ended {
-        protocol: "http",
-        method: asked.method.as_str(),
-        path: asked.path,
-        status,
-        ids,
-    };
+    let mut failure = None;
     let mut response = answered.unwrap_or_else(|error| {
         let response = status::response(&error);
-        if response.status().is_server_error() {
-            front.reports.failed(ended(response.status().as_u16()), &error, front.clock.now());
-        }
+        failure = response.status().is_server_error().then_some(error);
         response
     });
+    let status = response.status().as_u16();
+    let failure = failure.as_ref().map(|error| error as &dyn Display);
+    note(front, trail, asked, (status, failure), response.headers_mut());
+    response
+}
+
+/// Names the answer and gives the log its due. `failure`: what went wrong here and not with the caller.
+pub fn note(
+    front: &FrontEnd,
+    trail: Option<&Trail>,
+    asked: Asked<'_>,
+    (status, failure): (u16, Option<&dyn Display>),
+    headers: &mut HeaderMap,
+) {
+    let ids = trail.and_then(|trail| trail.ids.as_ref());
+    let Asked { protocol, method, path } = asked;
+    let ended = || Ended { protocol, method, path, status, ids };
+    if let Some(failure) = failure {
+        front.reports.failed(ended(), failure, front.clock.now());
+    }
     for (name, value) in ids.into_iter().flat_map(RequestIds::named) {
         if let Ok(value) = HeaderValue::from_str(value) {
-            response.headers_mut().insert(HeaderName::from_static(name), value);
+            headers.insert(HeaderName::from_static(name), value);
         }
     }
     if let Some(began) = trail.and_then(|trail| trail.began) {
-        let took = front.clock.now().since(began);
-        front.reports.ended(ended(response.status().as_u16()), took);
+        front.reports.ended(ended(), front.clock.now().since(began));
     }
-    response
 }

@@ -15,6 +15,7 @@ use schemas::lifecycle::ModelSpec;
 use schemas::tensor::{DType, RANK_MAX, Shape, TENSORS_MAX, elements};
 use smallvec::SmallVec;
 
+use crate::client_shm::region::Place;
 use crate::codec::answer::{self, About, Choice, Chosen};
 use crate::codec::binary_tensor::{self, Claim};
 use crate::codec::bind::Named;
@@ -99,10 +100,12 @@ fn refuse_sequence(value: &ParameterChoice) -> Result<(), InputFault> {
     })
 }
 
-/// The tensors of a request by name, each with its elements. Whether the model wants them is not asked here.
+/// The tensors of a request by name, each with its elements. Whether the model wants them is not asked here. `fetch` gets
+/// what lies in client shared memory; the raw elements are then those of the other inputs.
 pub fn inputs(
     inputs: &mut [InferInputTensor],
     raw: Vec<Bytes>,
+    mut fetch: impl FnMut(&str, &Place) -> Result<Bytes, InputFault>,
 ) -> Result<SmallVec<[Named<'_>; 1]>, InputFault> {
     if inputs.is_empty() {
         return Err(InputFault::NoInputs);
@@ -110,16 +113,59 @@ pub fn inputs(
     if inputs.len() > TENSORS_MAX {
         return Err(InputFault::TooManyTensors);
     }
-    if raw.is_empty() {
-        return inputs.iter_mut().map(typed_input).collect();
+    let in_request = inputs.iter().filter(|input| !is_shared(&input.parameters)).count();
+    if !raw.is_empty() {
+        if inputs.iter().any(|input| input.contents.is_some()) {
+            return Err(InputFault::RawAndTyped);
+        }
+        if raw.len() != in_request {
+            return Err(InputFault::RawCount { inputs: in_request, found: raw.len() });
+        }
     }
-    if inputs.iter().any(|input| input.contents.is_some()) {
-        return Err(InputFault::RawAndTyped);
+    let mut raw = raw.into_iter();
+    let one = |input| read_input(input, &mut raw, &mut fetch);
+    inputs.iter_mut().map(one).collect()
+}
+
+fn read_input<'i>(
+    input: &'i mut InferInputTensor,
+    raw: &mut impl Iterator<Item = Bytes>,
+    fetch: &mut impl FnMut(&str, &Place) -> Result<Bytes, InputFault>,
+) -> Result<Named<'i>, InputFault> {
+    if let Some(place) = place(&input.parameters)? {
+        if input.contents.is_some() {
+            return Err(InputFault::DataTwice { tensor: excerpt(&input.name) });
+        }
+        let blob = fetch(&input.name, &place)?;
+        return raw_input(input, blob);
     }
-    if raw.len() != inputs.len() {
-        return Err(InputFault::RawCount { inputs: inputs.len(), found: raw.len() });
+    match raw.next() {
+        Some(blob) => raw_input(input, blob),
+        None => typed_input(input),
     }
-    inputs.iter().zip(raw).map(|(input, blob)| raw_input(input, blob)).collect()
+}
+
+fn is_shared(parameters: &Parameters) -> bool {
+    parameters.contains_key("shared_memory_region")
+}
+
+/// Where in client shared memory a tensor lies or is to lie.
+fn place(parameters: &Parameters) -> Result<Option<Place>, InputFault> {
+    if !is_shared(parameters) {
+        return Ok(None);
+    }
+    let value = |name| parameters.get(name).and_then(|it| it.parameter_choice.as_ref());
+    let missing = |name, expected| InputFault::Parameter { name, expected };
+    let region =
+        value("shared_memory_region").ok_or(missing("shared_memory_region", "a string"))?;
+    let size = value("shared_memory_byte_size")
+        .ok_or(missing("shared_memory_byte_size", "the bytes of the tensor"))?;
+    let offset = value("shared_memory_offset");
+    Ok(Some(Place {
+        region: text("shared_memory_region", region)?.to_owned(),
+        offset: offset.map_or(Ok(0), |offset| whole("shared_memory_offset", offset))?,
+        size: whole("shared_memory_byte_size", size)?,
+    }))
 }
 
 fn raw_input(input: &InferInputTensor, blob: Bytes) -> Result<Named<'_>, InputFault> {
@@ -159,9 +205,6 @@ struct Head {
 
 fn head(input: &InferInputTensor) -> Result<Head, InputFault> {
     let tensor = || excerpt(&input.name);
-    if input.parameters.contains_key("shared_memory_region") {
-        return Err(NO_SHARED_MEMORY);
-    }
     let dtype = DType::from_oip(&input.datatype).ok_or_else(|| InputFault::UnknownDatatype {
         tensor: tensor(),
         found: excerpt(&input.datatype),
@@ -176,11 +219,6 @@ fn head(input: &InferInputTensor) -> Result<Head, InputFault> {
         .ok_or_else(|| InputFault::ShapeTooLarge { tensor: tensor(), shape: shape_text(&shape) })?;
     Ok(Head { dtype, shape, elements })
 }
-
-const NO_SHARED_MEMORY: InputFault = InputFault::NotOffered {
-    what: "shared_memory_region",
-    instead: "send the tensor in the request",
-};
 
 /// The outputs a request asks for; none named: all of them.
 pub fn choose(
@@ -213,11 +251,11 @@ fn choose_one(spec: &ModelSpec, output: &InferRequestedOutputTensor) -> Result<C
                     instead: "ask for the scores and take the largest",
                 });
             }
-            ("shared_memory_region", _) => return Err(NO_SHARED_MEMORY),
             _ => {}
         }
     }
-    answer::one(spec, &output.name, true, None)
+    let place = place(&output.parameters)?.map(Box::new);
+    answer::one(spec, &output.name, place.is_none(), place)
 }
 
 /// The answer as a message. `outputs` are in the order the model declares them.
@@ -229,7 +267,8 @@ pub fn answer(about: About<'_>, chosen: &[Chosen], outputs: &[Tensor]) -> ModelI
             name: about.spec.outputs[choice.index].name.clone(),
             datatype: tensor.dtype.oip_name().to_owned(),
             shape: tensor.shape.iter().map(|size| size.cast_signed()).collect(),
-            ..InferOutputTensor::default()
+            parameters: choice.place.as_ref().map_or_else(Parameters::new, |it| put(it, tensor)),
+            contents: None,
         }
     });
     ModelInferResponse {
@@ -238,12 +277,28 @@ pub fn answer(about: About<'_>, chosen: &[Chosen], outputs: &[Tensor]) -> ModelI
         id: about.id.map(str::to_owned).unwrap_or_default(),
         parameters: Parameters::new(),
         outputs: described.collect(),
-        raw_output_contents: chosen.iter().map(|choice| raw(&outputs[choice.index])).collect(),
+        raw_output_contents: chosen.iter().map(|choice| raw(choice, outputs)).collect(),
     }
 }
 
-fn raw(tensor: &Tensor) -> Bytes {
-    match &tensor.data {
+/// Where the tensor is, and how much of the place it takes.
+fn put(place: &Place, tensor: &Tensor) -> Parameters {
+    let number = |number: u64| ParameterChoice::Int64Param(number.cast_signed());
+    let size = binary_tensor::size_bytes(&tensor.data) as u64;
+    let told = [
+        ("shared_memory_region", ParameterChoice::StringParam(place.region.clone())),
+        ("shared_memory_offset", number(place.offset)),
+        ("shared_memory_byte_size", number(size)),
+    ];
+    let told = told
+        .map(|(name, choice)| (name.to_owned(), InferParameter { parameter_choice: Some(choice) }));
+    told.into()
+}
+
+/// Empty where the tensor is in client shared memory.
+fn raw(choice: &Chosen, outputs: &[Tensor]) -> Bytes {
+    match &outputs[choice.index].data {
+        _ if choice.place.is_some() => Bytes::new(),
         TensorData::Fixed(bytes) => bytes.clone(),
         data @ TensorData::Variable { .. } => {
             let mut bytes = Vec::with_capacity(binary_tensor::size_bytes(data));

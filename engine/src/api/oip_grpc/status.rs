@@ -87,6 +87,18 @@ fn task_code(error: &TaskError) -> Code {
     }
 }
 
+/// Whether the call failed by no fault of its caller's.
+pub(super) fn is_ours(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Internal
+            | Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Unknown
+            | Code::DataLoss
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,10 +19,14 @@ fn input(datatype: &str, shape: &[i64], contents: Option<InferTensorContents>) -
     InferInputTensor { name, datatype, shape: shape.to_vec(), contents, ..Default::default() }
 }
 
+fn nothing_shared(_: &str, place: &Place) -> Result<Bytes, InputFault> {
+    panic!("{place:?} was asked for")
+}
+
 /// The one tensor that a request holds.
 fn read(mut input: InferInputTensor, raw: &[&'static [u8]]) -> Result<Tensor, InputFault> {
     let raw = raw.iter().map(|bytes| Bytes::from_static(bytes)).collect();
-    let mut named = inputs(std::slice::from_mut(&mut input), raw)?;
+    let mut named = inputs(std::slice::from_mut(&mut input), raw, nothing_shared)?;
     Ok(named.remove(0).tensor)
 }
 
@@ -160,7 +164,7 @@ fn elements_come_one_way_only() {
     assert!(matches!(read(both, &[&[1]]), Err(InputFault::RawAndTyped)));
     let many = read(input("BOOL", &[1], None), &[&[1], &[1]]);
     assert!(matches!(many, Err(InputFault::RawCount { inputs: 1, found: 2 })));
-    assert!(matches!(inputs(&mut [], Vec::new()), Err(InputFault::NoInputs)));
+    assert!(matches!(inputs(&mut [], Vec::new(), nothing_shared), Err(InputFault::NoInputs)));
 }
 
 #[test]
@@ -171,10 +175,49 @@ fn shapes_and_datatypes_that_can_not_be_are_refused() {
     assert!(matches!(fault("BOOL", &[i64::MAX, i64::MAX]), InputFault::ShapeTooLarge { .. }));
     assert!(matches!(fault("BOOL", &[1; RANK_MAX + 1]), InputFault::RankTooHigh { .. }));
     assert!(matches!(fault("BYTES", &[i64::MAX]), InputFault::BinarySize { .. }));
-    let mut shared = input("BOOL", &[1], None);
-    shared.parameters =
-        parameters(&[("shared_memory_region", ParameterChoice::StringParam("r".into()))]);
-    assert!(matches!(read(shared, &[&[1]]), Err(InputFault::NotOffered { .. })));
+}
+
+/// Parameters of a tensor in the region `r`.
+fn in_region(size: i64) -> Parameters {
+    parameters(&[
+        ("shared_memory_region", ParameterChoice::StringParam("r".into())),
+        ("shared_memory_byte_size", ParameterChoice::Int64Param(size)),
+        ("shared_memory_offset", ParameterChoice::Uint64Param(5)),
+    ])
+}
+
+#[test]
+fn shared_inputs_have_no_raw_entry_of_their_own() {
+    let shared = InferInputTensor { parameters: in_region(2), ..input("BOOL", &[2], None) };
+    let mut both = [shared.clone(), input("UINT8", &[1], None)];
+    let fetch = |name: &str, place: &Place| {
+        let expected = Place { region: "r".into(), offset: 5, size: 2 };
+        assert_eq!((name, place), ("x", &expected));
+        Ok(Bytes::from_static(&[1, 0]))
+    };
+    let named = inputs(&mut both, vec![Bytes::from_static(&[9])], fetch).unwrap();
+    assert_eq!((fixed(&named[0].tensor), fixed(&named[1].tensor)), (&[1, 0][..], &[9][..]));
+    let mut typed = shared.clone();
+    typed.contents = Some(InferTensorContents::default());
+    assert!(matches!(read(typed, &[]), Err(InputFault::DataTwice { .. })));
+    let mut unsized_place = shared;
+    unsized_place.parameters.remove("shared_memory_byte_size");
+    assert!(matches!(read(unsized_place, &[]), Err(InputFault::Parameter { .. })));
+}
+
+#[test]
+fn a_shared_output_has_an_empty_entry_and_says_where_it_is() {
+    let spec = spec(&[("label", DType::U8)]);
+    let asked = InferRequestedOutputTensor { name: "label".into(), parameters: in_region(8) };
+    let chosen = choose(&spec, &[asked]).unwrap();
+    let data = TensorData::Fixed(Bytes::from_static(&[1, 2]));
+    let label = Tensor { dtype: DType::U8, shape: [2].into_iter().collect(), data };
+    let about = About { spec: &spec, model: "m", version: Version(1), id: None };
+    let answer = answer(about, &chosen, &[label]);
+    assert_eq!(answer.raw_output_contents, [Bytes::new()]);
+    let told = &answer.outputs[0].parameters;
+    assert_eq!(told["shared_memory_byte_size"], parameter(ParameterChoice::Int64Param(2)));
+    assert_eq!(told["shared_memory_offset"], parameter(ParameterChoice::Int64Param(5)));
 }
 
 #[test]
@@ -278,7 +321,7 @@ proptest! {
         let contents = typed.then(|| InferTensorContents { int_contents: ints, ..Default::default() });
         let mut input = input(&datatype, &shape, contents);
         let raw = raw.into_iter().map(Bytes::from).collect();
-        if let Ok(named) = inputs(std::slice::from_mut(&mut input), raw) {
+        if let Ok(named) = inputs(std::slice::from_mut(&mut input), raw, nothing_shared) {
             let elements: u64 = named[0].tensor.shape.iter().product();
             match (&named[0].tensor.data, named[0].tensor.dtype.size_bytes()) {
                 (TensorData::Fixed(bytes), Some(size)) => prop_assert_eq!(bytes.len() as u64, elements * size as u64),
