@@ -12,9 +12,13 @@ use schemas::lifecycle::Late;
 use crate::classes::{ClassError, Classes, SloClass};
 use crate::cli::{Lane, Launcher, LogFormat, MetricsCompat, Serve};
 use crate::socket_file::MODE_DEFAULT;
+use control::{Control, ControlError, ControlFile};
 
+mod clipper;
+pub mod control;
 mod limits;
 
+pub use self::clipper::Clipper;
 pub use self::limits::Limits;
 
 /// What `foil serve` runs with.
@@ -25,6 +29,8 @@ pub struct Config {
     pub http: SocketAddr,
     pub grpc: SocketAddr,
     pub metrics: SocketAddr,
+    /// Clipper's own interface; None: off.
+    pub clipper: Option<Clipper>,
     /// Where containers written for Clipper dial in.
     pub clipper_rpc: Option<SocketAddr>,
     /// A Unix socket that answers HTTP as well.
@@ -52,6 +58,8 @@ pub struct Config {
     /// Where learned latency profiles are kept; None: nowhere.
     pub state: Option<PathBuf>,
     pub log_format: LogFormat,
+    /// Which models are served at run time, and who decides.
+    pub control: Control,
     pub classes: Classes,
     pub limits: Limits,
 }
@@ -65,6 +73,9 @@ struct File {
     http: Option<SocketAddr>,
     grpc: Option<SocketAddr>,
     metrics: Option<SocketAddr>,
+    clipper: Option<String>,
+    clipper_query: Option<SocketAddr>,
+    clipper_admin: Option<SocketAddr>,
     clipper_rpc: Option<SocketAddr>,
     http_socket: Option<PathBuf>,
     client_shm: Option<bool>,
@@ -83,6 +94,11 @@ struct File {
     warm_up: Option<bool>,
     state: Option<PathBuf>,
     log_format: Option<String>,
+    model_control_mode: Option<String>,
+    load_model: Vec<String>,
+    repository_poll_secs: Option<u64>,
+    admin: Option<SocketAddr>,
+    admin_token_file: Option<PathBuf>,
     /// In order of their names, so that numbers don't depend on where a table stands.
     classes: BTreeMap<String, ClassToml>,
     limits: Limits,
@@ -95,6 +111,17 @@ struct ClassToml {
     weight: Option<u32>,
     slo: Option<String>,
     late: Option<String>,
+}
+
+impl File {
+    fn clipper(&self) -> clipper::InFile {
+        clipper::InFile {
+            mode: self.clipper.clone(),
+            query: self.clipper_query,
+            admin: self.clipper_admin,
+            rpc: self.clipper_rpc,
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -129,26 +156,45 @@ pub enum ConfigError {
     CpuTwice { cpu: usize },
     #[error("{limit} is {value}; it must be at least {least}")]
     LimitTooSmall { limit: &'static str, value: u64, least: u64 },
+    #[error("clipper '{mode}' does not exist; use on, strict or off")]
+    ClipperMode { mode: String },
+    #[error("addresses of Clipper's interface are given, but it is off; add --clipper")]
+    ClipperOff,
+    #[error(
+        "--clipper-admin {address} can be reached from other machines, and whoever reaches it administers the engine; use loopback"
+    )]
+    ClipperAdminOpen { address: SocketAddr },
     #[error(transparent)]
     Class(#[from] ClassError),
+    #[error(transparent)]
+    Control(#[from] ControlError),
 }
 
 impl Config {
     /// Puts the layers together and checks them against each other and the CPUs there are.
     pub fn resolve(flags: Serve, available: &[usize]) -> Result<Config, ConfigError> {
         let file = flags.config.as_deref().map(read_file).transpose()?.unwrap_or_default();
+        let (clipper, clipper_rpc) = clipper::resolve(&flags, &file.clipper())?;
         let targets = if flags.targets.is_empty() { file.targets } else { flags.targets };
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
         check_launcher(flags.launcher, file.launcher)?;
         let drain_delay = flags.drain_delay.or(file.drain_delay);
         let mode = flags.socket_mode.or(file.socket_mode);
+        let control = ControlFile {
+            model_control_mode: file.model_control_mode,
+            load_model: file.load_model,
+            repository_poll_secs: file.repository_poll_secs,
+            admin: file.admin,
+            admin_token_file: file.admin_token_file,
+        };
         let config = Config {
             targets,
             name: flags.name.or(file.name),
             http: flags.http.or(file.http).unwrap_or(loopback(8000)),
             grpc: flags.grpc.or(file.grpc).unwrap_or(loopback(8001)),
             metrics: flags.metrics.or(file.metrics).unwrap_or(loopback(8002)),
-            clipper_rpc: flags.clipper_rpc.or(file.clipper_rpc),
+            clipper,
+            clipper_rpc,
             http_socket: flags.http_socket.or(file.http_socket),
             client_shm: flags.client_shm || file.client_shm.unwrap_or(false),
             client_shm_socket: flags.client_shm_socket.or(file.client_shm_socket),
@@ -165,6 +211,7 @@ impl Config {
             warm_up: !flags.no_warm_up && file.warm_up.unwrap_or(true),
             state: state(flags.state.or(file.state)),
             log_format: log_format(flags.log_format, file.log_format)?,
+            control: Control::resolve(flags.control, control)?,
             classes: classes(file.classes)?,
             limits: file.limits,
         };

@@ -9,14 +9,13 @@ mod call;
 mod health;
 mod infer;
 mod metadata;
+mod observed;
 mod reflection;
-mod settings;
+mod repository;
 mod shared_memory;
-mod statistics;
 mod status;
 mod stream;
 
-use std::fmt::Display;
 use std::rc::Rc;
 
 use hyper::body::Incoming;
@@ -24,17 +23,16 @@ use hyper::{Request, Response};
 use schemas::health::health_server;
 use schemas::inference::grpc_inference_service_server as service;
 use tokio::net::TcpStream;
-use tonic::Status;
 use tonic::body::Body;
+use tonic::{Code, Status};
 
 use self::call::{Said, bidirectional, server_streaming, unary};
 use crate::api::connections::Connections;
 use crate::api::front_end::FrontEnd;
 use crate::api::http2::{self, Link};
 use crate::api::status::ApiError;
-use crate::api::trail::{self, Asked, Trail};
+use crate::api::trail::{self, Failed, Trail};
 use crate::observe::metrics::ErrorKind;
-use crate::observe::request_ids::{REQUEST_ID, TRACE_PARENT};
 
 const MODEL_INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
 
@@ -44,44 +42,29 @@ pub async fn oip(front: Rc<FrontEnd>, connections: Rc<Connections>, stream: TcpS
 }
 
 async fn handle(link: Rc<Link>, request: Request<Incoming>) -> Response<Body> {
-    let named = |name| request.headers().get(name);
-    let trail = Trail::begin(&link.front, named(TRACE_PARENT), named(REQUEST_ID));
+    let trail = Trail::read(&link.front, request.headers());
     if request.uri().path() == MODEL_INFER {
-        let mut response = infer::call(link.clone(), request).await;
-        end(&link.front, trail.as_deref(), MODEL_INFER, &mut response);
-        return response;
+        let response = infer::call(link.clone(), request).await;
+        return end(&link, trail, MODEL_INFER, response);
     }
+    let path = request.uri().path().to_owned();
     // Boxed, so that an inference's task is not as large as the largest of the others.
-    Box::pin(followed(link, trail, request)).await
+    let response = Box::pin(dispatch(link.clone(), request)).await;
+    end(&link, trail, &path, response)
 }
 
-async fn followed(
-    link: Rc<Link>,
+/// A failed call has its status in its answer's head.
+fn end(
+    link: &Link,
     trail: Option<Box<Trail>>,
-    request: Request<Incoming>,
+    path: &str,
+    mut response: Response<Body>,
 ) -> Response<Body> {
-    let uri = request.uri().clone();
-    let mut response = dispatch(link.clone(), request).await;
-    end(&link.front, trail.as_deref(), uri.path(), &mut response);
+    let status = Status::from_header_map(response.headers());
+    let failed = status.as_ref().filter(|status| status.code() != Code::Ok);
+    let failed = failed.map(|it| Failed { code: it.code() as u16, message: it.message() });
+    trail::end_call(&link.front, trail.as_deref(), path, failed, response.headers_mut());
     response
-}
-
-/// Names the answer and gives the log its due. Of a stream this is its beginning.
-fn end(front: &FrontEnd, trail: Option<&Trail>, path: &str, response: &mut Response<Body>) {
-    let headers = response.headers_mut();
-    // Only a call that failed at once has its status in the head.
-    let status =
-        headers.contains_key(Status::GRPC_STATUS).then(|| Status::from_header_map(headers));
-    let status = status.flatten();
-    if trail.is_none() && status.is_none() {
-        return;
-    }
-    let failure = status.as_ref().filter(|status| status::is_ours(status.code()));
-    let code = status.as_ref().map_or(0, |status| i32::from(status.code()) as u16);
-    let asked = Asked { protocol: "grpc", method: "POST", path };
-    let failure = failure.map(Status::message);
-    let failure = failure.as_ref().map(|failure| failure as &dyn Display);
-    trail::note(front, trail, asked, (code, failure), headers);
 }
 
 async fn dispatch(link: Rc<Link>, request: Request<Incoming>) -> Response<Body> {
@@ -104,17 +87,32 @@ async fn inference_service(
     request: Request<Incoming>,
 ) -> Response<Body> {
     let link = &link;
+    // For calls that only administrators may make.
+    let headers = request.headers().clone();
     match method {
         "ServerLive" => unary(link, request, metadata::server_live).await,
         "ServerReady" => unary(link, request, metadata::server_ready).await,
         "ServerMetadata" => unary(link, request, metadata::server).await,
         "ModelReady" => unary(link, request, metadata::model_ready).await,
         "ModelMetadata" => unary(link, request, metadata::model).await,
-        "ModelStreamInfer" => {
-            let said = Said::read(request.headers(), link.front.clock.now());
-            bidirectional(link, request, |link, requests| stream::infer(link, said, requests)).await
+        "ModelStatistics" => unary(link, request, observed::statistics).await,
+        "TraceSetting" => {
+            let set = |link, asked| observed::trace_setting(link, headers, asked);
+            unary(link, request, set).await
         }
-        "ModelStatistics" => unary(link, request, statistics::of_models).await,
+        "LogSettings" => {
+            let set = |link, asked| observed::log_settings(link, headers, asked);
+            unary(link, request, set).await
+        }
+        "RepositoryIndex" => unary(link, request, repository::index).await,
+        "RepositoryModelLoad" => {
+            let load = |link, asked| repository::load(link, headers, asked);
+            unary(link, request, load).await
+        }
+        "RepositoryModelUnload" => {
+            let unload = |link, asked| repository::unload(link, headers, asked);
+            unary(link, request, unload).await
+        }
         "SystemSharedMemoryStatus" => unary(link, request, shared_memory::system_status).await,
         "SystemSharedMemoryRegister" => unary(link, request, shared_memory::system_register).await,
         "SystemSharedMemoryUnregister" => {
@@ -123,8 +121,10 @@ async fn inference_service(
         "CudaSharedMemoryStatus" => unary(link, request, shared_memory::cuda_status).await,
         "CudaSharedMemoryRegister" => unary(link, request, shared_memory::cuda_register).await,
         "CudaSharedMemoryUnregister" => unary(link, request, shared_memory::cuda_unregister).await,
-        "TraceSetting" => unary(link, request, settings::trace).await,
-        "LogSettings" => unary(link, request, settings::log).await,
+        "ModelStreamInfer" => {
+            let said = Said::read(request.headers(), link.front.clock.now());
+            bidirectional(link, request, |link, requests| stream::infer(link, said, requests)).await
+        }
         _ => unknown(link),
     }
 }

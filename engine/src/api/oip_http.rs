@@ -20,6 +20,7 @@ use crate::api::front_end::FrontEnd;
 use crate::api::inference::{self, Answered, Question, known_class};
 use crate::api::oip_metadata as metadata;
 use crate::api::oip_shared_memory;
+use crate::api::repository_http;
 use crate::api::router::{ModelPage, Route, route};
 use crate::api::settings::{self, Of};
 use crate::api::shared_memory::SharedMemory;
@@ -86,7 +87,8 @@ async fn dispatch(
             }
         }
         Ok(route) => {
-            let incoming = Rest { connection, said: &said, method: &method, body };
+            let incoming =
+                Rest { connection, headers: &headers, said: &said, method: &method, body };
             let page = Box::pin(page(front, connections, route, incoming)).await;
             page.map_err(|error| counted(front, error))
         }
@@ -97,6 +99,7 @@ async fn dispatch(
 /// What pages other than inference may want of their request.
 struct Rest<'r> {
     connection: &'r Connection,
+    headers: &'r HeaderMap,
     said: &'r Said<'r>,
     method: &'r Method,
     body: Incoming,
@@ -116,6 +119,10 @@ async fn page(
         Route::Logging => return settings_page(front, Of::Log, rest).await,
         Route::Trace { name } => {
             return settings_page(front, Of::Trace { model: name.as_deref() }, rest).await;
+        }
+        Route::Repository(page) => {
+            let Rest { connection, headers, body, .. } = rest;
+            return repository_http::answer(front, connection, page, headers, body).await;
         }
         Route::SharedMemory { family, act } => {
             return oip_shared_memory::page(front, rest.connection, (family, act), rest.body).await;
@@ -155,9 +162,9 @@ async fn settings_page(
     rest: Rest<'_>,
 ) -> Result<HttpResponse, ApiError> {
     let settings = if rest.method == Method::POST {
-        let Rest { connection, said, body, .. } = rest;
+        let Rest { connection, headers, said, body, .. } = rest;
         let body = whole(front, connection, said, body, SETTINGS_BYTES_MAX).await?;
-        settings::change(front, of, &settings::parse(&body)?)?
+        settings::change(front, headers, of, &settings::parse(&body)?)?
     } else {
         settings::read(front, of)?
     };

@@ -34,6 +34,15 @@ pub enum Route<'p> {
         family: Family,
         act: Act<'p>,
     },
+    Repository(RepositoryPage<'p>),
+}
+
+/// Of the model repository extension.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RepositoryPage<'p> {
+    Index,
+    Load(Cow<'p, str>),
+    Unload(Cow<'p, str>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,12 +80,19 @@ pub fn route<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, ApiError> 
             model(name, Some(of), ModelPage::Statistics)?
         }
         ["v2", "models", name, "versions", of, "infer"] => model(name, Some(of), ModelPage::Infer)?,
+        ["v2", "repository", "index"] => Route::Repository(RepositoryPage::Index),
+        ["v2", "repository", "models", name, "load"] => {
+            Route::Repository(RepositoryPage::Load(named(name)?))
+        }
+        ["v2", "repository", "models", name, "unload"] => {
+            Route::Repository(RepositoryPage::Unload(named(name)?))
+        }
         ["v2", "systemsharedmemory", rest @ ..] => shared_memory(Family::System, rest)?,
         ["v2", "cudasharedmemory", rest @ ..] => shared_memory(Family::Cuda, rest)?,
         _ => return Err(ApiError::UnknownPath),
     };
     let allow = match &found {
-        Route::Model { page: ModelPage::Infer, .. } => ASK,
+        Route::Model { page: ModelPage::Infer, .. } | Route::Repository(_) => ASK,
         Route::SharedMemory { act, .. } if !matches!(act, Act::Status { .. }) => ASK,
         Route::Logging | Route::Trace { .. } => SET,
         _ => READ,
@@ -139,7 +155,7 @@ fn parse_version(text: &str) -> Result<Version, ApiError> {
 }
 
 /// `None` when an escape is broken or the result is not UTF-8.
-fn percent_decoded(segment: &str) -> Option<Cow<'_, str>> {
+pub(super) fn percent_decoded(segment: &str) -> Option<Cow<'_, str>> {
     if !segment.contains('%') {
         return Some(Cow::Borrowed(segment));
     }

@@ -16,6 +16,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::admin::Door;
 use super::front_end::{FrontEnd, HttpLimits, HttpOptions};
 use super::listener::{DrainPhase, bind, oip, serve};
 use super::oip_grpc;
@@ -25,6 +26,7 @@ use crate::clock::Clock;
 use crate::dispatch::handle::{Entrance, ModelHandle, Submission};
 use crate::dispatch::hang_ups::HangUps;
 use crate::fleet::catalog::{Catalog, ModelEntry, ModelState, PublishedCatalog};
+use crate::fleet::orders::FleetLink;
 use crate::ids::{ClassId, CoreId, Version};
 use crate::observe::metrics::ErrorKind;
 use crate::observe::reports::{Reporting, Reports};
@@ -134,6 +136,13 @@ impl TestServer {
         TestServer::start_sharing(entries, limits, options, None)
     }
 
+    /// One model `m` behind the administrators' door, which is open to whoever is on this machine.
+    pub(super) fn administered(script: Script) -> TestServer {
+        let model = entry(spec("m", false), 1, script);
+        let (limits, options) = (HttpLimits::default(), HttpOptions::default());
+        TestServer::start_behind(Door::Admin { token: None }, vec![model], limits, options, None)
+    }
+
     /// With memory that clients registered.
     pub(super) fn start_sharing(
         entries: Vec<ModelEntry>,
@@ -141,7 +150,18 @@ impl TestServer {
         options: HttpOptions,
         shared_memory: Option<Arc<Registry>>,
     ) -> TestServer {
-        let catalog = entries.into_iter().fold(Catalog::default(), |all, one| all.with(one));
+        TestServer::start_behind(Door::Public, entries, limits, options, shared_memory)
+    }
+
+    fn start_behind(
+        door: Door,
+        entries: Vec<ModelEntry>,
+        limits: HttpLimits,
+        options: HttpOptions,
+        shared_memory: Option<Arc<Registry>>,
+    ) -> TestServer {
+        let catalog =
+            entries.into_iter().fold(Catalog::default().started(), |all, one| all.with(one));
         let catalog: PublishedCatalog = Arc::new(ArcSwap::from_pointee(catalog));
         let core = CoreId(0);
         let recorder = CoreRecorder::new(core);
@@ -151,10 +171,12 @@ impl TestServer {
             catalog: catalog.clone(),
             classes: classes(),
             recorder: recorder.clone(),
-            reports: Reports::new(Reporting::default(), core, Duration::ZERO),
+            reports: Rc::new(Reports::new(Reporting::default(), core, Duration::ZERO)),
             limits,
             options,
             shared_memory,
+            door,
+            fleet: FleetLink::channel().0,
         };
         let [http_listener, grpc_listener] =
             [(); 2].map(|()| bind("127.0.0.1:0".parse().unwrap()).unwrap());

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::histogram::Histogram;
 use super::metrics::{BATCH_ROWS, ClassOutcome, ErrorKind, SHED_WAIT_S, STAGE_S, Stage};
+use super::predictions::PredictionsRecorder;
 use super::statistics::{Compute, Statistics};
 use crate::classes::{CLASSES_MAX, Classes};
 use crate::clock::Time;
@@ -26,6 +27,8 @@ pub struct CoreRecorder {
     errors: RefCell<[u64; ErrorKind::COUNT]>,
     connections: Cell<u64>,
     accepted: Cell<u64>,
+    /// By Clipper's measures; empty unless its interface is on.
+    pub predictions: PredictionsRecorder,
 }
 
 impl CoreRecorder {
@@ -36,6 +39,7 @@ impl CoreRecorder {
             errors: RefCell::new([0; ErrorKind::COUNT]),
             connections: Cell::new(0),
             accepted: Cell::new(0),
+            predictions: PredictionsRecorder::default(),
         })
     }
 
@@ -192,6 +196,18 @@ impl ModelRecorder {
 
     pub fn replicas(&self, live: usize) {
         self.counts.borrow_mut().replicas = live as u64;
+    }
+
+    /// The gauges of a dispatcher that has given way.
+    pub fn let_go(&self) {
+        let mut counts = self.counts.borrow_mut();
+        (counts.queue_tasks, counts.queue_bytes, counts.replicas) = (0, 0, 0);
+        (counts.batching, counts.names) = (Batching::default(), None);
+    }
+
+    /// The dispatcher of these devices and classes is the model's now.
+    pub fn take_over(&self, names: &ModelNames) {
+        self.counts.borrow_mut().names = Some(names.clone());
     }
 
     pub fn replica_lost(&self) {

@@ -9,6 +9,7 @@ use tonic::{Code, Status};
 use crate::api::status::ApiError;
 use crate::client_shm::registry::RegisterFault;
 use crate::codec::fault::InputFault;
+use crate::fleet::orders::OrderError;
 use crate::observe::setting::SettingError;
 use crate::query::types::TaskError;
 
@@ -44,7 +45,13 @@ fn code(error: &ApiError) -> Code {
         ApiError::BrokenBody
         | ApiError::BadTimeout
         | ApiError::BadGrpcTimeout
+        | ApiError::AdminBody { .. }
+        | ApiError::LoadConfig
+        | ApiError::LoadParameter { .. }
         | ApiError::BadVersion { .. } => Code::InvalidArgument,
+        ApiError::LoadFiles => Code::Unimplemented,
+        ApiError::Forbidden(_) => Code::PermissionDenied,
+        ApiError::Order(error) => order_code(error),
         ApiError::Input(InputFault::NotOffered { .. }) => Code::Unimplemented,
         ApiError::Setting(SettingError::Unsupported { .. }) => Code::Unimplemented,
         ApiError::Setting(_) | ApiError::Input(_) => Code::InvalidArgument,
@@ -73,6 +80,17 @@ fn region_code(fault: &RegisterFault) -> Code {
     }
 }
 
+fn order_code(error: &OrderError) -> Code {
+    match error {
+        OrderError::NotFound { .. } | OrderError::NotLoaded { .. } => Code::NotFound,
+        OrderError::Name { .. }
+        | OrderError::Settings { .. }
+        | OrderError::NotAlive { .. }
+        | OrderError::Polled { .. } => Code::InvalidArgument,
+        OrderError::Busy | OrderError::Stopping => Code::Unavailable,
+    }
+}
+
 fn task_code(error: &TaskError) -> Code {
     match error {
         TaskError::QueueFull { .. }
@@ -85,18 +103,6 @@ fn task_code(error: &TaskError) -> Code {
         | TaskError::BadOutput { .. }
         | TaskError::ReplicaLost { .. } => Code::Internal,
     }
-}
-
-/// Whether the call failed by no fault of its caller's.
-pub(super) fn is_ours(code: Code) -> bool {
-    matches!(
-        code,
-        Code::Internal
-            | Code::Unavailable
-            | Code::DeadlineExceeded
-            | Code::Unknown
-            | Code::DataLoss
-    )
 }
 
 #[cfg(test)]

@@ -126,7 +126,9 @@ impl Reason {
             | ErrorKind::Method
             | ErrorKind::SlowSender
             | ErrorKind::TooLarge
-            | ErrorKind::Encoding => Reason::Other,
+            | ErrorKind::Encoding
+            | ErrorKind::Forbidden
+            | ErrorKind::Order => Reason::Other,
         }
     }
 }
