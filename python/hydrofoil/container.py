@@ -142,27 +142,25 @@ def tensor_of(name: str, tensor: Tensor) -> tuple[str, str, list[Any]]:
 
 def serve(lane: Any, call: Callable[..., Any], convert: Callable[..., Any]) -> None:
     """Until the engine is done. The lane runs batch after batch by itself, as long as none fails."""
-    while not served(lane, call, convert):
+    while fail(lane, lane.serve(call, convert)):
         # The arrays of the batch that failed are dropped by now: `finish` looks for kept views.
         lane.finish()
 
 
-def served(lane: Any, call: Callable[..., Any], convert: Callable[..., Any]) -> bool:
-    """True when the engine is done; False when a batch failed and is answered so."""
-    try:
-        lane.serve(call, convert)
-        return True
-    except InputError as error:
-        lane.fail("input_refused", str(error.message), row_of(error, lane.rows))
-        let_go(error)
-    except BadOutput as error:
-        lane.fail("bad_output", str(error), None)
-        let_go(error)
-    except Exception as error:
-        lane.fail("raised", summary(error), None)
-        tell(error)
-        let_go(error)
-    return False
+def fail(lane: Any, error: BaseException | None) -> bool:
+    """Answers the batch in hand with what its model raised; False when it raised nothing."""
+    match error:
+        case None:
+            return False
+        case InputError():
+            lane.fail("input_refused", str(error.message), row_of(error, lane.rows))
+        case BadOutput():
+            lane.fail("bad_output", str(error), None)
+        case _:
+            lane.fail("raised", summary(error), None)
+            tell(error)
+    let_go(error)
+    return True
 
 
 def row_of(error: InputError, rows: int) -> int | None:
@@ -174,7 +172,7 @@ def row_of(error: InputError, rows: int) -> int | None:
     return row if 0 <= row < rows else None
 
 
-def tell(error: Exception) -> None:
+def tell(error: BaseException) -> None:
     # A closed stderr must not turn a failed batch into a dead replica.
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.write(stderr_text(error))
@@ -183,7 +181,7 @@ def tell(error: Exception) -> None:
 def let_go(error: BaseException) -> None:
     """Drops the locals of the model's frames, which hold views of the batch."""
     if error.__traceback__ is not None:
-        traceback.clear_frames(error.__traceback__.tb_next)
+        traceback.clear_frames(error.__traceback__)
 
 
 if __name__ == "__main__":

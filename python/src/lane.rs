@@ -9,7 +9,7 @@ use crate::inputs::{ArrayMaker, Inputs};
 use crate::memory::Region;
 use crate::outputs::{NoReply, Room, write_reply};
 use crate::spec::Declared;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyBaseException, PyException, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 use schemas::lifecycle::{
@@ -113,20 +113,23 @@ impl Lane {
         }
     }
 
-    /// Answers batches with what `convert` makes of the outputs of `call`, until the engine is done. What those raise is
-    /// raised with the batch in hand: `fail` it, `finish` it, and serve on.
-    fn serve(
-        slf: &Bound<'_, Self>,
-        call: &Bound<'_, PyAny>,
-        convert: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
+    /// Answers batches with what `convert` makes of the outputs of `call`. None once the engine is done; else what the
+    /// model raised, with the batch in hand: `fail` it, `finish` it, and serve on. What is raised is a fault of the lane.
+    fn serve<'py>(
+        slf: &Bound<'py, Self>,
+        call: &Bound<'py, PyAny>,
+        convert: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyBaseException>>> {
         loop {
             let batch = slf.borrow_mut().next(slf.py())?;
-            let Some((rows, inputs)) = batch else { return Ok(()) };
+            let Some((rows, inputs)) = batch else { return Ok(None) };
             // Not borrowed: the model may ask for `output`.
-            let outputs = convert.call1((call.call1(inputs)?, rows))?;
-            slf.borrow_mut().reply(outputs.cast::<PyList>()?)?;
-            drop(outputs);
+            let outputs = call.call1(inputs).and_then(|outputs| convert.call1((outputs, rows)));
+            let replied =
+                outputs.and_then(|outputs| slf.borrow_mut().reply(outputs.cast::<PyList>()?));
+            if let Err(error) = replied {
+                return raised(slf.py(), error).map(Some);
+            }
             slf.borrow_mut().finish()?;
         }
     }
@@ -345,6 +348,14 @@ fn welcome(session: &mut ContainerSession) -> PyResult<(LaneGeometry, LaneFds)> 
         FromEngine::Refused { message } => {
             Err(PyRuntimeError::new_err(format!("the engine refused the model: {message}")))
         }
+    }
+}
+
+/// What a model raised, unless it is the end of the process.
+fn raised(py: Python<'_>, error: PyErr) -> PyResult<Bound<'_, PyBaseException>> {
+    match error.is_instance_of::<PyException>(py) {
+        true => Ok(error.into_value(py).into_bound(py)),
+        false => Err(error),
     }
 }
 
