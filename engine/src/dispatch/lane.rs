@@ -243,6 +243,7 @@ mod tests {
             batch_timeout_us: 1,
             replicas: 1,
             pad: true,
+            decoupled: false,
         };
         assert_eq!(batch_cost_max(&spec, 80_000), 10_000, "8 bytes an element");
         assert_eq!(batch_cost_max(&spec, 80), 64, "empty rows cost something too");
