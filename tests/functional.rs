@@ -2,12 +2,17 @@
 
 mod batching;
 mod classes;
+mod clipper_containers;
 mod commands;
 mod devices;
 mod memory;
+mod observing;
 mod padding;
 mod programs;
+mod prometheus;
 mod protocol;
+mod repository;
+mod shared_memory;
 mod slots;
 mod tensors;
 mod warm_up;
