@@ -32,7 +32,7 @@ class Lane:
 
 def what_a_model_raises_fails_its_batch_alone():
     lane = Lane(ValueError("no"), foil.InputError("bad row", 1), None)
-    serve(lane, None, None)
+    serve(lane, lane.serve, None, None)
     failures = [("raised", "ValueError: no", None), ("input_refused", "bad row", 1)]
     assert lane.answers == [failures[0], "finished", failures[1], "finished"]
 
@@ -42,5 +42,5 @@ def a_fault_of_the_lane_ends_the_process_and_answers_nothing():
     fault.is_the_lanes = True
     lane = Lane(fault)
     with pytest.raises(RuntimeError, match="the lane broke"):
-        serve(lane, None, None)
+        serve(lane, lane.serve, None, None)
     assert lane.answers == []
