@@ -190,9 +190,13 @@ fn shown_task(error: &TaskError) -> Shown {
         TaskError::BadOutput { .. } => {
             (StatusCode::INTERNAL_SERVER_ERROR, ErrorKind::BadOutput, None)
         }
-        TaskError::ReplicaLost { .. } => {
+        TaskError::ReplicaLost { .. } | TaskError::StreamBroken { .. } => {
             (StatusCode::INTERNAL_SERVER_ERROR, ErrorKind::ReplicaLost, None)
         }
+        TaskError::ReaderTooSlow { .. } => {
+            (StatusCode::REQUEST_TIMEOUT, ErrorKind::SlowReader, None)
+        }
+        TaskError::NotOnePart { .. } => (StatusCode::BAD_REQUEST, ErrorKind::NotOnePart, None),
     };
     Shown { status, kind, retry_after }
 }

@@ -81,6 +81,7 @@ pub(super) fn spec(name: &str, with_text: bool) -> ModelSpec {
         batch_timeout_us: 1_000_000,
         replicas: 1,
         pad: false,
+        decoupled: false,
     }
 }
 

@@ -57,6 +57,8 @@ error_kinds! {
     UnknownVersion = "unknown_version",
     Method = "method",
     SlowSender = "slow_sender",
+    SlowReader = "slow_reader",
+    NotOnePart = "not_one_part",
     TooLarge = "too_large",
     Encoding = "encoding",
     QueueFull = "queue_full",

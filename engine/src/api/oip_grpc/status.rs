@@ -101,7 +101,10 @@ fn task_code(error: &TaskError) -> Code {
         TaskError::DeadlinePassed | TaskError::BatchTimeout { .. } => Code::DeadlineExceeded,
         TaskError::ModelRaised { .. }
         | TaskError::BadOutput { .. }
+        | TaskError::StreamBroken { .. }
         | TaskError::ReplicaLost { .. } => Code::Internal,
+        TaskError::ReaderTooSlow { .. } => Code::ResourceExhausted,
+        TaskError::NotOnePart { .. } => Code::FailedPrecondition,
     }
 }
 

@@ -125,6 +125,8 @@ impl Reason {
             | ErrorKind::UnknownVersion
             | ErrorKind::Method
             | ErrorKind::SlowSender
+            | ErrorKind::SlowReader
+            | ErrorKind::NotOnePart
             | ErrorKind::TooLarge
             | ErrorKind::Encoding
             | ErrorKind::Forbidden
