@@ -3,7 +3,10 @@
 
 pub mod body;
 pub mod connections;
+pub mod encoding;
+pub mod first_bytes;
 pub mod front_end;
+pub mod http2;
 pub mod inference;
 pub mod listener;
 pub mod oip_http;

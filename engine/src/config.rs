@@ -49,8 +49,12 @@ pub struct Limits {
     pub slot_bytes_max: u32,
     /// Bytes of a slot beyond its fixed part where a tensor's size is not declared; at most `slot_bytes_max` in all.
     pub variable_slot_bytes: u32,
-    /// Bytes of one request's body. Triton's default for HTTP.
+    /// Bytes of one request's line and headers: eight times what proxies usually let pass.
+    pub head_bytes_max: usize,
+    /// Bytes of one request's body, inflated where it comes compressed. Triton's default for HTTP.
     pub body_bytes_max: u64,
+    /// Bytes of all bodies that one core receives or inflates at a time: sixteen of the largest.
+    pub gathered_bytes_max: u64,
     /// Open connections per core; more are told so. Below the 8192 tasks of the hand-off to a dispatcher.
     pub connections_max: usize,
     /// Seconds a client may take to send the head of its first request.
@@ -74,7 +78,9 @@ impl Default for Limits {
             queue_bytes_max: 256 << 20,
             slot_bytes_max: 16 << 20,
             variable_slot_bytes: 1 << 20,
+            head_bytes_max: 64 << 10,
             body_bytes_max: 64 << 20,
+            gathered_bytes_max: 1 << 30,
             connections_max: 4096,
             head_s: 10,
             idle_s: 75,
@@ -216,7 +222,9 @@ impl Limits {
             ("limits.variable_slot_bytes", u64::from(self.variable_slot_bytes), 4096),
             // A batch that fits a slot must fit the queue.
             ("limits.queue_bytes_max", self.queue_bytes_max, u64::from(self.slot_bytes_max)),
+            ("limits.head_bytes_max", self.head_bytes_max as u64, 1024),
             ("limits.body_bytes_max", self.body_bytes_max, 1024),
+            ("limits.gathered_bytes_max", self.gathered_bytes_max, self.body_bytes_max),
         ];
         for (limit, value, least) in least {
             if value < least {

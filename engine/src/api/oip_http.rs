@@ -3,20 +3,27 @@
 //! Invariants: every request gets one response; whatever fails goes through [`status`]; nothing of a request outlives
 //! its connection. The path of an inference takes no lock and builds no tree of JSON values.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+use hyper::header::{
+    CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+};
 use hyper::http::request::Parts;
-use hyper::{Request, Response};
+use hyper::{Request, Response, Version};
 use schemas::lifecycle::ModelSpec;
 use smallvec::SmallVec;
 
-use crate::api::body::{self, BodyLimits, Continue};
+use crate::api::body::{self, BodyLimits, Continue, Gathering};
 use crate::api::connections::{Connection, Connections, DrainPhase};
-use crate::api::front_end::FrontEnd;
+use crate::api::encoding::{self, Encoding};
+use crate::api::front_end::{FrontEnd, HttpLimits};
+use crate::api::http2::Link;
 use crate::api::inference::{self, Answered, Question};
 use crate::api::oip_metadata as metadata;
 use crate::api::router::{ModelPage, Route, route};
@@ -38,6 +45,17 @@ const BINARY: HeaderValue = HeaderValue::from_static("application/octet-stream")
 
 pub type HttpResponse = Response<Full<Bytes>>;
 
+/// One of several requests that a connection carries side by side.
+pub async fn handle_beside(link: Rc<Link>, request: Request<Incoming>) -> HttpResponse {
+    let shared = link.connections.share();
+    let mut answer = pin!(handle(&link.front, &link.connections, &shared.connection, request));
+    poll_fn(|context| {
+        shared.connection.register(context);
+        answer.as_mut().poll(context)
+    })
+    .await
+}
+
 /// One request of one connection.
 pub async fn handle(
     front: &FrontEnd,
@@ -47,12 +65,19 @@ pub async fn handle(
 ) -> HttpResponse {
     let now = front.clock.coarse();
     connection.await_body(now.after(front.limits.body_time_max));
+    let closes = closes(&request);
     let mut response = dispatch(front, connections, connection, request).await;
-    if connections.phase() != DrainPhase::Serving {
+    if closes || connections.phase() != DrainPhase::Serving {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     connection.await_head(front.clock.coarse().after(front.limits.idle_time_max));
     response
+}
+
+/// A chunked body ends its connection: a length may have stood beside the chunks, which hyper takes away unseen, and
+/// whoever went by that length would take the rest of such a body for the next request.
+fn closes(request: &Request<Incoming>) -> bool {
+    request.body().size_hint().exact().is_none() && request.version() <= Version::HTTP_11
 }
 
 async fn dispatch(
@@ -71,10 +96,13 @@ async fn dispatch(
     };
     let query = Query { model: &query.0, version: query.1 };
     if page == ModelPage::Infer {
-        let received = receive(front, connection, &headers, body).await;
+        let received = receive(front, connections, connection, &headers, body).await;
         headers.clear();
         return match received {
-            Ok(received) => infer(front, query, received, headers).await,
+            Ok(Received { wanted: Some(encoding), asked }) => {
+                packed(encoding, infer(front, query, asked, headers).await).await
+            }
+            Ok(Received { wanted: None, asked }) => infer(front, query, asked, headers).await,
             Err(error) => refused(front, &error),
         };
     }
@@ -101,8 +129,14 @@ fn is_ready(front: &FrontEnd, connections: &Connections) -> bool {
     connections.phase() == DrainPhase::Serving && front.catalog.load().is_ready()
 }
 
-/// A whole request, before anything in it is looked at.
+/// A whole request, and the encoding that its answer is wanted in.
 struct Received {
+    wanted: Option<Encoding>,
+    asked: Asked,
+}
+
+/// A whole request, before anything in it is looked at.
+struct Asked {
     body: Bytes,
     form: Form,
     timeout: Option<Duration>,
@@ -112,28 +146,42 @@ struct Received {
 
 async fn receive(
     front: &FrontEnd,
+    connections: &Connections,
     connection: &Connection,
     headers: &HeaderMap,
     body: Incoming,
 ) -> Result<Received, ApiError> {
     let said = Said::read(headers);
-    check_encoding(said.encoding)?;
+    let encoding = said.encoding.map(|value| Encoding::of_request(value.as_bytes())).transpose()?;
     let timeout = said.timeout.map(header_timeout).transpose()?;
     let class = said.class.map(|name| known_class(&front.classes, name.as_bytes())).transpose()?;
-    let limits =
-        BodyLimits { bytes_max: front.limits.body_bytes_max, time_max: front.limits.body_time_max };
+    let limits = body_limits(&front.limits);
     let expects = said.expect.is_some_and(|value| !value.is_empty());
     let expects = if expects { Continue::Asked } else { Continue::No };
-    let body = body::read(body, limits, connection, expects).await?;
+    let mut body = body::read(body, limits, connections, connection, expects).await?;
     connection.await_nothing();
+    if let Some(encoding) = encoding.flatten() {
+        body = encoding::inflate(encoding, body, Gathering::new(connections, limits)).await?;
+    }
     let arrived = front.clock.now();
     let form = binary_tensor::form(said.json_bytes.map(HeaderValue::as_bytes), body.len())?;
-    Ok(Received { body, form, timeout, class: class.map(|class| class.id), arrived })
+    let wanted = said.accepts.and_then(|value| Encoding::wanted(value.as_bytes()));
+    let class = class.map(|class| class.id);
+    Ok(Received { wanted, asked: Asked { body, form, timeout, class, arrived } })
+}
+
+fn body_limits(limits: &HttpLimits) -> BodyLimits {
+    BodyLimits {
+        bytes_max: limits.body_bytes_max,
+        time_max: limits.body_time_max,
+        gathered_bytes_max: limits.gathered_bytes_max,
+    }
 }
 
 /// The headers that matter here, each by its first value.
 #[derive(Default)]
 struct Said<'h> {
+    accepts: Option<&'h HeaderValue>,
     encoding: Option<&'h HeaderValue>,
     expect: Option<&'h HeaderValue>,
     json_bytes: Option<&'h HeaderValue>,
@@ -148,6 +196,7 @@ impl<'h> Said<'h> {
         let mut said = Said::default();
         for (name, value) in headers {
             let slot = match name.as_str() {
+                "accept-encoding" => &mut said.accepts,
                 "content-encoding" => &mut said.encoding,
                 "expect" => &mut said.expect,
                 "inference-header-content-length" => &mut said.json_bytes,
@@ -159,14 +208,6 @@ impl<'h> Said<'h> {
         }
         said
     }
-}
-
-fn check_encoding(encoding: Option<&HeaderValue>) -> Result<(), ApiError> {
-    let Some(encoding) = encoding else { return Ok(()) };
-    if encoding.is_empty() || encoding.as_bytes().eq_ignore_ascii_case(b"identity") {
-        return Ok(());
-    }
-    Err(ApiError::Encoding { found: excerpt(&String::from_utf8_lossy(encoding.as_bytes())) })
 }
 
 fn header_timeout(value: &HeaderValue) -> Result<Duration, ApiError> {
@@ -186,23 +227,34 @@ fn known_class<'c>(classes: &'c Classes, name: &[u8]) -> Result<&'c SloClass, In
 async fn infer(
     front: &FrontEnd,
     query: Query<'_>,
-    received: Received,
+    asked: Asked,
     headers: HeaderMap,
 ) -> HttpResponse {
-    let arrived = received.arrived;
-    let understand = |spec: &ModelSpec| understand(spec, &front.classes, received);
+    let arrived = asked.arrived;
+    let understand = |spec: &ModelSpec| understand(spec, &front.classes, asked);
     let answered = inference::infer(front, query, arrived, understand, |answered| {
         respond(front, answered, headers)
     });
     answered.await.unwrap_or_else(|error| status::response(&error))
 }
 
-fn understand(
-    spec: &ModelSpec,
-    classes: &Classes,
-    received: Received,
-) -> Result<Question, InputFault> {
-    let Received { body, form, timeout: by_header, class: class_by_header, .. } = received;
+/// The answer, compressed. The length of its JSON stays that of the JSON as it was.
+async fn packed(encoding: Encoding, response: HttpResponse) -> HttpResponse {
+    let (mut parts, body) = response.into_parts();
+    let plain = body.collect().await.unwrap_or_else(|never| match never {}).to_bytes();
+    let body = match encoding::deflate(encoding, &plain).await {
+        None => plain,
+        Some(packed) => {
+            let name = HeaderValue::from_static(encoding.name());
+            parts.headers.insert(CONTENT_ENCODING, name);
+            packed.into()
+        }
+    };
+    Response::from_parts(parts, Full::from(body))
+}
+
+fn understand(spec: &ModelSpec, classes: &Classes, asked: Asked) -> Result<Question, InputFault> {
+    let Asked { body, form, timeout: by_header, class: class_by_header, .. } = asked;
     let (json, behind) = match form {
         Form::Raw => return understand_raw(spec, body, by_header, class_by_header),
         Form::Json => (&body[..], None),

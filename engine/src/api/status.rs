@@ -19,6 +19,9 @@ pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// While the engine drains: whoever balances load has moved the caller by then.
 const DRAINING_RETRY: Duration = Duration::from_secs(1);
 
+/// Bodies that others send: most are there within a second.
+const CROWDED_RETRY: Duration = Duration::from_secs(1);
+
 /// Why a request gets no answer. Each message is a sentence for the caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiError {
@@ -36,12 +39,22 @@ pub enum ApiError {
         "the request body has more than the {limit} bytes this server takes; send fewer rows per request"
     )]
     BodyTooLarge { limit: u64 },
+    #[error(
+        "request bodies that arrive at this time have more than {limit} bytes together; retry after the time given, or raise gathered_bytes_max"
+    )]
+    Crowded { limit: u64 },
     #[error("the request body did not arrive within {limit:?}; send it without pauses")]
     SlowSender { limit: Duration },
     #[error("the request body broke off or is not valid HTTP; send it again, whole")]
     BrokenBody,
-    #[error("the content encoding '{found}' is not offered; send the body as it is")]
+    #[error(
+        "the content encoding '{found}' is not offered; send the body as it is, or with gzip or deflate"
+    )]
     Encoding { found: String },
+    #[error(
+        "the body is not what its Content-Encoding says, or not all of it; compress it again (deflate means zlib's framing)"
+    )]
+    BrokenEncoding,
     #[error("X-Request-Timeout-Ms must be a whole number of milliseconds, 1 or more")]
     BadTimeout,
     #[error(transparent)]
@@ -70,8 +83,16 @@ impl ApiError {
             ApiError::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, ErrorKind::TooLarge),
             ApiError::SlowSender { .. } => (StatusCode::REQUEST_TIMEOUT, ErrorKind::SlowSender),
             ApiError::Encoding { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorKind::Encoding),
-            ApiError::BrokenBody | ApiError::BadTimeout | ApiError::Input(_) => {
-                (StatusCode::BAD_REQUEST, ErrorKind::BadInput)
+            ApiError::BrokenBody
+            | ApiError::BrokenEncoding
+            | ApiError::BadTimeout
+            | ApiError::Input(_) => (StatusCode::BAD_REQUEST, ErrorKind::BadInput),
+            ApiError::Crowded { .. } => {
+                return Shown {
+                    status: StatusCode::SERVICE_UNAVAILABLE,
+                    kind: ErrorKind::QueueFull,
+                    retry_after: Some(CROWDED_RETRY),
+                };
             }
             ApiError::Task(error) => return shown_task(error),
         };
@@ -81,9 +102,10 @@ impl ApiError {
     /// Whether bytes of the request may be left unread, so that the connection can't carry another one.
     fn ends_connection(&self) -> bool {
         match self {
-            ApiError::BodyTooLarge { .. } | ApiError::SlowSender { .. } | ApiError::BrokenBody => {
-                true
-            }
+            ApiError::BodyTooLarge { .. }
+            | ApiError::Crowded { .. }
+            | ApiError::SlowSender { .. }
+            | ApiError::BrokenBody => true,
             ApiError::Task(error) => *error == TaskError::Draining,
             _ => false,
         }

@@ -218,6 +218,22 @@ impl Client {
         self.stream.write_all(bytes).await.unwrap();
     }
 
+    /// Sends what the server takes: it may close before it has read everything.
+    pub(super) async fn send_all(&mut self, bytes: &[u8]) {
+        let _closed = self.stream.write_all(bytes).await;
+    }
+
+    /// Sends while it reads, to the end of the connection; all that came.
+    pub(super) async fn exchange(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let (mut read, mut write) = self.stream.split();
+        let mut answered = Vec::new();
+        let (sent, received) =
+            tokio::join!(write.write_all(bytes), read.read_to_end(&mut answered));
+        sent.unwrap();
+        received.unwrap();
+        answered
+    }
+
     pub(super) async fn reply(&mut self) -> Reply {
         let end = loop {
             if let Some(at) = self.unread.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -243,6 +259,12 @@ impl Client {
     /// Whether the server closed the connection without another byte.
     pub(super) async fn closed(&mut self) -> bool {
         self.unread.is_empty() && !self.fill().await
+    }
+
+    /// Reads to the end of the connection, whatever comes; all of it.
+    pub(super) async fn ended(&mut self) -> Vec<u8> {
+        while self.fill().await {}
+        std::mem::take(&mut self.unread)
     }
 
     async fn fill(&mut self) -> bool {

@@ -148,7 +148,9 @@ fn unknown_things_and_wrong_methods_are_told_apart() {
 fn encodings_and_timeouts_in_headers_are_checked() {
     run(async {
         let server = TestServer::one(Script::Echo);
-        assert_eq!(server.infer("content-encoding: gzip\r\n", ROW).await.status, 415);
+        assert_eq!(server.infer("content-encoding: br\r\n", ROW).await.status, 415);
+        assert_eq!(server.infer("content-encoding: gzip, gzip\r\n", ROW).await.status, 415);
+        assert_eq!(server.infer("content-encoding: gzip\r\n", ROW).await.status, 400);
         assert_eq!(server.infer("content-encoding: identity\r\n", ROW).await.status, 200);
         for bad in ["0", "-5", "1.5", "soon", "", "99999999999999999999999"] {
             let header = format!("x-request-timeout-ms: {bad}\r\n");
@@ -304,5 +306,80 @@ fn a_client_that_leaves_takes_its_task_along() {
         drop(client);
         submission.reply.waiter.closed().await;
         assert_eq!(server.errors(ErrorKind::ClientGone), 1);
+    });
+}
+
+#[test]
+fn compressed_questions_are_understood() {
+    run(async {
+        let server = TestServer::one(Script::Echo);
+        let long = [ROW, &[b' '; 2000]].concat();
+        for encoding in [Encoding::Gzip, Encoding::Deflate] {
+            let packed = encoding::deflate(encoding, &long).await.unwrap();
+            // The length header is that of the JSON before it was compressed, as Triton's clients send it.
+            let header = format!(
+                "content-encoding: {}\r\ninference-header-content-length: {}\r\n",
+                encoding.name(),
+                long.len()
+            );
+            assert_eq!(server.infer(&header, &packed).await.status, 200);
+        }
+    });
+}
+
+#[test]
+fn a_body_that_inflates_beyond_the_bound_is_refused_as_if_it_came_so() {
+    run(async {
+        let limits = HttpLimits { body_bytes_max: 100_000, ..HttpLimits::default() };
+        let model = entry(spec("m", false), 1, Script::Echo);
+        let server = TestServer::start_with(vec![model], limits, HttpOptions::default());
+        let bomb = encoding::deflate(Encoding::Gzip, &[b' '; 10_000_000]).await.unwrap();
+        assert!(bomb.len() < 100_000);
+        let reply = server.infer("content-encoding: gzip\r\n", &bomb).await;
+        assert_eq!((reply.status, server.errors(ErrorKind::TooLarge)), (413, 1));
+    });
+}
+
+/// More rows than a packet holds, as JSON and behind it.
+fn many_rows() -> (ModelSpec, Vec<u8>, usize) {
+    let spec = ModelSpec { max_batch: 1000, ..spec("m", false) };
+    let json = br#"{"parameters":{"binary_data_output":true},"inputs":[{"name":"x","shape":[1000,2],"datatype":"FP32",
+        "parameters":{"binary_data_size":8000}}]}"#;
+    (spec, [&json[..], &[0; 8000]].concat(), json.len())
+}
+
+#[test]
+fn an_answer_is_compressed_for_whoever_names_one_encoding() {
+    run(async {
+        let (spec, body, json_bytes) = many_rows();
+        let server = TestServer::start(vec![entry(spec, 1, Script::Echo)]);
+        let ask = |accepts: &'static str| {
+            let headers = format!("inference-header-content-length: {json_bytes}\r\n{accepts}");
+            let (server, body) = (&server, &body);
+            async move { server.infer(&headers, body).await }
+        };
+        let plain = ask("accept-encoding: gzip, deflate\r\n").await;
+        assert_eq!(plain.headers.get("content-encoding"), None);
+        for encoding in [Encoding::Gzip, Encoding::Deflate] {
+            let reply = ask(match encoding {
+                Encoding::Gzip => "accept-encoding: gzip\r\n",
+                Encoding::Deflate => "accept-encoding: deflate\r\n",
+            });
+            let reply = reply.await;
+            assert_eq!(reply.headers["content-encoding"], encoding.name());
+            let same = "inference-header-content-length";
+            assert_eq!(reply.headers[same], plain.headers[same], "of the JSON as it was");
+            let longer = |name: &&String| {
+                name.starts_with("content-length") && name.len() > "content-length".len()
+            };
+            assert_eq!(reply.headers.keys().find(longer), None, "C++ clients compare prefixes");
+            let (connections, limits) =
+                (Connections::default(), body_limits(&HttpLimits::default()));
+            let gathering = Gathering::new(&connections, limits);
+            let unpacked = encoding::inflate(encoding, reply.body.into(), gathering).await;
+            assert_eq!(unpacked.unwrap(), plain.body);
+        }
+        let error = server.infer("accept-encoding: gzip\r\n", b"{").await;
+        assert_eq!((error.status, error.headers.get("content-encoding")), (400, None));
     });
 }
