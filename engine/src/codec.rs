@@ -6,5 +6,6 @@
 pub mod answer;
 pub mod binary_tensor;
 pub mod bind;
+pub mod classify;
 pub mod fault;
 pub mod json_tensor;

@@ -33,6 +33,7 @@ use crate::clock::Time;
 use crate::codec::answer::{self, About};
 use crate::codec::binary_tensor::{self, Form};
 use crate::codec::bind::{Named, bind};
+use crate::codec::classify;
 use crate::codec::fault::{InputFault, excerpt};
 use crate::codec::json_tensor::{InputData, RequestInput, parse_request};
 use crate::ids::ClassId;
@@ -268,6 +269,7 @@ fn understand(spec: &ModelSpec, classes: &Classes, asked: Asked) -> Result<Quest
     let timeout = [by_header, timeout].into_iter().flatten().min();
     let class = request.class.as_deref().filter(|_| class_by_header.is_none());
     let class = class.map(|name| known_class(classes, name.as_bytes())).transpose()?;
+    let class = class.or_else(|| classes.of_priority(request.priority?.get()));
     let class = class_by_header.or(class.map(|class| class.id));
     let given = request.inputs.iter_mut().map(named).collect::<Result<SmallVec<[_; 1]>, _>>()?;
     Ok(Question { inputs: bind(spec, given)?, chosen, id, timeout, class })
@@ -299,7 +301,8 @@ fn respond(
     answered: Answered<'_>,
     mut headers: HeaderMap,
 ) -> Result<HttpResponse, ApiError> {
-    let Answered { handle, chosen, id, prediction } = answered;
+    let Answered { handle, chosen, id, mut prediction } = answered;
+    classify::replace(&handle.spec, &handle.labels, &chosen, &mut prediction.outputs)?;
     let about = About {
         spec: &handle.spec,
         model: &handle.name,

@@ -83,6 +83,9 @@ impl ApiError {
             ApiError::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, ErrorKind::TooLarge),
             ApiError::SlowSender { .. } => (StatusCode::REQUEST_TIMEOUT, ErrorKind::SlowSender),
             ApiError::Encoding { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorKind::Encoding),
+            ApiError::Input(InputFault::NotOffered { .. }) => {
+                (StatusCode::NOT_IMPLEMENTED, ErrorKind::Unsupported)
+            }
             ApiError::BrokenBody
             | ApiError::BrokenEncoding
             | ApiError::BadTimeout

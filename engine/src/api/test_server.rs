@@ -96,7 +96,7 @@ pub(super) fn entry(spec: ModelSpec, version: u64, script: Script) -> ModelEntry
 
 /// `gold` beside the default.
 fn classes() -> Classes {
-    Classes::new(vec![SloClass::new("gold", 10)]).unwrap()
+    Classes::new(vec![SloClass { priority: Some(1), ..SloClass::new("gold", 10) }]).unwrap()
 }
 
 async fn follow(script: &Script, submission: Submission) {

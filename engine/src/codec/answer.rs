@@ -1,10 +1,13 @@
 //! A model's outputs as the body of an answer: JSON, and behind it the tensors asked for in binary.
 
+use std::num::NonZeroU32;
+
 use schemas::lifecycle::ModelSpec;
 use smallvec::SmallVec;
 
 use crate::codec::binary_tensor;
 use crate::codec::bind::names;
+use crate::codec::classify::can_be_classified;
 use crate::codec::fault::{InputFault, excerpt};
 use crate::codec::json_tensor::write::{self, NoJson, has_json_form};
 use crate::codec::json_tensor::{InferRequest, RequestOutput};
@@ -22,6 +25,8 @@ pub struct Chosen {
     /// Position among the model's declared outputs.
     pub index: usize,
     pub binary: bool,
+    /// So many of its largest scores, as text, in place of the tensor.
+    pub classes: Option<NonZeroU32>,
 }
 
 /// Those of one answer.
@@ -53,7 +58,9 @@ pub fn choose(spec: &ModelSpec, request: &InferRequest<'_>) -> Result<Choice, In
 
 /// Every output, in the order the model declares them.
 pub fn all(spec: &ModelSpec, binary: bool) -> Result<Choice, InputFault> {
-    (0..spec.outputs.len()).map(|index| checked(spec, Chosen { index, binary })).collect()
+    (0..spec.outputs.len())
+        .map(|index| checked(spec, Chosen { index, binary, classes: None }))
+        .collect()
 }
 
 fn one(
@@ -66,11 +73,20 @@ fn one(
         tensor: excerpt(&asked.name),
         known: names(&spec.outputs),
     })?;
-    checked(spec, Chosen { index, binary: asked.binary.unwrap_or(binary_default) })
+    let binary = asked.binary.unwrap_or(binary_default);
+    checked(spec, Chosen { index, binary, classes: asked.classes })
 }
 
 fn checked(spec: &ModelSpec, chosen: Chosen) -> Result<Chosen, InputFault> {
     let output = &spec.outputs[chosen.index];
+    if chosen.classes.is_some() {
+        return if can_be_classified(output.dtype) {
+            Ok(chosen)
+        } else {
+            let (tensor, dtype) = (output.name.clone(), output.dtype);
+            Err(InputFault::NotClassified { tensor, dtype })
+        };
+    }
     if chosen.binary || has_json_form(output.dtype) {
         return Ok(chosen);
     }

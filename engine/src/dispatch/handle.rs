@@ -15,6 +15,7 @@ use super::ControlMsg;
 use super::hang_ups::HangUpNotes;
 use crate::clock::Time;
 use crate::ids::{ClassId, CoreId, Version};
+use crate::labels::Labels;
 use crate::query::types::{TaskError, TaskInputs, TaskResult, Terms};
 
 /// Asked of the caller when the hand-off itself is full; the dispatcher drains it every turn.
@@ -81,6 +82,8 @@ pub struct ModelHandle {
     pub core: CoreId,
     /// Of requests that name none.
     pub class: ClassId,
+    /// What the classes of its outputs are called.
+    pub labels: Labels,
     entrance: Entrance,
 }
 
@@ -102,7 +105,11 @@ impl ModelHandle {
         class: ClassId,
         entrance: Entrance,
     ) -> ModelHandle {
-        ModelHandle { name, version, spec, core, class, entrance }
+        ModelHandle { name, version, spec, core, class, labels: Labels::default(), entrance }
+    }
+
+    pub fn with_labels(self, labels: Labels) -> ModelHandle {
+        ModelHandle { labels, ..self }
     }
 
     /// What the model's batching knows and does; `None` when its dispatcher is busy with changes or has gone.

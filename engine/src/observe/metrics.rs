@@ -57,6 +57,7 @@ error_kinds! {
     SlowSender = "slow_sender",
     TooLarge = "too_large",
     Encoding = "encoding",
+    Unsupported = "unsupported",
     QueueFull = "queue_full",
     Overloaded = "overloaded",
     NoReplica = "no_replica",
