@@ -2,12 +2,16 @@
 
 mod batching;
 mod classes;
+mod clipper_containers;
 mod commands;
 mod devices;
 mod memory;
+mod observing;
 mod padding;
 mod programs;
+mod prometheus;
 mod protocol;
+mod shared_memory;
 mod slots;
 mod tensors;
 mod warm_up;

@@ -10,7 +10,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bootstrap::Interval;
+use crate::interval::Interval;
 
 /// What can be limited; a ratio is B's figure over A's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

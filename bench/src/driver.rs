@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
+use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use rustix::time::{
@@ -177,7 +178,7 @@ impl<'a> Driver<'a> {
             self.readable_ns = self.clock.now_ns();
             for event in &events {
                 if event.token() != TIMER {
-                    self.serve(event.token().0, event.is_writable());
+                    self.serve(event);
                 }
             }
         }
@@ -291,9 +292,10 @@ impl<'a> Driver<'a> {
 
     // ---- receiving ----
 
-    fn serve(&mut self, index: usize, writable: bool) {
+    fn serve(&mut self, event: &Event) {
+        let Token(index) = event.token();
         let Some(connection) = &mut self.connections[index] else { return };
-        if let Some(sent) = connection.on_its_way().filter(|_| writable) {
+        if let Some(sent) = connection.on_its_way().filter(|_| event.is_writable()) {
             let bytes = &self.target.requests[sent.request].bytes;
             if connection.continue_sending(bytes).is_err() {
                 return self.lose(index);
@@ -301,7 +303,11 @@ impl<'a> Driver<'a> {
         }
         match connection.receive() {
             Ok(Progress::Pending) => {}
-            Ok(Progress::Answered(answered)) => self.settle(index, &answered),
+            Ok(Progress::Answered(mut answered)) => {
+                // The end came with the answer: there is no other event to tell of it.
+                answered.frame.keep_alive &= !event.is_read_closed();
+                self.settle(index, &answered);
+            }
             Ok(Progress::Closed) => self.lose(index),
             Err(_) => self.turn_away_from(index),
         }
@@ -310,8 +316,8 @@ impl<'a> Driver<'a> {
     /// What came is no answer. Of an idle connection it is nobody's failure: servers say that they close it.
     fn turn_away_from(&mut self, index: usize) {
         let Some(connection) = self.connections[index].take() else { return };
-        if connection.on_its_way().is_some() {
-            self.ledger.not_http();
+        if let Some(sent) = connection.on_its_way() {
+            self.ledger.not_http(sent);
             self.idle.push(index);
         }
     }

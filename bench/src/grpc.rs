@@ -407,7 +407,7 @@ impl<'a> Driver<'a> {
                 self.ledger.answered(now_ns, &answer, &self.requests[sent.request]);
             }
             Err(Lost::Closed) => self.ledger.lost(now_ns, sent, true),
-            Err(Lost::NotGrpc) => self.ledger.not_http(),
+            Err(Lost::NotGrpc) => self.ledger.not_http(sent),
         }
         if self.schedule.is_open_loop() {
             self.send_waiting(now_ns, Some(now_ns));

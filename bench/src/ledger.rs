@@ -163,7 +163,9 @@ impl Ledger {
             trace.answered(now_ns, sent, status, timing);
         }
         if let Err(wrong) = asked.expect.check(status, body, header_bytes) {
-            self.measured.failures.count(wrong);
+            if self.is_measured(sent.due_ns) {
+                self.measured.failures.count(wrong);
+            }
             self.measured
                 .wrong_answers
                 .note(sent.request, || asked.expect.tell(wrong, status, body));
@@ -182,15 +184,16 @@ impl Ledger {
         }
     }
 
-    pub(crate) fn not_http(&mut self) {
-        self.measured.failures.not_http += 1;
+    pub(crate) fn not_http(&mut self, sent: Sent) {
+        self.measured.failures.not_http += u64::from(self.is_measured(sent.due_ns));
     }
 
     /// `established`: the connection stood before it was lost.
     pub(crate) fn lost(&mut self, now_ns: u64, sent: Sent, established: bool) {
+        let counts = u64::from(self.is_measured(sent.due_ns));
         let failures = &mut self.measured.failures;
         let count = if established { &mut failures.closed } else { &mut failures.refused };
-        *count += 1;
+        *count += counts;
         if let Some(trace) = &mut self.trace {
             trace.lost(now_ns, sent);
         }

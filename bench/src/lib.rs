@@ -7,7 +7,6 @@
 #![forbid(unsafe_code)]
 
 pub mod arrivals;
-pub mod bootstrap;
 pub mod budget;
 pub mod check;
 pub mod clock;
@@ -18,6 +17,7 @@ pub mod floor;
 pub mod grpc;
 pub mod http;
 pub mod interrupt;
+pub mod interval;
 pub mod lanes;
 pub(crate) mod ledger;
 pub mod measured;

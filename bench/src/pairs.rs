@@ -10,11 +10,11 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::bootstrap::{Interval, VALUES_MIN, median_interval};
 use crate::budget::{Budget, BudgetError, Figure, Judged, Standing};
 use crate::compare::spread;
 use crate::environment::Environment;
 use crate::interrupt::stop_flag;
+use crate::interval::{Interval, VALUES_MIN, median_interval};
 use crate::output::figures::{quantity, time};
 use crate::output::html::{self, Better, Compared, Comparison};
 use crate::report::{Table, count, us};
@@ -28,7 +28,7 @@ const FIGURES: [Figure; 4] = [Figure::P50, Figure::P99, Figure::P999, Figure::Rp
 
 /// Compares two servers of one model in interleaved pairs.
 ///
-/// Ratios are B's figure over A's: the median of the pairs, and where the true one lies 95 times of 100. With
+/// Ratios are B's figure over A's: the median of the pairs, and where the true one lies at least 95 times of 100. With
 /// `--budget` a limit counts as broken when the whole interval is past it, so noise alone rarely breaks one.
 ///
 /// Exit codes: 0 within the budget or undecided, 3 too few valid pairs or a limited figure without samples, 4 broken.
@@ -98,9 +98,9 @@ pub fn run(args: &Args) -> Result<Ending, CompareError> {
     let stop = stop_flag().map_err(RunError::Signals)?;
     let a = Rounds::open(&args.a, &args.ask, &stop)?;
     let b = Rounds::open(&args.b, &args.ask, &stop)?;
-    let (asked, seed) = (args.rate.map_or(a.closed(), Asked::Poisson), a.scenario().request.seed);
+    let asked = args.rate.map_or(a.closed(), Asked::Poisson);
     let pairs = measured(args, asked, &a, &b)?;
-    let ratios = FIGURES.map(|figure| ratio(figure, &pairs, seed));
+    let ratios = FIGURES.map(|figure| ratio(figure, &pairs));
     let judged = budget.map_or_else(Vec::new, |budget| budget.judge(|figure| of(&ratios, figure)));
     let valid = valid(&pairs);
     print!("{}", table(&ratios, &judged));
@@ -118,7 +118,7 @@ pub fn run(args: &Args) -> Result<Ending, CompareError> {
         });
         println!("{told}");
     }
-    Ok(ending(valid, &judged))
+    Ok(ending(valid, args.runs, &judged))
 }
 
 fn budget_of(args: &Args) -> Result<Option<Budget>, CompareError> {
@@ -187,7 +187,7 @@ impl Pair {
     }
 }
 
-fn ratio(figure: Figure, pairs: &[Pair], seed: u64) -> Ratio {
+fn ratio(figure: Figure, pairs: &[Pair]) -> Ratio {
     let valid = pairs.iter().filter(|pair| pair.is_valid());
     let figures: Vec<(f64, f64)> = valid.filter_map(|pair| pair.of(figure)).collect();
     let ratios: Vec<f64> = figures.iter().map(|(a, b)| b / a).collect();
@@ -198,7 +198,7 @@ fn ratio(figure: Figure, pairs: &[Pair], seed: u64) -> Ratio {
         figure,
         a: middle(|pair| pair.0),
         b: middle(|pair| pair.1),
-        ratio: median_interval(&ratios, seed),
+        ratio: median_interval(&ratios),
     }
 }
 
@@ -207,11 +207,11 @@ fn of(ratios: &[Ratio], figure: Figure) -> Option<Interval> {
 }
 
 /// A broken limit is broken whatever else wasn't measured.
-fn ending(valid: usize, judged: &[Judged]) -> Ending {
+fn ending(valid: usize, wanted: u64, judged: &[Judged]) -> Ending {
     let any = |standing| judged.iter().any(|judged| judged.standing == standing);
     if any(Standing::Broken) {
         Ending::OverBudget
-    } else if valid == 0 || any(Standing::Unmeasured) {
+    } else if (valid as u64) < wanted.min(VALUES_MIN as u64) || any(Standing::Unmeasured) {
         Ending::Invalid
     } else {
         Ending::Kept
@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn ratios_are_taken_pair_by_pair() {
-        let found = ratio(Figure::P50, &pairs(true), 1);
+        let found = ratio(Figure::P50, &pairs(true));
         let ratio = found.ratio.expect("enough pairs");
         assert!([ratio.low, ratio.median, ratio.high].iter().all(|at| (at - 1.2).abs() < 1e-9));
         assert_eq!((found.a, found.b), (Some(500.0), Some(600.0)));
@@ -325,21 +325,21 @@ mod tests {
     fn a_pair_that_was_the_generators_fault_gives_no_ratio() {
         let mut all = pairs(true);
         all.extend(pairs(false));
-        let found = ratio(Figure::P50, &all, 1);
+        let found = ratio(Figure::P50, &all);
         assert_eq!(found.a, Some(500.0));
-        assert_eq!(ratio(Figure::P50, &pairs(false), 1).ratio, None);
-        assert_eq!(ratio(Figure::P99, &pairs(true), 1).ratio, None, "nobody has a p99");
+        assert_eq!(ratio(Figure::P50, &pairs(false)).ratio, None);
+        assert_eq!(ratio(Figure::P99, &pairs(true)).ratio, None, "nobody has a p99");
     }
 
     #[test]
     fn a_broken_limit_outweighs_an_unmeasured_one() {
         let judged = |text: &str| {
             let budget = Budget::parse(text).expect("a budget");
-            budget.judge(|figure| ratio(figure, &pairs(true), 1).ratio)
+            budget.judge(|figure| ratio(figure, &pairs(true)).ratio)
         };
-        assert_eq!(ending(9, &judged("[ratios]\np50 = 1.1\np99 = 1.1")), Ending::OverBudget);
-        assert_eq!(ending(9, &judged("[ratios]\np50 = 1.3\np99 = 1.1")), Ending::Invalid);
-        assert_eq!(ending(9, &judged("[ratios]\np50 = 1.3")), Ending::Kept);
-        assert_eq!((ending(9, &[]), ending(0, &[])), (Ending::Kept, Ending::Invalid));
+        assert_eq!(ending(9, 9, &judged("[ratios]\np50 = 1.1\np99 = 1.1")), Ending::OverBudget);
+        assert_eq!(ending(9, 9, &judged("[ratios]\np50 = 1.3\np99 = 1.1")), Ending::Invalid);
+        assert_eq!(ending(9, 9, &judged("[ratios]\np50 = 1.3")), Ending::Kept);
+        assert_eq!((ending(9, 9, &[]), ending(5, 9, &[])), (Ending::Kept, Ending::Invalid));
     }
 }

@@ -68,10 +68,15 @@ impl Point {
             achieved: figures(|sample| Some(sample.achieved)),
             p50_us: figures(|sample| sample.p50_us),
             tail_us: figures(|sample| sample.tail_us),
-            failures: samples.iter().map(|sample| sample.failures).sum(),
+            failures: valid.iter().map(|sample| sample.failures).sum(),
             invalid_runs: samples.len() - valid.len(),
             keeps_up: figures(kept_up).is_some_and(|share| share.median >= ACHIEVED_SHARE_MIN),
         }
+    }
+
+    /// It was run, and the generator was at fault each time.
+    pub fn is_invalid(&self) -> bool {
+        self.achieved.is_none() && self.invalid_runs > 0
     }
 
     /// Answers a second over microseconds. None where there is too little to say.

@@ -9,10 +9,16 @@ pub mod front_end;
 pub mod http2;
 pub mod inference;
 pub mod listener;
+pub mod oip_grpc;
 pub mod oip_http;
 pub mod oip_metadata;
+pub mod oip_shared_memory;
 pub mod router;
+pub mod settings;
+pub mod shared_memory;
+pub mod statistics;
 pub mod status;
+pub mod trail;
 
 #[cfg(test)]
 mod test_server;

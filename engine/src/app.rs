@@ -1,14 +1,13 @@
 //! The composition root: build, spawn, drain. Nothing else knows every room.
 
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, IsTerminal};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use shm_rpc::Memory;
@@ -18,23 +17,35 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::front_end::{FrontEnd, HttpLimits, HttpOptions};
 use crate::api::listener::{self, DrainPhase};
+use crate::api::oip_grpc;
 use crate::classes::{ClassError, Classes};
-use crate::cli::{Lane, LogFormat, Serve};
+use crate::cli::{Lane, LogFormat, MetricsCompat, Serve};
+use crate::client_shm::registry::Registry;
+use crate::clipper_rpc::{self, Port, Strangers};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Limits};
 use crate::dispatch::{CORE_MAILBOX_MESSAGES_MAX, Core, CoreLinks, CoreMsg, run_core_mailbox};
 use crate::fleet::catalog::{Catalog, PublishedCatalog};
 use crate::fleet::cores::{self, CpusError};
 use crate::fleet::launch::process::Programs;
-use crate::fleet::launch::users::{self, Users};
+use crate::fleet::launch::users::Users;
 use crate::fleet::profiles::Profiles;
 use crate::fleet::supervisor::{Fleet, FleetConfig, StartError};
 use crate::fleet::target::{self, TargetError};
 use crate::fleet::welcome::LaneSettings;
 use crate::ids::{ClassId, CoreId};
-use crate::observe::export;
+use crate::observe::export::{self, Compat};
+use crate::observe::log::{Log, Style};
+use crate::observe::reports::{Reporting, Reports};
 use crate::observe::stages::{CoreRecorder, CoreSnapshot};
+use crate::socket_file::SocketError;
 use crate::threads;
+
+mod local_doors;
+mod socket_directory;
+
+use self::local_doors::LocalDoors;
+use self::socket_directory::SocketDirectory;
 
 /// A core that does not answer a scrape within this is left out of it.
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(1);
@@ -53,6 +64,8 @@ pub enum ServeError {
     Start(#[from] StartError),
     #[error("cannot listen on {address}: {source}; is another server running there?")]
     Listen { address: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     #[error("cannot {doing}: {source}")]
     System { doing: &'static str, source: io::Error },
 }
@@ -64,11 +77,11 @@ fn system(doing: &'static str) -> impl Fn(io::Error) -> ServeError {
 /// Serves until a signal, then drains.
 pub fn serve(flags: Serve) -> Result<(), ServeError> {
     let config = Config::resolve(flags, &threads::available_cpus())?;
-    start_log(config.log_format);
+    let log = start_log(config.log_format);
     let targets = target::resolve(&config.targets, config.name.as_deref())?;
     cores::check(&targets, &threads::available_cpus())?;
     let targets = with_classes(targets, &config.classes)?;
-    let engine = Engine::build(config)?;
+    let engine = Engine::build(config, log)?;
     let control = runtime().map_err(system("start the control runtime"))?;
     control.block_on(engine.run(targets))
 }
@@ -85,17 +98,12 @@ fn with_classes(
     targets.into_iter().map(class).collect()
 }
 
-fn start_log(format: LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("FOIL_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal());
-    match format {
-        LogFormat::Pretty => log.with_target(false).init(),
-        LogFormat::Json => log.json().init(),
-    }
+fn start_log(format: LogFormat) -> Arc<Log> {
+    let style = match format {
+        LogFormat::Pretty => Style::Pretty,
+        LogFormat::Json => Style::Json,
+    };
+    Log::start(style, std::env::var("FOIL_LOG").ok())
 }
 
 fn runtime() -> io::Result<LocalRuntime> {
@@ -112,14 +120,19 @@ struct Engine {
     /// They end with the process; kept to say so if one ends earlier.
     cores: Vec<JoinHandle<()>>,
     http: SocketAddr,
+    grpc: SocketAddr,
     metrics: TcpListener,
+    /// Of Clipper's containers, until it is opened.
+    containers: Option<Port>,
     sockets: SocketDirectory,
+    doors: LocalDoors,
     users: Option<Users>,
 }
 
 impl Engine {
-    fn build(config: Config) -> Result<Engine, ServeError> {
+    fn build(config: Config, log: Arc<Log>) -> Result<Engine, ServeError> {
         let clock = Clock::start();
+        let reporting = Reporting { log, traces: Arc::default(), access_log: config.access_log };
         let catalog = PublishedCatalog::new(ArcSwap::from_pointee(Catalog::default()));
         let drain = watch::Sender::new(DrainPhase::Serving);
         let metrics = TcpListener::bind(config.metrics)
@@ -128,16 +141,16 @@ impl Engine {
         let (links, mailboxes): (Vec<_>, Vec<_>) =
             config.cores.iter().map(|_| mpsc::channel(CORE_MAILBOX_MESSAGES_MAX)).unzip();
         let links: CoreLinks = links.into();
+        let containers = config.clipper_rpc.map(containers_port).transpose()?;
         check_free(config.http)?;
+        check_free(config.grpc)?;
         let users = Users::available(config.shared_user);
         let sockets = SocketDirectory::make(clock, users.is_some())
             .map_err(system("make a directory for sockets"))?;
-        let (mut cores, mut http) = (Vec::new(), config.http);
+        let doors = LocalDoors::open(&config)?;
+        let (mut cores, mut http, mut grpc) = (Vec::new(), config.http, config.grpc);
         for (index, mailbox) in mailboxes.into_iter().enumerate() {
-            // With port 0 the first core's listener chooses, and the others share its choice.
-            let listener = listener::bind(http)
-                .map_err(|source| ServeError::Listen { address: http, source })?;
-            http = listener.local_addr().map_err(system("read a listener's address"))?;
+            let listeners = Listeners { http: listen(&mut http)?, grpc: listen(&mut grpc)? };
             let seed = CoreSeed {
                 id: CoreId(index),
                 clock,
@@ -147,20 +160,39 @@ impl Engine {
                 drain: drain.subscribe(),
                 limits: http_limits(&config),
                 server_timing: config.server_timing,
-                listener,
+                reporting: reporting.clone(),
+                listeners,
+                shared_memory: doors.registry(),
+                unix: doors.http_for_a_core().map_err(system("duplicate a listener"))?,
                 mailbox,
             };
             let thread = threads::spawn_pinned(index, config.cores[index], move || seed.run());
             cores.push(thread.map_err(system("start a core's thread"))?);
         }
-        Ok(Engine { config, clock, catalog, links, drain, cores, http, metrics, sockets, users })
+        Ok(Engine {
+            config,
+            clock,
+            catalog,
+            links,
+            drain,
+            cores,
+            http,
+            grpc,
+            metrics,
+            containers,
+            sockets,
+            doors,
+            users,
+        })
     }
 
-    async fn run(self, targets: Vec<(target::Target, ClassId)>) -> Result<(), ServeError> {
+    async fn run(mut self, targets: Vec<(target::Target, ClassId)>) -> Result<(), ServeError> {
         let mut term = signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?;
         let mut int = signal(SignalKind::interrupt()).map_err(system("listen for SIGINT"))?;
         self.serve_metrics()?;
+        self.doors.serve().map_err(system("serve clients on this machine"))?;
         let mut fleet = Fleet::new(self.fleet_config());
+        let containers = self.open_containers(&fleet)?;
         tokio::select! {
             started = fleet.start(targets) => started?,
             _ = term.recv() => return Ok(()),
@@ -172,7 +204,7 @@ impl Engine {
         }
         eprintln!("draining; signal again to end at once");
         tokio::select! {
-            () = self.drain(fleet) => {}
+            () = self.drain(fleet, containers) => {}
             _ = term.recv() => {}
             _ = int.recv() => {}
         }
@@ -183,11 +215,26 @@ impl Engine {
         let doing = "serve metrics";
         let listener = self.metrics.try_clone().map_err(system(doing))?;
         let address = listener.local_addr().map_err(system(doing))?;
-        eprintln!("listening  http://{}  metrics http://{address}/metrics", self.http);
+        let Engine { http, grpc, .. } = self;
+        eprintln!("listening  http://{http}  grpc {grpc}  metrics http://{address}/metrics");
         let listener = tokio::net::TcpListener::from_std(listener).map_err(system(doing))?;
         let links = self.links.clone();
-        tokio::task::spawn_local(export::serve(listener, move || scrape(links.clone())));
+        let compat = match self.config.metrics_compat {
+            None => Compat::None,
+            Some(MetricsCompat::Triton) => Compat::Triton,
+        };
+        tokio::task::spawn_local(export::serve(listener, compat, move || scrape(links.clone())));
         Ok(())
+    }
+
+    fn open_containers(
+        &mut self,
+        fleet: &Fleet,
+    ) -> Result<Option<Rc<clipper_rpc::Registry>>, ServeError> {
+        let Some(port) = self.containers.take() else { return Ok(None) };
+        let silence_max = Duration::from_secs(self.config.limits.container_silence_s);
+        let opened = port.open(fleet.shared(), Strangers::Register, silence_max);
+        opened.map(Some).map_err(system("start the thread for containers"))
     }
 
     fn fleet_config(&self) -> FleetConfig {
@@ -209,7 +256,7 @@ impl Engine {
     }
 
     /// Not ready at once; accepts for the delay; then answers what was accepted and ends.
-    async fn drain(&self, fleet: Fleet) {
+    async fn drain(&self, fleet: Fleet, containers: Option<Rc<clipper_rpc::Registry>>) {
         self.catalog.store(Arc::new(self.catalog.load().drained()));
         self.drain.send_replace(DrainPhase::NotReady);
         tokio::time::sleep(self.config.drain_delay).await;
@@ -218,6 +265,9 @@ impl Engine {
         let ended = tokio::time::timeout(bound, async {
             // Front ends drop their receivers when their last connection has ended.
             self.drain.closed().await;
+            if let Some(containers) = containers {
+                containers.drain().await;
+            }
             fleet.stop().await;
         });
         if self.cores.iter().any(JoinHandle::is_finished) {
@@ -266,10 +316,22 @@ fn open_profiles(state: &Path) -> Option<Profiles> {
         .ok()
 }
 
+fn containers_port(address: SocketAddr) -> Result<Port, ServeError> {
+    Port::bind(address).map_err(|source| ServeError::Listen { address, source })
+}
+
 /// Cores share their port, and so would a second engine, silently: an ordinary bind tells whether it is taken.
 fn check_free(address: SocketAddr) -> Result<(), ServeError> {
     let taken = |source| ServeError::Listen { address, source };
     TcpListener::bind(address).map(drop).map_err(taken)
+}
+
+/// With port 0 the first core's listener chooses, and the others share its choice.
+fn listen(address: &mut SocketAddr) -> Result<TcpListener, ServeError> {
+    let listener = listener::bind(*address)
+        .map_err(|source| ServeError::Listen { address: *address, source })?;
+    *address = listener.local_addr().map_err(system("read a listener's address"))?;
+    Ok(listener)
 }
 
 fn http_limits(config: &Config) -> HttpLimits {
@@ -299,6 +361,17 @@ async fn scrape(links: CoreLinks) -> Vec<CoreSnapshot> {
     snapshots
 }
 
+/// What the clock on the wall says.
+fn since_1970(clock: Clock) -> Duration {
+    clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Where a core is asked, by protocol.
+struct Listeners {
+    http: TcpListener,
+    grpc: TcpListener,
+}
+
 /// What a core's thread is born with.
 struct CoreSeed {
     id: CoreId,
@@ -309,7 +382,10 @@ struct CoreSeed {
     drain: watch::Receiver<DrainPhase>,
     limits: HttpLimits,
     server_timing: bool,
-    listener: TcpListener,
+    reporting: Reporting,
+    listeners: Listeners,
+    shared_memory: Option<Arc<Registry>>,
+    unix: Option<UnixListener>,
     mailbox: mpsc::Receiver<CoreMsg>,
 }
 
@@ -329,69 +405,33 @@ impl CoreSeed {
             catalog: self.catalog,
             classes: self.classes,
             recorder: recorder.clone(),
+            reports: Reports::new(self.reporting, self.id, since_1970(self.clock)),
             limits: self.limits,
             options: HttpOptions { server_timing: self.server_timing },
+            shared_memory: self.shared_memory,
         };
         let core = Core { id: self.id, clock: self.clock, links: self.links, recorder };
-        let front = listener::serve(Rc::new(front), self.listener, self.drain, listener::oip);
-        tokio::task::spawn_local(async {
-            if let Err(error) = front.await {
-                tracing::error!(%error, "a core's front end ended");
-            }
-        });
+        let (front, Listeners { http, grpc }) = (Rc::new(front), self.listeners);
+        if let Some(unix) = self.unix {
+            let drain = self.drain.clone();
+            tokio::task::spawn_local(log_end(listener::serve(
+                front.clone(),
+                unix,
+                drain,
+                listener::oip,
+            )));
+        }
+        let drain = self.drain.clone();
+        let grpc = listener::serve(front.clone(), grpc, drain, oip_grpc::oip);
+        let http = listener::serve(front, http, self.drain, listener::oip);
+        tokio::task::spawn_local(log_end(http));
+        tokio::task::spawn_local(log_end(grpc));
         run_core_mailbox(core, self.mailbox).await;
     }
 }
 
-/// A private directory for the replicas' sockets, removed with the engine. An engine that is killed leaves its own
-/// behind; the lock tells the next one that nobody uses it any more.
-struct SocketDirectory {
-    path: PathBuf,
-    /// Held while the engine lives.
-    _lock: File,
-}
-
-const SOCKET_DIRECTORY: &str = "hydrofoil-";
-const LOCK: &str = "lock";
-
-impl SocketDirectory {
-    /// `shared`: users of replicas must be able to pass through to their own directories.
-    fn make(clock: Clock, shared: bool) -> io::Result<SocketDirectory> {
-        let root =
-            std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
-        let usable = root.is_dir()
-            && !(shared && users::first_unreachable(std::slice::from_ref(&root)).is_some());
-        let root = if usable { root } else { std::env::temp_dir() };
-        let mode = if shared { 0o711 } else { 0o700 };
-        remove_abandoned(&root)?;
-        shm_rpc::sweep(clock.wall());
-        let path = root.join(format!("{SOCKET_DIRECTORY}{}", std::process::id()));
-        DirBuilder::new().mode(mode).create(&path)?;
-        let lock = File::create(path.join(LOCK))?;
-        lock.lock()?;
-        Ok(SocketDirectory { path, _lock: lock })
-    }
-}
-
-/// Removes what killed engines left. What another user owns, or a live engine holds, stays.
-fn remove_abandoned(root: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(root)?.flatten() {
-        let name = entry.file_name();
-        let number = name.to_str().and_then(|name| name.strip_prefix(SOCKET_DIRECTORY));
-        if number.is_none_or(|number| number.parse::<u32>().is_err()) {
-            continue;
-        }
-        let abandoned =
-            File::open(entry.path().join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok());
-        if abandoned && let Err(error) = fs::remove_dir_all(entry.path()) {
-            tracing::debug!(%error, "a dead engine's directory could not be removed");
-        }
-    }
-    Ok(())
-}
-
-impl Drop for SocketDirectory {
-    fn drop(&mut self) {
-        let _gone = fs::remove_dir_all(&self.path);
+async fn log_end(front_end: impl Future<Output = io::Result<()>>) {
+    if let Err(error) = front_end.await {
+        tracing::error!(%error, "a core's front end ended");
     }
 }

@@ -30,6 +30,13 @@ pub enum LogFormat {
     Json,
 }
 
+/// Whose metric names are on the metrics page beside our own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MetricsCompat {
+    /// nv_inference_* with Triton's labels.
+    Triton,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Launcher {
     /// Plain child processes: nothing to install.
@@ -67,9 +74,24 @@ pub struct Serve {
     #[arg(long, env = "FOIL_HTTP", value_name = "ADDRESS")]
     pub http: Option<SocketAddr>,
 
+    /// Where to answer it over gRPC [default: 127.0.0.1:8001].
+    #[arg(long, env = "FOIL_GRPC", value_name = "ADDRESS")]
+    pub grpc: Option<SocketAddr>,
+
     /// Where Prometheus scrapes [default: 127.0.0.1:8002].
     #[arg(long, env = "FOIL_METRICS", value_name = "ADDRESS")]
     pub metrics: Option<SocketAddr>,
+
+    /// Where containers written for Clipper dial in (its RPC over ZeroMQ); they bring their models [default: nowhere].
+    #[arg(long, env = "FOIL_CLIPPER_RPC", value_name = "ADDRESS")]
+    pub clipper_rpc: Option<SocketAddr>,
+    /// Add the metrics that another server's dashboards and autoscalers know.
+    #[arg(long, env = "FOIL_METRICS_COMPAT")]
+    pub metrics_compat: Option<MetricsCompat>,
+
+    /// Write a line of the log for each request (FOIL_LOG=debug does it, too).
+    #[arg(long, env = "FOIL_ACCESS_LOG")]
+    pub access_log: bool,
 
     /// CPUs of the front end, one thread each [default: one on machines of up to 4, else a quarter].
     #[arg(long, env = "FOIL_CORES", value_name = "CPUS", value_delimiter = ',')]
@@ -102,6 +124,22 @@ pub struct Serve {
     /// Leave the Server-Timing header out of answers.
     #[arg(long, env = "FOIL_NO_SERVER_TIMING")]
     pub no_server_timing: bool,
+
+    /// Answer HTTP on this Unix socket as well, for clients on this machine.
+    #[arg(long, env = "FOIL_HTTP_SOCKET", value_name = "PATH")]
+    pub http_socket: Option<PathBuf>,
+
+    /// Let clients register POSIX shared memory by its name (Triton's system shared memory extension).
+    #[arg(long, env = "FOIL_CLIENT_SHM")]
+    pub client_shm: bool,
+
+    /// Let clients pass sealed shared memory over this Unix socket: needs no names and ends with its connection.
+    #[arg(long, env = "FOIL_CLIENT_SHM_SOCKET", value_name = "PATH")]
+    pub client_shm_socket: Option<PathBuf>,
+
+    /// Permissions of these two sockets [default: 600, this user alone].
+    #[arg(long, env = "FOIL_SOCKET_MODE", value_name = "OCTAL")]
+    pub socket_mode: Option<String>,
 
     /// Let replicas go live without running synthetic batches first.
     #[arg(long, env = "FOIL_NO_WARM_UP")]

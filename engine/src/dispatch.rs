@@ -12,11 +12,12 @@ use std::time::Duration;
 use schemas::lifecycle::ModelSpec;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::batch::fixed::FixedBatches;
+pub use crate::batch::fixed::FixedBatches;
 pub use crate::batch::latency_profile::Bucket;
 use crate::clock::Clock;
 use crate::ids::{CoreId, DeviceClass, Incarnation, ReplicaId, Version};
 use crate::observe::stages::{CoreRecorder, CoreSnapshot, ModelNames};
+use crate::observe::statistics::Statistics;
 use crate::query::types::TaskResult;
 
 pub mod cause;
@@ -135,6 +136,8 @@ pub enum ControlMsg {
     },
     /// What the batching knows and does, for people.
     Explain(oneshot::Sender<serde_json::Value>),
+    /// What the statistics extension counts, all of one moment.
+    Statistics(oneshot::Sender<Statistics>),
     /// What was learned so far, to be stored.
     Profiles(oneshot::Sender<Vec<LearnedProfile>>),
     /// Answered once nothing is queued or in flight and the lanes are shut; the dispatcher ends then.

@@ -10,6 +10,7 @@ pub mod learned;
 pub mod liveness;
 pub mod log_tail;
 pub mod profiles;
+pub mod remote_models;
 pub mod sample;
 pub mod supervisor;
 pub mod target;

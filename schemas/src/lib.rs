@@ -46,3 +46,6 @@ pub use error::SchemaError;
 /// The Open Inference Protocol over gRPC with Triton's extensions, and gRPC's own health service, as `proto/` has them.
 #[cfg(feature = "grpc")]
 pub use generated::{health, inference};
+/// The definitions of both as a `FileDescriptorSet`, for a server's reflection.
+#[cfg(feature = "grpc")]
+pub const GRPC_DESCRIPTORS: &[u8] = include_bytes!("generated/grpc.bin");

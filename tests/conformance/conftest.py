@@ -6,6 +6,7 @@ import servers
 
 def pytest_addoption(parser):
     parser.addoption("--triton", action="store_true", help="test the real Triton instead of Hydrofoil")
+    parser.addoption("--long", action="store_true", help="a million requests too")
 
 
 @pytest.fixture(scope="session")

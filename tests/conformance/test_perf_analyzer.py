@@ -8,6 +8,9 @@ import pytest
 
 #: Its own limit on unstable runs is far below.
 WATCHDOG_S = 120
+#: At 5,000 requests a second, less than half of it.
+LONG_WATCHDOG_S = 600
+MILLION = 1_000_000
 #: Short windows: what is tried here is the protocol, not the speed.
 WINDOW = ["--measurement-interval", "400", "--stability-percentage", "1000", "--max-trials", "3"]
 
@@ -23,11 +26,11 @@ def analyze(server, tmp_path):
     if program is None:
         pytest.skip("no perf_analyzer: cargo xtask conformance installs it")
 
-    def run(protocol: str, model: str, *flags: str) -> str:
+    def run(protocol: str, model: str, *flags: str, watchdog_s=WATCHDOG_S) -> str:
         address = server.http if protocol == "http" else server.grpc
         command = [str(program), "-m", model, "-i", protocol, "-u", address, *WINDOW, *flags]
         libraries = {**os.environ, "LD_LIBRARY_PATH": os.environ.get("PERF_ANALYZER_LIBRARIES", "")}
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=WATCHDOG_S, cwd=tmp_path, env=libraries)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=watchdog_s, cwd=tmp_path, env=libraries)
         said = ended.stdout + ended.stderr
         assert ended.returncode == 0, said
         assert "Throughput" in said and "Failed" not in said, said
@@ -75,3 +78,12 @@ def test_metrics_are_collected(analyze, server):
 def test_the_servers_own_statistics_are_reported(analyze):
     said = analyze("http", "simple", "--concurrency-range", "2")
     assert "Server:" in said and "Request count" in said and "compute infer" in said
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_million_requests_without_an_error(analyze, request, protocol):
+    if not request.config.getoption("--long"):
+        pytest.skip("takes minutes: cargo xtask conformance --long")
+    counted = ["--measurement-mode", "count_windows", "--measurement-request-count", str(MILLION // 2)]
+    said = analyze(protocol, "simple", "--concurrency-range", "16", "--async", *counted, "--max-trials", "2", watchdog_s=LONG_WATCHDOG_S)
+    print(said)

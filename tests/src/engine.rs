@@ -67,7 +67,8 @@ impl Drop for Scratch {
 /// A command that serves `arguments` on free ports.
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(program("foil"));
-    command.args(["serve", "--http", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]).args(arguments);
+    let addresses = ["--http", "--grpc", "--metrics"].map(|flag| [flag, "127.0.0.1:0"]);
+    command.arg("serve").args(addresses.concat()).args(arguments);
     command.env("FOIL_PYTHON", program("python")).stdin(Stdio::null());
     // A test starts from nothing that an earlier one left.
     command.env("FOIL_STATE", "none");
@@ -78,6 +79,7 @@ pub fn command(arguments: &[&str]) -> Command {
 pub struct Engine {
     child: Child,
     pub http: SocketAddr,
+    pub grpc: SocketAddr,
     pub metrics: SocketAddr,
     said: Arc<Mutex<String>>,
 }
@@ -117,7 +119,7 @@ impl Engine {
             }
         });
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        Engine { child, http: nowhere, metrics: nowhere, said }
+        Engine { child, http: nowhere, grpc: nowhere, metrics: nowhere, said }
     }
 
     /// Whether it has said where it listens; from then on it can be talked to.
@@ -129,6 +131,7 @@ impl Engine {
         let mut addresses = line.split("http://").skip(1).map(address);
         self.http = addresses.next().flatten().expect("an HTTP address");
         self.metrics = addresses.next().flatten().expect("a metrics address");
+        self.grpc = line.split("grpc ").nth(1).and_then(address).expect("an address for gRPC");
         true
     }
 

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod containers;
 pub mod engine;
 pub mod tensors;
 

@@ -11,23 +11,24 @@ pub(crate) fn codegen(_check: bool) -> Done {
 
 #[cfg(feature = "codegen")]
 pub(crate) fn codegen(check: bool) -> Done {
-    let [inference, health] = grpc()?;
+    let Grpc { inference, health, descriptors } = grpc()?;
     let made = [
-        ("schemas/src/generated/schema.rs", make()?),
-        ("schemas/src/generated/inference.rs", inference),
-        ("schemas/src/generated/grpc.health.v1.rs", health),
-        ("shm-rpc/include/hydrofoil.h", header()?),
+        ("schemas/src/generated/schema.rs", make()?.into_bytes()),
+        ("schemas/src/generated/inference.rs", inference.into_bytes()),
+        ("schemas/src/generated/grpc.health.v1.rs", health.into_bytes()),
+        ("schemas/src/generated/grpc.bin", descriptors),
+        ("shm-rpc/include/hydrofoil.h", header()?.into_bytes()),
     ];
     made.iter().try_for_each(|(path, made)| write_or_compare(path, made, check))
 }
 
 #[cfg(feature = "codegen")]
-fn write_or_compare(path: &str, made: &str, check: bool) -> Done {
+fn write_or_compare(path: &str, made: &[u8], check: bool) -> Done {
     let committed = crate::shell::root().join(path);
     if !check {
         return std::fs::write(&committed, made).map_err(|error| error.to_string());
     }
-    let stands = std::fs::read_to_string(&committed).map_err(|error| error.to_string())?;
+    let stands = std::fs::read(&committed).map_err(|error| error.to_string())?;
     if stands == made {
         return Ok(());
     }
@@ -79,19 +80,35 @@ fn make() -> Done<String> {
     std::fs::read_to_string(directory.join("schema_generated.rs")).map_err(say)
 }
 
+/// What is made of schemas/proto.
+#[cfg(feature = "codegen")]
+struct Grpc {
+    inference: String,
+    health: String,
+    /// The definitions themselves, for a server's reflection.
+    descriptors: Vec<u8>,
+}
+
 /// Messages, clients and servers of each package under schemas/proto. Tensors' bytes are shared and not copied; maps
 /// are sorted, so that equal messages have equal bytes; a server answers calls that it lacks with "unimplemented".
 #[cfg(feature = "codegen")]
-fn grpc() -> Done<[String; 2]> {
+fn grpc() -> Done<Grpc> {
+    use protox::prost::Message;
     let say = |error: std::io::Error| error.to_string();
     let directory = crate::shell::target_dir().join("codegen");
     std::fs::create_dir_all(&directory).map_err(say)?;
     let proto = crate::shell::root().join("schemas/proto");
     let sources = ["inference.proto", "health.proto"].map(|name| proto.join(name));
-    let parsed = protox::compile(sources, [&proto]).map_err(|error| error.to_string())?;
+    let mut parsed = protox::compile(sources, [&proto]).map_err(|error| error.to_string())?;
     let builder = tonic_prost_build::configure().btree_map(".").bytes(".");
     let builder = builder.build_transport(false).generate_default_stubs(true);
-    builder.out_dir(&directory).compile_fds(parsed).map_err(say)?;
+    builder.out_dir(&directory).compile_fds(parsed.clone()).map_err(say)?;
     let made = |name: &str| std::fs::read_to_string(directory.join(name)).map_err(say);
-    Ok([made("inference.rs")?, made("grpc.health.v1.rs")?])
+    // Comments are for readers of the files; a client of reflection has no use for them.
+    parsed.file.iter_mut().for_each(|file| file.source_code_info = None);
+    Ok(Grpc {
+        inference: made("inference.rs")?,
+        health: made("grpc.health.v1.rs")?,
+        descriptors: parsed.encode_to_vec(),
+    })
 }

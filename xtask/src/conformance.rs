@@ -18,6 +18,9 @@ pub(crate) struct Arguments {
     /// Try the suite on the real Triton of the wheel nvidia-pytriton instead.
     #[arg(long)]
     triton: bool,
+    /// A million requests of perf_analyzer too.
+    #[arg(long)]
+    long: bool,
     /// Put the answers on record anew, of this server: foil or triton.
     #[arg(long, value_name = "SERVER", value_parser = ["foil", "triton"])]
     record: Option<String>,
@@ -49,6 +52,7 @@ pub(crate) fn conformance(arguments: &Arguments) -> Done {
 fn pytest(python: &PathBuf, arguments: &Arguments) -> Command {
     let mut pytest = command(python, &["-m", "pytest", "-q", "-p", "no:cacheprovider"]);
     pytest.args(arguments.triton.then_some("--triton"));
+    pytest.args(arguments.long.then_some("--long"));
     pytest.args(arguments.only.iter().flat_map(|only| ["-k", only]));
     pytest
 }

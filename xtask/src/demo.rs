@@ -51,9 +51,9 @@ struct Engine {
 
 impl Engine {
     fn start(repository: &str) -> Done<Engine> {
-        let addresses = ["--http", "127.0.0.1:0", "--metrics", "127.0.0.1:0"];
+        let addresses = ["--http", "--grpc", "--metrics"].map(|flag| [flag, "127.0.0.1:0"]);
         let mut serve = command(venv("foil"), &["serve", repository]);
-        serve.args(addresses).stdin(Stdio::null()).stderr(Stdio::piped());
+        serve.args(addresses.concat()).stdin(Stdio::null()).stderr(Stdio::piped());
         // A demonstration leaves nothing in anybody's home.
         serve.env("FOIL_STATE", "none");
         let mut child = serve.spawn().map_err(|error| format!("cannot start foil: {error}"))?;

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use crate::shell::{Done, command, output, root, run, venv, works};
 
 /// What the demo and the tests import, beside the wheel.
-const PACKAGES: [&str; 5] = ["numpy", "scikit-learn", "safetensors", "pytest", "joblib"];
+const PACKAGES: [&str; 6] = ["numpy", "scikit-learn", "safetensors", "pytest", "joblib", "pyzmq"];
 
 /// What the wheel is built from; a newer file among them makes a new wheel.
 const SOURCES: [&str; 7] =
@@ -75,7 +75,7 @@ fn make_venv() -> Done {
 }
 
 fn install_packages() -> Done {
-    let import = "import numpy, sklearn, safetensors, pytest, joblib";
+    let import = "import numpy, sklearn, safetensors, pytest, joblib, zmq";
     if works(&mut command(venv("python"), &["-c", import])) {
         return Ok(());
     }

@@ -105,6 +105,7 @@ impl Server {
         let mut command = Command::new(foil.program);
         command.arg("serve").arg(workplace.file(foil.target));
         command.args(["--http", &address.to_string(), "--metrics", &metrics.to_string()]);
+        command.args(["--grpc", "127.0.0.1:0"]);
         command.args(["--cores", &cores]);
         // A measurement starts from nothing that an earlier one left.
         command.env("FOIL_STATE", "none");

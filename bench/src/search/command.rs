@@ -212,12 +212,17 @@ fn progress(ran: &Ran) -> String {
     format!("{}/s: {share:.2} % in time, {said}", rate_text(ran.trial.rate))
 }
 
+/// What was the generator's own fault says nothing of the server.
+fn valid_at(ran: &[Ran], rate: f64) -> impl Iterator<Item = &Ran> {
+    ran.iter().filter(move |ran| ran.trial.rate == rate && ran.figures.verdict.valid)
+}
+
 fn table(found: &Found, ran: &[Ran]) -> Table {
     let header =
         ["requests/s", "held", "missed", "invalid", "in time, %", "at the percentile, µs", ""];
     let mut table = Table::new(&header);
     for rate in &found.evidence {
-        let at_rate = || ran.iter().filter(|ran| ran.trial.rate == rate.rate);
+        let at_rate = || valid_at(ran, rate.rate);
         let due: u64 = at_rate().map(|ran| ran.observed.due).sum();
         let on_time: u64 = at_rate().map(|ran| ran.observed.on_time).sum();
         let figures: Vec<f64> = at_rate().filter_map(|ran| ran.percentile_us).collect();
@@ -254,7 +259,7 @@ fn page(args: &Args, found: &Found, ran: &[Ran], said: &str, environment: &Envir
 }
 
 fn row(rate: &RateEvidence, ran: &[Ran]) -> RateRow {
-    let at_rate = || ran.iter().filter(|ran| ran.trial.rate == rate.rate);
+    let at_rate = || valid_at(ran, rate.rate);
     let middle = |figure: fn(&Ran) -> Option<f64>| {
         spread(&at_rate().filter_map(figure).collect::<Vec<_>>()).map(|spread| spread.median)
     };

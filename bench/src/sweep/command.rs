@@ -7,7 +7,7 @@ use crate::environment::Environment;
 use crate::interrupt::stop_flag;
 use crate::output::html::{self, RateRow, Rates, RowState};
 use crate::report::{Table, count, us};
-use crate::rounds::{Ask, Asked, Figures, Length, PageArgs, Rounds, SECONDS_MAX};
+use crate::rounds::{Ask, Asked, Figures, Length, PageArgs, Rounds, SECONDS_MAX, samples_min};
 use crate::run::RunError;
 
 const REPEATS_MAX: u64 = 25;
@@ -34,7 +34,7 @@ pub struct Args {
     /// Runs of each rate
     #[arg(long, default_value_t = 3)]
     pub repeats: u64,
-    /// Measured time of each run
+    /// Measured time of each run; longer where the percentile needs more requests
     #[arg(long, default_value_t = 5.0)]
     pub seconds: f64,
     /// The percentile whose knee is looked for, in percent
@@ -80,7 +80,7 @@ pub fn run(args: &Args) -> Result<bool, SweepError> {
             json!({ "capacity": capacity, "curve": curve, "runs": figures, "environment": environment })
         );
     }
-    Ok(curve.points.iter().all(|point| point.achieved.is_some()))
+    Ok(!curve.points.iter().any(Point::is_invalid))
 }
 
 fn check(args: &Args) -> Result<(), SweepError> {
@@ -101,7 +101,9 @@ fn measured(
     let mut figures = Vec::new();
     'repeats: for repeat in 1..=args.repeats {
         for (rate, samples) in rates.iter().zip(&mut samples) {
-            let round = rounds.run(Asked::Poisson(*rate), Length::of(args.seconds), repeat)?;
+            let needed_s = samples_min(args.percentile / 100.0) as f64 / rate;
+            let seconds = args.seconds.max(needed_s).min(SECONDS_MAX);
+            let round = rounds.run(Asked::Poisson(*rate), Length::of(seconds), repeat)?;
             if round.is_stopped() {
                 break 'repeats;
             }
@@ -150,10 +152,10 @@ fn table(curve: &Curve, args: &Args) -> Table {
 fn page(args: &Args, curve: &Curve, said: &str, environment: &Environment) -> String {
     let rows: Vec<RateRow> = curve.points.iter().map(row).collect();
     let knee = curve.knee.map_or_else(
-        || "no rate gave a valid run".to_owned(),
+        || "no knee".to_owned(),
         |at| format!("knee at {} requests/s", count(curve.points[at].rate)),
     );
-    let none_valid = curve.points.iter().all(|point| point.achieved.is_none());
+    let none_valid = curve.points.iter().all(Point::is_invalid);
     let reasons =
         if none_valid { vec!["no run of any rate was valid".to_owned()] } else { Vec::new() };
     html::sweep(&Rates {

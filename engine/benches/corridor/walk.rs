@@ -9,6 +9,7 @@ use std::error::Error;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bench::payload::{Encoding, Input, floats, http_request, payload};
@@ -27,6 +28,7 @@ use engine::dispatch::{
 use engine::fleet::catalog::{Catalog, ModelEntry, ModelState, PublishedCatalog};
 use engine::fleet::welcome::{LaneSettings, geometry};
 use engine::ids::{ClassId, CoreId, DeviceClass, Incarnation, ReplicaId, Version};
+use engine::observe::reports::{Reporting, Reports};
 use engine::observe::stages::{CoreRecorder, ModelNames};
 use schemas::lifecycle::{LaneGeometry, Late, ModelSpec};
 use schemas::tensor::{DType, Dim, TensorSpec};
@@ -142,8 +144,10 @@ async fn serve(
         catalog: PublishedCatalog::new(ArcSwap::from_pointee(catalog)),
         classes,
         recorder,
+        reports: Reports::new(Reporting::default(), CORE, Duration::ZERO),
         limits: HttpLimits::default(),
         options: HttpOptions::default(),
+        shared_memory: None,
     };
     let (drain, phase) = watch::channel(DrainPhase::Serving);
     tokio::task::spawn_local(listener::serve(Rc::new(front), listener, phase, listener::oip));

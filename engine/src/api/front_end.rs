@@ -1,12 +1,16 @@
 //! What the connections of one core share, whatever they speak: the way to the models, limits, the core's recorder.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::body::BodyLimits;
 use crate::classes::Classes;
+use crate::client_shm::registry::Registry;
 use crate::clock::Clock;
 use crate::fleet::catalog::PublishedCatalog;
 use crate::ids::CoreId;
+use crate::observe::reports::Reports;
 use crate::observe::stages::CoreRecorder;
 
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +51,17 @@ impl Default for HttpLimits {
     }
 }
 
+impl HttpLimits {
+    /// Those of each body.
+    pub fn of_bodies(&self) -> BodyLimits {
+        BodyLimits {
+            bytes_max: self.body_bytes_max,
+            time_max: self.body_time_max,
+            gathered_bytes_max: self.gathered_bytes_max,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct HttpOptions {
     /// Whether answers say in `Server-Timing` where their time went.
@@ -67,6 +82,9 @@ pub struct FrontEnd {
     pub catalog: PublishedCatalog,
     pub classes: Classes,
     pub recorder: Rc<CoreRecorder>,
+    pub reports: Reports,
     pub limits: HttpLimits,
     pub options: HttpOptions,
+    /// Memory that clients registered; None: switched off.
+    pub shared_memory: Option<Arc<Registry>>,
 }

@@ -8,13 +8,16 @@ use schemas::lifecycle::ModelSpec;
 
 use crate::api::front_end::FrontEnd;
 use crate::api::status::ApiError;
+use crate::classes::{Classes, SloClass};
 use crate::clock::Time;
 use crate::codec::answer::Choice;
+use crate::codec::classify;
 use crate::codec::fault::{InputFault, excerpt};
 use crate::dispatch::handle::ModelHandle;
 use crate::fleet::catalog::{Catalog, Missing, ModelEntry};
 use crate::ids::ClassId;
 use crate::observe::metrics::{ErrorKind, Stage};
+use crate::observe::reports::Predicted;
 use crate::observe::stages::ModelRecorder;
 use crate::query::serve::{self, Query};
 use crate::query::types::{Prediction, TaskInputs};
@@ -75,17 +78,36 @@ async fn ask<R>(
     let gone = CountIfGone { recorder, armed: true };
     let prediction = serve::ask(handle, inputs, terms, submitted, front.core).await;
     gone.still_there();
-    let prediction = prediction?;
+    let mut prediction = prediction?;
 
     let returned = front.clock.now();
     let timings = prediction.timings;
+    let due = terms.deadline.due;
+    let noted = (returned > due || front.reports.traces()).then(|| id.clone());
+    classify::replace(&handle.spec, &handle.labels, &chosen, &mut prediction.outputs)?;
     let response = respond(Answered { handle, chosen, id, prediction })?;
     let done = front.clock.now();
     recorder.stage(Stage::Parse, submitted.since(arrived));
     recorder.task_stages(&timings);
     recorder.stage(Stage::Respond, done.since(returned));
     recorder.answered(done.since(arrived));
+    if let Some(id) = noted {
+        let (model, version) = (&*handle.name, handle.version);
+        let (id, timings) = (id.as_deref(), &timings);
+        note(front, &Predicted { model, version, id, arrived, submitted, done, timings }, due);
+    }
     Ok(response)
+}
+
+/// What the log may want of a request.
+#[cold]
+fn note(front: &FrontEnd, predicted: &Predicted<'_>, due: Time) {
+    if predicted.done > due {
+        front.reports.late(predicted, due);
+    }
+    if front.reports.traces() {
+        front.reports.trace(predicted);
+    }
 }
 
 /// The model version that is asked for, or an error that names it.
@@ -98,6 +120,14 @@ pub fn find<'c>(catalog: &'c Catalog, query: Query<'_>) -> Result<&'c ModelEntry
             }
             (Missing::Model | Missing::Version, _) => ApiError::UnknownModel { model },
         }
+    })
+}
+
+/// The SLO class that a request names.
+pub fn known_class<'c>(classes: &'c Classes, name: &[u8]) -> Result<&'c SloClass, InputFault> {
+    classes.find(name).ok_or_else(|| InputFault::UnknownClass {
+        found: excerpt(&String::from_utf8_lossy(name)),
+        known: classes.known(),
     })
 }
 

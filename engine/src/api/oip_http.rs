@@ -15,34 +15,42 @@ use hyper::header::{
     CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
 };
 use hyper::http::request::Parts;
-use hyper::{Request, Response, Version};
+use hyper::{Method, Request, Response, StatusCode};
 use schemas::lifecycle::ModelSpec;
 use smallvec::SmallVec;
 
 use crate::api::body::{self, BodyLimits, Continue, Gathering};
 use crate::api::connections::{Connection, Connections, DrainPhase};
 use crate::api::encoding::{self, Encoding};
-use crate::api::front_end::{FrontEnd, HttpLimits};
+use crate::api::front_end::FrontEnd;
 use crate::api::http2::Link;
-use crate::api::inference::{self, Answered, Question};
+use crate::api::inference::{self, Answered, Question, known_class};
 use crate::api::oip_metadata as metadata;
+use crate::api::oip_shared_memory;
 use crate::api::router::{ModelPage, Route, route};
+use crate::api::settings::{self, Of};
+use crate::api::shared_memory::SharedMemory;
+use crate::api::statistics;
 use crate::api::status::{self, ApiError};
-use crate::classes::{Classes, SloClass};
+use crate::api::trail::{self, Trail};
+use crate::classes::Classes;
 use crate::clock::Time;
 use crate::codec::answer::{self, About};
 use crate::codec::binary_tensor::{self, Form};
 use crate::codec::bind::{Named, bind};
-use crate::codec::classify;
 use crate::codec::fault::{InputFault, excerpt};
 use crate::codec::json_tensor::{InputData, RequestInput, parse_request};
-use crate::ids::ClassId;
+use crate::ids::{ClassId, Version};
+use crate::observe::request_ids::{REQUEST_ID, TRACE_PARENT};
 use crate::query::serve::Query;
 use crate::query::types::{Tensor, Timings};
 
 const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const BINARY: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
+/// Bytes of a body that changes settings: a handful of short names and values.
+const SETTINGS_BYTES_MAX: u64 = 64 << 10;
 
 pub type HttpResponse = Response<Full<Bytes>>;
 
@@ -78,7 +86,7 @@ pub async fn handle(
 /// A chunked body ends its connection: a length may have stood beside the chunks, which hyper takes away unseen, and
 /// whoever went by that length would take the rest of such a body for the next request.
 fn closes(request: &Request<Incoming>) -> bool {
-    request.body().size_hint().exact().is_none() && request.version() <= Version::HTTP_11
+    request.body().size_hint().exact().is_none() && request.version() <= hyper::Version::HTTP_11
 }
 
 async fn dispatch(
@@ -88,56 +96,118 @@ async fn dispatch(
     request: Request<Incoming>,
 ) -> HttpResponse {
     let (Parts { method, uri, mut headers, .. }, body) = request.into_parts();
-    let (query, page) = match route(&method, uri.path()) {
-        Err(error) => return refused(front, &error),
-        Ok(Route::Live) => return metadata::live(),
-        Ok(Route::Ready) => return metadata::ready(is_ready(front, connections)),
-        Ok(Route::Server) => return metadata::server(),
-        Ok(Route::Model { name, version, page }) => ((name, version), page),
-    };
-    let query = Query { model: &query.0, version: query.1 };
-    if page == ModelPage::Infer {
-        let received = receive(front, connections, connection, &headers, body).await;
-        headers.clear();
-        return match received {
-            Ok(Received { wanted: Some(encoding), asked }) => {
-                packed(encoding, infer(front, query, asked, headers).await).await
+    let said = Said::read(&headers);
+    let trail = Trail::begin(front, said.trace_parent, said.request_id);
+    let answered = match route(&method, uri.path()) {
+        Err(error) => Err(counted(front, error)),
+        Ok(Route::Model { name, version, page: ModelPage::Infer }) => {
+            let received = receive(front, connections, connection, &said, body).await;
+            let wanted = said.accepts.and_then(|value| Encoding::wanted(value.as_bytes()));
+            headers.clear();
+            let answered = match received {
+                Ok(received) => {
+                    infer(front, Query { model: &name, version }, received, headers).await
+                }
+                Err(error) => Err(counted(front, error)),
+            };
+            match (wanted, answered) {
+                (Some(encoding), Ok(response)) => Ok(packed(encoding, response).await),
+                (_, answered) => answered,
             }
-            Ok(Received { wanted: None, asked }) => infer(front, query, asked, headers).await,
-            Err(error) => refused(front, &error),
-        };
-    }
-    let catalog = front.catalog.load();
-    match inference::find(&catalog, query) {
-        Err(error) => refused(front, &error),
-        Ok(entry) if page == ModelPage::Ready => metadata::model_ready(entry),
-        Ok(entry) if page == ModelPage::Batching => {
-            let handle = entry.handle.clone();
-            drop(catalog);
-            metadata::batching(&handle).await
         }
-        Ok(entry) => metadata::model(&catalog, entry),
+        Ok(route) => {
+            let incoming = Rest { connections, connection, said: &said, method: &method, body };
+            let page = Box::pin(page(front, route, incoming)).await;
+            page.map_err(|error| counted(front, error))
+        }
+    };
+    trail::end(front, trail, &method, uri.path(), answered)
+}
+
+/// What pages other than inference may want of their request.
+struct Rest<'r> {
+    connections: &'r Connections,
+    connection: &'r Connection,
+    said: &'r Said<'r>,
+    method: &'r Method,
+    body: Incoming,
+}
+
+async fn page(
+    front: &FrontEnd,
+    route: Route<'_>,
+    rest: Rest<'_>,
+) -> Result<HttpResponse, ApiError> {
+    let (name, version, page) = match route {
+        Route::Live => return Ok(metadata::live()),
+        Route::Ready => return Ok(metadata::ready(is_ready(front, rest.connections))),
+        Route::Server => return Ok(metadata::server(front)),
+        Route::Statistics => return statistics_page(front, None, None).await,
+        Route::Logging => return settings_page(front, Of::Log, rest).await,
+        Route::Trace { name } => {
+            return settings_page(front, Of::Trace { model: name.as_deref() }, rest).await;
+        }
+        Route::SharedMemory { family, act } => {
+            return oip_shared_memory::page(
+                front,
+                rest.connections,
+                rest.connection,
+                (family, act),
+                rest.body,
+            )
+            .await;
+        }
+        Route::Model { name, version, page } => (name, version, page),
+    };
+    if page == ModelPage::Statistics {
+        return statistics_page(front, Some(&name), version).await;
+    }
+    let catalog = front.catalog.load_full();
+    let entry = inference::find(&catalog, Query { model: &name, version })?;
+    match page {
+        ModelPage::Ready => Ok(metadata::model_ready(entry)),
+        ModelPage::Batching => Ok(metadata::batching(&entry.handle).await),
+        _ => Ok(metadata::model(&catalog, entry)),
     }
 }
 
 /// An error that concerns no model, or none that exists.
-fn refused(front: &FrontEnd, error: &ApiError) -> HttpResponse {
+fn counted(front: &FrontEnd, error: ApiError) -> ApiError {
     front.recorder.error(error.shown().kind);
-    status::response(error)
+    error
+}
+
+async fn statistics_page(
+    front: &FrontEnd,
+    model: Option<&str>,
+    version: Option<Version>,
+) -> Result<HttpResponse, ApiError> {
+    let counted = statistics::statistics(front, model, version).await?;
+    Ok(metadata::json_response(StatusCode::OK, &statistics::json(&counted)))
+}
+
+async fn settings_page(
+    front: &FrontEnd,
+    of: Of<'_>,
+    rest: Rest<'_>,
+) -> Result<HttpResponse, ApiError> {
+    let settings = if rest.method == Method::POST {
+        let limits = BodyLimits { bytes_max: SETTINGS_BYTES_MAX, ..front.limits.of_bodies() };
+        let Rest { connections, connection, said, body, .. } = rest;
+        let body = body::read(body, limits, connections, connection, said.expects()).await?;
+        settings::change(front, of, &settings::parse(&body)?)?
+    } else {
+        settings::read(front, of)?
+    };
+    Ok(metadata::json_response(StatusCode::OK, &settings.into()))
 }
 
 fn is_ready(front: &FrontEnd, connections: &Connections) -> bool {
     connections.phase() == DrainPhase::Serving && front.catalog.load().is_ready()
 }
 
-/// A whole request, and the encoding that its answer is wanted in.
-struct Received {
-    wanted: Option<Encoding>,
-    asked: Asked,
-}
-
 /// A whole request, before anything in it is looked at.
-struct Asked {
+struct Received {
     body: Bytes,
     form: Form,
     timeout: Option<Duration>,
@@ -149,34 +219,21 @@ async fn receive(
     front: &FrontEnd,
     connections: &Connections,
     connection: &Connection,
-    headers: &HeaderMap,
+    said: &Said<'_>,
     body: Incoming,
 ) -> Result<Received, ApiError> {
-    let said = Said::read(headers);
     let encoding = said.encoding.map(|value| Encoding::of_request(value.as_bytes())).transpose()?;
     let timeout = said.timeout.map(header_timeout).transpose()?;
     let class = said.class.map(|name| known_class(&front.classes, name.as_bytes())).transpose()?;
-    let limits = body_limits(&front.limits);
-    let expects = said.expect.is_some_and(|value| !value.is_empty());
-    let expects = if expects { Continue::Asked } else { Continue::No };
-    let mut body = body::read(body, limits, connections, connection, expects).await?;
+    let limits = front.limits.of_bodies();
+    let mut body = body::read(body, limits, connections, connection, said.expects()).await?;
     connection.await_nothing();
     if let Some(encoding) = encoding.flatten() {
         body = encoding::inflate(encoding, body, Gathering::new(connections, limits)).await?;
     }
     let arrived = front.clock.now();
     let form = binary_tensor::form(said.json_bytes.map(HeaderValue::as_bytes), body.len())?;
-    let wanted = said.accepts.and_then(|value| Encoding::wanted(value.as_bytes()));
-    let class = class.map(|class| class.id);
-    Ok(Received { wanted, asked: Asked { body, form, timeout, class, arrived } })
-}
-
-fn body_limits(limits: &HttpLimits) -> BodyLimits {
-    BodyLimits {
-        bytes_max: limits.body_bytes_max,
-        time_max: limits.body_time_max,
-        gathered_bytes_max: limits.gathered_bytes_max,
-    }
+    Ok(Received { body, form, timeout, class: class.map(|class| class.id), arrived })
 }
 
 /// The headers that matter here, each by its first value.
@@ -189,10 +246,12 @@ struct Said<'h> {
     timeout: Option<&'h HeaderValue>,
     /// The request's SLO class. Over the parameter `foil_class`, so that a proxy in front has the last word.
     class: Option<&'h HeaderValue>,
+    trace_parent: Option<&'h HeaderValue>,
+    request_id: Option<&'h HeaderValue>,
 }
 
 impl<'h> Said<'h> {
-    /// One pass over the few headers of a request is cheaper than five look-ups, each of which hashes its name.
+    /// One pass over the few headers of a request is cheaper than as many look-ups, each of which hashes its name.
     fn read(headers: &'h HeaderMap) -> Said<'h> {
         let mut said = Said::default();
         for (name, value) in headers {
@@ -203,11 +262,19 @@ impl<'h> Said<'h> {
                 "inference-header-content-length" => &mut said.json_bytes,
                 "x-request-timeout-ms" => &mut said.timeout,
                 "x-foil-class" => &mut said.class,
+                TRACE_PARENT => &mut said.trace_parent,
+                REQUEST_ID => &mut said.request_id,
                 _ => continue,
             };
             slot.get_or_insert(value);
         }
         said
+    }
+
+    /// The empty expectation of C++ clients asks for nothing.
+    fn expects(&self) -> Continue {
+        let asked = self.expect.is_some_and(|value| !value.is_empty());
+        if asked { Continue::Asked } else { Continue::No }
     }
 }
 
@@ -217,26 +284,20 @@ fn header_timeout(value: &HeaderValue) -> Result<Duration, ApiError> {
     ms.map(Duration::from_millis).ok_or(ApiError::BadTimeout)
 }
 
-fn known_class<'c>(classes: &'c Classes, name: &[u8]) -> Result<&'c SloClass, InputFault> {
-    classes.find(name).ok_or_else(|| InputFault::UnknownClass {
-        found: excerpt(&String::from_utf8_lossy(name)),
-        known: classes.known(),
-    })
-}
-
 /// `headers` are the request's, emptied, for those of the answer: hyper keeps them for the next request.
 async fn infer(
     front: &FrontEnd,
     query: Query<'_>,
-    asked: Asked,
+    received: Received,
     headers: HeaderMap,
-) -> HttpResponse {
-    let arrived = asked.arrived;
-    let understand = |spec: &ModelSpec| understand(spec, &front.classes, asked);
+) -> Result<HttpResponse, ApiError> {
+    let arrived = received.arrived;
+    let memory = SharedMemory::of(front);
+    let understand = |spec: &ModelSpec| understand(spec, &front.classes, &memory, received);
     let answered = inference::infer(front, query, arrived, understand, |answered| {
-        respond(front, answered, headers)
+        respond(front, &memory, answered, headers)
     });
-    answered.await.unwrap_or_else(|error| status::response(&error))
+    answered.await
 }
 
 /// The answer, compressed. The length of its JSON stays that of the JSON as it was.
@@ -254,8 +315,13 @@ async fn packed(encoding: Encoding, response: HttpResponse) -> HttpResponse {
     Response::from_parts(parts, Full::from(body))
 }
 
-fn understand(spec: &ModelSpec, classes: &Classes, asked: Asked) -> Result<Question, InputFault> {
-    let Asked { body, form, timeout: by_header, class: class_by_header, .. } = asked;
+fn understand(
+    spec: &ModelSpec,
+    classes: &Classes,
+    memory: &SharedMemory<'_>,
+    received: Received,
+) -> Result<Question, InputFault> {
+    let Received { body, form, timeout: by_header, class: class_by_header, .. } = received;
     let (json, behind) = match form {
         Form::Raw => return understand_raw(spec, body, by_header, class_by_header),
         Form::Json => (&body[..], None),
@@ -263,7 +329,9 @@ fn understand(spec: &ModelSpec, classes: &Classes, asked: Asked) -> Result<Quest
     };
     let mut request = parse_request(json)?;
     binary_tensor::attach(&mut request.inputs, behind)?;
+    memory.attach(&mut request.inputs)?;
     let chosen = answer::choose(spec, &request)?;
+    memory.expect(spec, &chosen)?;
     let id = request.id.map(|id| id.into_owned());
     let timeout = request.timeout_us.map(Duration::from_micros);
     let timeout = [by_header, timeout].into_iter().flatten().min();
@@ -298,17 +366,18 @@ fn named<'r>(input: &'r mut RequestInput<'_>) -> Result<Named<'r>, InputFault> {
 
 fn respond(
     front: &FrontEnd,
+    memory: &SharedMemory<'_>,
     answered: Answered<'_>,
     mut headers: HeaderMap,
 ) -> Result<HttpResponse, ApiError> {
-    let Answered { handle, chosen, id, mut prediction } = answered;
-    classify::replace(&handle.spec, &handle.labels, &chosen, &mut prediction.outputs)?;
+    let Answered { handle, chosen, id, prediction } = answered;
     let about = About {
         spec: &handle.spec,
         model: &handle.name,
         version: handle.version,
         id: id.as_deref(),
     };
+    memory.deliver(&handle.spec, &chosen, &prediction.outputs)?;
     let encoded = answer::encode(about, &chosen, &prediction.outputs)?;
     match encoded.json_bytes {
         None => headers.insert(CONTENT_TYPE, status::JSON),

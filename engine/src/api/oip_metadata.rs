@@ -7,6 +7,7 @@ use hyper::{Response, StatusCode};
 use schemas::tensor::TensorSpec;
 use serde_json::{Value, json};
 
+use crate::api::front_end::FrontEnd;
 use crate::api::status::{ApiError, JSON};
 use crate::codec::bind::dims;
 use crate::dispatch::handle::ModelHandle;
@@ -15,7 +16,20 @@ use crate::query::serve::available;
 use crate::query::types::TaskError;
 
 /// Clients switch features on by these: only what works is listed.
-const EXTENSIONS: [&str; 1] = ["binary_tensor_data"];
+const EXTENSIONS: [&str; 7] = [
+    "binary_tensor_data",
+    "classification",
+    "parameters",
+    "schedule_policy",
+    "statistics",
+    "trace",
+    "logging",
+];
+const SYSTEM_SHARED_MEMORY: &str = "system_shared_memory";
+
+/// What the server calls itself.
+pub const NAME: &str = "hydrofoil";
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 pub fn live() -> Response<Full<Bytes>> {
     json_response(StatusCode::OK, &json!({ "live": true }))
@@ -26,9 +40,17 @@ pub fn ready(ready: bool) -> Response<Full<Bytes>> {
     json_response(status_of(ready), &json!({ "ready": ready, "live": true }))
 }
 
-pub fn server() -> Response<Full<Bytes>> {
-    let (name, version) = ("hydrofoil", env!("CARGO_PKG_VERSION"));
-    let about = json!({ "name": name, "version": version, "extensions": EXTENSIONS });
+/// The extensions that work here, as they are switched on.
+pub fn extensions(front: &FrontEnd) -> Vec<&'static str> {
+    let mut extensions = EXTENSIONS.to_vec();
+    if front.shared_memory.as_ref().is_some_and(|registry| registry.allows_names()) {
+        extensions.push(SYSTEM_SHARED_MEMORY);
+    }
+    extensions
+}
+
+pub fn server(front: &FrontEnd) -> Response<Full<Bytes>> {
+    let about = json!({ "name": NAME, "version": VERSION, "extensions": extensions(front) });
     json_response(StatusCode::OK, &about)
 }
 
@@ -78,7 +100,7 @@ fn status_of(ready: bool) -> StatusCode {
     if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-fn json_response(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
+pub fn json_response(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(body.to_string()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);

@@ -8,9 +8,11 @@ use http_body_util::Full;
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
+use crate::client_shm::registry::RegisterFault;
 use crate::codec::fault::InputFault;
 use crate::ids::Version;
 use crate::observe::metrics::ErrorKind;
+use crate::observe::setting::SettingError;
 use crate::query::types::TaskError;
 
 /// Milliseconds to wait, for clients that can be more exact than `Retry-After` allows.
@@ -57,8 +59,14 @@ pub enum ApiError {
     BrokenEncoding,
     #[error("X-Request-Timeout-Ms must be a whole number of milliseconds, 1 or more")]
     BadTimeout,
+    #[error("grpc-timeout must be up to eight digits and one of H, M, S, m, u, n")]
+    BadGrpcTimeout,
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     #[error(transparent)]
     Input(#[from] InputFault),
+    #[error(transparent)]
+    SharedMemory(#[from] RegisterFault),
     #[error(transparent)]
     Task(#[from] TaskError),
 }
@@ -83,13 +91,6 @@ impl ApiError {
             ApiError::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, ErrorKind::TooLarge),
             ApiError::SlowSender { .. } => (StatusCode::REQUEST_TIMEOUT, ErrorKind::SlowSender),
             ApiError::Encoding { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorKind::Encoding),
-            ApiError::Input(InputFault::NotOffered { .. }) => {
-                (StatusCode::NOT_IMPLEMENTED, ErrorKind::Unsupported)
-            }
-            ApiError::BrokenBody
-            | ApiError::BrokenEncoding
-            | ApiError::BadTimeout
-            | ApiError::Input(_) => (StatusCode::BAD_REQUEST, ErrorKind::BadInput),
             ApiError::Crowded { .. } => {
                 return Shown {
                     status: StatusCode::SERVICE_UNAVAILABLE,
@@ -97,6 +98,17 @@ impl ApiError {
                     retry_after: Some(CROWDED_RETRY),
                 };
             }
+            ApiError::Setting(SettingError::Unsupported { .. })
+            | ApiError::Input(InputFault::NotOffered { .. }) => {
+                (StatusCode::NOT_IMPLEMENTED, ErrorKind::Unsupported)
+            }
+            ApiError::BrokenBody
+            | ApiError::BrokenEncoding
+            | ApiError::BadTimeout
+            | ApiError::BadGrpcTimeout
+            | ApiError::Setting(_)
+            | ApiError::Input(_) => (StatusCode::BAD_REQUEST, ErrorKind::BadInput),
+            ApiError::SharedMemory(fault) => (registered(fault), ErrorKind::BadInput),
             ApiError::Task(error) => return shown_task(error),
         };
         Shown { status, kind, retry_after: None }
@@ -112,6 +124,28 @@ impl ApiError {
             ApiError::Task(error) => *error == TaskError::Draining,
             _ => false,
         }
+    }
+}
+
+fn registered(fault: &RegisterFault) -> StatusCode {
+    match fault {
+        RegisterFault::Off | RegisterFault::NotOurs | RegisterFault::Own => StatusCode::FORBIDDEN,
+        RegisterFault::Unknown | RegisterFault::NoObject => StatusCode::NOT_FOUND,
+        RegisterFault::Taken => StatusCode::CONFLICT,
+        RegisterFault::TooMany { .. } | RegisterFault::TooLarge { .. } => {
+            StatusCode::INSUFFICIENT_STORAGE
+        }
+        RegisterFault::Cuda
+        | RegisterFault::Request { .. }
+        | RegisterFault::Name
+        | RegisterFault::Key
+        | RegisterFault::Reserved { .. }
+        | RegisterFault::Kind
+        | RegisterFault::Size { .. }
+        | RegisterFault::NoDescriptor
+        | RegisterFault::Line
+        | RegisterFault::Unsealed
+        | RegisterFault::System(_) => StatusCode::BAD_REQUEST,
     }
 }
 

@@ -18,13 +18,16 @@ use tokio::task::JoinHandle;
 
 use super::front_end::{FrontEnd, HttpLimits, HttpOptions};
 use super::listener::{DrainPhase, bind, oip, serve};
+use super::oip_grpc;
 use crate::classes::{Classes, SloClass};
+use crate::client_shm::registry::Registry;
 use crate::clock::Clock;
 use crate::dispatch::handle::{Entrance, ModelHandle, Submission};
 use crate::dispatch::hang_ups::HangUps;
 use crate::fleet::catalog::{Catalog, ModelEntry, ModelState, PublishedCatalog};
 use crate::ids::{ClassId, CoreId, Version};
 use crate::observe::metrics::ErrorKind;
+use crate::observe::reports::{Reporting, Reports};
 use crate::observe::stages::CoreRecorder;
 use crate::query::types::{Prediction, TaskError, Timings};
 
@@ -50,10 +53,12 @@ pub(super) enum Script {
 
 pub(super) struct TestServer {
     pub(super) addr: SocketAddr,
+    pub(super) grpc: SocketAddr,
     pub(super) catalog: PublishedCatalog,
     pub(super) recorder: Rc<CoreRecorder>,
     pub(super) drain: watch::Sender<DrainPhase>,
     pub(super) serving: JoinHandle<std::io::Result<()>>,
+    pub(super) serving_grpc: JoinHandle<std::io::Result<()>>,
 }
 
 /// `x: f32[n, 2]` in and out, and `s: bytes[n]` beside it where `with_text`.
@@ -126,6 +131,16 @@ impl TestServer {
         limits: HttpLimits,
         options: HttpOptions,
     ) -> TestServer {
+        TestServer::start_sharing(entries, limits, options, None)
+    }
+
+    /// With memory that clients registered.
+    pub(super) fn start_sharing(
+        entries: Vec<ModelEntry>,
+        limits: HttpLimits,
+        options: HttpOptions,
+        shared_memory: Option<Arc<Registry>>,
+    ) -> TestServer {
         let catalog = entries.into_iter().fold(Catalog::default(), |all, one| all.with(one));
         let catalog: PublishedCatalog = Arc::new(ArcSwap::from_pointee(catalog));
         let core = CoreId(0);
@@ -136,14 +151,20 @@ impl TestServer {
             catalog: catalog.clone(),
             classes: classes(),
             recorder: recorder.clone(),
+            reports: Reports::new(Reporting::default(), core, Duration::ZERO),
             limits,
             options,
+            shared_memory,
         };
-        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let addr = listener.local_addr().unwrap();
+        let [http_listener, grpc_listener] =
+            [(); 2].map(|()| bind("127.0.0.1:0".parse().unwrap()).unwrap());
+        let [addr, grpc] = [&http_listener, &grpc_listener].map(|it| it.local_addr().unwrap());
         let (drain, phase) = watch::channel(DrainPhase::Serving);
-        let serving = tokio::task::spawn_local(serve(Rc::new(front), listener, phase, oip));
-        TestServer { addr, catalog, recorder, drain, serving }
+        let front = Rc::new(front);
+        let grpc_end = serve(front.clone(), grpc_listener, phase.clone(), oip_grpc::oip);
+        let serving_grpc = tokio::task::spawn_local(grpc_end);
+        let serving = tokio::task::spawn_local(serve(front, http_listener, phase, oip));
+        TestServer { addr, grpc, catalog, recorder, drain, serving, serving_grpc }
     }
 
     /// One model `m`, version 1.

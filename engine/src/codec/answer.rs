@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use schemas::lifecycle::ModelSpec;
 use smallvec::SmallVec;
 
+use crate::client_shm::region::Place;
 use crate::codec::binary_tensor;
 use crate::codec::bind::names;
 use crate::codec::classify::can_be_classified;
@@ -20,13 +21,15 @@ const JSON_BYTES_PER_ELEMENT: usize = 12;
 const JSON_BYTES_PER_OUTPUT: usize = 128;
 
 /// Which output goes where in the answer, in the order asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chosen {
     /// Position among the model's declared outputs.
     pub index: usize,
     pub binary: bool,
     /// So many of its largest scores, as text, in place of the tensor.
     pub classes: Option<NonZeroU32>,
+    /// In client shared memory; the answer then tells only where. Never with `binary`.
+    pub place: Option<Box<Place>>,
 }
 
 /// Those of one answer.
@@ -53,28 +56,43 @@ pub fn choose(spec: &ModelSpec, request: &InferRequest<'_>) -> Result<Choice, In
     if request.outputs.is_empty() {
         return all(spec, request.binary_output);
     }
-    request.outputs.iter().map(|asked| one(spec, asked, request.binary_output)).collect()
+    request.outputs.iter().map(|asked| asked_for(spec, asked, request.binary_output)).collect()
 }
 
 /// Every output, in the order the model declares them.
 pub fn all(spec: &ModelSpec, binary: bool) -> Result<Choice, InputFault> {
     (0..spec.outputs.len())
-        .map(|index| checked(spec, Chosen { index, binary, classes: None }))
+        .map(|index| checked(spec, Chosen { index, binary, place: None, classes: None }))
         .collect()
 }
 
-fn one(
+fn asked_for(
     spec: &ModelSpec,
     asked: &RequestOutput<'_>,
     binary_default: bool,
 ) -> Result<Chosen, InputFault> {
-    let position = spec.outputs.iter().position(|output| output.name == asked.name);
+    let binary = asked.place.is_none() && asked.binary.unwrap_or(binary_default);
+    let wanted = Wanted { binary, place: asked.place.clone(), classes: asked.classes };
+    one(spec, &asked.name, wanted)
+}
+
+/// How an output is asked for.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    pub binary: bool,
+    pub place: Option<Box<Place>>,
+    pub classes: Option<NonZeroU32>,
+}
+
+/// The output of this name.
+pub fn one(spec: &ModelSpec, name: &str, wanted: Wanted) -> Result<Chosen, InputFault> {
+    let Wanted { binary, place, classes } = wanted;
+    let position = spec.outputs.iter().position(|output| output.name == name);
     let index = position.ok_or_else(|| InputFault::UnknownOutput {
-        tensor: excerpt(&asked.name),
+        tensor: excerpt(name),
         known: names(&spec.outputs),
     })?;
-    let binary = asked.binary.unwrap_or(binary_default);
-    checked(spec, Chosen { index, binary, classes: asked.classes })
+    checked(spec, Chosen { index, binary, place, classes })
 }
 
 fn checked(spec: &ModelSpec, chosen: Chosen) -> Result<Chosen, InputFault> {
@@ -87,7 +105,7 @@ fn checked(spec: &ModelSpec, chosen: Chosen) -> Result<Chosen, InputFault> {
             Err(InputFault::NotClassified { tensor, dtype })
         };
     }
-    if chosen.binary || has_json_form(output.dtype) {
+    if chosen.binary || chosen.place.is_some() || has_json_form(output.dtype) {
         return Ok(chosen);
     }
     Err(InputFault::OutputNotInJson { tensor: output.name.clone(), dtype: output.dtype })
@@ -106,7 +124,7 @@ pub fn encode(
         if position > 0 {
             body.push(b',');
         }
-        output(&mut body, about.spec, *choice, &outputs[choice.index])?;
+        output(&mut body, about.spec, choice, &outputs[choice.index])?;
     }
     body.extend_from_slice(b"]}");
     let json_bytes = chosen.iter().any(|choice| choice.binary).then_some(body.len());
@@ -121,7 +139,13 @@ fn capacity(chosen: &[Chosen], outputs: &[Tensor]) -> usize {
         let tensor = &outputs[choice.index];
         let size = tensor.dtype.size_bytes().unwrap_or(1);
         let stored = binary_tensor::size_bytes(&tensor.data);
-        let values = if choice.binary { stored } else { stored / size * JSON_BYTES_PER_ELEMENT };
+        let values = if choice.place.is_some() {
+            0
+        } else if choice.binary {
+            stored
+        } else {
+            stored / size * JSON_BYTES_PER_ELEMENT
+        };
         JSON_BYTES_PER_OUTPUT + values
     };
     JSON_BYTES_PER_OUTPUT + chosen.iter().map(one).sum::<usize>()
@@ -143,7 +167,7 @@ fn preamble(out: &mut Vec<u8>, about: About<'_>) {
 fn output(
     out: &mut Vec<u8>,
     spec: &ModelSpec,
-    choice: Chosen,
+    choice: &Chosen,
     tensor: &Tensor,
 ) -> Result<(), InputFault> {
     let name = &spec.outputs[choice.index].name;
@@ -159,6 +183,10 @@ fn output(
         out.extend_from_slice(b"}}");
         return Ok(());
     }
+    if let Some(place) = &choice.place {
+        shared_parameters(out, place, binary_tensor::size_bytes(&tensor.data));
+        return Ok(());
+    }
     out.extend_from_slice(b",\"data\":");
     write::data(out, tensor).map_err(|why| match why {
         NoJson::Datatype => {
@@ -168,6 +196,17 @@ fn output(
     })?;
     out.push(b'}');
     Ok(())
+}
+
+/// Where the tensor is, and how much of the place it takes.
+fn shared_parameters(out: &mut Vec<u8>, place: &Place, size: usize) {
+    out.extend_from_slice(b",\"parameters\":{\"shared_memory_region\":");
+    write::scalar(out, place.region.as_str());
+    out.extend_from_slice(b",\"shared_memory_offset\":");
+    write::scalar(out, &place.offset);
+    out.extend_from_slice(b",\"shared_memory_byte_size\":");
+    write::scalar(out, &size);
+    out.extend_from_slice(b"}}");
 }
 
 #[cfg(test)]

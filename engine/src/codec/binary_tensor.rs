@@ -56,13 +56,18 @@ pub fn attach(inputs: &mut [RequestInput<'_>], behind: Option<Bytes>) -> Result<
             return Err(InputFault::BinaryShort { tensor, wanted: size, left });
         }
         let blob = behind.split_to(size as usize);
-        let claim = Claim { name: &input.name, dtype: input.dtype, shape: &input.shape };
-        input.data = InputData::Here(claim.read(input.elements, blob)?);
+        input.data = InputData::Here(read(input, blob)?);
     }
     match behind.len() as u64 {
         0 => Ok(()),
         left => Err(InputFault::Leftover { left }),
     }
+}
+
+/// Bytes that are said to be this input.
+pub fn read(input: &RequestInput<'_>, blob: Bytes) -> Result<TensorData, InputFault> {
+    let claim = Claim { name: &input.name, dtype: input.dtype, shape: &input.shape };
+    claim.read(input.elements, blob)
 }
 
 /// Raw mode: the body is one row of the model's only input.
@@ -119,14 +124,15 @@ fn raw_shape(input: &TensorSpec, body_bytes: usize) -> Result<(Shape, u64), Inpu
 }
 
 /// What bytes are said to be.
-struct Claim<'c> {
-    name: &'c str,
-    dtype: DType,
-    shape: &'c Shape,
+pub struct Claim<'c> {
+    pub name: &'c str,
+    pub dtype: DType,
+    pub shape: &'c Shape,
 }
 
 impl Claim<'_> {
-    fn read(&self, elements: u64, blob: Bytes) -> Result<TensorData, InputFault> {
+    /// `blob` as a tensor of this shape, whose product is `elements`.
+    pub fn read(&self, elements: u64, blob: Bytes) -> Result<TensorData, InputFault> {
         let Some(size) = self.dtype.size_bytes() else { return self.variable(elements, &blob) };
         let expected = elements.saturating_mul(size as u64);
         if expected != blob.len() as u64 {

@@ -2,6 +2,8 @@
 
 use schemas::tensor::{DType, RANK_MAX, TENSORS_MAX};
 
+use crate::client_shm::region::RegionFault;
+
 /// Characters of a caller's own words repeated in a message: enough to recognise them, too few to flood a log.
 const EXCERPT_CHARS_MAX: usize = 64;
 
@@ -65,7 +67,9 @@ pub enum InputFault {
     RankTooHigh { tensor: String },
     #[error("tensor '{tensor}': the product of the dimensions {shape} does not fit 64 bits")]
     ShapeTooLarge { tensor: String, shape: String },
-    #[error("tensor '{tensor}' has both 'data' and 'binary_data_size'; send one of them")]
+    #[error(
+        "tensor '{tensor}' says twice where its data is; send one of 'data', 'binary_data_size' and 'shared_memory_region'"
+    )]
     DataTwice { tensor: String },
     #[error("tensor '{tensor}' has neither 'data' nor 'binary_data_size'; send one of them")]
     NoData { tensor: String },
@@ -73,6 +77,12 @@ pub enum InputFault {
     NotOffered { what: &'static str, instead: &'static str },
     #[error("the parameter '{found}' begins with triton_, which is kept for servers; leave it out")]
     ReservedParameter { found: String },
+    #[error(
+        "the tensor that ends at byte {at} needs both 'shared_memory_region' and 'shared_memory_byte_size'; send both or neither"
+    )]
+    HalfAPlace { at: usize },
+    #[error("tensor '{tensor}': {fault}")]
+    Region { tensor: String, fault: RegionFault },
 
     #[error(
         "Inference-Header-Content-Length must be a whole number of bytes, the length of the JSON"
@@ -91,7 +101,7 @@ pub enum InputFault {
     )]
     BinaryShort { tensor: String, wanted: u64, left: u64 },
     #[error(
-        "tensor '{tensor}': the shape {shape} takes {expected} bytes but 'binary_data_size' is {found}"
+        "tensor '{tensor}': the shape {shape} takes {expected} bytes but it has {found} (binary_data_size, or raw_input_contents)"
     )]
     BinarySize { tensor: String, shape: String, expected: u64, found: u64 },
     #[error(
@@ -110,6 +120,25 @@ pub enum InputFault {
         "a body without JSON (Inference-Header-Content-Length: 0) does not fit this model: {reason}"
     )]
     RawMode { reason: &'static str },
+
+    #[error(
+        "the request has both raw_input_contents and typed contents; send all inputs the same way"
+    )]
+    RawAndTyped,
+    #[error(
+        "raw_input_contents has {found} entries for {inputs} inputs; send one for each, in the order of the inputs"
+    )]
+    RawCount { inputs: usize, found: usize },
+    #[error("tensor '{tensor}': the elements of {} belong in contents.{expected} and nowhere else", .dtype.oip_name())]
+    WrongContents { tensor: String, dtype: DType, expected: &'static str },
+    #[error("tensor '{tensor}': {} has no typed contents; send it in raw_input_contents", .dtype.oip_name())]
+    NotTyped { tensor: String, dtype: DType },
+    #[error("tensor '{tensor}': element {index} does not fit {}", .dtype.oip_name())]
+    ContentsRange { tensor: String, index: usize, dtype: DType },
+    #[error("tensor '{tensor}' has a negative size in its shape; sizes are 0 or more")]
+    NegativeSize { tensor: String },
+    #[error("the parameter '{name}' must be {expected}")]
+    Parameter { name: &'static str, expected: &'static str },
 
     #[error("the model has no input '{tensor}'; its inputs are {known}")]
     UnknownInput { tensor: String, known: String },

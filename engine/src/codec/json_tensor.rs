@@ -10,14 +10,17 @@ use std::num::NonZeroU32;
 use schemas::tensor::{DType, RANK_MAX, Shape, TENSORS_MAX, elements};
 use smallvec::{Array, SmallVec};
 
+use crate::client_shm::region::Place;
 use crate::codec::fault::{InputFault, excerpt, shape_text};
 use crate::query::types::TensorData;
 
 mod lists;
 mod number;
+mod place;
 mod scan;
 pub mod write;
 
+use self::place::PlaceParameters;
 use self::scan::Scanner;
 
 /// A request as its author wrote it, not yet compared with a model.
@@ -54,6 +57,8 @@ pub enum InputData {
     Behind {
         size: u64,
     },
+    /// In client shared memory.
+    Shared(Place),
 }
 
 #[derive(Debug)]
@@ -63,6 +68,8 @@ pub struct RequestOutput<'a> {
     pub binary: Option<bool>,
     /// Parameter `classification`: so many of the largest scores, as text; absent when 0.
     pub classes: Option<NonZeroU32>,
+    /// Where in client shared memory it is to go.
+    pub place: Option<Box<Place>>,
 }
 
 /// Reads one request. `json` is the whole JSON and nothing else.
@@ -209,9 +216,7 @@ fn request_parameters<'a>(
             Ok(())
         }
         "sequence_id" => no_sequence(scan),
-        _ if key.starts_with(RESERVED) && !LET_PASS.contains(&key) => {
-            Err(InputFault::ReservedParameter { found: excerpt(key) })
-        }
+        _ if is_reserved(key) => Err(InputFault::ReservedParameter { found: excerpt(key) }),
         _ => scan.skip(),
     })
 }
@@ -220,6 +225,11 @@ fn request_parameters<'a>(
 const RESERVED: &str = "triton_";
 /// Of those, what clients send all the same: it means something to streams alone.
 const LET_PASS: [&str; 1] = ["triton_enable_empty_final_response"];
+
+/// Whether a parameter of this name is refused.
+pub fn is_reserved(key: &str) -> bool {
+    key.starts_with(RESERVED) && !LET_PASS.contains(&key)
+}
 
 /// A small whole number, absent when 0.
 fn number(scan: &mut Scanner<'_>, key: &'static str) -> Result<Option<NonZeroU32>, InputFault> {
@@ -256,6 +266,7 @@ struct Pending<'a> {
     data_at: Option<usize>,
     data: Option<TensorData>,
     binary_size: Option<u64>,
+    place: PlaceParameters,
     parameters: bool,
 }
 
@@ -302,8 +313,7 @@ impl<'a> Pending<'a> {
             "binary_data_size" => set(&mut self.binary_size, "binary_data_size", scan, |scan| {
                 whole(scan, "binary_data_size")
             }),
-            "shared_memory_region" => Err(NO_SHARED_MEMORY),
-            _ => scan.skip(),
+            _ => self.place.member(scan, key),
         })
     }
 
@@ -328,18 +338,19 @@ impl<'a> Pending<'a> {
     }
 
     fn finish(mut self, scan: &Scanner<'a>) -> Result<RequestInput<'a>, InputFault> {
-        let read = self.data.take();
+        let (read, place) = (self.data.take(), self.place.finish(scan.at)?);
         let head = self.head(scan.at)?;
         let (dtype, elements) = (head.dtype, head.elements);
         let tensor = || excerpt(head.name);
-        let data = match (read, self.data_at, self.binary_size) {
-            (_, Some(_), Some(_)) => return Err(InputFault::DataTwice { tensor: tensor() }),
-            (None, None, None) => return Err(InputFault::NoData { tensor: tensor() }),
-            (Some(data), _, None) => InputData::Here(data),
-            (None, Some(at), None) => {
+        let data = match (read, self.data_at, self.binary_size, place) {
+            (Some(data), _, None, None) => InputData::Here(data),
+            (None, Some(at), None, None) => {
                 InputData::Here(lists::read(&mut Scanner { at, ..*scan }, head)?)
             }
-            (_, None, Some(size)) => InputData::Behind { size },
+            (_, None, Some(size), None) => InputData::Behind { size },
+            (_, None, None, Some(place)) => InputData::Shared(*place),
+            (None, None, None, None) => return Err(InputFault::NoData { tensor: tensor() }),
+            _ => return Err(InputFault::DataTwice { tensor: tensor() }),
         };
         let missing = |key| InputFault::MissingKey { key, at: scan.at };
         let name = self.name.ok_or(missing("name"))?;
@@ -347,11 +358,6 @@ impl<'a> Pending<'a> {
         Ok(RequestInput { name, dtype, shape, elements, data })
     }
 }
-
-const NO_SHARED_MEMORY: InputFault = InputFault::NotOffered {
-    what: "shared_memory_region",
-    instead: "send the tensor in the request, as JSON or with the binary tensor extension",
-};
 
 /// Reads a value that may come once.
 fn set<'a, T>(
@@ -394,14 +400,16 @@ fn output<'a>(scan: &mut Scanner<'a>) -> Result<RequestOutput<'a>, InputFault> {
         _ => scan.skip(),
     })?;
     let name = name.ok_or(InputFault::MissingKey { key: "name", at: scan.at })?;
-    let OutputParameters { binary, classes } = wanted;
-    Ok(RequestOutput { name, binary, classes: classes.flatten() })
+    let OutputParameters { binary, classes, mut place } = wanted;
+    let (classes, place) = (classes.flatten(), place.finish(scan.at)?);
+    Ok(RequestOutput { name, binary, classes, place })
 }
 
 #[derive(Default)]
 struct OutputParameters {
     binary: Option<bool>,
     classes: Option<Option<NonZeroU32>>,
+    place: PlaceParameters,
 }
 
 impl OutputParameters {
@@ -414,8 +422,7 @@ impl OutputParameters {
             "classification" => set(&mut self.classes, "classification", scan, |scan| {
                 number(scan, "classification")
             }),
-            "shared_memory_region" => Err(NO_SHARED_MEMORY),
-            _ => scan.skip(),
+            _ => self.place.member(scan, key),
         })
     }
 }

@@ -16,6 +16,7 @@ use super::hang_ups::HangUpNotes;
 use crate::clock::Time;
 use crate::ids::{ClassId, CoreId, Version};
 use crate::labels::Labels;
+use crate::observe::statistics::Statistics;
 use crate::query::types::{TaskError, TaskInputs, TaskResult, Terms};
 
 /// Asked of the caller when the hand-off itself is full; the dispatcher drains it every turn.
@@ -116,6 +117,13 @@ impl ModelHandle {
     pub async fn explain(&self) -> Option<serde_json::Value> {
         let (reply, answer) = oneshot::channel();
         self.entrance.control.upgrade()?.try_send(ControlMsg::Explain(reply)).ok()?;
+        answer.await.ok()
+    }
+
+    /// What was counted of the model, all of one moment; `None` as for [`ModelHandle::explain`].
+    pub async fn statistics(&self) -> Option<Statistics> {
+        let (reply, answer) = oneshot::channel();
+        self.entrance.control.upgrade()?.try_send(ControlMsg::Statistics(reply)).ok()?;
         answer.await.ok()
     }
 

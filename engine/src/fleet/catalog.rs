@@ -81,6 +81,18 @@ impl Catalog {
     }
 
     #[must_use]
+    pub fn without(&self, name: &str, version: Version) -> Catalog {
+        let mut next = self.clone();
+        if let Some(versions) = next.models.get_mut(name) {
+            versions.remove(&version);
+            if versions.is_empty() {
+                next.models.remove(name);
+            }
+        }
+        next
+    }
+
+    #[must_use]
     pub fn with_state(&self, name: &str, version: Version, state: ModelState) -> Catalog {
         let mut next = self.clone();
         if let Some(entry) = next.models.get_mut(name).and_then(|of| of.get_mut(&version)) {

@@ -136,6 +136,11 @@ impl Fleet {
         Fleet { shared, keepers: Vec::new() }
     }
 
+    /// For those that bring models of their own.
+    pub fn shared(&self) -> Rc<Shared> {
+        self.shared.clone()
+    }
+
     /// Starts all models at once and waits until each has its first live replica, or the first that can't.
     pub async fn start(&mut self, targets: Vec<(Target, ClassId)>) -> Result<(), StartError> {
         let mut firsts = Vec::new();
@@ -235,6 +240,11 @@ impl Shared {
         let core = (0..load.len()).min_by_key(|&core| load[core]).unwrap_or(0);
         load[core] += 1;
         CoreId(core)
+    }
+
+    /// A model that had this core has gone.
+    pub fn leave_core(&self, core: CoreId) {
+        self.load.borrow_mut()[core.0] -= 1;
     }
 
     pub fn publish(&self, change: impl FnOnce(&Catalog) -> Catalog) {

@@ -78,7 +78,9 @@ impl Dispatcher {
         warming.times_out = times_out;
         let tasks = warming.rows.batch(rows);
         let sent = self.lanes[index].send(&self.spec, Batch { id, rows, tasks: &tasks });
-        self.in_flight.depart(id, Departed { replica, at, rows, tasks: Vec::new() });
+        let gathered = Duration::ZERO;
+        let departed = Departed { replica, at, gathered, rows, tasks: Vec::new() };
+        self.in_flight.depart(id, departed);
         if let Err(error) = sent {
             self.end_lane(now, index, &error);
         }

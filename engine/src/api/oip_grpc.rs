@@ -1,0 +1,95 @@
+//! The Open Inference Protocol over gRPC: message → question → prediction → message.
+//!
+//! tonic reads and writes the messages; its generated services are not used, since they want futures that could move
+//! between threads, and a core's never do. The calls are those of the table in [`dispatch`]; what they do beside
+//! inference stands in a file for each group. Every call gets one status, which [`status`] makes of an error.
+
+mod arriving;
+mod call;
+mod health;
+mod infer;
+mod metadata;
+mod reflection;
+mod status;
+mod stream;
+
+use std::rc::Rc;
+
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use schemas::health::health_server;
+use schemas::inference::grpc_inference_service_server as service;
+use tokio::net::TcpStream;
+use tonic::Status;
+use tonic::body::Body;
+
+use self::call::{Said, bidirectional, server_streaming, unary};
+use crate::api::connections::Connections;
+use crate::api::front_end::FrontEnd;
+use crate::api::http2::{self, Link};
+use crate::api::status::ApiError;
+use crate::observe::metrics::ErrorKind;
+
+const MODEL_INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
+
+/// A connection that speaks the Open Inference Protocol over gRPC.
+pub async fn oip(front: Rc<FrontEnd>, connections: Rc<Connections>, stream: TcpStream) {
+    http2::serve(front, connections, stream, handle).await;
+}
+
+async fn handle(link: Rc<Link>, request: Request<Incoming>) -> Response<Body> {
+    if request.uri().path() == MODEL_INFER {
+        return infer::call(link, request).await;
+    }
+    // Boxed, so that an inference's task is not as large as the largest of the others.
+    Box::pin(dispatch(link, request)).await
+}
+
+async fn dispatch(link: Rc<Link>, request: Request<Incoming>) -> Response<Body> {
+    let path = request.uri().path().to_owned();
+    match path.strip_prefix('/').and_then(|path| path.split_once('/')) {
+        Some((service::SERVICE_NAME, method)) => inference_service(link, method, request).await,
+        Some((health_server::SERVICE_NAME, "Check")) => unary(&link, request, health::check).await,
+        Some((health_server::SERVICE_NAME, "Watch")) => {
+            server_streaming(&link, request, health::watch).await
+        }
+        Some((reflection::V1, _)) => reflection::v1(&link, request).await,
+        Some((reflection::V1_ALPHA, _)) => reflection::v1_alpha(&link, request).await,
+        _ => unknown(&link),
+    }
+}
+
+async fn inference_service(
+    link: Rc<Link>,
+    method: &str,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let link = &link;
+    match method {
+        "ServerLive" => unary(link, request, metadata::server_live).await,
+        "ServerReady" => unary(link, request, metadata::server_ready).await,
+        "ServerMetadata" => unary(link, request, metadata::server).await,
+        "ModelReady" => unary(link, request, metadata::model_ready).await,
+        "ModelMetadata" => unary(link, request, metadata::model).await,
+        "ModelStreamInfer" => {
+            let said = Said::read(request.headers(), link.front.clock.now());
+            bidirectional(link, request, |link, requests| stream::infer(link, said, requests)).await
+        }
+        _ => unknown(link),
+    }
+}
+
+fn unknown(link: &Link) -> Response<Body> {
+    link.front.recorder.error(ErrorKind::UnknownPath);
+    Status::unimplemented("this server has no such call; its reflection lists those it has")
+        .into_http()
+}
+
+/// An error that concerns no model, or none that exists.
+fn refused(link: &Link, error: &ApiError) -> Status {
+    link.front.recorder.error(error.shown().kind);
+    status::of(error)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+//! ModelInfer: one question, one answer.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use schemas::inference::{ModelInferRequest, ModelInferResponse};
+use schemas::lifecycle::ModelSpec;
+use tonic::body::Body;
+
+use super::call::{Said, unary};
+use super::status;
+use crate::api::front_end::FrontEnd;
+use crate::api::http2::Link;
+use crate::api::inference::{self, Answered, Question, known_class};
+use crate::api::router::version;
+use crate::api::status::ApiError;
+use crate::classes::Classes;
+use crate::codec::answer::About;
+use crate::codec::bind::bind;
+use crate::codec::fault::InputFault;
+use crate::codec::grpc_tensor;
+use crate::query::serve::Query;
+
+pub(super) async fn call(link: Rc<Link>, request: Request<Incoming>) -> Response<Body> {
+    let said = Said::read(request.headers(), link.front.clock.now());
+    unary(&link, request, |link, message| async move {
+        answer(&link.front, &said, message).await.map_err(|error| status::of(&error))
+    })
+    .await
+}
+
+/// The answer to one question. An error has been counted already when it is returned.
+pub(super) async fn answer(
+    front: &FrontEnd,
+    said: &Said,
+    mut message: ModelInferRequest,
+) -> Result<ModelInferResponse, ApiError> {
+    let arrived = front.clock.now();
+    let (name, version) =
+        (std::mem::take(&mut message.model_name), version(&message.model_version));
+    let counted = |error: &ApiError| front.recorder.error(error.shown().kind);
+    let version = version.inspect_err(counted)?;
+    let deadline = said.deadline.clone().inspect_err(counted)?;
+    let timeout = deadline.map(|deadline| deadline.since(arrived));
+    let query = Query { model: &name, version };
+    let understand = |spec: &ModelSpec| {
+        understand(spec, &front.classes, said.class.as_deref(), timeout, message)
+    };
+    inference::infer(front, query, arrived, understand, respond).await
+}
+
+fn understand(
+    spec: &ModelSpec,
+    classes: &Classes,
+    class_by_head: Option<&[u8]>,
+    timeout: Option<Duration>,
+    mut message: ModelInferRequest,
+) -> Result<Question, InputFault> {
+    let asked = grpc_tensor::asked(&message.parameters)?;
+    let chosen = grpc_tensor::choose(spec, &message.outputs)?;
+    let class = class_by_head.or(asked.class.map(str::as_bytes));
+    let class = class.map(|name| known_class(classes, name)).transpose()?;
+    let class = class.or_else(|| classes.of_priority(asked.priority?.get()));
+    let timeout = [timeout, asked.timeout].into_iter().flatten().min();
+    let given = grpc_tensor::inputs(&mut message.inputs, message.raw_input_contents)?;
+    let inputs = bind(spec, given)?;
+    let id = (!message.id.is_empty()).then_some(message.id);
+    Ok(Question { inputs, chosen, id, timeout, class: class.map(|class| class.id) })
+}
+
+fn respond(answered: Answered<'_>) -> Result<ModelInferResponse, ApiError> {
+    let Answered { handle, chosen, id, prediction } = answered;
+    let about = About {
+        spec: &handle.spec,
+        model: &handle.name,
+        version: handle.version,
+        id: id.as_deref(),
+    };
+    Ok(grpc_tensor::answer(about, &chosen, &prediction.outputs))
+}
