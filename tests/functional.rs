@@ -11,6 +11,7 @@ mod padding;
 mod programs;
 mod prometheus;
 mod protocol;
+mod repository;
 mod shared_memory;
 mod slots;
 mod tensors;

@@ -1,6 +1,7 @@
 //! What clients reach over the network. One file per protocol, the same floor plan each: bytes → typed value → call
 //! → bytes. hyper is named here and nowhere else in the engine.
 
+pub mod admin;
 pub mod body;
 pub mod connections;
 pub mod encoding;
@@ -13,6 +14,8 @@ pub mod oip_grpc;
 pub mod oip_http;
 pub mod oip_metadata;
 pub mod oip_shared_memory;
+pub mod repository;
+pub mod repository_http;
 pub mod router;
 pub mod settings;
 pub mod shared_memory;

@@ -15,23 +15,28 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::api::admin::Door;
 use crate::api::front_end::{FrontEnd, HttpLimits, HttpOptions};
 use crate::api::listener::{self, DrainPhase};
 use crate::api::oip_grpc;
 use crate::classes::{ClassError, Classes};
+use crate::cli::control::ModelControlMode;
 use crate::cli::{Lane, LogFormat, MetricsCompat, Serve};
 use crate::client_shm::registry::Registry;
 use crate::clipper_rpc::{self, Port, Strangers};
 use crate::clock::Clock;
+use crate::config::control::{Admin, Control};
 use crate::config::{Config, ConfigError, Limits};
 use crate::dispatch::{CORE_MAILBOX_MESSAGES_MAX, Core, CoreLinks, CoreMsg, run_core_mailbox};
 use crate::fleet::catalog::{Catalog, PublishedCatalog};
 use crate::fleet::cores::{self, CpusError};
 use crate::fleet::launch::process::Programs;
 use crate::fleet::launch::users::Users;
+use crate::fleet::orders::{FleetLink, Order};
 use crate::fleet::profiles::Profiles;
+use crate::fleet::repository::Repositories;
 use crate::fleet::supervisor::{Fleet, FleetConfig, StartError};
-use crate::fleet::target::{self, TargetError};
+use crate::fleet::target::{self, TargetError, Wanted};
 use crate::fleet::welcome::LaneSettings;
 use crate::ids::{ClassId, CoreId};
 use crate::observe::export::{self, Compat};
@@ -78,12 +83,25 @@ fn system(doing: &'static str) -> impl Fn(io::Error) -> ServeError {
 pub fn serve(flags: Serve) -> Result<(), ServeError> {
     let config = Config::resolve(flags, &threads::available_cpus())?;
     let log = start_log(config.log_format);
-    let targets = target::resolve(&config.targets, config.name.as_deref())?;
+    let targets =
+        target::resolve(&config.targets, config.name.as_deref(), &wanted(&config.control))?;
     cores::check(&targets, &threads::available_cpus())?;
     let targets = with_classes(targets, &config.classes)?;
-    let engine = Engine::build(config, log)?;
+    let (engine, orders) = Engine::build(config, log)?;
     let control = runtime().map_err(system("start the control runtime"))?;
-    control.block_on(engine.run(targets))
+    control.block_on(engine.run(targets, orders))
+}
+
+/// What is loaded at start.
+fn wanted(control: &Control) -> Wanted {
+    match control.mode {
+        ModelControlMode::None => Wanted::All,
+        ModelControlMode::Poll => Wanted::Present,
+        ModelControlMode::Explicit if control.load.iter().any(|name| name == "*") => {
+            Wanted::Present
+        }
+        ModelControlMode::Explicit => Wanted::Named(control.load.clone()),
+    }
 }
 
 /// Each target with the class of its requests.
@@ -91,11 +109,7 @@ fn with_classes(
     targets: Vec<target::Target>,
     classes: &Classes,
 ) -> Result<Vec<(target::Target, ClassId)>, ClassError> {
-    let class = |target: target::Target| {
-        let class = classes.of_model(&target.label(), target.class.as_deref())?;
-        Ok((target, class))
-    };
-    targets.into_iter().map(class).collect()
+    targets.into_iter().map(|it| target::class_of(&it, classes).map(|class| (it, class))).collect()
 }
 
 fn start_log(format: LogFormat) -> Arc<Log> {
@@ -127,10 +141,11 @@ struct Engine {
     sockets: SocketDirectory,
     doors: LocalDoors,
     users: Option<Users>,
+    admin: Option<SocketAddr>,
 }
 
 impl Engine {
-    fn build(config: Config, log: Arc<Log>) -> Result<Engine, ServeError> {
+    fn build(config: Config, log: Arc<Log>) -> Result<(Engine, mpsc::Receiver<Order>), ServeError> {
         let clock = Clock::start();
         let reporting = Reporting { log, traces: Arc::default(), access_log: config.access_log };
         let catalog = PublishedCatalog::new(ArcSwap::from_pointee(Catalog::default()));
@@ -148,6 +163,9 @@ impl Engine {
         let sockets = SocketDirectory::make(clock, users.is_some())
             .map_err(system("make a directory for sockets"))?;
         let doors = LocalDoors::open(&config)?;
+        let (fleet, orders) = FleetLink::channel();
+        let mut admin_listener = config.control.admin.as_ref().map(admin_listener).transpose()?;
+        let admin = admin_listener.as_ref().map(|(address, ..)| *address);
         let (mut cores, mut http, mut grpc) = (Vec::new(), config.http, config.grpc);
         for (index, mailbox) in mailboxes.into_iter().enumerate() {
             let listeners = Listeners { http: listen(&mut http)?, grpc: listen(&mut grpc)? };
@@ -165,11 +183,14 @@ impl Engine {
                 shared_memory: doors.registry(),
                 unix: doors.http_for_a_core().map_err(system("duplicate a listener"))?,
                 mailbox,
+                fleet: fleet.clone(),
+                // Administrators are few: the first core has time for all of them.
+                admin: admin_listener.take().map(|(_, listener, door)| (listener, door)),
             };
             let thread = threads::spawn_pinned(index, config.cores[index], move || seed.run());
             cores.push(thread.map_err(system("start a core's thread"))?);
         }
-        Ok(Engine {
+        let engine = Engine {
             config,
             clock,
             catalog,
@@ -183,10 +204,16 @@ impl Engine {
             sockets,
             doors,
             users,
-        })
+            admin,
+        };
+        Ok((engine, orders))
     }
 
-    async fn run(mut self, targets: Vec<(target::Target, ClassId)>) -> Result<(), ServeError> {
+    async fn run(
+        mut self,
+        targets: Vec<(target::Target, ClassId)>,
+        orders: mpsc::Receiver<Order>,
+    ) -> Result<(), ServeError> {
         let mut term = signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?;
         let mut int = signal(SignalKind::interrupt()).map_err(system("listen for SIGINT"))?;
         self.serve_metrics()?;
@@ -198,6 +225,7 @@ impl Engine {
             _ = term.recv() => return Ok(()),
             _ = int.recv() => return Ok(()),
         }
+        fleet.follow(orders);
         tokio::select! {
             _ = term.recv() => {}
             _ = int.recv() => {}
@@ -216,7 +244,8 @@ impl Engine {
         let listener = self.metrics.try_clone().map_err(system(doing))?;
         let address = listener.local_addr().map_err(system(doing))?;
         let Engine { http, grpc, .. } = self;
-        eprintln!("listening  http://{http}  grpc {grpc}  metrics http://{address}/metrics");
+        let admin = self.admin.map_or(String::new(), |admin| format!("  admin http://{admin}"));
+        eprintln!("listening  http://{http}  grpc {grpc}  metrics http://{address}/metrics{admin}");
         let listener = tokio::net::TcpListener::from_std(listener).map_err(system(doing))?;
         let links = self.links.clone();
         let compat = match self.config.metrics_compat {
@@ -232,8 +261,7 @@ impl Engine {
         fleet: &Fleet,
     ) -> Result<Option<Rc<clipper_rpc::Registry>>, ServeError> {
         let Some(port) = self.containers.take() else { return Ok(None) };
-        let silence_max = Duration::from_secs(self.config.limits.container_silence_s);
-        let opened = port.open(fleet.shared(), Strangers::Register, silence_max);
+        let opened = port.open(fleet.shared(), Strangers::Register);
         opened.map(Some).map_err(system("start the thread for containers"))
     }
 
@@ -251,6 +279,13 @@ impl Engine {
             sockets: self.sockets.path.clone(),
             warm_up: self.config.warm_up,
             profiles: self.config.state.as_deref().and_then(open_profiles),
+            repositories: Repositories {
+                roots: target::repositories(&self.config.targets),
+                classes: self.config.classes.clone(),
+                cpus: threads::available_cpus(),
+            },
+            changes: self.config.control.admin.is_some() || self.config.control.polls().is_some(),
+            poll_every: self.config.control.polls(),
             base_url: format!("http://{}", self.http),
         }
     }
@@ -280,6 +315,15 @@ impl Engine {
             );
         }
     }
+}
+
+/// Where administrators are answered, and what they have to show.
+fn admin_listener(admin: &Admin) -> Result<(SocketAddr, TcpListener, Door), ServeError> {
+    let taken = |source| ServeError::Listen { address: admin.address, source };
+    check_free(admin.address)?;
+    let listener = listener::bind(admin.address).map_err(taken)?;
+    let address = listener.local_addr().map_err(system("read a listener's address"))?;
+    Ok((address, listener, Door::Admin { token: admin.token.clone() }))
 }
 
 /// How lanes are made here; `auto` says what it chose and why.
@@ -387,6 +431,8 @@ struct CoreSeed {
     shared_memory: Option<Arc<Registry>>,
     unix: Option<UnixListener>,
     mailbox: mpsc::Receiver<CoreMsg>,
+    fleet: FleetLink,
+    admin: Option<(TcpListener, Door)>,
 }
 
 impl CoreSeed {
@@ -405,11 +451,19 @@ impl CoreSeed {
             catalog: self.catalog,
             classes: self.classes,
             recorder: recorder.clone(),
-            reports: Reports::new(self.reporting, self.id, since_1970(self.clock)),
+            reports: Rc::new(Reports::new(self.reporting, self.id, since_1970(self.clock))),
             limits: self.limits,
             options: HttpOptions { server_timing: self.server_timing },
             shared_memory: self.shared_memory,
+            door: Door::Public,
+            fleet: self.fleet,
         };
+        if let Some((listener, door)) = self.admin {
+            let front = FrontEnd { door, ..front.clone() };
+            let front =
+                listener::serve(Rc::new(front), listener, self.drain.clone(), listener::oip);
+            tokio::task::spawn_local(log_end(front));
+        }
         let core = Core { id: self.id, clock: self.clock, links: self.links, recorder };
         let (front, Listeners { http, grpc }) = (Rc::new(front), self.listeners);
         if let Some(unix) = self.unix {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub mod control;
+
 /// Puts any model behind HTTP at the lowest latency a machine can give.
 #[derive(Debug, Parser)]
 #[command(name = "foil", version, about, arg_required_else_help = true)]
@@ -152,4 +154,7 @@ pub struct Serve {
     /// How the log on stderr looks [default: pretty].
     #[arg(long, env = "FOIL_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
+
+    #[command(flatten)]
+    pub control: control::ControlFlags,
 }

@@ -12,7 +12,9 @@ use schemas::lifecycle::Late;
 use crate::classes::{ClassError, Classes, SloClass};
 use crate::cli::{Lane, Launcher, LogFormat, MetricsCompat, Serve};
 use crate::socket_file::MODE_DEFAULT;
+use control::{Control, ControlError, ControlFile};
 
+pub mod control;
 mod limits;
 
 pub use self::limits::Limits;
@@ -52,6 +54,8 @@ pub struct Config {
     /// Where learned latency profiles are kept; None: nowhere.
     pub state: Option<PathBuf>,
     pub log_format: LogFormat,
+    /// Which models are served at run time, and who decides.
+    pub control: Control,
     pub classes: Classes,
     pub limits: Limits,
 }
@@ -83,6 +87,11 @@ struct File {
     warm_up: Option<bool>,
     state: Option<PathBuf>,
     log_format: Option<String>,
+    model_control_mode: Option<String>,
+    load_model: Vec<String>,
+    repository_poll_secs: Option<u64>,
+    admin: Option<SocketAddr>,
+    admin_token_file: Option<PathBuf>,
     /// In order of their names, so that numbers don't depend on where a table stands.
     classes: BTreeMap<String, ClassToml>,
     limits: Limits,
@@ -132,6 +141,8 @@ pub enum ConfigError {
     LimitTooSmall { limit: &'static str, value: u64, least: u64 },
     #[error(transparent)]
     Class(#[from] ClassError),
+    #[error(transparent)]
+    Control(#[from] ControlError),
 }
 
 impl Config {
@@ -143,6 +154,13 @@ impl Config {
         check_launcher(flags.launcher, file.launcher)?;
         let drain_delay = flags.drain_delay.or(file.drain_delay);
         let mode = flags.socket_mode.or(file.socket_mode);
+        let control = ControlFile {
+            model_control_mode: file.model_control_mode,
+            load_model: file.load_model,
+            repository_poll_secs: file.repository_poll_secs,
+            admin: file.admin,
+            admin_token_file: file.admin_token_file,
+        };
         let config = Config {
             targets,
             name: flags.name.or(file.name),
@@ -166,6 +184,7 @@ impl Config {
             warm_up: !flags.no_warm_up && file.warm_up.unwrap_or(true),
             state: state(flags.state.or(file.state)),
             log_format: log_format(flags.log_format, file.log_format)?,
+            control: Control::resolve(flags.control, control)?,
             classes: classes(file.classes)?,
             limits: file.limits,
         };

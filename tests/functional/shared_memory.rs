@@ -3,9 +3,10 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 
 use harness::client::bytes_of;
-use harness::engine::{Engine, Scratch, WATCHDOG, model};
+use harness::engine::{Engine, Scratch, WATCHDOG, model, program, root};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, ftruncate};
 use rustix::io::{pread, pwrite};
@@ -115,6 +116,21 @@ fn no_name_of_a_lane_leads_to_a_lane() {
         let answer = engine.client().request("POST", path, &[], body.as_bytes());
         assert_eq!(answer.status, 400, "{key}: {}", answer.error());
     }
+}
+
+#[test]
+fn a_python_client_passes_its_memory_and_gets_the_outputs_there() {
+    let scratch = Scratch::new("passed");
+    let socket = scratch.path("client-shm");
+    let flags = ["--client-shm", "--client-shm-socket", &socket];
+    let engine = Engine::start(&[&[model("in_place.py").as_str()], &flags[..]].concat(), 1);
+    let client = root().join("tests/clients/shared_region.py");
+    let http = engine.http.to_string();
+    let client = Command::new(program("python")).arg(client).args([&http, &socket]).output();
+    let client = client.expect("python starts");
+    assert!(client.status.success(), "{}", String::from_utf8_lossy(&client.stderr));
+    assert!(engine.stop().success());
+    assert!(!fs::exists(&socket).expect("looked"), "the socket goes with the engine");
 }
 
 /// One request over a connection of its own.

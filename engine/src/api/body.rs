@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 
-use crate::api::connections::{Connection, Connections};
+use crate::api::connections::Connection;
 use crate::api::status::ApiError;
 
 /// Memory taken on the word of a Content-Length alone; beyond it, it grows with what arrives.
@@ -28,20 +28,20 @@ pub struct BodyLimits {
 
 /// A body that comes together in memory; what it holds counts until it is whole.
 pub struct Gathering<'c> {
-    connections: &'c Connections,
+    connection: &'c Connection,
     limits: BodyLimits,
     bytes: u64,
 }
 
 impl<'c> Gathering<'c> {
-    pub fn new(connections: &'c Connections, limits: BodyLimits) -> Gathering<'c> {
-        Gathering { connections, limits, bytes: 0 }
+    pub fn new(connection: &'c Connection, limits: BodyLimits) -> Gathering<'c> {
+        Gathering { connection, limits, bytes: 0 }
     }
 
     /// That many bytes more, unless they are too many for one body or with all others.
     pub fn take(&mut self, bytes: usize) -> Result<(), ApiError> {
         self.bytes += bytes as u64;
-        let gathered = self.connections.gather(bytes as u64);
+        let gathered = self.connection.gather(bytes as u64);
         match self.limits {
             BodyLimits { bytes_max: limit, .. } if self.bytes > limit => {
                 Err(ApiError::BodyTooLarge { limit })
@@ -56,7 +56,7 @@ impl<'c> Gathering<'c> {
 
 impl Drop for Gathering<'_> {
     fn drop(&mut self) {
-        self.connections.gathered(self.bytes);
+        self.connection.gathered(self.bytes);
     }
 }
 
@@ -64,7 +64,6 @@ impl Drop for Gathering<'_> {
 pub async fn read(
     mut body: Incoming,
     limits: BodyLimits,
-    connections: &Connections,
     connection: &Connection,
     continue_asked: Continue,
 ) -> Result<Bytes, ApiError> {
@@ -78,7 +77,7 @@ pub async fn read(
         return Ok(first);
     }
     let mut whole = Vec::with_capacity(claimed.unwrap_or(0).min(CLAIMED_BYTES_MAX) as usize);
-    let mut gathering = Gathering::new(connections, limits);
+    let mut gathering = Gathering::new(connection, limits);
     let mut piece = Some(first);
     while let Some(bytes) = piece {
         if let Err(error) = gathering.take(bytes.len()) {

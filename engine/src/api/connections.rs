@@ -43,6 +43,8 @@ pub struct Connection {
     expired: Cell<bool>,
     /// Of the connection's task; it stays the same for the task's life.
     waker: RefCell<Option<Waker>>,
+    /// Bytes of bodies that are not whole yet, of all connections together.
+    gathered_bytes: Rc<Cell<u64>>,
 }
 
 impl Connection {
@@ -79,6 +81,17 @@ impl Connection {
         self.expired.get() && matches!(self.waiting.get(), Waiting::Body { .. })
     }
 
+    /// So many bytes more of bodies that are not whole yet; returns how many there are of all of them.
+    pub fn gather(&self, bytes: u64) -> u64 {
+        self.gathered_bytes.set(self.gathered_bytes.get() + bytes);
+        self.gathered_bytes.get()
+    }
+
+    /// Bodies with so many bytes are whole, or given up.
+    pub fn gathered(&self, bytes: u64) {
+        self.gathered_bytes.set(self.gathered_bytes.get() - bytes);
+    }
+
     fn wake(&self) {
         if let Some(waker) = self.waker.borrow().as_ref() {
             waker.wake_by_ref();
@@ -93,7 +106,7 @@ pub struct Connections {
     shared: RefCell<HashMap<u64, Rc<Connection>>>,
     opened: Cell<u64>,
     /// Bytes of bodies that are not whole yet.
-    gathered_bytes: Cell<u64>,
+    gathered_bytes: Rc<Cell<u64>>,
     phase: Cell<DrainPhase>,
     /// Idle connections are to close now, the others after their answer.
     finishing: Cell<bool>,
@@ -106,7 +119,7 @@ impl Default for Connections {
             open: RefCell::default(),
             shared: RefCell::default(),
             opened: Cell::new(0),
-            gathered_bytes: Cell::new(0),
+            gathered_bytes: Rc::default(),
             phase: Cell::new(DrainPhase::Serving),
             finishing: Cell::new(false),
             closed: Notify::new(),
@@ -152,19 +165,9 @@ impl Connections {
             waiting: Cell::new(waiting),
             expired: Cell::new(false),
             waker: RefCell::new(None),
+            gathered_bytes: self.gathered_bytes.clone(),
         };
         (key, Rc::new(connection))
-    }
-
-    /// So many bytes more of bodies that are not whole yet; returns how many there are of all of them.
-    pub fn gather(&self, bytes: u64) -> u64 {
-        self.gathered_bytes.set(self.gathered_bytes.get() + bytes);
-        self.gathered_bytes.get()
-    }
-
-    /// Bodies with so many bytes are whole, or given up.
-    pub fn gathered(&self, bytes: u64) {
-        self.gathered_bytes.set(self.gathered_bytes.get() - bytes);
     }
 
     /// Wakes every connection whose client let its time pass.

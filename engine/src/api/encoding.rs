@@ -114,13 +114,13 @@ mod tests {
 
     use super::*;
     use crate::api::body::BodyLimits;
-    use crate::api::connections::Connections;
+    use crate::api::connections::{Connection, Connections};
     use crate::api::test_server::run;
 
-    fn gathering(connections: &Connections, one: u64, all: u64) -> Gathering<'_> {
+    fn gathering(connection: &Connection, one: u64, all: u64) -> Gathering<'_> {
         let limits =
             BodyLimits { bytes_max: one, gathered_bytes_max: all, time_max: Duration::ZERO };
-        Gathering::new(connections, limits)
+        Gathering::new(connection, limits)
     }
 
     const BOTH: [Encoding; 2] = [Encoding::Gzip, Encoding::Deflate];
@@ -129,13 +129,14 @@ mod tests {
     fn what_is_packed_comes_back_whole() {
         run(async {
             let plain: Vec<u8> = (0..300_000u32).flat_map(|n| (n / 9).to_le_bytes()).collect();
-            let connections = Connections::default();
+            let shared = std::rc::Rc::new(Connections::default()).share();
+            let connection = &*shared.connection;
             for encoding in BOTH {
                 let packed = Bytes::from(deflate(encoding, &plain).await.unwrap());
                 assert!(packed.len() < plain.len());
                 let limit = plain.len() as u64;
                 let inflate = |packed: &Bytes, limit, limit_of_all| {
-                    inflate(encoding, packed.clone(), gathering(&connections, limit, limit_of_all))
+                    inflate(encoding, packed.clone(), gathering(connection, limit, limit_of_all))
                 };
                 assert_eq!(inflate(&packed, limit, limit).await.unwrap(), plain);
                 let refused = inflate(&packed, limit - 1, limit).await.unwrap_err();
@@ -146,7 +147,7 @@ mod tests {
                 assert_eq!(inflate(&half, limit, limit).await, Err(ApiError::BrokenEncoding));
                 let more = Bytes::from([&packed[..], b"more"].concat());
                 assert_eq!(inflate(&more, limit, limit).await, Err(ApiError::BrokenEncoding));
-                assert_eq!(connections.gather(0), 0, "nothing is left to count");
+                assert_eq!(connection.gather(0), 0, "nothing is left to count");
             }
         });
     }

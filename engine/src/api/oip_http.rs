@@ -27,6 +27,7 @@ use crate::api::http2::Link;
 use crate::api::inference::{self, Answered, Question, known_class};
 use crate::api::oip_metadata as metadata;
 use crate::api::oip_shared_memory;
+use crate::api::repository_http;
 use crate::api::router::{ModelPage, Route, route};
 use crate::api::settings::{self, Of};
 use crate::api::shared_memory::SharedMemory;
@@ -101,7 +102,7 @@ async fn dispatch(
     let answered = match route(&method, uri.path()) {
         Err(error) => Err(counted(front, error)),
         Ok(Route::Model { name, version, page: ModelPage::Infer }) => {
-            let received = receive(front, connections, connection, &said, body).await;
+            let received = receive(front, connection, &said, body).await;
             let wanted = said.accepts.and_then(|value| Encoding::wanted(value.as_bytes()));
             headers.clear();
             let answered = match received {
@@ -116,8 +117,9 @@ async fn dispatch(
             }
         }
         Ok(route) => {
-            let incoming = Rest { connections, connection, said: &said, method: &method, body };
-            let page = Box::pin(page(front, route, incoming)).await;
+            let incoming =
+                Rest { connection, headers: &headers, said: &said, method: &method, body };
+            let page = Box::pin(page(front, connections, route, incoming)).await;
             page.map_err(|error| counted(front, error))
         }
     };
@@ -126,8 +128,8 @@ async fn dispatch(
 
 /// What pages other than inference may want of their request.
 struct Rest<'r> {
-    connections: &'r Connections,
     connection: &'r Connection,
+    headers: &'r HeaderMap,
     said: &'r Said<'r>,
     method: &'r Method,
     body: Incoming,
@@ -135,27 +137,25 @@ struct Rest<'r> {
 
 async fn page(
     front: &FrontEnd,
+    connections: &Connections,
     route: Route<'_>,
     rest: Rest<'_>,
 ) -> Result<HttpResponse, ApiError> {
     let (name, version, page) = match route {
         Route::Live => return Ok(metadata::live()),
-        Route::Ready => return Ok(metadata::ready(is_ready(front, rest.connections))),
+        Route::Ready => return Ok(metadata::ready(is_ready(front, connections))),
         Route::Server => return Ok(metadata::server(front)),
         Route::Statistics => return statistics_page(front, None, None).await,
         Route::Logging => return settings_page(front, Of::Log, rest).await,
         Route::Trace { name } => {
             return settings_page(front, Of::Trace { model: name.as_deref() }, rest).await;
         }
+        Route::Repository(page) => {
+            let Rest { connection, headers, body, .. } = rest;
+            return repository_http::answer(front, connection, page, headers, body).await;
+        }
         Route::SharedMemory { family, act } => {
-            return oip_shared_memory::page(
-                front,
-                rest.connections,
-                rest.connection,
-                (family, act),
-                rest.body,
-            )
-            .await;
+            return oip_shared_memory::page(front, rest.connection, (family, act), rest.body).await;
         }
         Route::Model { name, version, page } => (name, version, page),
     };
@@ -193,8 +193,8 @@ async fn settings_page(
 ) -> Result<HttpResponse, ApiError> {
     let settings = if rest.method == Method::POST {
         let limits = BodyLimits { bytes_max: SETTINGS_BYTES_MAX, ..front.limits.of_bodies() };
-        let Rest { connections, connection, said, body, .. } = rest;
-        let body = body::read(body, limits, connections, connection, said.expects()).await?;
+        let Rest { connection, said, body, .. } = rest;
+        let body = body::read(body, limits, connection, said.expects()).await?;
         settings::change(front, of, &settings::parse(&body)?)?
     } else {
         settings::read(front, of)?
@@ -217,7 +217,6 @@ struct Received {
 
 async fn receive(
     front: &FrontEnd,
-    connections: &Connections,
     connection: &Connection,
     said: &Said<'_>,
     body: Incoming,
@@ -226,10 +225,10 @@ async fn receive(
     let timeout = said.timeout.map(header_timeout).transpose()?;
     let class = said.class.map(|name| known_class(&front.classes, name.as_bytes())).transpose()?;
     let limits = front.limits.of_bodies();
-    let mut body = body::read(body, limits, connections, connection, said.expects()).await?;
+    let mut body = body::read(body, limits, connection, said.expects()).await?;
     connection.await_nothing();
     if let Some(encoding) = encoding.flatten() {
-        body = encoding::inflate(encoding, body, Gathering::new(connections, limits)).await?;
+        body = encoding::inflate(encoding, body, Gathering::new(connection, limits)).await?;
     }
     let arrived = front.clock.now();
     let form = binary_tensor::form(said.json_bytes.map(HeaderValue::as_bytes), body.len())?;

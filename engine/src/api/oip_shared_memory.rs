@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::api::body::{self, BodyLimits, Continue};
-use crate::api::connections::{Connection, Connections};
+use crate::api::connections::Connection;
 use crate::api::front_end::FrontEnd;
 use crate::api::oip_metadata::json_response;
 use crate::api::status::ApiError;
@@ -54,7 +54,6 @@ struct RegisterBody {
 
 pub async fn page(
     front: &FrontEnd,
-    connections: &Connections,
     connection: &Connection,
     (family, act): (Family, Act<'_>),
     body: Incoming,
@@ -64,7 +63,7 @@ pub async fn page(
         (Family::System, Act::Register { region }) => {
             let registry = registry(front)?;
             let limits = BodyLimits { bytes_max: BODY_BYTES_MAX, ..front.limits.of_bodies() };
-            let body = body::read(body, limits, connections, connection, Continue::No).await?;
+            let body = body::read(body, limits, connection, Continue::No).await?;
             connection.await_nothing();
             register(registry, &region, &body)?
         }

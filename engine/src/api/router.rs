@@ -34,6 +34,15 @@ pub enum Route<'p> {
         family: Family,
         act: Act<'p>,
     },
+    Repository(RepositoryPage<'p>),
+}
+
+/// Of the model repository extension.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RepositoryPage<'p> {
+    Index,
+    Load(Cow<'p, str>),
+    Unload(Cow<'p, str>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,12 +80,19 @@ pub fn route<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, ApiError> 
             model(name, Some(of), ModelPage::Statistics)?
         }
         ["v2", "models", name, "versions", of, "infer"] => model(name, Some(of), ModelPage::Infer)?,
+        ["v2", "repository", "index"] => Route::Repository(RepositoryPage::Index),
+        ["v2", "repository", "models", name, "load"] => {
+            Route::Repository(RepositoryPage::Load(decoded(name)?))
+        }
+        ["v2", "repository", "models", name, "unload"] => {
+            Route::Repository(RepositoryPage::Unload(decoded(name)?))
+        }
         ["v2", "systemsharedmemory", rest @ ..] => shared_memory(Family::System, rest)?,
         ["v2", "cudasharedmemory", rest @ ..] => shared_memory(Family::Cuda, rest)?,
         _ => return Err(ApiError::UnknownPath),
     };
     let allow = match &found {
-        Route::Model { page: ModelPage::Infer, .. } => ASK,
+        Route::Model { page: ModelPage::Infer, .. } | Route::Repository(_) => ASK,
         Route::SharedMemory { act, .. } if !matches!(act, Act::Status { .. }) => ASK,
         Route::Logging | Route::Trace { .. } => SET,
         _ => READ,
@@ -108,6 +124,10 @@ fn split<'s, 'p>(
 fn model<'p>(name: &'p str, version: Option<&str>, page: ModelPage) -> Result<Route<'p>, ApiError> {
     let (name, version) = (named(name)?, version.map(parse_version).transpose()?);
     Ok(Route::Model { name, version, page })
+}
+
+fn decoded(name: &str) -> Result<Cow<'_, str>, ApiError> {
+    percent_decoded(name).filter(|name| !name.is_empty()).ok_or(ApiError::UnknownPath)
 }
 
 /// A version as gRPC asks for it: nothing means the newest.

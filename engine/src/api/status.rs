@@ -8,8 +8,10 @@ use http_body_util::Full;
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
+use crate::api::admin::Forbidden;
 use crate::client_shm::registry::RegisterFault;
 use crate::codec::fault::InputFault;
+use crate::fleet::orders::OrderError;
 use crate::ids::Version;
 use crate::observe::metrics::ErrorKind;
 use crate::observe::setting::SettingError;
@@ -20,6 +22,8 @@ pub const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms")
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// While the engine drains: whoever balances load has moved the caller by then.
 const DRAINING_RETRY: Duration = Duration::from_secs(1);
+/// While more models are loaded and unloaded than may be at once.
+const ORDERS_RETRY: Duration = Duration::from_secs(1);
 
 /// Bodies that others send: most are there within a second.
 const CROWDED_RETRY: Duration = Duration::from_secs(1);
@@ -61,6 +65,20 @@ pub enum ApiError {
     BadTimeout,
     #[error("grpc-timeout must be up to eight digits and one of H, M, S, m, u, n")]
     BadGrpcTimeout,
+    #[error("the body of this request can't be read: {why}; see the model repository extension")]
+    AdminBody { why: String },
+    #[error("the parameter 'config' of a load is a model's configuration as a string of JSON")]
+    LoadConfig,
+    #[error(
+        "files in a load request are not taken; put them into the model's directory, then load it"
+    )]
+    LoadFiles,
+    #[error("a load has no parameter '{name}'; it takes 'config'")]
+    LoadParameter { name: String },
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
+    #[error(transparent)]
+    Order(#[from] OrderError),
     #[error(transparent)]
     Setting(#[from] SettingError),
     #[error(transparent)]
@@ -106,9 +124,15 @@ impl ApiError {
             | ApiError::BrokenEncoding
             | ApiError::BadTimeout
             | ApiError::BadGrpcTimeout
+            | ApiError::AdminBody { .. }
+            | ApiError::LoadConfig
+            | ApiError::LoadParameter { .. }
             | ApiError::Setting(_)
             | ApiError::Input(_) => (StatusCode::BAD_REQUEST, ErrorKind::BadInput),
+            ApiError::LoadFiles => (StatusCode::NOT_IMPLEMENTED, ErrorKind::BadInput),
+            ApiError::Forbidden(_) => (StatusCode::FORBIDDEN, ErrorKind::Forbidden),
             ApiError::SharedMemory(fault) => (registered(fault), ErrorKind::BadInput),
+            ApiError::Order(error) => return shown_order(error),
             ApiError::Task(error) => return shown_task(error),
         };
         Shown { status, kind, retry_after: None }
@@ -147,6 +171,20 @@ fn registered(fault: &RegisterFault) -> StatusCode {
         | RegisterFault::Unsealed
         | RegisterFault::System(_) => StatusCode::BAD_REQUEST,
     }
+}
+
+fn shown_order(error: &OrderError) -> Shown {
+    let (status, retry_after) = match error {
+        OrderError::NotFound { .. } | OrderError::NotLoaded { .. } => (StatusCode::NOT_FOUND, None),
+        OrderError::Name { .. }
+        | OrderError::Settings { .. }
+        | OrderError::NotAlive { .. }
+        | OrderError::Polled { .. } => (StatusCode::BAD_REQUEST, None),
+        OrderError::Busy | OrderError::Stopping => {
+            (StatusCode::SERVICE_UNAVAILABLE, Some(ORDERS_RETRY))
+        }
+    };
+    Shown { status, kind: ErrorKind::Order, retry_after }
 }
 
 fn shown_task(error: &TaskError) -> Shown {

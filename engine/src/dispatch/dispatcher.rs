@@ -18,7 +18,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
 
 use super::cause::Cause;
-use super::explain::stand;
 use super::handle::Submission;
 use super::hang_ups::HangUps;
 use super::in_flight::{Accepted, Departed, InFlight};
@@ -33,6 +32,7 @@ use crate::ids::{BatchId, Incarnation, ReplicaId, ShapeKey, TaskId, Version};
 use crate::observe::stages::{ModelNames, ModelRecorder};
 use crate::query::types::{TaskError, TaskInputs};
 
+mod ending;
 mod warming;
 
 /// Submissions moved into the queue in one turn; more wait in the hand-off for the next, so that replies and
@@ -74,6 +74,8 @@ pub struct Dispatcher {
     /// Effects to carry out once the answers of the event at hand are out.
     actions: VecDeque<Effect>,
     draining: Option<oneshot::Sender<()>>,
+    /// Another dispatcher has taken the model's name and version: its gauges are not this one's any more.
+    succeeded: bool,
 }
 
 impl Dispatcher {
@@ -124,6 +126,7 @@ impl Dispatcher {
             answered: false,
             actions: VecDeque::new(),
             draining: None,
+            succeeded: false,
         }
     }
 
@@ -141,8 +144,7 @@ impl Dispatcher {
             if std::mem::take(&mut self.answered) {
                 behind_the_answered().await;
             }
-            self.count_queue();
-            self.recorder.batching(|into| stand(&self.batcher, &self.names, into));
+            self.record_standing();
             if self.is_drained() {
                 break;
             }
@@ -153,11 +155,6 @@ impl Dispatcher {
             }
         }
         self.close();
-    }
-
-    fn count_queue(&self) {
-        let (queued, bytes) = (self.batcher.queued(), self.batcher.queued_bytes());
-        self.recorder.queue(queued, bytes, self.in_flight.tasks());
     }
 
     // ---- events in ----
@@ -239,6 +236,8 @@ impl Dispatcher {
             ControlMsg::Statistics(reply) => drop(reply.send(self.recorder.statistics())),
             ControlMsg::Profiles(reply) => drop(reply.send(self.learned_profiles())),
             ControlMsg::Drain(done) => self.draining = Some(done),
+            ControlMsg::GiveWay => self.give_way(),
+            ControlMsg::Succeed => self.succeed(),
         }
     }
 
@@ -255,7 +254,7 @@ impl Dispatcher {
         self.lanes.swap_remove(index);
         self.warm_ups.end(replica);
         self.recorder.replica_lost();
-        self.recorder.replicas(self.live_lanes());
+        self.record_replicas();
         self.in_flight.forget_replica(replica);
         self.cause = Cause::ReplicaLost(last_output);
         self.batcher.handle_replica_down(now, replica);
@@ -418,24 +417,6 @@ impl Dispatcher {
                 true
             }
             Poll::Ready(None) | Poll::Pending => false,
-        }
-    }
-
-    // ---- the end ----
-
-    fn is_drained(&self) -> bool {
-        let asked = self.draining.is_some() || self.control.is_closed();
-        asked && self.in_flight.is_empty() && self.submissions.is_empty() && self.received.is_none()
-    }
-
-    fn close(mut self) {
-        self.outbox.flush();
-        for lane in &mut self.lanes {
-            lane.shut();
-        }
-        let told = self.draining.take().map(|done| done.send(()));
-        if told == Some(Err(())) {
-            tracing::debug!(model = %self.name, "the supervisor gave up on the drain before it ended");
         }
     }
 }

@@ -113,6 +113,11 @@ impl ModelHandle {
         ModelHandle { labels, ..self }
     }
 
+    /// Whether both lead to the same dispatcher.
+    pub fn is(&self, other: &ModelHandle) -> bool {
+        self.entrance.submissions.same_channel(&other.entrance.submissions)
+    }
+
     /// What the model's batching knows and does; `None` when its dispatcher is busy with changes or has gone.
     pub async fn explain(&self) -> Option<serde_json::Value> {
         let (reply, answer) = oneshot::channel();

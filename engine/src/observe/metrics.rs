@@ -71,6 +71,8 @@ error_kinds! {
     BatchTimeout = "batch_timeout",
     ClientGone = "client_gone",
     Draining = "draining",
+    Forbidden = "forbidden",
+    Order = "order",
 }
 
 /// What became of a task that reached its model's dispatcher, for the account of its class.

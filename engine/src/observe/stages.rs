@@ -194,6 +194,18 @@ impl ModelRecorder {
         self.counts.borrow_mut().replicas = live as u64;
     }
 
+    /// The gauges of a dispatcher that has given way.
+    pub fn let_go(&self) {
+        let mut counts = self.counts.borrow_mut();
+        (counts.queue_tasks, counts.queue_bytes, counts.replicas) = (0, 0, 0);
+        (counts.batching, counts.names) = (Batching::default(), None);
+    }
+
+    /// The dispatcher of these devices and classes is the model's now.
+    pub fn take_over(&self, names: &ModelNames) {
+        self.counts.borrow_mut().names = Some(names.clone());
+    }
+
     pub fn replica_lost(&self) {
         self.counts.borrow_mut().replicas_lost += 1;
     }

@@ -9,6 +9,7 @@ use tonic::{Code, Status};
 use crate::api::status::ApiError;
 use crate::client_shm::registry::RegisterFault;
 use crate::codec::fault::InputFault;
+use crate::fleet::orders::OrderError;
 use crate::observe::setting::SettingError;
 use crate::query::types::TaskError;
 
@@ -45,7 +46,13 @@ fn code(error: &ApiError) -> Code {
         | ApiError::BrokenEncoding
         | ApiError::BadTimeout
         | ApiError::BadGrpcTimeout
+        | ApiError::AdminBody { .. }
+        | ApiError::LoadConfig
+        | ApiError::LoadParameter { .. }
         | ApiError::BadVersion { .. } => Code::InvalidArgument,
+        ApiError::LoadFiles => Code::Unimplemented,
+        ApiError::Forbidden(_) => Code::PermissionDenied,
+        ApiError::Order(error) => order_code(error),
         ApiError::Input(InputFault::NotOffered { .. }) => Code::Unimplemented,
         ApiError::Setting(SettingError::Unsupported { .. }) => Code::Unimplemented,
         ApiError::Setting(_) | ApiError::Input(_) => Code::InvalidArgument,
@@ -71,6 +78,17 @@ fn region_code(fault: &RegisterFault) -> Code {
         | RegisterFault::Line
         | RegisterFault::Unsealed
         | RegisterFault::System(_) => Code::InvalidArgument,
+    }
+}
+
+fn order_code(error: &OrderError) -> Code {
+    match error {
+        OrderError::NotFound { .. } | OrderError::NotLoaded { .. } => Code::NotFound,
+        OrderError::Name { .. }
+        | OrderError::Settings { .. }
+        | OrderError::NotAlive { .. }
+        | OrderError::Polled { .. } => Code::InvalidArgument,
+        OrderError::Busy | OrderError::Stopping => Code::Unavailable,
     }
 }
 

@@ -6,7 +6,6 @@ use super::*;
 use crate::api::front_end::{HttpLimits, HttpOptions};
 use crate::api::test_server::{ROW, Script, TestServer, entry, post, run, spec};
 use crate::fleet::catalog::ModelState;
-use crate::ids::Version;
 use crate::labels::Labels;
 use crate::observe::metrics::ErrorKind;
 use crate::query::types::TaskError;
@@ -254,7 +253,8 @@ fn a_model_without_a_live_replica_says_when_to_come_back() {
         let server = TestServer::one(Script::Echo);
         let reason = "it exited with code 1; last output: boom".into();
         let state = ModelState::Unavailable { reason, retry_after: Duration::from_millis(1500) };
-        let catalog = server.catalog.load().with_state("m", Version(1), state);
+        let handle = server.catalog.load().find("m", None).unwrap().handle.clone();
+        let catalog = server.catalog.load().with_state(&handle, state);
         server.catalog.store(catalog.into());
         let reply = server.infer("", ROW).await;
         assert_eq!(reply.status, 503);
@@ -461,8 +461,8 @@ fn an_answer_is_compressed_for_whoever_names_one_encoding() {
                 name.starts_with("content-length") && name.len() > "content-length".len()
             };
             assert_eq!(reply.headers.keys().find(longer), None, "C++ clients compare prefixes");
-            let (connections, limits) = (Connections::default(), HttpLimits::default().of_bodies());
-            let gathering = Gathering::new(&connections, limits);
+            let shared = std::rc::Rc::new(Connections::default()).share();
+            let gathering = Gathering::new(&shared.connection, HttpLimits::default().of_bodies());
             let unpacked = encoding::inflate(encoding, reply.body.into(), gathering).await;
             assert_eq!(unpacked.unwrap(), plain.body);
         }

@@ -124,7 +124,7 @@ impl Dispatcher {
         if self.batcher.controller().is_cold(warming.device) {
             self.start_profile(&warming);
         }
-        self.recorder.replicas(self.live_lanes());
+        self.record_replicas();
         self.batcher.handle_replica_up(now, replica, warming.device);
         // Its keeper may have given it up; the dispatcher hears of that next.
         let _listening = warming.live.send(());

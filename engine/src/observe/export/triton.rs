@@ -127,7 +127,9 @@ impl Reason {
             | ErrorKind::SlowSender
             | ErrorKind::TooLarge
             | ErrorKind::Encoding
-            | ErrorKind::Unsupported => Reason::Other,
+            | ErrorKind::Unsupported
+            | ErrorKind::Forbidden
+            | ErrorKind::Order => Reason::Other,
         }
     }
 }
