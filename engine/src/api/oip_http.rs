@@ -144,6 +144,8 @@ async fn page(
     let (name, version, page) = match route {
         Route::Live => return Ok(metadata::live()),
         Route::Ready => return Ok(metadata::ready(is_ready(front, connections))),
+        Route::Description => return Ok(metadata::description()),
+        Route::Models => return Ok(metadata::models(&front.catalog.load())),
         Route::Server => return Ok(metadata::server(front)),
         Route::Statistics => return statistics_page(front, None, None).await,
         Route::Logging => return settings_page(front, Of::Log, rest).await,

@@ -54,6 +54,23 @@ pub fn server(front: &FrontEnd) -> Response<Full<Bytes>> {
     json_response(StatusCode::OK, &about)
 }
 
+/// Of the HTTP pages, in OpenAPI's terms.
+const DESCRIPTION: &str = include_str!("../../../docs/openapi.json");
+
+pub fn description() -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(DESCRIPTION));
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
+
+/// As KServe's own server lists them.
+pub fn models(catalog: &Catalog) -> Response<Full<Bytes>> {
+    let mut names: Vec<_> =
+        catalog.entries().into_iter().map(|entry| entry.handle.name.to_string()).collect();
+    names.dedup();
+    json_response(StatusCode::OK, &json!({ "models": names }))
+}
+
 pub fn model_ready(entry: &ModelEntry) -> Response<Full<Bytes>> {
     let name = &*entry.handle.name;
     match available(entry) {
