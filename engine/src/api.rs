@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod body;
+pub mod clipper;
 pub mod connections;
 pub mod encoding;
 pub mod first_bytes;

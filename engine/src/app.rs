@@ -46,9 +46,11 @@ use crate::observe::stages::{CoreRecorder, CoreSnapshot};
 use crate::socket_file::SocketError;
 use crate::threads;
 
+mod clipper;
 mod local_doors;
 mod socket_directory;
 
+use self::clipper::{Interface, Seat};
 use self::local_doors::LocalDoors;
 use self::socket_directory::SocketDirectory;
 
@@ -138,6 +140,8 @@ struct Engine {
     metrics: TcpListener,
     /// Of Clipper's containers, until it is opened.
     containers: Option<Port>,
+    /// The same.
+    clipper: Option<Interface>,
     sockets: SocketDirectory,
     doors: LocalDoors,
     users: Option<Users>,
@@ -157,6 +161,10 @@ impl Engine {
             config.cores.iter().map(|_| mpsc::channel(CORE_MAILBOX_MESSAGES_MAX)).unzip();
         let links: CoreLinks = links.into();
         let containers = config.clipper_rpc.map(containers_port).transpose()?;
+        let mut clipper = match (config.clipper, &containers) {
+            (Some(of), Some(port)) => Some(Interface::build(of, port, &catalog, &links)?),
+            _ => None,
+        };
         check_free(config.http)?;
         check_free(config.grpc)?;
         let users = Users::available(config.shared_user);
@@ -182,6 +190,7 @@ impl Engine {
                 listeners,
                 shared_memory: doors.registry(),
                 unix: doors.http_for_a_core().map_err(system("duplicate a listener"))?,
+                clipper: clipper.as_mut().map(Interface::seat).transpose()?,
                 mailbox,
                 fleet: fleet.clone(),
                 // Administrators are few: the first core has time for all of them.
@@ -201,6 +210,7 @@ impl Engine {
             grpc,
             metrics,
             containers,
+            clipper,
             sockets,
             doors,
             users,
@@ -220,6 +230,9 @@ impl Engine {
         self.doors.serve().map_err(system("serve clients on this machine"))?;
         let mut fleet = Fleet::new(self.fleet_config());
         let containers = self.open_containers(&fleet)?;
+        if let Some(clipper) = self.clipper.take() {
+            clipper.open();
+        }
         tokio::select! {
             started = fleet.start(targets) => started?,
             _ = term.recv() => return Ok(()),
@@ -261,7 +274,11 @@ impl Engine {
         fleet: &Fleet,
     ) -> Result<Option<Rc<clipper_rpc::Registry>>, ServeError> {
         let Some(port) = self.containers.take() else { return Ok(None) };
-        let opened = port.open(fleet.shared(), Strangers::Register);
+        let strangers = match self.config.clipper {
+            Some(_) => Strangers::Wait,
+            None => Strangers::Register,
+        };
+        let opened = port.open(fleet.shared(), strangers);
         opened.map(Some).map_err(system("start the thread for containers"))
     }
 
@@ -430,6 +447,7 @@ struct CoreSeed {
     listeners: Listeners,
     shared_memory: Option<Arc<Registry>>,
     unix: Option<UnixListener>,
+    clipper: Option<Seat>,
     mailbox: mpsc::Receiver<CoreMsg>,
     fleet: FleetLink,
     admin: Option<(TcpListener, Door)>,
@@ -474,6 +492,9 @@ impl CoreSeed {
                 drain,
                 listener::oip,
             )));
+        }
+        if let Some(clipper) = self.clipper {
+            clipper.take(front.clone(), self.drain.clone());
         }
         let drain = self.drain.clone();
         let grpc = listener::serve(front.clone(), grpc, drain, oip_grpc::oip);

@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod app;
+pub mod apps;
 pub mod batch;
 pub mod classes;
 pub mod cli;
@@ -19,3 +20,4 @@ pub mod observe;
 pub mod query;
 pub mod socket_file;
 pub mod threads;
+pub mod triton_config;

@@ -195,9 +195,9 @@ async fn settings_page(
 ) -> Result<HttpResponse, ApiError> {
     let settings = if rest.method == Method::POST {
         let limits = BodyLimits { bytes_max: SETTINGS_BYTES_MAX, ..front.limits.of_bodies() };
-        let Rest { connection, said, body, .. } = rest;
+        let Rest { connection, headers, said, body, .. } = rest;
         let body = body::read(body, limits, connection, said.expects()).await?;
-        settings::change(front, of, &settings::parse(&body)?)?
+        settings::change(front, headers, of, &settings::parse(&body)?)?
     } else {
         settings::read(front, of)?
     };
