@@ -398,7 +398,9 @@ fn listen(address: &mut SocketAddr) -> Result<TcpListener, ServeError> {
 fn http_limits(config: &Config) -> HttpLimits {
     HttpLimits {
         connections_max: config.limits.connections_max,
+        head_bytes_max: config.limits.head_bytes_max,
         body_bytes_max: config.limits.body_bytes_max,
+        gathered_bytes_max: config.limits.gathered_bytes_max,
         head_time_max: Duration::from_secs(config.limits.head_s),
         idle_time_max: Duration::from_secs(config.limits.idle_s),
         body_time_max: Duration::from_secs(config.limits.body_s),

@@ -68,8 +68,7 @@ pub async fn page(
         (Family::Cuda, act) => cuda(act)?,
         (Family::System, Act::Register { region }) => {
             let registry = registry(front)?;
-            let limits =
-                BodyLimits { bytes_max: BODY_BYTES_MAX, time_max: front.limits.body_time_max };
+            let limits = BodyLimits { bytes_max: BODY_BYTES_MAX, ..front.limits.of_bodies() };
             let body = body::read(body, limits, connection, Continue::No).await?;
             connection.await_nothing();
             register(registry, &region, &body)?

@@ -4,6 +4,7 @@
 //! Answers are always raw, an entry for each output, since clients index that list without looking.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,10 +17,11 @@ use schemas::tensor::{DType, RANK_MAX, Shape, TENSORS_MAX, elements};
 use smallvec::SmallVec;
 
 use crate::client_shm::region::Place;
-use crate::codec::answer::{self, About, Choice, Chosen};
+use crate::codec::answer::{self, About, Choice, Chosen, Wanted};
 use crate::codec::binary_tensor::{self, Claim};
 use crate::codec::bind::Named;
 use crate::codec::fault::{InputFault, excerpt, shape_text};
+use crate::codec::json_tensor::is_reserved;
 use crate::query::types::{Tensor, TensorData};
 
 mod typed;
@@ -31,6 +33,8 @@ pub type Parameters = BTreeMap<String, InferParameter>;
 pub struct Asked<'p> {
     /// Absent when 0.
     pub timeout: Option<Duration>,
+    /// 1 is the highest; absent when 0.
+    pub priority: Option<NonZeroU32>,
     /// The name of an SLO class.
     pub class: Option<&'p str>,
     /// A stream's last message comes even where it carries no outputs.
@@ -51,12 +55,22 @@ pub fn asked(parameters: &Parameters) -> Result<Asked<'_>, InputFault> {
             "triton_enable_empty_final_response" => {
                 asked.empty_final_response = flag("triton_enable_empty_final_response", value)?;
             }
-            "priority" => drop(whole("priority", value)?),
+            "priority" => asked.priority = number("priority", value)?,
             "sequence_id" | "sequence_start" | "sequence_end" => refuse_sequence(value)?,
+            reserved if is_reserved(reserved) => {
+                return Err(InputFault::ReservedParameter { found: excerpt(reserved) });
+            }
             _ => {}
         }
     }
     Ok(asked)
+}
+
+/// A small whole number, absent when 0.
+fn number(name: &'static str, value: &ParameterChoice) -> Result<Option<NonZeroU32>, InputFault> {
+    let expected = "a whole number below 2 to the 32nd";
+    let number = u32::try_from(whole(name, value)?);
+    number.map(NonZeroU32::new).map_err(|_| InputFault::Parameter { name, expected })
 }
 
 fn whole(name: &'static str, value: &ParameterChoice) -> Result<u64, InputFault> {
@@ -270,19 +284,18 @@ pub fn choose(
 }
 
 fn choose_one(spec: &ModelSpec, output: &InferRequestedOutputTensor) -> Result<Chosen, InputFault> {
+    let mut wanted = Wanted { binary: true, ..Wanted::default() };
     for (name, value) in &output.parameters {
         match (name.as_str(), &value.parameter_choice) {
-            ("classification", Some(value)) if whole("classification", value)? > 0 => {
-                return Err(InputFault::NotOffered {
-                    what: "classification",
-                    instead: "ask for the scores and take the largest",
-                });
+            ("classification", Some(value)) => {
+                wanted.classes = number("classification", value)?;
             }
             _ => {}
         }
     }
-    let place = place(&output.parameters)?.map(Box::new);
-    answer::one(spec, &output.name, place.is_none(), place)
+    wanted.place = place(&output.parameters)?.map(Box::new);
+    wanted.binary = wanted.place.is_none();
+    answer::one(spec, &output.name, wanted)
 }
 
 /// The answer as a message. `outputs` are in the order the model declares them.

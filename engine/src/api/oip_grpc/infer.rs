@@ -67,6 +67,7 @@ fn understand(
     memory.expect(spec, &chosen)?;
     let class = class_by_head.or(asked.class.map(str::as_bytes));
     let class = class.map(|name| known_class(classes, name)).transpose()?;
+    let class = class.or_else(|| classes.of_priority(asked.priority?.get()));
     let timeout = [timeout, asked.timeout].into_iter().flatten().min();
     let raw = message.raw_input_contents;
     let given =

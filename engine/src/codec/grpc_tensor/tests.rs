@@ -234,6 +234,7 @@ fn parameters_are_read_in_either_kind_of_number() {
     ]);
     let expected = Asked {
         timeout: Some(Duration::from_micros(1500)),
+        priority: NonZeroU32::new(2),
         class: Some("gold"),
         empty_final_response: true,
     };
@@ -251,6 +252,9 @@ fn parameters_that_can_not_be_meant_are_refused() {
     assert!(parameter(refused("timeout", Int64Param(-1))));
     assert!(parameter(refused("timeout", StringParam("1".into()))));
     assert!(parameter(refused("priority", BoolParam(true))));
+    assert!(parameter(refused("priority", Int64Param(1 << 32))));
+    let reserved = refused("triton_mine", Int64Param(1));
+    assert!(matches!(reserved, InputFault::ReservedParameter { .. }));
     assert!(parameter(refused("foil_class", Int64Param(1))));
     for value in [Int64Param(7), StringParam("a".into()), BoolParam(true)] {
         let fault = refused("sequence_id", value);
@@ -273,10 +277,18 @@ fn outputs_are_chosen_by_name_and_none_means_all() {
         chosen(&[plain("score"), plain("score")]),
         Err(InputFault::DuplicateTensor { .. })
     ));
-    let top =
-        |count| ask("score", parameters(&[("classification", ParameterChoice::Int64Param(count))]));
-    assert!(matches!(chosen(&[top(2)]), Err(InputFault::NotOffered { .. })));
-    assert_eq!(chosen(&[top(0)]), Ok(vec![1]), "no classes are asked for");
+    let top = |name: &str, count| {
+        ask(name, parameters(&[("classification", ParameterChoice::Int64Param(count))]))
+    };
+    let refused = chosen(&[top("score", 2)]);
+    assert!(matches!(refused, Err(InputFault::NotClassified { .. })), "halves have no order");
+    assert_eq!(chosen(&[top("score", 0)]), Ok(vec![1]), "no classes are asked for");
+    let classes = choose(&spec, &[top("label", 2)]).unwrap()[0].classes;
+    assert_eq!(classes, NonZeroU32::new(2));
+    assert!(matches!(
+        chosen(&[top("label", 2), plain("label")]),
+        Err(InputFault::DuplicateTensor { .. })
+    ));
 }
 
 #[test]
@@ -294,7 +306,7 @@ fn an_answer_lists_an_entry_for_each_output_in_order() {
         data: TensorData::Variable { offsets: [1, 3, 4].into(), values },
     };
     let about = About { spec: &spec, model: "m", version: Version(3), id: Some("q") };
-    let chosen = [1, 0].map(|index| Chosen { index, binary: true, place: None });
+    let chosen = [1, 0].map(|index| Chosen { index, binary: true, place: None, classes: None });
     let answer = answer(about, &chosen, &[label, word]);
     assert_eq!(
         (answer.model_name.as_str(), answer.model_version.as_str(), answer.id.as_str()),
