@@ -4,7 +4,9 @@
 pub mod admin;
 pub mod body;
 pub mod connections;
+pub mod event_stream;
 pub mod front_end;
+pub mod generate;
 pub mod http2;
 pub mod inference;
 pub mod listener;
@@ -19,6 +21,7 @@ pub mod settings;
 pub mod shared_memory;
 pub mod statistics;
 pub mod status;
+pub mod streaming;
 pub mod trail;
 
 #[cfg(test)]

@@ -7,5 +7,6 @@ pub mod answer;
 pub mod binary_tensor;
 pub mod bind;
 pub mod fault;
+pub mod generate;
 pub mod grpc_tensor;
 pub mod json_tensor;

@@ -16,10 +16,11 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use hyper::Request;
-use hyper::body::Incoming;
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -28,7 +29,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use crate::api::connections::{Connection, Connections, sweep_period};
 use crate::api::front_end::FrontEnd;
-use crate::api::oip_http::{self, HttpResponse};
+use crate::api::oip_http;
 use crate::observe::metrics::ErrorKind;
 
 pub use crate::api::connections::DrainPhase;
@@ -217,10 +218,11 @@ where
 }
 
 /// A connection that speaks HTTP/1.1; `handle` answers its requests, one after the other.
-pub async fn http1<T, H>(front: &FrontEnd, connections: &Rc<Connections>, stream: T, handle: H)
+pub async fn http1<T, H, B>(front: &FrontEnd, connections: &Rc<Connections>, stream: T, handle: H)
 where
     T: AsyncRead + AsyncWrite + Unpin + 'static,
-    H: AsyncFn(&FrontEnd, &Connections, &Connection, Request<Incoming>) -> HttpResponse,
+    H: AsyncFn(&FrontEnd, &Connections, &Rc<Connection>, Request<Incoming>) -> Response<B>,
+    B: Body<Data = Bytes, Error = Infallible> + 'static,
 {
     let open = connections.open(front.clock.coarse().after(front.limits.head_time_max));
     front.recorder.connection_opened();

@@ -3,6 +3,7 @@
 //! Invariants: every request gets one response; whatever fails goes through [`status`]; nothing of a request outlives
 //! its connection. The path of an inference takes no lock and builds no tree of JSON values.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +17,9 @@ use smallvec::SmallVec;
 
 use crate::api::body::{self, BodyLimits, Continue};
 use crate::api::connections::{Connection, Connections, DrainPhase};
+use crate::api::event_stream::{AnswerBody, Events};
 use crate::api::front_end::FrontEnd;
+use crate::api::generate::{self, Asked};
 use crate::api::inference::{self, Answered, Question, known_class};
 use crate::api::oip_metadata as metadata;
 use crate::api::oip_shared_memory;
@@ -52,25 +55,26 @@ pub type HttpResponse = Response<Full<Bytes>>;
 pub async fn handle(
     front: &FrontEnd,
     connections: &Connections,
-    connection: &Connection,
+    connection: &Rc<Connection>,
     request: Request<Incoming>,
-) -> HttpResponse {
+) -> Response<AnswerBody> {
     let now = front.clock.coarse();
     connection.await_body(now.after(front.limits.body_time_max));
-    let mut response = dispatch(front, connections, connection, request).await;
+    let (mut response, events) = dispatch(front, connections, connection, request).await;
     if connections.phase() != DrainPhase::Serving {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     connection.await_head(front.clock.coarse().after(front.limits.idle_time_max));
-    response
+    response.map(|whole| events.map_or(AnswerBody::Whole(whole), AnswerBody::Events))
 }
 
 async fn dispatch(
     front: &FrontEnd,
     connections: &Connections,
-    connection: &Connection,
+    connection: &Rc<Connection>,
     request: Request<Incoming>,
-) -> HttpResponse {
+) -> (HttpResponse, Option<Box<Events>>) {
+    let mut events = None;
     let (Parts { method, uri, mut headers, .. }, body) = request.into_parts();
     let said = Said::read(&headers);
     let trail = Trail::begin(front, said.trace_parent, said.request_id);
@@ -86,6 +90,18 @@ async fn dispatch(
                 Err(error) => Err(counted(front, error)),
             }
         }
+        Ok(Route::Model {
+            name,
+            version,
+            page: page @ (ModelPage::Generate | ModelPage::GenerateStream),
+        }) => {
+            let query = Query { model: &name, version };
+            let generated = generated(front, connection, query, page, &said, body);
+            Box::pin(generated).await.map(|(response, parts)| {
+                events = parts;
+                response
+            })
+        }
         Ok(route) => {
             let incoming =
                 Rest { connection, headers: &headers, said: &said, method: &method, body };
@@ -93,7 +109,26 @@ async fn dispatch(
             page.map_err(|error| counted(front, error))
         }
     };
-    trail::end(front, trail, &method, uri.path(), answered)
+    (trail::end(front, trail, &method, uri.path(), answered), events)
+}
+
+async fn generated(
+    front: &FrontEnd,
+    connection: &Rc<Connection>,
+    query: Query<'_>,
+    page: ModelPage,
+    said: &Said<'_>,
+    body: Incoming,
+) -> Result<(HttpResponse, Option<Box<Events>>), ApiError> {
+    let received = receive(front, connection, said, body).await;
+    let Received { body, timeout, class, arrived, .. } =
+        received.map_err(|error| counted(front, error))?;
+    let asked = Asked { body, timeout, class, arrived };
+    if page == ModelPage::Generate {
+        return generate::whole(front, query, asked).await.map(|response| (response, None));
+    }
+    let streamed = generate::events(front, connection, query, asked).await;
+    streamed.map(|(response, events)| (response, Some(events)))
 }
 
 /// What pages other than inference may want of their request.
