@@ -216,6 +216,7 @@ mod tests {
             batch_timeout_us: 1,
             replicas: 1,
             pad,
+            decoupled: false,
         }
     }
 
