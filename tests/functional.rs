@@ -14,5 +14,6 @@ mod protocol;
 mod repository;
 mod shared_memory;
 mod slots;
+mod streaming;
 mod tensors;
 mod warm_up;
