@@ -2,6 +2,7 @@
 
 mod bystander;
 mod hostile;
+mod hostile_containers;
 mod kills;
 mod models;
 mod processes;

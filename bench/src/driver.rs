@@ -9,12 +9,12 @@
 //! Deliberately absent: TLS, HTTP/2, pipelining, more than one thread.
 
 mod connection;
+mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ use rustix::time::{
 };
 
 use self::connection::{Answered, Connection, Progress};
+use crate::address::Address;
 use crate::clock::Clock;
 use crate::ledger::{Answer, Ledger, Sent};
 use crate::measured::{Feed, Measured};
@@ -57,7 +58,9 @@ pub enum DriverError {
     )]
     Plan,
     #[error("could not connect to {address}: {source}; is the server up?")]
-    Connect { address: SocketAddr, source: io::Error },
+    Connect { address: Address, source: io::Error },
+    #[error("gRPC is asked over TCP; give an address with a port")]
+    GrpcOverUnix,
     #[error("the system refused to wait for events: {0}")]
     Poll(io::Error),
 }

@@ -151,11 +151,12 @@ impl<'a> Driver<'a> {
         if !sane {
             return Err(DriverError::Plan);
         }
+        let address = target.address.tcp().ok_or(DriverError::GrpcOverUnix)?;
         let mut driver = Driver {
             plan,
-            address: target.address,
+            address,
             requests: target.requests.iter().map(with_status).collect(),
-            head: head(target.address, "ModelInfer"),
+            head: head(address, "ModelInfer"),
             bodies: target.requests.iter().map(|request| framed(&request.bytes)).collect(),
             clock: Clock::start(),
             zero_ns: 0,
@@ -178,7 +179,8 @@ impl<'a> Driver<'a> {
         for _ in 0..count {
             let address = self.address;
             let opened = Peer::open(address, self.clock).await;
-            let peer = opened.map_err(|source| DriverError::Connect { address, source })?;
+            let failed = |source| DriverError::Connect { address: address.into(), source };
+            let peer = opened.map_err(failed)?;
             self.slots.push(Slot { link: Link::Up(peer), in_flight: 0 });
         }
         Ok(())

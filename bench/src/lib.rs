@@ -6,6 +6,7 @@
 //! [`samples`] and [`twin`] serve the benchmarks of other crates: one loop and one way to start a second process.
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod arrivals;
 pub mod budget;
 pub mod check;

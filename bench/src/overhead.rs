@@ -10,6 +10,7 @@ pub mod flags;
 pub(crate) mod measure;
 pub(crate) mod servers;
 mod summary;
+mod unix;
 
 use std::path::PathBuf;
 
@@ -93,6 +94,7 @@ pub fn run(args: &Args) -> Result<Validity, OverheadError> {
     };
     let mut findings = measure_all(&setup, &floor, &foil, mosec.as_ref())?;
     findings.pss_mib = foil.pss_mib();
+    findings.unix = Some(unix::measure(&setup, &foil)?);
     drop((floor, foil, mosec));
     let cores = [server_core, client_core];
     let pair = Server::serving(&workplace, &Foil { core: None, cores: &cores, ..alone })?;

@@ -1,8 +1,8 @@
 //! What a driver is asked to do: whom to load, with what, how, for how long. Pure.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::address::Address;
 use crate::arrivals::Arrivals;
 use crate::check::{Mismatch, Reference};
 
@@ -14,7 +14,7 @@ pub const CONNECTIONS_MAX: usize = 1_000;
 /// Whom to load and with what: the requests go out in turn, again and again.
 #[derive(Clone, Debug)]
 pub struct Target {
-    pub address: SocketAddr,
+    pub address: Address,
     pub transport: Transport,
     /// At least one.
     pub requests: Vec<Request>,
@@ -55,7 +55,8 @@ pub enum Wrong {
 }
 
 impl Target {
-    pub fn one(address: SocketAddr, bytes: Vec<u8>, expect: Expect) -> Target {
+    pub fn one(address: impl Into<Address>, bytes: Vec<u8>, expect: Expect) -> Target {
+        let address = address.into();
         Target { address, transport: Transport::Http1, requests: vec![Request { bytes, expect }] }
     }
 }

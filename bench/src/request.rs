@@ -16,11 +16,11 @@ mod tests;
 mod tf_serving;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::address::Address;
 use crate::grpc::GrpcError;
 use crate::http::HttpError;
 use crate::payload::{Datatype, Encoding, Input, PayloadError};
@@ -191,17 +191,19 @@ impl From<String> for Source {
 }
 
 /// Makes the requests, asks the first of them, and says what answers are right.
-pub fn prepare(spec: &Spec, address: SocketAddr) -> Result<Target, RequestError> {
+pub fn prepare(spec: &Spec, address: impl Into<Address>) -> Result<Target, RequestError> {
     spec.check()?;
+    let address = address.into();
+    let over_tcp = || address.tcp().ok_or(field("url", "gRPC is asked over TCP; give a port"));
     let requests = match spec.protocol {
         Protocol::OipBinary => oip::requests(spec, address, Encoding::Binary),
         Protocol::OipJson => oip::requests(spec, address, Encoding::Json),
         Protocol::TfServing => tf_serving::requests(spec, address),
         Protocol::Http => raw::requests(spec, address),
-        Protocol::OipGrpc => oip_grpc::requests(spec, address),
+        Protocol::OipGrpc => oip_grpc::requests(spec, over_tcp()?),
     }?;
     let (transport, expected) = match spec.protocol {
-        Protocol::OipGrpc => (Transport::Grpc, oip_grpc::expected(spec, address, &requests)?),
+        Protocol::OipGrpc => (Transport::Grpc, oip_grpc::expected(spec, over_tcp()?, &requests)?),
         _ => (Transport::Http1, expectation::of(spec, address, &requests)?),
     };
     let pairs = requests.into_iter().zip(expected);

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use self::flags::Flags;
 use self::load::{LoadError, LoadSpec};
+use crate::address::Address;
 use crate::plan::{CONNECTIONS_MAX, Plan, Target, Wait};
 use crate::request::{self, RequestError, Spec};
 use crate::span;
@@ -82,7 +83,7 @@ pub enum ScenarioError {
     Read { path: PathBuf, source: io::Error },
     #[error("{path}: {source}")]
     Toml { path: PathBuf, source: Box<toml::de::Error> },
-    #[error("'{url}' is no address; write it as http://host:port")]
+    #[error("'{url}' is no address; write it as http://host:port or unix:/path")]
     Url { url: String },
     #[error("{address} is on another machine; add --allow-remote if loading it is what you mean")]
     Remote { address: SocketAddr },
@@ -192,14 +193,17 @@ impl RunSpec {
 }
 
 /// Loopback unless told otherwise: nobody should load a stranger's server by a typing error.
-pub fn address_of(url: &str, allow_remote: bool) -> Result<SocketAddr, ScenarioError> {
+pub fn address_of(url: &str, allow_remote: bool) -> Result<Address, ScenarioError> {
+    if let Some(path) = url.strip_prefix("unix:") {
+        return Ok(Address::unix(Path::new(path)));
+    }
     let wrong = || ScenarioError::Url { url: url.to_owned() };
     let schemes = ["http://", "grpc://"];
     let host = schemes.iter().find_map(|scheme| url.strip_prefix(scheme)).unwrap_or(url);
     let mut found = host.trim_end_matches('/').to_socket_addrs().map_err(|_| wrong())?;
     let address = found.next().ok_or_else(wrong)?;
     if address.ip().is_loopback() || allow_remote {
-        Ok(address)
+        Ok(address.into())
     } else {
         Err(ScenarioError::Remote { address })
     }
@@ -228,6 +232,16 @@ mod tests {
         let remote = address_of("http://192.0.2.1:80", false);
         assert!(matches!(remote, Err(ScenarioError::Remote { .. })));
         assert!(matches!(address_of("http://nothing", false), Err(ScenarioError::Url { .. })));
+    }
+
+    #[test]
+    fn a_path_is_a_unix_socket() {
+        let address = address_of("unix:/run/foil/http", false).expect("an address");
+        assert_eq!(address, Address::Unix(Path::new("/run/foil/http")));
+        assert_eq!(
+            (address.to_string(), address.host()),
+            ("unix:/run/foil/http".into(), "localhost".into())
+        );
     }
 
     #[test]

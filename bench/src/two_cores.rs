@@ -10,11 +10,11 @@
 //! A machine whose cores are both busy may do less on each of them (shared caches, two threads of one core), whatever
 //! the engine does. Two engines that share nothing, each with one core and one model, show how much that is.
 
-use std::net::TcpStream;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use crate::address::Stream;
 use crate::arrivals::{ArrivalError, Arrivals, Pattern};
 use crate::clock::{Clock, nanos, pause};
 use crate::compare::{Spread, ratios, spread};
@@ -183,7 +183,7 @@ impl Subject {
 struct Client<'a> {
     server: &'a Server,
     question: Question<'static>,
-    connections: Vec<TcpStream>,
+    connections: Vec<Stream>,
     request: Vec<u8>,
 }
 

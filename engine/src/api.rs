@@ -1,6 +1,7 @@
 //! What clients reach over the network. One file per protocol, the same floor plan each: bytes → typed value → call
 //! → bytes. hyper is named here and nowhere else in the engine.
 
+pub mod admin;
 pub mod body;
 pub mod clipper;
 pub mod connections;
@@ -11,8 +12,15 @@ pub mod listener;
 pub mod oip_grpc;
 pub mod oip_http;
 pub mod oip_metadata;
+pub mod oip_shared_memory;
+pub mod repository;
+pub mod repository_http;
 pub mod router;
+pub mod settings;
+pub mod shared_memory;
+pub mod statistics;
 pub mod status;
+pub mod trail;
 
 #[cfg(test)]
 mod test_server;

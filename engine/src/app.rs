@@ -1,16 +1,13 @@
 //! The composition root: build, spawn, drain. Nothing else knows every room.
 
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, IsTerminal};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
-
-mod clipper;
+use std::time::{Duration, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use shm_rpc::Memory;
@@ -18,29 +15,44 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use clipper::{Interface, Seat};
-
+use crate::api::admin::Door;
 use crate::api::front_end::{FrontEnd, HttpLimits, HttpOptions};
 use crate::api::listener::{self, DrainPhase};
 use crate::api::oip_grpc;
 use crate::classes::{ClassError, Classes};
-use crate::cli::{Lane, LogFormat, Serve};
-use crate::clipper_rpc::{Port, Registry, Strangers};
+use crate::cli::control::ModelControlMode;
+use crate::cli::{Lane, LogFormat, MetricsCompat, Serve};
+use crate::client_shm::registry::Registry;
+use crate::clipper_rpc::{Port, Registry as Containers};
 use crate::clock::Clock;
+use crate::config::control::{Admin, Control};
 use crate::config::{Config, ConfigError, Limits};
 use crate::dispatch::{CORE_MAILBOX_MESSAGES_MAX, Core, CoreLinks, CoreMsg, run_core_mailbox};
 use crate::fleet::catalog::{Catalog, PublishedCatalog};
 use crate::fleet::cores::{self, CpusError};
 use crate::fleet::launch::process::Programs;
-use crate::fleet::launch::users::{self, Users};
+use crate::fleet::launch::users::Users;
+use crate::fleet::orders::{FleetLink, Order};
 use crate::fleet::profiles::Profiles;
+use crate::fleet::repository::Repositories;
 use crate::fleet::supervisor::{Fleet, FleetConfig, StartError};
-use crate::fleet::target::{self, TargetError};
+use crate::fleet::target::{self, TargetError, Wanted};
 use crate::fleet::welcome::LaneSettings;
 use crate::ids::{ClassId, CoreId};
-use crate::observe::export;
+use crate::observe::export::{self, Compat};
+use crate::observe::log::{Log, Style};
+use crate::observe::reports::{Reporting, Reports};
 use crate::observe::stages::{CoreRecorder, CoreSnapshot};
+use crate::socket_file::SocketError;
 use crate::threads;
+
+mod clipper;
+mod local_doors;
+mod socket_directory;
+
+use self::clipper::{Interface, Seat};
+use self::local_doors::LocalDoors;
+use self::socket_directory::SocketDirectory;
 
 /// A core that does not answer a scrape within this is left out of it.
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(1);
@@ -59,6 +71,8 @@ pub enum ServeError {
     Start(#[from] StartError),
     #[error("cannot listen on {address}: {source}; is another server running there?")]
     Listen { address: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     #[error("cannot {doing}: {source}")]
     System { doing: &'static str, source: io::Error },
 }
@@ -70,13 +84,26 @@ fn system(doing: &'static str) -> impl Fn(io::Error) -> ServeError {
 /// Serves until a signal, then drains.
 pub fn serve(flags: Serve) -> Result<(), ServeError> {
     let config = Config::resolve(flags, &threads::available_cpus())?;
-    start_log(config.log_format);
-    let targets = target::resolve(&config.targets, config.name.as_deref())?;
+    let log = start_log(config.log_format);
+    let targets =
+        target::resolve(&config.targets, config.name.as_deref(), &wanted(&config.control))?;
     cores::check(&targets, &threads::available_cpus())?;
     let targets = with_classes(targets, &config.classes)?;
-    let engine = Engine::build(config)?;
+    let (engine, orders) = Engine::build(config, log)?;
     let control = runtime().map_err(system("start the control runtime"))?;
-    control.block_on(engine.run(targets))
+    control.block_on(engine.run(targets, orders))
+}
+
+/// What is loaded at start.
+fn wanted(control: &Control) -> Wanted {
+    match control.mode {
+        ModelControlMode::None => Wanted::All,
+        ModelControlMode::Poll => Wanted::Present,
+        ModelControlMode::Explicit if control.load.iter().any(|name| name == "*") => {
+            Wanted::Present
+        }
+        ModelControlMode::Explicit => Wanted::Named(control.load.clone()),
+    }
 }
 
 /// Each target with the class of its requests.
@@ -84,24 +111,15 @@ fn with_classes(
     targets: Vec<target::Target>,
     classes: &Classes,
 ) -> Result<Vec<(target::Target, ClassId)>, ClassError> {
-    let class = |target: target::Target| {
-        let class = classes.of_model(&target.label(), target.class.as_deref())?;
-        Ok((target, class))
-    };
-    targets.into_iter().map(class).collect()
+    targets.into_iter().map(|it| target::class_of(&it, classes).map(|class| (it, class))).collect()
 }
 
-fn start_log(format: LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("FOIL_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal());
-    match format {
-        LogFormat::Pretty => log.with_target(false).init(),
-        LogFormat::Json => log.json().init(),
-    }
+fn start_log(format: LogFormat) -> Arc<Log> {
+    let style = match format {
+        LogFormat::Pretty => Style::Pretty,
+        LogFormat::Json => Style::Json,
+    };
+    Log::start(style, std::env::var("FOIL_LOG").ok())
 }
 
 fn runtime() -> io::Result<LocalRuntime> {
@@ -125,12 +143,15 @@ struct Engine {
     /// The same.
     clipper: Option<Interface>,
     sockets: SocketDirectory,
+    doors: LocalDoors,
     users: Option<Users>,
+    admin: Option<SocketAddr>,
 }
 
 impl Engine {
-    fn build(config: Config) -> Result<Engine, ServeError> {
+    fn build(config: Config, log: Arc<Log>) -> Result<(Engine, mpsc::Receiver<Order>), ServeError> {
         let clock = Clock::start();
+        let reporting = Reporting { log, traces: Arc::default(), access_log: config.access_log };
         let catalog = PublishedCatalog::new(ArcSwap::from_pointee(Catalog::default()));
         let drain = watch::Sender::new(DrainPhase::Serving);
         let metrics = TcpListener::bind(config.metrics)
@@ -139,16 +160,17 @@ impl Engine {
         let (links, mailboxes): (Vec<_>, Vec<_>) =
             config.cores.iter().map(|_| mpsc::channel(CORE_MAILBOX_MESSAGES_MAX)).unzip();
         let links: CoreLinks = links.into();
-        let containers = config.clipper_rpc.map(containers_port).transpose()?;
-        let mut clipper = match (config.clipper, &containers) {
-            (Some(of), Some(port)) => Some(Interface::build(of, port, &catalog, &links)?),
-            _ => None,
-        };
+        let containers = clipper::containers_port(&config)?;
+        let mut clipper = Interface::build(&config, containers.as_ref(), &catalog, &links)?;
         check_free(config.http)?;
         check_free(config.grpc)?;
         let users = Users::available(config.shared_user);
         let sockets = SocketDirectory::make(clock, users.is_some())
             .map_err(system("make a directory for sockets"))?;
+        let doors = LocalDoors::open(&config)?;
+        let (fleet, orders) = FleetLink::channel();
+        let mut admin_listener = config.control.admin.as_ref().map(admin_listener).transpose()?;
+        let admin = admin_listener.as_ref().map(|(address, ..)| *address);
         let (mut cores, mut http, mut grpc) = (Vec::new(), config.http, config.grpc);
         for (index, mailbox) in mailboxes.into_iter().enumerate() {
             let listeners = Listeners { http: listen(&mut http)?, grpc: listen(&mut grpc)? };
@@ -161,14 +183,20 @@ impl Engine {
                 drain: drain.subscribe(),
                 limits: http_limits(&config),
                 server_timing: config.server_timing,
+                reporting: reporting.clone(),
                 listeners,
                 clipper: clipper.as_mut().map(Interface::seat).transpose()?,
+                shared_memory: doors.registry(),
+                unix: doors.http_for_a_core().map_err(system("duplicate a listener"))?,
                 mailbox,
+                fleet: fleet.clone(),
+                // Administrators are few: the first core has time for all of them.
+                admin: admin_listener.take().map(|(_, listener, door)| (listener, door)),
             };
             let thread = threads::spawn_pinned(index, config.cores[index], move || seed.run());
             cores.push(thread.map_err(system("start a core's thread"))?);
         }
-        Ok(Engine {
+        let engine = Engine {
             config,
             clock,
             catalog,
@@ -181,22 +209,36 @@ impl Engine {
             containers,
             clipper,
             sockets,
+            doors,
             users,
-        })
+            admin,
+        };
+        Ok((engine, orders))
     }
 
-    async fn run(mut self, targets: Vec<(target::Target, ClassId)>) -> Result<(), ServeError> {
+    async fn run(
+        mut self,
+        targets: Vec<(target::Target, ClassId)>,
+        orders: mpsc::Receiver<Order>,
+    ) -> Result<(), ServeError> {
         let mut term = signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?;
         let mut int = signal(SignalKind::interrupt()).map_err(system("listen for SIGINT"))?;
         self.serve_metrics()?;
+        self.doors.serve().map_err(system("serve clients on this machine"))?;
         let mut fleet = Fleet::new(self.fleet_config());
-        let containers = self.open_containers(&fleet)?;
-        self.open_clipper()?;
+        let strangers = clipper::strangers(&self.config);
+        let containers = self.containers.take().map(|port| port.open(fleet.shared(), strangers));
+        let containers =
+            containers.transpose().map_err(system("start the thread for containers"))?;
+        if let Some(clipper) = self.clipper.take() {
+            clipper.open();
+        }
         tokio::select! {
             started = fleet.start(targets) => started?,
             _ = term.recv() => return Ok(()),
             _ = int.recv() => return Ok(()),
         }
+        fleet.follow(orders);
         tokio::select! {
             _ = term.recv() => {}
             _ = int.recv() => {}
@@ -215,38 +257,16 @@ impl Engine {
         let listener = self.metrics.try_clone().map_err(system(doing))?;
         let address = listener.local_addr().map_err(system(doing))?;
         let Engine { http, grpc, .. } = self;
-        eprintln!("listening  http://{http}  grpc {grpc}  metrics http://{address}/metrics");
+        let admin = self.admin.map_or(String::new(), |admin| format!("  admin http://{admin}"));
+        eprintln!("listening  http://{http}  grpc {grpc}  metrics http://{address}/metrics{admin}");
         let listener = tokio::net::TcpListener::from_std(listener).map_err(system(doing))?;
         let links = self.links.clone();
-        tokio::task::spawn_local(export::serve(listener, move || scrape(links.clone())));
+        let compat = match self.config.metrics_compat {
+            None => Compat::None,
+            Some(MetricsCompat::Triton) => Compat::Triton,
+        };
+        tokio::task::spawn_local(export::serve(listener, compat, move || scrape(links.clone())));
         Ok(())
-    }
-
-    fn open_containers(&mut self, fleet: &Fleet) -> Result<Option<Rc<Registry>>, ServeError> {
-        let Some(port) = self.containers.take() else { return Ok(None) };
-        let silence_max = Duration::from_secs(self.config.limits.container_silence_s);
-        let strangers = match self.config.clipper {
-            Some(_) => Strangers::Wait,
-            None => Strangers::Register,
-        };
-        let opened = port.open(fleet.shared(), strangers, silence_max);
-        opened.map(Some).map_err(system("start the thread for containers"))
-    }
-
-    fn open_clipper(&mut self) -> Result<(), ServeError> {
-        let Some(clipper) = self.clipper.take() else { return Ok(()) };
-        // The control thread is no core: it asks no model, and nobody scrapes it.
-        let id = CoreId(self.links.len());
-        let front = FrontEnd {
-            core: id,
-            clock: self.clock,
-            catalog: self.catalog.clone(),
-            classes: self.config.classes.clone(),
-            recorder: CoreRecorder::new(id),
-            limits: http_limits(&self.config),
-            options: HttpOptions::default(),
-        };
-        clipper.open(front, self.drain.subscribe())
     }
 
     fn fleet_config(&self) -> FleetConfig {
@@ -263,12 +283,19 @@ impl Engine {
             sockets: self.sockets.path.clone(),
             warm_up: self.config.warm_up,
             profiles: self.config.state.as_deref().and_then(open_profiles),
+            repositories: Repositories {
+                roots: target::repositories(&self.config.targets),
+                classes: self.config.classes.clone(),
+                cpus: threads::available_cpus(),
+            },
+            changes: self.config.control.admin.is_some() || self.config.control.polls().is_some(),
+            poll_every: self.config.control.polls(),
             base_url: format!("http://{}", self.http),
         }
     }
 
     /// Not ready at once; accepts for the delay; then answers what was accepted and ends.
-    async fn drain(&self, fleet: Fleet, containers: Option<Rc<Registry>>) {
+    async fn drain(&self, fleet: Fleet, containers: Option<Rc<Containers>>) {
         self.catalog.store(Arc::new(self.catalog.load().drained()));
         self.drain.send_replace(DrainPhase::NotReady);
         tokio::time::sleep(self.config.drain_delay).await;
@@ -292,6 +319,15 @@ impl Engine {
             );
         }
     }
+}
+
+/// Where administrators are answered, and what they have to show.
+fn admin_listener(admin: &Admin) -> Result<(SocketAddr, TcpListener, Door), ServeError> {
+    let taken = |source| ServeError::Listen { address: admin.address, source };
+    check_free(admin.address)?;
+    let listener = listener::bind(admin.address).map_err(taken)?;
+    let address = listener.local_addr().map_err(system("read a listener's address"))?;
+    Ok((address, listener, Door::Admin { token: admin.token.clone() }))
 }
 
 /// How lanes are made here; `auto` says what it chose and why.
@@ -326,10 +362,6 @@ fn open_profiles(state: &Path) -> Option<Profiles> {
             tracing::warn!("learned latency profiles are not kept (--state): {error}");
         })
         .ok()
-}
-
-fn containers_port(address: SocketAddr) -> Result<Port, ServeError> {
-    Port::bind(address).map_err(|source| ServeError::Listen { address, source })
 }
 
 /// Cores share their port, and so would a second engine, silently: an ordinary bind tells whether it is taken.
@@ -371,6 +403,11 @@ async fn scrape(links: CoreLinks) -> Vec<CoreSnapshot> {
     snapshots
 }
 
+/// What the clock on the wall says.
+fn since_1970(clock: Clock) -> Duration {
+    clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
 /// Where a core is asked, by protocol.
 struct Listeners {
     http: TcpListener,
@@ -387,9 +424,14 @@ struct CoreSeed {
     drain: watch::Receiver<DrainPhase>,
     limits: HttpLimits,
     server_timing: bool,
+    reporting: Reporting,
     listeners: Listeners,
     clipper: Option<Seat>,
+    shared_memory: Option<Arc<Registry>>,
+    unix: Option<UnixListener>,
     mailbox: mpsc::Receiver<CoreMsg>,
+    fleet: FleetLink,
+    admin: Option<(TcpListener, Door)>,
 }
 
 impl CoreSeed {
@@ -408,13 +450,32 @@ impl CoreSeed {
             catalog: self.catalog,
             classes: self.classes,
             recorder: recorder.clone(),
+            reports: Rc::new(Reports::new(self.reporting, self.id, since_1970(self.clock))),
             limits: self.limits,
             options: HttpOptions { server_timing: self.server_timing },
+            shared_memory: self.shared_memory,
+            door: Door::Public,
+            fleet: self.fleet,
         };
+        if let Some((listener, door)) = self.admin {
+            let front = FrontEnd { door, ..front.clone() };
+            let front =
+                listener::serve(Rc::new(front), listener, self.drain.clone(), listener::oip);
+            tokio::task::spawn_local(log_end(front));
+        }
         let core = Core { id: self.id, clock: self.clock, links: self.links, recorder };
         let (front, Listeners { http, grpc }) = (Rc::new(front), self.listeners);
         if let Some(clipper) = self.clipper {
-            clipper.take(front.clone(), self.drain.clone());
+            clipper.take(&front, self.drain.clone());
+        }
+        if let Some(unix) = self.unix {
+            let drain = self.drain.clone();
+            tokio::task::spawn_local(log_end(listener::serve(
+                front.clone(),
+                unix,
+                drain,
+                listener::oip,
+            )));
         }
         let drain = self.drain.clone();
         let grpc = listener::serve(front.clone(), grpc, drain, oip_grpc::oip);
@@ -428,58 +489,5 @@ impl CoreSeed {
 async fn log_end(front_end: impl Future<Output = io::Result<()>>) {
     if let Err(error) = front_end.await {
         tracing::error!(%error, "a core's front end ended");
-    }
-}
-
-/// A private directory for the replicas' sockets, removed with the engine. An engine that is killed leaves its own
-/// behind; the lock tells the next one that nobody uses it any more.
-struct SocketDirectory {
-    path: PathBuf,
-    /// Held while the engine lives.
-    _lock: File,
-}
-
-const SOCKET_DIRECTORY: &str = "hydrofoil-";
-const LOCK: &str = "lock";
-
-impl SocketDirectory {
-    /// `shared`: users of replicas must be able to pass through to their own directories.
-    fn make(clock: Clock, shared: bool) -> io::Result<SocketDirectory> {
-        let root =
-            std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
-        let usable = root.is_dir()
-            && !(shared && users::first_unreachable(std::slice::from_ref(&root)).is_some());
-        let root = if usable { root } else { std::env::temp_dir() };
-        let mode = if shared { 0o711 } else { 0o700 };
-        remove_abandoned(&root)?;
-        shm_rpc::sweep(clock.wall());
-        let path = root.join(format!("{SOCKET_DIRECTORY}{}", std::process::id()));
-        DirBuilder::new().mode(mode).create(&path)?;
-        let lock = File::create(path.join(LOCK))?;
-        lock.lock()?;
-        Ok(SocketDirectory { path, _lock: lock })
-    }
-}
-
-/// Removes what killed engines left. What another user owns, or a live engine holds, stays.
-fn remove_abandoned(root: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(root)?.flatten() {
-        let name = entry.file_name();
-        let number = name.to_str().and_then(|name| name.strip_prefix(SOCKET_DIRECTORY));
-        if number.is_none_or(|number| number.parse::<u32>().is_err()) {
-            continue;
-        }
-        let abandoned =
-            File::open(entry.path().join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok());
-        if abandoned && let Err(error) = fs::remove_dir_all(entry.path()) {
-            tracing::debug!(%error, "a dead engine's directory could not be removed");
-        }
-    }
-    Ok(())
-}
-
-impl Drop for SocketDirectory {
-    fn drop(&mut self) {
-        let _gone = fs::remove_dir_all(&self.path);
     }
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub mod control;
+
 /// Puts any model behind HTTP at the lowest latency a machine can give.
 #[derive(Debug, Parser)]
 #[command(name = "foil", version, about, arg_required_else_help = true)]
@@ -28,6 +30,13 @@ pub enum Command {
 pub enum LogFormat {
     Pretty,
     Json,
+}
+
+/// Whose metric names are on the metrics page beside our own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MetricsCompat {
+    /// nv_inference_* with Triton's labels.
+    Triton,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -97,6 +106,13 @@ pub struct Serve {
     /// Where containers written for Clipper dial in (its RPC over ZeroMQ); without --clipper they bring their models [default: nowhere; with --clipper 127.0.0.1:7000].
     #[arg(long, env = "FOIL_CLIPPER_RPC", value_name = "ADDRESS")]
     pub clipper_rpc: Option<SocketAddr>,
+    /// Add the metrics that another server's dashboards and autoscalers know.
+    #[arg(long, env = "FOIL_METRICS_COMPAT")]
+    pub metrics_compat: Option<MetricsCompat>,
+
+    /// Write a line of the log for each request (FOIL_LOG=debug does it, too).
+    #[arg(long, env = "FOIL_ACCESS_LOG")]
+    pub access_log: bool,
 
     /// CPUs of the front end, one thread each [default: one on machines of up to 4, else a quarter].
     #[arg(long, env = "FOIL_CORES", value_name = "CPUS", value_delimiter = ',')]
@@ -130,6 +146,22 @@ pub struct Serve {
     #[arg(long, env = "FOIL_NO_SERVER_TIMING")]
     pub no_server_timing: bool,
 
+    /// Answer HTTP on this Unix socket as well, for clients on this machine.
+    #[arg(long, env = "FOIL_HTTP_SOCKET", value_name = "PATH")]
+    pub http_socket: Option<PathBuf>,
+
+    /// Let clients register POSIX shared memory by its name (Triton's system shared memory extension).
+    #[arg(long, env = "FOIL_CLIENT_SHM")]
+    pub client_shm: bool,
+
+    /// Let clients pass sealed shared memory over this Unix socket: needs no names and ends with its connection.
+    #[arg(long, env = "FOIL_CLIENT_SHM_SOCKET", value_name = "PATH")]
+    pub client_shm_socket: Option<PathBuf>,
+
+    /// Permissions of these two sockets [default: 600, this user alone].
+    #[arg(long, env = "FOIL_SOCKET_MODE", value_name = "OCTAL")]
+    pub socket_mode: Option<String>,
+
     /// Let replicas go live without running synthetic batches first.
     #[arg(long, env = "FOIL_NO_WARM_UP")]
     pub no_warm_up: bool,
@@ -141,4 +173,7 @@ pub struct Serve {
     /// How the log on stderr looks [default: pretty].
     #[arg(long, env = "FOIL_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
+
+    #[command(flatten)]
+    pub control: control::ControlFlags,
 }

@@ -31,6 +31,7 @@ pub use registry::{Registry, Strangers};
 use models::{Asks, ClipperModels};
 use session::Room;
 
+use crate::config::Limits;
 use crate::fleet::supervisor::Shared;
 
 /// Containers connected at a time; more are closed at once. As many as a model may have replicas.
@@ -62,14 +63,17 @@ impl Port {
     }
 
     /// Answers from now on. Must be called on the control thread.
-    pub fn open(
-        self,
-        shared: Rc<Shared>,
-        strangers: Strangers,
-        silence_max: Duration,
-    ) -> io::Result<Rc<Registry>> {
+    pub fn open(self, shared: Rc<Shared>, strangers: Strangers) -> io::Result<Rc<Registry>> {
         let Port { listener, address, models, asks } = self;
-        serve(listener, Room { models, silence_max })?;
+        let Limits { container_silence_s, slot_bytes_max, .. } = shared.config.limits;
+        serve(
+            listener,
+            Room {
+                models,
+                silence_max: Duration::from_secs(container_silence_s),
+                response_bytes_max: slot_bytes_max as usize,
+            },
+        )?;
         eprintln!("listening  tcp://{address} for Clipper's containers");
         Ok(Registry::start(shared, strangers, address, asks))
     }

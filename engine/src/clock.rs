@@ -64,10 +64,16 @@ impl Clock {
         Time(nanos(coarse_now().saturating_sub(self.coarse_epoch)))
     }
 
-    /// The wall clock, for comparing with files' times alone.
+    /// The wall clock, for comparing with files' times and for people.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn wall(&self) -> SystemTime {
         SystemTime::now()
+    }
+
+    /// When `at` was, by the wall clock as it is set now.
+    pub fn wall_at(&self, at: Time) -> SystemTime {
+        let now = self.wall();
+        now.checked_sub(self.now().since(at)).unwrap_or(now)
     }
 
     /// The instant a timer of the runtime understands. `NEVER` becomes a day from the start.

@@ -14,7 +14,14 @@ mod clipper;
 pub use clipper::Clipper;
 
 use crate::classes::{ClassError, Classes, SloClass};
-use crate::cli::{Lane, Launcher, LogFormat, Serve};
+use crate::cli::{Lane, Launcher, LogFormat, MetricsCompat, Serve};
+use crate::socket_file::MODE_DEFAULT;
+use control::{Control, ControlError, ControlFile};
+
+pub mod control;
+mod limits;
+
+pub use self::limits::Limits;
 
 /// What `foil serve` runs with.
 #[derive(Clone, Debug)]
@@ -28,6 +35,17 @@ pub struct Config {
     pub clipper: Option<Clipper>,
     /// Where containers written for Clipper dial in.
     pub clipper_rpc: Option<SocketAddr>,
+    /// A Unix socket that answers HTTP as well.
+    pub http_socket: Option<PathBuf>,
+    /// Clients may register POSIX shared memory by its name.
+    pub client_shm: bool,
+    /// A Unix socket over which they may pass sealed memory.
+    pub client_shm_socket: Option<PathBuf>,
+    /// Permissions of both sockets.
+    pub socket_mode: u32,
+    pub metrics_compat: Option<MetricsCompat>,
+    /// A line of the log for each request.
+    pub access_log: bool,
     /// CPU numbers, one front-end thread each.
     pub cores: Vec<usize>,
     pub lane: Lane,
@@ -42,60 +60,10 @@ pub struct Config {
     /// Where learned latency profiles are kept; None: nowhere.
     pub state: Option<PathBuf>,
     pub log_format: LogFormat,
+    /// Which models are served at run time, and who decides.
+    pub control: Control,
     pub classes: Classes,
     pub limits: Limits,
-}
-
-/// Bounds that a deployment may want otherwise. All have defaults.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-pub struct Limits {
-    /// Requests of one model that may wait. At 10 000 answers a second, 1 024 wait a tenth of a second.
-    pub queue_tasks_max: usize,
-    /// Bytes of the rows of one model that may wait: bounds memory when rows are large.
-    pub queue_bytes_max: u64,
-    /// Bytes of one slot of shared memory; a larger batch or reply is an error that names this setting.
-    pub slot_bytes_max: u32,
-    /// Bytes of a slot beyond its fixed part where a tensor's size is not declared; at most `slot_bytes_max` in all.
-    pub variable_slot_bytes: u32,
-    /// Bytes of one request's body, or message of gRPC. Triton's default for HTTP.
-    pub body_bytes_max: u64,
-    /// Open connections per core and protocol; more are told so. Below the 8192 tasks of the hand-off to a dispatcher.
-    pub connections_max: usize,
-    /// Seconds a client may take to send the head of its first request.
-    pub head_s: u64,
-    /// Seconds a connection may idle: longer than the 60 s after which most proxies close their side.
-    pub idle_s: u64,
-    /// Seconds a body may take to arrive.
-    pub body_s: u64,
-    /// Seconds a container may take from its start to its hello: imports of large frameworks are slow.
-    pub hello_s: u64,
-    /// Seconds a model may take to load.
-    pub load_s: u64,
-    /// Seconds a drain may take before what is left is abandoned.
-    pub drain_s: u64,
-    /// Seconds a container of Clipper's that owes no answer may be silent; it sends a heartbeat every 5.
-    pub container_silence_s: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            queue_tasks_max: 1024,
-            queue_bytes_max: 256 << 20,
-            slot_bytes_max: 16 << 20,
-            variable_slot_bytes: 1 << 20,
-            body_bytes_max: 64 << 20,
-            connections_max: 4096,
-            head_s: 10,
-            idle_s: 75,
-            body_s: 30,
-            hello_s: 60,
-            load_s: 600,
-            drain_s: 30,
-            container_silence_s: 30,
-        }
-    }
 }
 
 /// The file given by `--config`.
@@ -111,6 +79,12 @@ struct File {
     clipper_query: Option<SocketAddr>,
     clipper_admin: Option<SocketAddr>,
     clipper_rpc: Option<SocketAddr>,
+    http_socket: Option<PathBuf>,
+    client_shm: Option<bool>,
+    client_shm_socket: Option<PathBuf>,
+    socket_mode: Option<String>,
+    metrics_compat: Option<String>,
+    access_log: Option<bool>,
     cores: Option<Vec<usize>>,
     launcher: Option<String>,
     lane: Option<String>,
@@ -122,6 +96,11 @@ struct File {
     warm_up: Option<bool>,
     state: Option<PathBuf>,
     log_format: Option<String>,
+    model_control_mode: Option<String>,
+    load_model: Vec<String>,
+    repository_poll_secs: Option<u64>,
+    admin: Option<SocketAddr>,
+    admin_token_file: Option<PathBuf>,
     /// In order of their names, so that numbers don't depend on where a table stands.
     classes: BTreeMap<String, ClassToml>,
     limits: Limits,
@@ -143,6 +122,7 @@ impl File {
             query: self.clipper_query,
             admin: self.clipper_admin,
             rpc: self.clipper_rpc,
+            token_file: self.admin_token_file.clone(),
         }
     }
 }
@@ -167,8 +147,12 @@ pub enum ConfigError {
     Launcher { launcher: String },
     #[error("lane '{lane}' does not exist; use auto, memfd or posix")]
     Lane { lane: String },
+    #[error("metrics_compat '{compat}' does not exist; use triton, or leave it out")]
+    MetricsCompat { compat: String },
     #[error("log_format '{format}' does not exist; use pretty or json")]
     LogFormat { format: String },
+    #[error("socket_mode '{mode}' is no octal number of at most 777; write it as in 660")]
+    SocketMode { mode: String },
     #[error("CPU {cpu} is not available to this process; use some of {available:?}")]
     NoSuchCpu { cpu: usize, available: Vec<usize> },
     #[error("CPU {cpu} is named twice in --cores")]
@@ -179,12 +163,10 @@ pub enum ConfigError {
     ClipperMode { mode: String },
     #[error("addresses of Clipper's interface are given, but it is off; add --clipper")]
     ClipperOff,
-    #[error(
-        "--clipper-admin {address} can be reached from other machines, and whoever reaches it administers the engine; use loopback"
-    )]
-    ClipperAdminOpen { address: SocketAddr },
     #[error(transparent)]
     Class(#[from] ClassError),
+    #[error(transparent)]
+    Control(#[from] ControlError),
 }
 
 impl Config {
@@ -196,6 +178,15 @@ impl Config {
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
         check_launcher(flags.launcher, file.launcher)?;
         let drain_delay = flags.drain_delay.or(file.drain_delay);
+        let mode = flags.socket_mode.or(file.socket_mode);
+        let control = ControlFile {
+            model_control_mode: file.model_control_mode,
+            load_model: file.load_model,
+            repository_poll_secs: file.repository_poll_secs,
+            admin: file.admin,
+            admin_token_file: file.admin_token_file,
+            token_used: clipper.is_some(),
+        };
         let config = Config {
             targets,
             name: flags.name.or(file.name),
@@ -204,6 +195,12 @@ impl Config {
             metrics: flags.metrics.or(file.metrics).unwrap_or(loopback(8002)),
             clipper,
             clipper_rpc,
+            http_socket: flags.http_socket.or(file.http_socket),
+            client_shm: flags.client_shm || file.client_shm.unwrap_or(false),
+            client_shm_socket: flags.client_shm_socket.or(file.client_shm_socket),
+            socket_mode: mode.map_or(Ok(MODE_DEFAULT), socket_mode)?,
+            metrics_compat: metrics_compat(flags.metrics_compat, file.metrics_compat)?,
+            access_log: flags.access_log || file.access_log.unwrap_or(false),
             cores: flags.cores.or(file.cores).unwrap_or_else(|| default_cores(available)),
             lane: lane(flags.lane, file.lane)?,
             huge_pages: flags.huge_pages || file.huge_pages.unwrap_or(false),
@@ -214,6 +211,7 @@ impl Config {
             warm_up: !flags.no_warm_up && file.warm_up.unwrap_or(true),
             state: state(flags.state.or(file.state)),
             log_format: log_format(flags.log_format, file.log_format)?,
+            control: Control::resolve(flags.control, control)?,
             classes: classes(file.classes)?,
             limits: file.limits,
         };
@@ -237,34 +235,6 @@ impl Config {
             }
         }
         self.limits.check()
-    }
-}
-
-impl Limits {
-    fn check(&self) -> Result<(), ConfigError> {
-        let least = [
-            ("limits.queue_tasks_max", self.queue_tasks_max as u64, 1),
-            ("limits.connections_max", self.connections_max as u64, 1),
-            ("limits.head_s", self.head_s, 1),
-            ("limits.idle_s", self.idle_s, 1),
-            ("limits.body_s", self.body_s, 1),
-            ("limits.hello_s", self.hello_s, 1),
-            ("limits.load_s", self.load_s, 1),
-            ("limits.drain_s", self.drain_s, 1),
-            ("limits.container_silence_s", self.container_silence_s, 1),
-            // A slot holds its header's page and at least as much again.
-            ("limits.slot_bytes_max", u64::from(self.slot_bytes_max), 8192),
-            ("limits.variable_slot_bytes", u64::from(self.variable_slot_bytes), 4096),
-            // A batch that fits a slot must fit the queue.
-            ("limits.queue_bytes_max", self.queue_bytes_max, u64::from(self.slot_bytes_max)),
-            ("limits.body_bytes_max", self.body_bytes_max, 1024),
-        ];
-        for (limit, value, least) in least {
-            if value < least {
-                return Err(ConfigError::LimitTooSmall { limit, value, least });
-            }
-        }
-        Ok(())
     }
 }
 
@@ -316,6 +286,22 @@ fn log_format(flag: Option<LogFormat>, file: Option<String>) -> Result<LogFormat
         (None, None | Some("pretty")) => Ok(LogFormat::Pretty),
         (None, Some("json")) => Ok(LogFormat::Json),
         (None, Some(format)) => Err(ConfigError::LogFormat { format: format.to_owned() }),
+    }
+}
+
+fn socket_mode(text: String) -> Result<u32, ConfigError> {
+    let octal = text.bytes().all(|digit| digit.is_ascii_digit());
+    let mode = octal.then(|| u32::from_str_radix(&text, 8).ok()).flatten();
+    mode.filter(|mode| *mode <= 0o777).ok_or(ConfigError::SocketMode { mode: text })
+}
+
+fn metrics_compat(
+    flag: Option<MetricsCompat>,
+    file: Option<String>,
+) -> Result<Option<MetricsCompat>, ConfigError> {
+    match (flag, file) {
+        (None, Some(compat)) if compat != "triton" => Err(ConfigError::MetricsCompat { compat }),
+        (flag, file) => Ok(flag.or(file.map(|_| MetricsCompat::Triton))),
     }
 }
 

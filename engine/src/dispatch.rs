@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::ids::{CoreId, DeviceClass, Incarnation, ReplicaId, Version};
 use crate::observe::predictions::PredictionsSnapshot;
 use crate::observe::stages::{CoreRecorder, CoreSnapshot, ModelNames};
+use crate::observe::statistics::Statistics;
 use crate::query::types::TaskResult;
 
 pub mod cause;
@@ -53,6 +54,11 @@ pub struct Delivery {
 #[derive(Debug)]
 pub enum CoreMsg {
     StartModel(Box<ModelSetup>),
+    /// Told once the core gets to it: whatever it looked up in an earlier catalog has been submitted by then, because
+    /// nothing waits between the two.
+    Pass(oneshot::Sender<()>),
+    /// The model version has gone: so may what was counted of it.
+    Forget(Arc<str>, Version),
     Answers(Vec<Delivery>),
     Snapshot(oneshot::Sender<CoreSnapshot>),
     /// What its applications were asked.
@@ -138,10 +144,16 @@ pub enum ControlMsg {
     },
     /// What the batching knows and does, for people.
     Explain(oneshot::Sender<serde_json::Value>),
+    /// What the statistics extension counts, all of one moment.
+    Statistics(oneshot::Sender<Statistics>),
     /// What was learned so far, to be stored.
     Profiles(oneshot::Sender<Vec<LearnedProfile>>),
     /// Answered once nothing is queued or in flight and the lanes are shut; the dispatcher ends then.
     Drain(oneshot::Sender<()>),
+    /// Another dispatcher answers from now on, or nobody: gauges are no longer this one's.
+    GiveWay,
+    /// The dispatcher before it, of the same name and version, has given way.
+    Succeed,
 }
 
 /// What a model's batches were learned to take on one class of devices.
@@ -181,6 +193,9 @@ pub async fn run_core_mailbox(core: Core, mut mailbox: mpsc::Receiver<CoreMsg>) 
             CoreMsg::StartModel(setup) => {
                 tokio::task::spawn_local(dispatcher::Dispatcher::new(&core, *setup).run());
             }
+            // Whoever waited for it may have given up.
+            CoreMsg::Pass(passed) => drop(passed.send(())),
+            CoreMsg::Forget(name, version) => core.recorder.forget(&name, version),
             CoreMsg::Answers(deliveries) => outbox::complete(deliveries),
             // A scrape that gave up no longer listens; nothing is lost.
             CoreMsg::Snapshot(reply) => drop(reply.send(core.recorder.snapshot())),

@@ -1,6 +1,7 @@
 //! Containers and the life of replicas: started, welcomed, watched, replaced.
 
 pub mod catalog;
+pub mod changes;
 pub mod cores;
 pub mod device_groups;
 pub mod digest;
@@ -9,8 +10,12 @@ pub mod launch;
 pub mod learned;
 pub mod liveness;
 pub mod log_tail;
+pub mod model;
+pub mod orders;
 pub mod profiles;
 pub mod remote_models;
+pub mod repository;
+pub mod retire;
 pub mod sample;
 pub mod supervisor;
 pub mod target;

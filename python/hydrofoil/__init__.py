@@ -33,7 +33,7 @@ from hydrofoil._annotations import (
     u32,
     u64,
 )
-from hydrofoil._errors import InputError, ModelError
+from hydrofoil._errors import InputError, ModelError, RegionError
 from hydrofoil._model import Context, model
 from hydrofoil._views import output
 
@@ -42,6 +42,8 @@ __all__ = [
     "DType",
     "InputError",
     "ModelError",
+    "RegionError",
+    "SharedRegion",
     "Tensor",
     "__version__",
     "bool",
@@ -69,4 +71,9 @@ def __getattr__(name):
         from importlib.metadata import version
 
         return version("hydrofoil")
+    # And so does what models have no use for.
+    if name == "SharedRegion":
+        from hydrofoil._shared_region import SharedRegion
+
+        return SharedRegion
     raise AttributeError(f"module 'hydrofoil' has no attribute {name!r}")

@@ -32,6 +32,10 @@ class ModelError(Exception):
         super().__init__(reason if file is None else f"{file}:{line}: {reason}")
 
 
+class RegionError(Exception):
+    """The engine does not take a client's shared memory. The text says why."""
+
+
 class BadOutput(Exception):
     """What ``predict`` returned is not what its annotation declares."""
 

@@ -129,5 +129,5 @@ pub use error::{LaneError, LaneFault};
 pub use fds::LaneFds;
 pub use layout::{ABI_HASH, LaneConfig, Memory};
 #[cfg(not(loom))]
-pub use segment::posix::sweep;
+pub use segment::posix::{NAME_PREFIX, sweep};
 pub use slot::{RequestSlot, Status};

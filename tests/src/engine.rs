@@ -81,6 +81,8 @@ pub struct Engine {
     pub http: SocketAddr,
     pub grpc: SocketAddr,
     pub metrics: SocketAddr,
+    /// Of engines started with `--admin`.
+    pub admin: Option<SocketAddr>,
     said: Arc<Mutex<String>>,
 }
 
@@ -119,7 +121,7 @@ impl Engine {
             }
         });
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        Engine { child, http: nowhere, grpc: nowhere, metrics: nowhere, said }
+        Engine { child, http: nowhere, grpc: nowhere, metrics: nowhere, admin: None, said }
     }
 
     /// Whether it has said where it listens; from then on it can be talked to.
@@ -131,6 +133,7 @@ impl Engine {
         let mut addresses = line.split("http://").skip(1).map(address);
         self.http = addresses.next().flatten().expect("an HTTP address");
         self.metrics = addresses.next().flatten().expect("a metrics address");
+        self.admin = addresses.next().flatten();
         self.grpc = line.split("grpc ").nth(1).and_then(address).expect("an address for gRPC");
         true
     }

@@ -5,6 +5,7 @@ pub mod client;
 pub mod containers;
 pub mod engine;
 pub mod tensors;
+pub mod zmtp;
 
 pub use client::{Client, Response};
 pub use engine::{Engine, Scratch};

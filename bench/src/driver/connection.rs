@@ -1,11 +1,10 @@
 //! One keep-alive connection: at most one request on its way, its answer read as it comes.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use mio::net::TcpStream;
-
+use super::stream::Stream;
+use crate::address::Address;
 use crate::http::ANSWER_BYTES_MAX;
 use crate::ledger::Sent;
 use crate::response::{Frame, ResponseError, parse};
@@ -17,7 +16,7 @@ const BUFFER_BYTES: usize = 16 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     buffer: Vec<u8>,
     filled: usize,
     /// Bytes of the request that the socket took.
@@ -44,27 +43,18 @@ pub(super) struct Answered {
 
 impl Connection {
     /// Waits for the connection; everything after is non-blocking.
-    pub(super) fn open(address: SocketAddr) -> io::Result<Connection> {
-        let stream = std::net::TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
-        stream.set_nonblocking(true)?;
-        Connection::over(TcpStream::from_std(stream), true)
+    pub(super) fn open(address: Address) -> io::Result<Connection> {
+        Ok(Connection::over(Stream::open(address, CONNECT_TIMEOUT)?, true))
     }
 
     /// Doesn't wait: what is sent goes out when the other side has accepted.
-    pub(super) fn begin(address: SocketAddr) -> io::Result<Connection> {
-        Connection::over(TcpStream::connect(address)?, false)
+    pub(super) fn begin(address: Address) -> io::Result<Connection> {
+        Ok(Connection::over(Stream::begin(address)?, false))
     }
 
-    fn over(stream: TcpStream, established: bool) -> io::Result<Connection> {
-        stream.set_nodelay(true)?;
-        Ok(Connection {
-            stream,
-            buffer: vec![0; BUFFER_BYTES],
-            filled: 0,
-            written: 0,
-            on_its_way: None,
-            established,
-        })
+    fn over(stream: Stream, established: bool) -> Connection {
+        let buffer = vec![0; BUFFER_BYTES];
+        Connection { stream, buffer, filled: 0, written: 0, on_its_way: None, established }
     }
 
     pub(super) fn on_its_way(&self) -> Option<Sent> {

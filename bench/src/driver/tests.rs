@@ -1,7 +1,8 @@
 //! The driver against small servers on loopback, each a thread that ends with its connections.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -63,6 +64,31 @@ fn run(address: SocketAddr, plan: &Plan) -> Measured {
 
 fn pong(stream: &mut TcpStream, _: u64) -> bool {
     stream.write_all(ANSWER).is_ok()
+}
+
+#[test]
+fn a_server_behind_a_unix_socket_is_asked_like_any_other() {
+    let path = std::env::temp_dir().join(format!("foil-bench-{}-driver", std::process::id()));
+    let listener = UnixListener::bind(&path).expect("bind");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("accept");
+            std::thread::spawn(move || {
+                let mut request = vec![0; REQUEST.len()];
+                while stream.read_exact(&mut request).is_ok() && stream.write_all(ANSWER).is_ok() {}
+            });
+        }
+    });
+    let expect = Expect::same(b"pong".to_vec());
+    let target = Target::one(Address::unix(&path), REQUEST.to_vec(), expect);
+    for load in [Load::Closed, open(2_000.0)] {
+        let measured = drive(&target, &plan(load), &mut |_| {}).expect("a run");
+        assert!(measured.answered > 0);
+        assert_eq!(measured.failures.total(), 0);
+    }
+    std::fs::remove_file(&path).expect("gone");
+    let refused = drive(&target, &plan(Load::Closed), &mut |_| {}).expect_err("nobody listens");
+    assert!(refused.to_string().contains("unix:"), "{refused}");
 }
 
 #[test]
@@ -155,7 +181,7 @@ fn wrong_values_are_wrong_bodies_and_told() {
         crate::plan::Request { bytes: REQUEST.to_vec(), expect }
     };
     let target = Target {
-        address: server,
+        address: server.into(),
         transport: Transport::Http1,
         requests: vec![asked(7.0), asked(8.0)],
     };
@@ -257,8 +283,11 @@ fn requests_go_out_in_turn_and_each_knows_its_answer() {
         bytes: REQUEST.to_vec(),
         expect: Expect { status: Some(status), ..Expect::default() },
     };
-    let target =
-        Target { address, transport: Transport::Http1, requests: vec![request(200), request(404)] };
+    let target = Target {
+        address: address.into(),
+        transport: Transport::Http1,
+        requests: vec![request(200), request(404)],
+    };
     let plan = Plan { connections: 1, ..plan(Load::Closed) };
     let measured = drive(&target, &plan, &mut |_| {}).expect("a run");
     assert!(measured.answered > 10);

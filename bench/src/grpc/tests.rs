@@ -28,6 +28,10 @@ use crate::plan::{Expect, Load};
 
 const SEED: u64 = 7;
 
+fn tcp(target: &Target) -> SocketAddr {
+    target.address.tcp().expect("gRPC goes over TCP")
+}
+
 /// What the server does with a request, told how many came before.
 type Act = fn(u64) -> Do;
 
@@ -215,7 +219,7 @@ fn a_server_is_asked_how_it_is_and_for_one_answer() {
     assert!(is_ready(address, "echo", None).expect("an answer"));
     let target = target(address);
     assert_eq!(
-        Some(ask(target.address, &target.requests[0].bytes).expect("an answer")),
+        Some(ask(tcp(&target), &target.requests[0].bytes).expect("an answer")),
         target.requests[0].expect.body
     );
 }
@@ -232,7 +236,7 @@ fn a_model_that_is_not_ready_is_said_plainly() {
 #[test]
 fn a_refusal_is_told_in_the_servers_words() {
     let refusing = target(server(|_| Do::Refuse));
-    let result = ask(refusing.address, &refusing.requests[0].bytes);
+    let result = ask(tcp(&refusing), &refusing.requests[0].bytes);
     let Err(GrpcError::Refused { status, told, .. }) = result else { panic!("{result:?}") };
     assert_eq!((status, told.as_str()), (8, "the queue is full"));
 }
@@ -241,7 +245,8 @@ fn a_refusal_is_told_in_the_servers_words() {
 fn nobody_there_is_said_plainly() {
     let target = target(server(|_| Do::Answer));
     let gone = TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address");
-    let result = drive(&Target { address: gone, ..target }, &plan(Load::Closed), &mut |_| {});
+    let result =
+        drive(&Target { address: gone.into(), ..target }, &plan(Load::Closed), &mut |_| {});
     assert!(matches!(result, Err(DriverError::Connect { .. })), "{result:?}");
     assert!(matches!(is_live(gone), Err(GrpcError::Connect { .. })));
 }
@@ -272,7 +277,7 @@ fn a_closed_loop_keeps_asking_and_counts_right_answers() {
 fn long_requests_and_answers_go_through() {
     let address = server(|_| Do::Answer);
     let mut target = prepare(address, "echo", Some(1), 20_000, SEED).expect("a target");
-    let answer = ask(target.address, &target.requests[0].bytes).expect("an answer");
+    let answer = ask(tcp(&target), &target.requests[0].bytes).expect("an answer");
     assert!(answer.len() > 4 * 4 * 20_000, "{}", answer.len());
     target.requests[0].expect.body = Some(answer);
     let plan = Plan { requests_max: 20, warm_up: Duration::ZERO, ..plan(Load::Closed) };
@@ -388,7 +393,7 @@ fn a_stream_that_is_reset_is_a_failure_and_its_connection_goes_on() {
             });
         }
     });
-    let target = Target { address: resetting, ..target(server(|_| Do::Answer)) };
+    let target = Target { address: resetting.into(), ..target(server(|_| Do::Answer)) };
     let plan = Plan { requests_max: 100, warm_up: Duration::ZERO, ..plan(Load::Closed) };
     let measured = drive(&target, &plan, &mut |_| {}).expect("a run");
     assert!(measured.failures.closed > 10, "{measured:?}");

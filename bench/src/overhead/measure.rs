@@ -56,7 +56,7 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    fn is_disturbed(&self) -> bool {
+    pub(super) fn is_disturbed(&self) -> bool {
         self.client_share < CLIENT_SHARE_MIN
     }
 }
@@ -122,7 +122,7 @@ pub(crate) fn calm<R, E>(
     Ok(calm)
 }
 
-fn sample(
+pub(super) fn sample(
     setup: &Setup,
     connections: usize,
     server: &Server,

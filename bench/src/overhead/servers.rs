@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::OverheadError;
 use super::ask::{Dialect, Question, row};
+use crate::address::Address;
 use crate::clock::wait_until;
 use crate::http::{exchange, get};
 use crate::payload::Encoding;
@@ -83,6 +84,8 @@ pub(crate) struct Server {
     pub(crate) name: &'static str,
     pub(crate) address: SocketAddr,
     pub(super) metrics: Option<SocketAddr>,
+    /// Where HTTP is answered for clients on this machine; its TCP address where there is no socket.
+    pub(super) socket: Address,
     pub(crate) dialect: Dialect,
     child: Child,
     output: PathBuf,
@@ -107,6 +110,8 @@ impl Server {
         command.args(["--http", &address.to_string(), "--metrics", &metrics.to_string()]);
         command.args(["--grpc", "127.0.0.1:0"]);
         command.args(["--cores", &cores]);
+        let socket = workplace.file(&format!("http-{}", address.port()));
+        command.arg("--http-socket").arg(&socket);
         // A measurement starts from nothing that an earlier one left.
         command.env("FOIL_STATE", "none");
         if let Some(python) = foil.python {
@@ -115,6 +120,7 @@ impl Server {
         let (name, dialect) = ("foil", Dialect::Oip);
         let mut server = Server::start(workplace, name, dialect, address, foil.core, command)?;
         server.metrics = Some(metrics);
+        server.socket = Address::unix(&socket);
         server.ready("/v2/health/ready")
     }
 
@@ -144,7 +150,7 @@ impl Server {
         let log = File::create(&output).map_err(prepare)?;
         command.stdin(Stdio::null()).stdout(log.try_clone().map_err(prepare)?).stderr(log);
         let child = spawn_on(core, &mut command)?;
-        Ok(Server { name, address, metrics: None, dialect, child, output })
+        Ok(Server { name, address, metrics: None, socket: address.into(), dialect, child, output })
     }
 
     pub(crate) fn ready(mut self, path: &str) -> Result<Server, OverheadError> {

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::Validity;
 use super::cross_core::CrossCore;
 use super::measure::{Pair, Sample, Scenario};
+use super::unix::Saved;
 use crate::compare::{Spread, differences, ratios, spread};
 use crate::payload::Encoding;
 use crate::report::{Table, count, us};
@@ -19,6 +20,7 @@ pub(super) struct Findings {
     pub(super) scenarios: Vec<(Scenario, Vec<Pair>)>,
     pub(super) pss_mib: f64,
     pub(super) cross_core: Option<CrossCore>,
+    pub(super) unix: Option<Saved>,
 }
 
 impl Findings {
@@ -56,6 +58,10 @@ impl Findings {
         found.insert("pss_mib".to_owned(), json!(rounded(self.pss_mib)));
         let added = self.cross_core.as_ref().map(|found| rounded(found.added_us));
         found.insert("cross_core_p50c1_added_us".to_owned(), json!(added));
+        let unix = self.unix.clone();
+        let (p50, cpu) = unix.map_or((None, None), |saved| (saved.p50_us, saved.cpu_us));
+        found.insert("unix_p50c1_saved_us".to_owned(), median(p50));
+        found.insert("unix_cpu_us_saved".to_owned(), median(cpu));
         let floor_rps = self.medians(Encoding::Binary, 64, |pair| pair.floor.requests_per_second);
         found.insert("floor_rps".to_owned(), median(floor_rps));
         found.insert("floor_vs_mosec".to_owned(), median(self.floor_vs_mosec()));
@@ -163,6 +169,11 @@ impl Findings {
             let p50 = self.p50_vs_floor(encoding);
             table.row(line(format!("{name}: p50 ratio, 1 connection"), p50));
         }
+        if let Some(saved) = self.unix.clone() {
+            let named = |what: &str| format!("saved by a Unix socket: {what}");
+            table.row(line(named("CPU µs/request, 64 connections"), saved.cpu_us));
+            table.row(line(named("p50 µs, 1 connection"), saved.p50_us));
+        }
         table
     }
 
@@ -226,7 +237,7 @@ mod tests {
         let pairs = vec![pair(1.0), pair(1.7), pair(1.2)];
         let scenarios = [(Encoding::Binary, 1), (Encoding::Binary, 64)]
             .map(|(encoding, connections)| (Scenario { encoding, connections }, pairs.clone()));
-        Findings { scenarios: scenarios.into(), pss_mib: 41.5, cross_core: None }
+        Findings { scenarios: scenarios.into(), pss_mib: 41.5, cross_core: None, unix: None }
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! What a right answer to each request is: asked of the server before the load, or read from a reference file.
 
-use std::net::SocketAddr;
 use std::path::Path;
 
 use super::questions::{each_line, has_ending, next_rows, open_npy, parsed, wrong_line};
 use super::{Check, PREPARED_BYTES_MAX, RequestError, Spec, field, shown};
+use crate::address::Address;
 use crate::check::{Reference, numbers};
 use crate::http::exchange;
 use crate::plan::Expect;
@@ -17,7 +17,7 @@ const KEPT_MAX: usize = 10_000;
 /// One for each request.
 pub(super) fn of(
     spec: &Spec,
-    address: SocketAddr,
+    address: Address,
     requests: &[Vec<u8>],
 ) -> Result<Vec<Expect>, RequestError> {
     let check = &spec.check;
@@ -52,7 +52,7 @@ fn refer(
 /// The first few, or all where their answers are kept.
 fn ask(
     check: &Check,
-    address: SocketAddr,
+    address: Address,
     requests: &[Vec<u8>],
     expected: &mut [Expect],
 ) -> Result<(), RequestError> {

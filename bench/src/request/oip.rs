@@ -1,11 +1,10 @@
 //! The Open Inference Protocol over HTTP.
 
-use std::net::SocketAddr;
-
 use serde_json::Value;
 
 use super::questions::{self, Question};
 use super::{Prepared, RequestError, Spec, shown};
+use crate::address::Address;
 use crate::http::get;
 use crate::payload::{Encoding, Input, Payload, http_request, inputs_of, payload_of};
 
@@ -13,11 +12,11 @@ const ROOT: &str = "/v2/models";
 
 pub(super) fn requests(
     spec: &Spec,
-    address: SocketAddr,
+    address: Address,
     encoding: Encoding,
 ) -> Result<Vec<Vec<u8>>, RequestError> {
     let model = spec.model_path(ROOT)?;
-    let (host, path) = (address.to_string(), format!("{model}/infer"));
+    let (host, path) = (address.host(), format!("{model}/infer"));
     let mut prepared = Prepared::default();
     questions::each(spec, encoding, &|| inputs(spec, address, &model), &mut |question| {
         let payload = match question {
@@ -29,18 +28,14 @@ pub(super) fn requests(
     Ok(prepared.requests)
 }
 
-fn inputs(
-    spec: &Spec,
-    address: SocketAddr,
-    model: &str,
-) -> Result<Option<Vec<Input>>, RequestError> {
+fn inputs(spec: &Spec, address: Address, model: &str) -> Result<Option<Vec<Input>>, RequestError> {
     if let Some(input) = spec.given_input()? {
         return Ok(Some(vec![input]));
     }
     Ok(Some(inputs_of(&metadata(address, model)?, spec.rows)?))
 }
 
-pub(super) fn metadata(address: SocketAddr, path: &str) -> Result<Value, RequestError> {
+pub(super) fn metadata(address: Address, path: &str) -> Result<Value, RequestError> {
     let (answer, path) = (get(address, path)?, path.to_owned());
     if answer.status != 200 {
         let (status, body) = (answer.status, shown(&answer.body));

@@ -1,7 +1,6 @@
 //! Any HTTP request: a method, a path, headers, and a body with places to fill, or bodies from a file.
 
 use std::fmt::Write;
-use std::net::SocketAddr;
 use std::path::Path;
 
 use rand::rngs::SmallRng;
@@ -9,8 +8,9 @@ use rand::{Rng, SeedableRng};
 
 use super::questions::{each_line, has_ending, unreadable};
 use super::{PREPARED_BYTES_MAX, Prepared, RequestError, Source, Spec, field};
+use crate::address::Address;
 
-pub(super) fn requests(spec: &Spec, address: SocketAddr) -> Result<Vec<Vec<u8>>, RequestError> {
+pub(super) fn requests(spec: &Spec, address: Address) -> Result<Vec<Vec<u8>>, RequestError> {
     check_head(spec)?;
     let mut prepared = Prepared::default();
     match &spec.payload {
@@ -74,10 +74,10 @@ fn check_head(spec: &Spec) -> Result<(), RequestError> {
     Ok(())
 }
 
-fn request(spec: &Spec, address: SocketAddr, filler: &mut Filler, body: &[u8]) -> Vec<u8> {
+fn request(spec: &Spec, address: Address, filler: &mut Filler, body: &[u8]) -> Vec<u8> {
     let path = filler.filled(spec.path.as_deref().unwrap_or("/"));
     let mut head = format!("{} {path} HTTP/1.1\r\n", spec.method.as_deref().unwrap_or("POST"));
-    let host = address.to_string();
+    let host = address.host();
     for (name, value) in [("Host", &*host), ("Content-Type", "application/json")] {
         if !spec.headers.keys().any(|given| given.eq_ignore_ascii_case(name)) {
             let _ = write!(head, "{name}: {value}\r\n");

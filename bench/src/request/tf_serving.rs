@@ -1,20 +1,19 @@
 //! TensorFlow Serving's JSON: `instances` in, `predictions` out. Other servers speak it too, often without metadata.
 
-use std::net::SocketAddr;
-
 use serde_json::{Map, Value, json};
 
 use super::oip::metadata;
 use super::questions::{self, Question};
 use super::{Prepared, RequestError, Source, Spec};
+use crate::address::Address;
 use crate::payload::{Encoding, Input, Payload, Values, http_request, inputs_of, nested_rows};
 
 const ROOT: &str = "/v1/models";
 const SIGNATURE: &str = "serving_default";
 
-pub(super) fn requests(spec: &Spec, address: SocketAddr) -> Result<Vec<Vec<u8>>, RequestError> {
+pub(super) fn requests(spec: &Spec, address: Address) -> Result<Vec<Vec<u8>>, RequestError> {
     let model = spec.model_path(ROOT)?;
-    let (host, path) = (address.to_string(), format!("{model}:predict"));
+    let (host, path) = (address.host(), format!("{model}:predict"));
     let mut prepared = Prepared::default();
     questions::each(spec, Encoding::Json, &|| inputs(spec, address, &model), &mut |question| {
         let text = match question {
@@ -27,11 +26,7 @@ pub(super) fn requests(spec: &Spec, address: SocketAddr) -> Result<Vec<Vec<u8>>,
 }
 
 /// Values from a file need no names: rows of the only input go as they are.
-fn inputs(
-    spec: &Spec,
-    address: SocketAddr,
-    model: &str,
-) -> Result<Option<Vec<Input>>, RequestError> {
+fn inputs(spec: &Spec, address: Address, model: &str) -> Result<Option<Vec<Input>>, RequestError> {
     if matches!(spec.payload, Source::File(_)) {
         return Ok(None);
     }

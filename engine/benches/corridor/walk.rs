@@ -9,9 +9,11 @@ use std::error::Error;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bench::payload::{Encoding, Input, floats, http_request, payload};
+use engine::api::admin::Door;
 use engine::api::front_end::{FrontEnd, HttpLimits, HttpOptions};
 use engine::api::listener::{self, DrainPhase};
 use engine::classes::Classes;
@@ -25,8 +27,10 @@ use engine::dispatch::{
     run_core_mailbox,
 };
 use engine::fleet::catalog::{Catalog, ModelEntry, ModelState, PublishedCatalog};
+use engine::fleet::orders::FleetLink;
 use engine::fleet::welcome::{LaneSettings, geometry};
 use engine::ids::{ClassId, CoreId, DeviceClass, Incarnation, ReplicaId, Version};
+use engine::observe::reports::{Reporting, Reports};
 use engine::observe::stages::{CoreRecorder, ModelNames};
 use schemas::lifecycle::{LaneGeometry, Late, ModelSpec};
 use schemas::tensor::{DType, Dim, TensorSpec};
@@ -142,8 +146,12 @@ async fn serve(
         catalog: PublishedCatalog::new(ArcSwap::from_pointee(catalog)),
         classes,
         recorder,
+        reports: Rc::new(Reports::new(Reporting::default(), CORE, Duration::ZERO)),
         limits: HttpLimits::default(),
         options: HttpOptions::default(),
+        shared_memory: None,
+        door: Door::Public,
+        fleet: FleetLink::channel().0,
     };
     let (drain, phase) = watch::channel(DrainPhase::Serving);
     tokio::task::spawn_local(listener::serve(Rc::new(front), listener, phase, listener::oip));

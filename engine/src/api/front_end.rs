@@ -1,12 +1,17 @@
 //! What the connections of one core share, whatever they speak: the way to the models, limits, the core's recorder.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::admin::Door;
 use crate::classes::Classes;
+use crate::client_shm::registry::Registry;
 use crate::clock::Clock;
 use crate::fleet::catalog::PublishedCatalog;
+use crate::fleet::orders::FleetLink;
 use crate::ids::CoreId;
+use crate::observe::reports::Reports;
 use crate::observe::stages::CoreRecorder;
 
 #[derive(Clone, Copy, Debug)]
@@ -51,13 +56,20 @@ impl Default for HttpOptions {
 }
 
 /// All that the connections of one core need.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct FrontEnd {
     pub core: CoreId,
     pub clock: Clock,
     pub catalog: PublishedCatalog,
     pub classes: Classes,
     pub recorder: Rc<CoreRecorder>,
+    pub reports: Rc<Reports>,
     pub limits: HttpLimits,
     pub options: HttpOptions,
+    /// Memory that clients registered; None: switched off.
+    pub shared_memory: Option<Arc<Registry>>,
+    /// Which address its connections come to: who may do what.
+    pub door: Door,
+    /// For orders to load and unload.
+    pub fleet: FleetLink,
 }

@@ -16,6 +16,7 @@ use crate::dispatch::handle::ModelHandle;
 use crate::fleet::catalog::{Catalog, Missing, ModelEntry};
 use crate::ids::ClassId;
 use crate::observe::metrics::{ErrorKind, Stage};
+use crate::observe::reports::Predicted;
 use crate::observe::stages::ModelRecorder;
 use crate::query::serve::{self, Query};
 use crate::query::types::{Prediction, TaskInputs};
@@ -80,13 +81,31 @@ async fn ask<R>(
 
     let returned = front.clock.now();
     let timings = prediction.timings;
+    let due = terms.deadline.due;
+    let noted = (returned > due || front.reports.traces()).then(|| id.clone());
     let response = respond(Answered { handle, chosen, id, prediction })?;
     let done = front.clock.now();
     recorder.stage(Stage::Parse, submitted.since(arrived));
     recorder.task_stages(&timings);
     recorder.stage(Stage::Respond, done.since(returned));
     recorder.answered(done.since(arrived));
+    if let Some(id) = noted {
+        let (model, version) = (&*handle.name, handle.version);
+        let (id, timings) = (id.as_deref(), &timings);
+        note(front, &Predicted { model, version, id, arrived, submitted, done, timings }, due);
+    }
     Ok(response)
+}
+
+/// What the log may want of a request.
+#[cold]
+fn note(front: &FrontEnd, predicted: &Predicted<'_>, due: Time) {
+    if predicted.done > due {
+        front.reports.late(predicted, due);
+    }
+    if front.reports.traces() {
+        front.reports.trace(predicted);
+    }
 }
 
 /// The model version that is asked for, or an error that names it.

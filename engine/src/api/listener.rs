@@ -1,13 +1,15 @@
 //! Accepts, serves and drains the HTTP connections of one core.
 //!
 //! Each core has its own listener on the same port (SO_REUSEPORT) and keeps what it accepts: nothing about a connection is shared
-//! between threads. Bounds: connections per core, time for a head and for a body, bytes of a body.
+//! between threads. A Unix socket has no such thing: there each core has a duplicate of one listener, and whichever core is free
+//! first takes the next connection. Bounds: connections per core, time for a head and for a body, bytes of a body.
 //! Deliberately absent: a timer per request (see [`connections`](crate::api::connections)) and TLS.
 
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -20,8 +22,7 @@ use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
@@ -31,6 +32,10 @@ use crate::api::oip_http::{self, HttpResponse};
 use crate::observe::metrics::ErrorKind;
 
 pub use crate::api::connections::DrainPhase;
+
+mod sockets;
+
+pub use self::sockets::Listener;
 
 /// Handshakes the kernel completes before we accept them: a burst of new clients between two turns of the loop.
 const BACKLOG: i32 = 1024;
@@ -61,32 +66,34 @@ pub fn bind(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
 
 /// Serves until `drain` says [`DrainPhase::Closing`] and everything accepted is answered. `speak` is the whole of one
 /// connection, from its accept to its end. Needs a runtime of one thread that can `spawn_local`.
-pub async fn serve<S, C>(
+pub async fn serve<L, S, C>(
     front: Rc<FrontEnd>,
-    listener: std::net::TcpListener,
+    listener: L,
     mut drain: watch::Receiver<DrainPhase>,
     speak: S,
 ) -> io::Result<()>
 where
-    S: Fn(Rc<FrontEnd>, Rc<Connections>, TcpStream) -> C,
+    L: Listener,
+    S: Fn(Rc<FrontEnd>, Rc<Connections>, L::Stream) -> C,
     C: Future<Output = ()> + 'static,
 {
-    let listener = TcpListener::from_std(listener)?;
+    let listener = listener.watch()?;
     let server = Server {
         front,
         speak,
         connections: Rc::default(),
         turned_away: Rc::default(),
         accepting: Cell::new(true),
+        accepts: PhantomData::<L>,
     };
     let mut sweep = server.sweep_interval();
     server.accept_until_closing(&listener, &mut drain, &mut sweep).await;
-    server.accept_what_waits(listener.into_std()?);
+    server.accept_what_waits(listener)?;
     server.finish(&mut sweep).await;
     Ok(())
 }
 
-struct Server<S> {
+struct Server<L, S> {
     front: Rc<FrontEnd>,
     speak: S,
     connections: Rc<Connections>,
@@ -94,11 +101,13 @@ struct Server<S> {
     turned_away: Rc<()>,
     /// The last accept succeeded: a streak of failures is worth one line of the log.
     accepting: Cell<bool>,
+    accepts: PhantomData<L>,
 }
 
-impl<S, C> Server<S>
+impl<L, S, C> Server<L, S>
 where
-    S: Fn(Rc<FrontEnd>, Rc<Connections>, TcpStream) -> C,
+    L: Listener,
+    S: Fn(Rc<FrontEnd>, Rc<Connections>, L::Stream) -> C,
     C: Future<Output = ()> + 'static,
 {
     fn sweep_interval(&self) -> Interval {
@@ -111,7 +120,7 @@ where
 
     async fn accept_until_closing(
         &self,
-        listener: &TcpListener,
+        listener: &L::Watched,
         drain: &mut watch::Receiver<DrainPhase>,
         sweep: &mut Interval,
     ) {
@@ -132,11 +141,11 @@ where
     }
 
     /// Takes what waits; returns now and then so that the rest of the loop gets its turn.
-    async fn accept_some(&self, listener: &TcpListener) {
+    async fn accept_some(&self, listener: &L::Watched) {
         const PER_TURN: usize = 64;
         for _ in 0..PER_TURN {
-            match listener.accept().await {
-                Ok((stream, _)) => {
+            match L::accept(listener).await {
+                Ok(stream) => {
                     self.accepting.set(true);
                     self.admit(stream);
                 }
@@ -152,16 +161,17 @@ where
     }
 
     /// Clients whose handshake is done believe themselves accepted.
-    fn accept_what_waits(&self, listener: std::net::TcpListener) {
-        while let Ok((stream, _)) = listener.accept() {
-            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+    fn accept_what_waits(&self, listener: L::Watched) -> io::Result<()> {
+        let listener = L::unwatch(listener)?;
+        while let Ok(stream) = listener.accept_now() {
             if let Ok(stream) = stream {
                 self.admit(stream);
             }
         }
+        Ok(())
     }
 
-    fn admit(&self, stream: TcpStream) {
+    fn admit(&self, stream: L::Stream) {
         if self.connections.count() < self.front.limits.connections_max {
             let connection = (self.speak)(self.front.clone(), self.connections.clone(), stream);
             tokio::task::spawn_local(connection);
@@ -199,13 +209,17 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 }
 
 /// A connection that speaks the Open Inference Protocol.
-pub async fn oip(front: Rc<FrontEnd>, connections: Rc<Connections>, stream: TcpStream) {
+pub async fn oip<T>(front: Rc<FrontEnd>, connections: Rc<Connections>, stream: T)
+where
+    T: AsyncRead + AsyncWrite + Unpin + 'static,
+{
     http1(&front, &connections, stream, oip_http::handle).await;
 }
 
 /// A connection that speaks HTTP/1.1; `handle` answers its requests, one after the other.
-pub async fn http1<H>(front: &FrontEnd, connections: &Rc<Connections>, stream: TcpStream, handle: H)
+pub async fn http1<T, H>(front: &FrontEnd, connections: &Rc<Connections>, stream: T, handle: H)
 where
+    T: AsyncRead + AsyncWrite + Unpin + 'static,
     H: AsyncFn(&FrontEnd, &Connections, &Connection, Request<Incoming>) -> HttpResponse,
 {
     let open = connections.open(front.clock.coarse().after(front.limits.head_time_max));
@@ -235,7 +249,7 @@ where
     front.recorder.connection_closed();
 }
 
-async fn turn_away(mut stream: TcpStream) -> io::Result<()> {
+async fn turn_away(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
     stream.write_all(TURNED_AWAY).await?;
     stream.shutdown().await?;
     // Closing with unread bytes would reset the connection and take the answer away from its reader.

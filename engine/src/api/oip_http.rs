@@ -10,7 +10,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 use schemas::lifecycle::ModelSpec;
 use smallvec::SmallVec;
 
@@ -19,8 +19,14 @@ use crate::api::connections::{Connection, Connections, DrainPhase};
 use crate::api::front_end::FrontEnd;
 use crate::api::inference::{self, Answered, Question, known_class};
 use crate::api::oip_metadata as metadata;
+use crate::api::oip_shared_memory;
+use crate::api::repository_http;
 use crate::api::router::{ModelPage, Route, route};
+use crate::api::settings::{self, Of};
+use crate::api::shared_memory::SharedMemory;
+use crate::api::statistics;
 use crate::api::status::{self, ApiError};
+use crate::api::trail::{self, Trail};
 use crate::classes::Classes;
 use crate::clock::Time;
 use crate::codec::answer::{self, About};
@@ -28,13 +34,17 @@ use crate::codec::binary_tensor::{self, Form};
 use crate::codec::bind::{Named, bind};
 use crate::codec::fault::{InputFault, excerpt};
 use crate::codec::json_tensor::{InputData, RequestInput, parse_request};
-use crate::ids::ClassId;
+use crate::ids::{ClassId, Version};
+use crate::observe::request_ids::{REQUEST_ID, TRACE_PARENT};
 use crate::query::serve::Query;
 use crate::query::types::{Tensor, Timings};
 
 const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const BINARY: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
+/// Bytes of a body that changes settings: a handful of short names and values.
+const SETTINGS_BYTES_MAX: u64 = 64 << 10;
 
 pub type HttpResponse = Response<Full<Bytes>>;
 
@@ -62,39 +72,103 @@ async fn dispatch(
     request: Request<Incoming>,
 ) -> HttpResponse {
     let (Parts { method, uri, mut headers, .. }, body) = request.into_parts();
-    let (query, page) = match route(&method, uri.path()) {
-        Err(error) => return refused(front, &error),
-        Ok(Route::Live) => return metadata::live(),
-        Ok(Route::Ready) => return metadata::ready(is_ready(front, connections)),
-        Ok(Route::Server) => return metadata::server(),
-        Ok(Route::Model { name, version, page }) => ((name, version), page),
-    };
-    let query = Query { model: &query.0, version: query.1 };
-    if page == ModelPage::Infer {
-        let received = receive(front, connection, &headers, body).await;
-        headers.clear();
-        return match received {
-            Ok(received) => infer(front, query, received, headers).await,
-            Err(error) => refused(front, &error),
-        };
-    }
-    let catalog = front.catalog.load();
-    match inference::find(&catalog, query) {
-        Err(error) => refused(front, &error),
-        Ok(entry) if page == ModelPage::Ready => metadata::model_ready(entry),
-        Ok(entry) if page == ModelPage::Batching => {
-            let handle = entry.handle.clone();
-            drop(catalog);
-            metadata::batching(&handle).await
+    let said = Said::read(&headers);
+    let trail = Trail::begin(front, said.trace_parent, said.request_id);
+    let answered = match route(&method, uri.path()) {
+        Err(error) => Err(counted(front, error)),
+        Ok(Route::Model { name, version, page: ModelPage::Infer }) => {
+            let received = receive(front, connection, &said, body).await;
+            headers.clear();
+            match received {
+                Ok(received) => {
+                    infer(front, Query { model: &name, version }, received, headers).await
+                }
+                Err(error) => Err(counted(front, error)),
+            }
         }
-        Ok(entry) => metadata::model(&catalog, entry),
+        Ok(route) => {
+            let incoming =
+                Rest { connection, headers: &headers, said: &said, method: &method, body };
+            let page = Box::pin(page(front, connections, route, incoming)).await;
+            page.map_err(|error| counted(front, error))
+        }
+    };
+    trail::end(front, trail, &method, uri.path(), answered)
+}
+
+/// What pages other than inference may want of their request.
+struct Rest<'r> {
+    connection: &'r Connection,
+    headers: &'r HeaderMap,
+    said: &'r Said<'r>,
+    method: &'r Method,
+    body: Incoming,
+}
+
+async fn page(
+    front: &FrontEnd,
+    connections: &Connections,
+    route: Route<'_>,
+    rest: Rest<'_>,
+) -> Result<HttpResponse, ApiError> {
+    let (name, version, page) = match route {
+        Route::Live => return Ok(metadata::live()),
+        Route::Ready => return Ok(metadata::ready(is_ready(front, connections))),
+        Route::Server => return Ok(metadata::server(front)),
+        Route::Statistics => return statistics_page(front, None, None).await,
+        Route::Logging => return settings_page(front, Of::Log, rest).await,
+        Route::Trace { name } => {
+            return settings_page(front, Of::Trace { model: name.as_deref() }, rest).await;
+        }
+        Route::Repository(page) => {
+            let Rest { connection, headers, body, .. } = rest;
+            return repository_http::answer(front, connection, page, headers, body).await;
+        }
+        Route::SharedMemory { family, act } => {
+            return oip_shared_memory::page(front, rest.connection, (family, act), rest.body).await;
+        }
+        Route::Model { name, version, page } => (name, version, page),
+    };
+    if page == ModelPage::Statistics {
+        return statistics_page(front, Some(&name), version).await;
+    }
+    let catalog = front.catalog.load_full();
+    let entry = inference::find(&catalog, Query { model: &name, version })?;
+    match page {
+        ModelPage::Ready => Ok(metadata::model_ready(entry)),
+        ModelPage::Batching => Ok(metadata::batching(&entry.handle).await),
+        _ => Ok(metadata::model(&catalog, entry)),
     }
 }
 
 /// An error that concerns no model, or none that exists.
-fn refused(front: &FrontEnd, error: &ApiError) -> HttpResponse {
+fn counted(front: &FrontEnd, error: ApiError) -> ApiError {
     front.recorder.error(error.shown().kind);
-    status::response(error)
+    error
+}
+
+async fn statistics_page(
+    front: &FrontEnd,
+    model: Option<&str>,
+    version: Option<Version>,
+) -> Result<HttpResponse, ApiError> {
+    let counted = statistics::statistics(front, model, version).await?;
+    Ok(metadata::json_response(StatusCode::OK, &statistics::json(&counted)))
+}
+
+async fn settings_page(
+    front: &FrontEnd,
+    of: Of<'_>,
+    rest: Rest<'_>,
+) -> Result<HttpResponse, ApiError> {
+    let settings = if rest.method == Method::POST {
+        let Rest { connection, said, body, .. } = rest;
+        let body = whole(front, connection, said, body, SETTINGS_BYTES_MAX).await?;
+        settings::change(front, of, &settings::parse(&body)?)?
+    } else {
+        settings::read(front, of)?
+    };
+    Ok(metadata::json_response(StatusCode::OK, &settings.into()))
 }
 
 fn is_ready(front: &FrontEnd, connections: &Connections) -> bool {
@@ -113,22 +187,30 @@ struct Received {
 async fn receive(
     front: &FrontEnd,
     connection: &Connection,
-    headers: &HeaderMap,
+    said: &Said<'_>,
     body: Incoming,
 ) -> Result<Received, ApiError> {
-    let said = Said::read(headers);
     check_encoding(said.encoding)?;
     let timeout = said.timeout.map(header_timeout).transpose()?;
     let class = said.class.map(|name| known_class(&front.classes, name.as_bytes())).transpose()?;
-    let limits =
-        BodyLimits { bytes_max: front.limits.body_bytes_max, time_max: front.limits.body_time_max };
-    let expects = said.expect.is_some_and(|value| !value.is_empty());
-    let expects = if expects { Continue::Asked } else { Continue::No };
-    let body = body::read(body, limits, connection, expects).await?;
+    let body = whole(front, connection, said, body, front.limits.body_bytes_max).await?;
     connection.await_nothing();
     let arrived = front.clock.now();
     let form = binary_tensor::form(said.json_bytes.map(HeaderValue::as_bytes), body.len())?;
     Ok(Received { body, form, timeout, class: class.map(|class| class.id), arrived })
+}
+
+async fn whole(
+    front: &FrontEnd,
+    connection: &Connection,
+    said: &Said<'_>,
+    body: Incoming,
+    bytes_max: u64,
+) -> Result<Bytes, ApiError> {
+    let limits = BodyLimits { bytes_max, time_max: front.limits.body_time_max };
+    let expects = said.expect.is_some_and(|value| !value.is_empty());
+    let expects = if expects { Continue::Asked } else { Continue::No };
+    body::read(body, limits, connection, expects).await
 }
 
 /// The headers that matter here, each by its first value.
@@ -140,10 +222,12 @@ struct Said<'h> {
     timeout: Option<&'h HeaderValue>,
     /// The request's SLO class. Over the parameter `foil_class`, so that a proxy in front has the last word.
     class: Option<&'h HeaderValue>,
+    trace_parent: Option<&'h HeaderValue>,
+    request_id: Option<&'h HeaderValue>,
 }
 
 impl<'h> Said<'h> {
-    /// One pass over the few headers of a request is cheaper than five look-ups, each of which hashes its name.
+    /// One pass over the few headers of a request is cheaper than as many look-ups, each of which hashes its name.
     fn read(headers: &'h HeaderMap) -> Said<'h> {
         let mut said = Said::default();
         for (name, value) in headers {
@@ -153,6 +237,8 @@ impl<'h> Said<'h> {
                 "inference-header-content-length" => &mut said.json_bytes,
                 "x-request-timeout-ms" => &mut said.timeout,
                 "x-foil-class" => &mut said.class,
+                TRACE_PARENT => &mut said.trace_parent,
+                REQUEST_ID => &mut said.request_id,
                 _ => continue,
             };
             slot.get_or_insert(value);
@@ -181,18 +267,20 @@ async fn infer(
     query: Query<'_>,
     received: Received,
     headers: HeaderMap,
-) -> HttpResponse {
+) -> Result<HttpResponse, ApiError> {
     let arrived = received.arrived;
-    let understand = |spec: &ModelSpec| understand(spec, &front.classes, received);
+    let memory = SharedMemory::of(front);
+    let understand = |spec: &ModelSpec| understand(spec, &front.classes, &memory, received);
     let answered = inference::infer(front, query, arrived, understand, |answered| {
-        respond(front, answered, headers)
+        respond(front, &memory, answered, headers)
     });
-    answered.await.unwrap_or_else(|error| status::response(&error))
+    answered.await
 }
 
 fn understand(
     spec: &ModelSpec,
     classes: &Classes,
+    memory: &SharedMemory<'_>,
     received: Received,
 ) -> Result<Question, InputFault> {
     let Received { body, form, timeout: by_header, class: class_by_header, .. } = received;
@@ -203,7 +291,9 @@ fn understand(
     };
     let mut request = parse_request(json)?;
     binary_tensor::attach(&mut request.inputs, behind)?;
+    memory.attach(&mut request.inputs)?;
     let chosen = answer::choose(spec, &request)?;
+    memory.expect(spec, &chosen)?;
     let id = request.id.map(|id| id.into_owned());
     let timeout = request.timeout_us.map(Duration::from_micros);
     let timeout = [by_header, timeout].into_iter().flatten().min();
@@ -237,6 +327,7 @@ fn named<'r>(input: &'r mut RequestInput<'_>) -> Result<Named<'r>, InputFault> {
 
 fn respond(
     front: &FrontEnd,
+    memory: &SharedMemory<'_>,
     answered: Answered<'_>,
     mut headers: HeaderMap,
 ) -> Result<HttpResponse, ApiError> {
@@ -247,6 +338,7 @@ fn respond(
         version: handle.version,
         id: id.as_deref(),
     };
+    memory.deliver(&handle.spec, &chosen, &prediction.outputs)?;
     let encoded = answer::encode(about, &chosen, &prediction.outputs)?;
     match encoded.json_bytes {
         None => headers.insert(CONTENT_TYPE, status::JSON),

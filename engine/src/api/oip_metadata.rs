@@ -7,6 +7,7 @@ use hyper::{Response, StatusCode};
 use schemas::tensor::TensorSpec;
 use serde_json::{Value, json};
 
+use crate::api::front_end::FrontEnd;
 use crate::api::status::{ApiError, JSON};
 use crate::codec::bind::dims;
 use crate::dispatch::handle::ModelHandle;
@@ -15,7 +16,8 @@ use crate::query::serve::available;
 use crate::query::types::TaskError;
 
 /// Clients switch features on by these: only what works is listed.
-pub const EXTENSIONS: [&str; 1] = ["binary_tensor_data"];
+const EXTENSIONS: [&str; 4] = ["binary_tensor_data", "statistics", "trace", "logging"];
+const SYSTEM_SHARED_MEMORY: &str = "system_shared_memory";
 
 /// What the server calls itself.
 pub const NAME: &str = "hydrofoil";
@@ -30,8 +32,17 @@ pub fn ready(ready: bool) -> Response<Full<Bytes>> {
     json_response(status_of(ready), &json!({ "ready": ready, "live": true }))
 }
 
-pub fn server() -> Response<Full<Bytes>> {
-    let about = json!({ "name": NAME, "version": VERSION, "extensions": EXTENSIONS });
+/// The extensions that work here, as they are switched on.
+pub fn extensions(front: &FrontEnd) -> Vec<&'static str> {
+    let mut extensions = EXTENSIONS.to_vec();
+    if front.shared_memory.as_ref().is_some_and(|registry| registry.allows_names()) {
+        extensions.push(SYSTEM_SHARED_MEMORY);
+    }
+    extensions
+}
+
+pub fn server(front: &FrontEnd) -> Response<Full<Bytes>> {
+    let about = json!({ "name": NAME, "version": VERSION, "extensions": extensions(front) });
     json_response(StatusCode::OK, &about)
 }
 
@@ -81,7 +92,7 @@ fn status_of(ready: bool) -> StatusCode {
     if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-fn json_response(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
+pub fn json_response(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(body.to_string()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);

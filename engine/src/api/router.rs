@@ -4,19 +4,45 @@ use std::borrow::Cow;
 
 use hyper::Method;
 
+use crate::api::oip_shared_memory::{Act, Family};
 use crate::api::status::ApiError;
 use crate::codec::fault::excerpt;
 use crate::ids::Version;
 
 const READ: &str = "GET, HEAD";
 const ASK: &str = "POST";
+const SET: &str = "GET, HEAD, POST";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route<'p> {
     Server,
     Live,
     Ready,
-    Model { name: Cow<'p, str>, version: Option<Version>, page: ModelPage },
+    Model {
+        name: Cow<'p, str>,
+        version: Option<Version>,
+        page: ModelPage,
+    },
+    /// Of all models.
+    Statistics,
+    Logging,
+    /// How requests are traced: those of all models, or of one.
+    Trace {
+        name: Option<Cow<'p, str>>,
+    },
+    SharedMemory {
+        family: Family,
+        act: Act<'p>,
+    },
+    Repository(RepositoryPage<'p>),
+}
+
+/// Of the model repository extension.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RepositoryPage<'p> {
+    Index,
+    Load(Cow<'p, str>),
+    Unload(Cow<'p, str>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +50,8 @@ pub enum ModelPage {
     Metadata,
     Ready,
     Infer,
+    /// Without a version: of all there are.
+    Statistics,
     /// What its batching learned and does: ours, not the protocol's.
     Batching,
 }
@@ -34,23 +62,45 @@ pub fn route<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, ApiError> 
         ["v2"] | ["v2", ""] => Route::Server,
         ["v2", "health", "live"] => Route::Live,
         ["v2", "health", "ready"] => Route::Ready,
+        ["v2", "models", "stats"] => Route::Statistics,
+        ["v2", "logging"] => Route::Logging,
+        ["v2", "trace", "setting"] => Route::Trace { name: None },
+        ["v2", "models", name, "trace", "setting"] => Route::Trace { name: Some(named(name)?) },
         ["v2", "models", name] => model(name, None, ModelPage::Metadata)?,
         ["v2", "models", name, "ready"] => model(name, None, ModelPage::Ready)?,
         ["v2", "models", name, "batching"] => model(name, None, ModelPage::Batching)?,
+        ["v2", "models", name, "stats"] => model(name, None, ModelPage::Statistics)?,
         ["v2", "models", name, "infer"] => model(name, None, ModelPage::Infer)?,
         ["v2", "models", name, "versions", of] => model(name, Some(of), ModelPage::Metadata)?,
         ["v2", "models", name, "versions", of, "ready"] => model(name, Some(of), ModelPage::Ready)?,
         ["v2", "models", name, "versions", of, "batching"] => {
             model(name, Some(of), ModelPage::Batching)?
         }
+        ["v2", "models", name, "versions", of, "stats"] => {
+            model(name, Some(of), ModelPage::Statistics)?
+        }
         ["v2", "models", name, "versions", of, "infer"] => model(name, Some(of), ModelPage::Infer)?,
+        ["v2", "repository", "index"] => Route::Repository(RepositoryPage::Index),
+        ["v2", "repository", "models", name, "load"] => {
+            Route::Repository(RepositoryPage::Load(decoded(name)?))
+        }
+        ["v2", "repository", "models", name, "unload"] => {
+            Route::Repository(RepositoryPage::Unload(decoded(name)?))
+        }
+        ["v2", "systemsharedmemory", rest @ ..] => shared_memory(Family::System, rest)?,
+        ["v2", "cudasharedmemory", rest @ ..] => shared_memory(Family::Cuda, rest)?,
         _ => return Err(ApiError::UnknownPath),
     };
-    let asks = matches!(found, Route::Model { page: ModelPage::Infer, .. });
-    match (asks, method) {
-        (true, &Method::POST) | (false, &Method::GET | &Method::HEAD) => Ok(found),
-        (true, _) => Err(ApiError::Method { allow: ASK }),
-        (false, _) => Err(ApiError::Method { allow: READ }),
+    let allow = match &found {
+        Route::Model { page: ModelPage::Infer, .. } | Route::Repository(_) => ASK,
+        Route::SharedMemory { act, .. } if !matches!(act, Act::Status { .. }) => ASK,
+        Route::Logging | Route::Trace { .. } => SET,
+        _ => READ,
+    };
+    match *method {
+        Method::POST if allow != READ => Ok(found),
+        Method::GET | Method::HEAD if allow != ASK => Ok(found),
+        _ => Err(ApiError::Method { allow }),
     }
 }
 
@@ -72,16 +122,34 @@ fn split<'s, 'p>(
 }
 
 fn model<'p>(name: &'p str, version: Option<&str>, page: ModelPage) -> Result<Route<'p>, ApiError> {
-    let Some(name) = percent_decoded(name).filter(|name| !name.is_empty()) else {
-        return Err(ApiError::UnknownPath);
-    };
-    let version = version.map(parse_version).transpose()?;
+    let (name, version) = (named(name)?, version.map(parse_version).transpose()?);
     Ok(Route::Model { name, version, page })
+}
+
+fn decoded(name: &str) -> Result<Cow<'_, str>, ApiError> {
+    percent_decoded(name).filter(|name| !name.is_empty()).ok_or(ApiError::UnknownPath)
 }
 
 /// A version as gRPC asks for it: nothing means the newest.
 pub fn version(text: &str) -> Result<Option<Version>, ApiError> {
     if text.is_empty() { Ok(None) } else { parse_version(text).map(Some) }
+}
+
+fn shared_memory<'p>(family: Family, rest: &[&'p str]) -> Result<Route<'p>, ApiError> {
+    let named = |name| percent_decoded(name).ok_or(ApiError::UnknownPath);
+    let act = match *rest {
+        ["status"] => Act::Status { region: None },
+        ["unregister"] => Act::Unregister { region: None },
+        ["region", name, "status"] => Act::Status { region: Some(named(name)?) },
+        ["region", name, "register"] => Act::Register { region: named(name)? },
+        ["region", name, "unregister"] => Act::Unregister { region: Some(named(name)?) },
+        _ => return Err(ApiError::UnknownPath),
+    };
+    Ok(Route::SharedMemory { family, act })
+}
+
+fn named(name: &str) -> Result<Cow<'_, str>, ApiError> {
+    percent_decoded(name).filter(|name| !name.is_empty()).ok_or(ApiError::UnknownPath)
 }
 
 fn parse_version(text: &str) -> Result<Version, ApiError> {

@@ -8,9 +8,13 @@ use http_body_util::Full;
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
+use crate::api::admin::Forbidden;
+use crate::client_shm::registry::RegisterFault;
 use crate::codec::fault::InputFault;
+use crate::fleet::orders::OrderError;
 use crate::ids::Version;
 use crate::observe::metrics::ErrorKind;
+use crate::observe::setting::SettingError;
 use crate::query::types::TaskError;
 
 /// Milliseconds to wait, for clients that can be more exact than `Retry-After` allows.
@@ -18,6 +22,8 @@ pub const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms")
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// While the engine drains: whoever balances load has moved the caller by then.
 const DRAINING_RETRY: Duration = Duration::from_secs(1);
+/// While more models are loaded and unloaded than may be at once.
+const ORDERS_RETRY: Duration = Duration::from_secs(1);
 
 /// Why a request gets no answer. Each message is a sentence for the caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,8 +52,26 @@ pub enum ApiError {
     BadTimeout,
     #[error("grpc-timeout must be up to eight digits and one of H, M, S, m, u, n")]
     BadGrpcTimeout,
+    #[error("the body of this request can't be read: {why}; see the model repository extension")]
+    AdminBody { why: String },
+    #[error("the parameter 'config' of a load is a model's configuration as a string of JSON")]
+    LoadConfig,
+    #[error(
+        "files in a load request are not taken; put them into the model's directory, then load it"
+    )]
+    LoadFiles,
+    #[error("a load has no parameter '{name}'; it takes 'config'")]
+    LoadParameter { name: String },
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
+    #[error(transparent)]
+    Order(#[from] OrderError),
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     #[error(transparent)]
     Input(#[from] InputFault),
+    #[error(transparent)]
+    SharedMemory(#[from] RegisterFault),
     #[error(transparent)]
     Task(#[from] TaskError),
 }
@@ -72,10 +96,21 @@ impl ApiError {
             ApiError::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, ErrorKind::TooLarge),
             ApiError::SlowSender { .. } => (StatusCode::REQUEST_TIMEOUT, ErrorKind::SlowSender),
             ApiError::Encoding { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorKind::Encoding),
+            ApiError::Setting(SettingError::Unsupported { .. }) => {
+                (StatusCode::NOT_IMPLEMENTED, ErrorKind::BadInput)
+            }
             ApiError::BrokenBody
             | ApiError::BadTimeout
             | ApiError::BadGrpcTimeout
+            | ApiError::AdminBody { .. }
+            | ApiError::LoadConfig
+            | ApiError::LoadParameter { .. }
+            | ApiError::Setting(_)
             | ApiError::Input(_) => (StatusCode::BAD_REQUEST, ErrorKind::BadInput),
+            ApiError::LoadFiles => (StatusCode::NOT_IMPLEMENTED, ErrorKind::BadInput),
+            ApiError::Forbidden(_) => (StatusCode::FORBIDDEN, ErrorKind::Forbidden),
+            ApiError::SharedMemory(fault) => (registered(fault), ErrorKind::BadInput),
+            ApiError::Order(error) => return shown_order(error),
             ApiError::Task(error) => return shown_task(error),
         };
         Shown { status, kind, retry_after: None }
@@ -91,6 +126,42 @@ impl ApiError {
             _ => false,
         }
     }
+}
+
+fn registered(fault: &RegisterFault) -> StatusCode {
+    match fault {
+        RegisterFault::Off | RegisterFault::NotOurs | RegisterFault::Own => StatusCode::FORBIDDEN,
+        RegisterFault::Unknown | RegisterFault::NoObject => StatusCode::NOT_FOUND,
+        RegisterFault::Taken => StatusCode::CONFLICT,
+        RegisterFault::TooMany { .. } | RegisterFault::TooLarge { .. } => {
+            StatusCode::INSUFFICIENT_STORAGE
+        }
+        RegisterFault::Cuda
+        | RegisterFault::Request { .. }
+        | RegisterFault::Name
+        | RegisterFault::Key
+        | RegisterFault::Reserved { .. }
+        | RegisterFault::Kind
+        | RegisterFault::Size { .. }
+        | RegisterFault::NoDescriptor
+        | RegisterFault::Line
+        | RegisterFault::Unsealed
+        | RegisterFault::System(_) => StatusCode::BAD_REQUEST,
+    }
+}
+
+fn shown_order(error: &OrderError) -> Shown {
+    let (status, retry_after) = match error {
+        OrderError::NotFound { .. } | OrderError::NotLoaded { .. } => (StatusCode::NOT_FOUND, None),
+        OrderError::Name { .. }
+        | OrderError::Settings { .. }
+        | OrderError::NotAlive { .. }
+        | OrderError::Polled { .. } => (StatusCode::BAD_REQUEST, None),
+        OrderError::Busy | OrderError::Stopping => {
+            (StatusCode::SERVICE_UNAVAILABLE, Some(ORDERS_RETRY))
+        }
+    };
+    Shown { status, kind: ErrorKind::Order, retry_after }
 }
 
 fn shown_task(error: &TaskError) -> Shown {

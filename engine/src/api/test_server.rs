@@ -16,16 +16,20 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::admin::Door;
 use super::front_end::{FrontEnd, HttpLimits, HttpOptions};
 use super::listener::{DrainPhase, bind, oip, serve};
 use super::oip_grpc;
 use crate::classes::{Classes, SloClass};
+use crate::client_shm::registry::Registry;
 use crate::clock::Clock;
 use crate::dispatch::handle::{Entrance, ModelHandle, Submission};
 use crate::dispatch::hang_ups::HangUps;
 use crate::fleet::catalog::{Catalog, ModelEntry, ModelState, PublishedCatalog};
+use crate::fleet::orders::FleetLink;
 use crate::ids::{ClassId, CoreId, Version};
 use crate::observe::metrics::ErrorKind;
+use crate::observe::reports::{Reporting, Reports};
 use crate::observe::stages::CoreRecorder;
 use crate::query::types::{Prediction, TaskError, Timings};
 
@@ -129,7 +133,18 @@ impl TestServer {
         limits: HttpLimits,
         options: HttpOptions,
     ) -> TestServer {
-        let catalog = entries.into_iter().fold(Catalog::default(), |all, one| all.with(one));
+        TestServer::start_sharing(entries, limits, options, None)
+    }
+
+    /// With memory that clients registered.
+    pub(super) fn start_sharing(
+        entries: Vec<ModelEntry>,
+        limits: HttpLimits,
+        options: HttpOptions,
+        shared_memory: Option<Arc<Registry>>,
+    ) -> TestServer {
+        let catalog =
+            entries.into_iter().fold(Catalog::default().started(), |all, one| all.with(one));
         let catalog: PublishedCatalog = Arc::new(ArcSwap::from_pointee(catalog));
         let core = CoreId(0);
         let recorder = CoreRecorder::new(core);
@@ -139,8 +154,12 @@ impl TestServer {
             catalog: catalog.clone(),
             classes: classes(),
             recorder: recorder.clone(),
+            reports: Rc::new(Reports::new(Reporting::default(), core, Duration::ZERO)),
             limits,
             options,
+            shared_memory,
+            door: Door::Public,
+            fleet: FleetLink::channel().0,
         };
         let [http_listener, grpc_listener] =
             [(); 2].map(|()| bind("127.0.0.1:0".parse().unwrap()).unwrap());

@@ -7,38 +7,58 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::{ServeError, check_free, log_end, system};
+use super::{ServeError, admin_listener, check_free, listen, log_end};
+use crate::api::admin::Door;
 use crate::api::clipper::{self, Clipper};
 use crate::api::connections::DrainPhase;
 use crate::api::front_end::FrontEnd;
 use crate::api::listener;
 use crate::apps::control::{self, Control, Wishes};
 use crate::apps::{Apps, Mode, PublishedApps};
-use crate::clipper_rpc::Port;
-use crate::config;
+use crate::clipper_rpc::{Port, Strangers};
+use crate::config::Config;
 use crate::dispatch::CoreLinks;
 use crate::fleet::catalog::PublishedCatalog;
+
+/// Where Clipper's containers dial in, with its interface or without.
+pub(super) fn containers_port(config: &Config) -> Result<Option<Port>, ServeError> {
+    let bind =
+        |address| Port::bind(address).map_err(|source| ServeError::Listen { address, source });
+    config.clipper_rpc.map(bind).transpose()
+}
+
+/// Where models can be registered, a container waits until its model is.
+pub(super) fn strangers(config: &Config) -> Strangers {
+    match &config.clipper {
+        Some(_) => Strangers::Wait,
+        None => Strangers::Register,
+    }
+}
 
 /// All of it, before anybody answers.
 pub(super) struct Interface {
     shared: Clipper,
     /// Where applications are asked; with port 0 the first core's listener chooses.
     query: SocketAddr,
-    admin: TcpListener,
+    admin: SocketAddr,
+    /// For the first core: administrators are few.
+    admin_listener: Option<(TcpListener, Door)>,
     control: Control,
     wishes: Wishes,
 }
 
 impl Interface {
     pub(super) fn build(
-        config: config::Clipper,
-        containers: &Port,
+        config: &Config,
+        containers: Option<&Port>,
         catalog: &PublishedCatalog,
         links: &CoreLinks,
-    ) -> Result<Interface, ServeError> {
+    ) -> Result<Option<Interface>, ServeError> {
+        let (Some(config), Some(containers)) = (&config.clipper, containers) else {
+            return Ok(None);
+        };
         check_free(config.query)?;
-        check_free(config.admin)?;
-        let admin = super::listen(&mut config.admin.clone())?;
+        let (admin, listener, door) = admin_listener(&config.admin)?;
         let mode = if config.strict { Mode::Strict } else { Mode::Sane };
         let apps = PublishedApps::new(ArcSwap::from_pointee(Apps::default()));
         let (changes, wishes) = control::channel();
@@ -51,47 +71,47 @@ impl Interface {
         };
         let (links, query_ids) = (links.clone(), Arc::default());
         let shared = Clipper { apps, changes, containers, links, mode, query_ids };
-        Ok(Interface { shared, query: config.query, admin, control, wishes })
+        let (query, admin_listener) = (config.query, Some((listener, door)));
+        Ok(Some(Interface { shared, query, admin, admin_listener, control, wishes }))
     }
 
     /// One core's share.
     pub(super) fn seat(&mut self) -> Result<Seat, ServeError> {
-        let listener = super::listen(&mut self.query)?;
-        Ok(Seat { clipper: self.shared.clone(), listener })
+        let (clipper, query) = (self.shared.clone(), listen(&mut self.query)?);
+        Ok(Seat { clipper, query, admin: self.admin_listener.take() })
     }
 
-    /// Takes changes from now on, on this thread. `front` is this thread's own.
-    pub(super) fn open(
-        self,
-        front: FrontEnd,
-        drain: watch::Receiver<DrainPhase>,
-    ) -> Result<(), ServeError> {
-        let admin = self.admin.local_addr().map_err(system("read a listener's address"))?;
-        let query = self.query;
+    /// Takes changes from now on, on this thread.
+    pub(super) fn open(self) {
+        let Interface { query, admin, .. } = self;
         eprintln!("listening  clipper http://{query}  admin http://{admin}");
         tokio::task::spawn_local(self.control.run(self.wishes));
-        let clipper = Rc::new(self.shared);
-        let speak = move |front, connections, stream| {
-            clipper::admin(clipper.clone(), front, connections, stream)
-        };
-        let serving = listener::serve(Rc::new(front), self.admin, drain, speak);
-        tokio::task::spawn_local(log_end(serving));
-        Ok(())
     }
 }
 
 /// What a core needs to answer applications.
 pub(super) struct Seat {
     clipper: Clipper,
-    listener: TcpListener,
+    query: TcpListener,
+    admin: Option<(TcpListener, Door)>,
 }
 
 impl Seat {
-    pub(super) fn take(self, front: Rc<FrontEnd>, drain: watch::Receiver<DrainPhase>) {
+    pub(super) fn take(self, front: &FrontEnd, drain: watch::Receiver<DrainPhase>) {
         let clipper = Rc::new(self.clipper);
+        if let Some((listener, door)) = self.admin {
+            let front = FrontEnd { door, ..front.clone() };
+            let clipper = clipper.clone();
+            let speak = move |front, connections, stream| {
+                clipper::admin(clipper.clone(), front, connections, stream)
+            };
+            let serving = listener::serve(Rc::new(front), listener, drain.clone(), speak);
+            tokio::task::spawn_local(log_end(serving));
+        }
         let speak = move |front, connections, stream| {
             clipper::query(clipper.clone(), front, connections, stream)
         };
-        tokio::task::spawn_local(log_end(listener::serve(front, self.listener, drain, speak)));
+        let front = Rc::new(front.clone());
+        tokio::task::spawn_local(log_end(listener::serve(front, self.query, drain, speak)));
     }
 }

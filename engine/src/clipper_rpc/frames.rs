@@ -156,6 +156,8 @@ fn word(value: u32) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn frames(parts: &[&[u8]]) -> Vec<Bytes> {
@@ -219,6 +221,28 @@ mod tests {
                 panic!("a new container")
             };
             assert_eq!(new.input_type, None);
+        }
+    }
+
+    /// Frames as a message has them, more often than chance would make them.
+    fn frame() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            Just(Vec::new()),
+            (0u32..4).prop_map(|word| word.to_le_bytes().to_vec()),
+            (0u64..40).prop_map(|word| word.to_le_bytes().to_vec()),
+            prop::collection::vec(0u64..4, 0..4)
+                .prop_map(|words| words.into_iter().flat_map(u64::to_le_bytes).collect()),
+            prop::collection::vec(any::<u8>(), 0..40),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_read_or_refused(parts in prop::collection::vec(frame(), 0..8)) {
+            let frames: Vec<Bytes> = parts.into_iter().map(Bytes::from).collect();
+            if let Ok(Said::Response { outputs, .. }) = read(&frames) {
+                prop_assert_eq!(outputs.len(), frames.len() - RESPONSE_HEAD_FRAMES);
+            }
         }
     }
 

@@ -433,34 +433,4 @@ fn spec(id: &ModelId, input_type: InputType, max_batch: u32) -> ModelSpec {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_that_are_numbers_keep_them() {
-        let number = |text: &str| own_number(&text.into()).map(|version| version.0);
-        assert_eq!(number("7"), Some(7));
-        for text in ["007", "v7", "+7", "", "4294967296", "1.0"] {
-            assert_eq!(number(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn other_versions_are_counted_by_model() {
-        let id = |name, version| ModelId::new(name, version).unwrap();
-        let numbers = [(id("m", "v1"), FIRST_NUMBER), (id("m", "7"), 7), (id("n", "a"), 7)];
-        let numbers = numbers.map(|(id, number)| (id, Version(number))).into();
-        assert_eq!(next_number(&numbers, "m"), Version(FIRST_NUMBER + 1));
-        assert_eq!(next_number(&numbers, "n"), Version(FIRST_NUMBER));
-        assert_eq!(next_number(&numbers, "new"), Version(FIRST_NUMBER));
-    }
-
-    #[test]
-    fn what_is_registered_can_be_served() {
-        let id = ModelId::new("m", "1").unwrap();
-        for code in 0..5 {
-            let input_type = InputType::of_code(code).unwrap();
-            spec(&id, input_type, 8).check().unwrap();
-        }
-    }
-}
+mod tests;

@@ -12,6 +12,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use schemas::lifecycle::BATCH_ROWS_MAX;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
@@ -29,8 +30,8 @@ use crate::ids::BatchId;
 /// Of whoever owes no answer: the longest thing to say is a name and a version.
 const TALK: Bounds = Bounds { frames: 16, bytes: 64 << 10 };
 
-/// Of a response: at most what a slot of shared memory carries, and an output for each row of the largest batch.
-const RESPONSE: Bounds = Bounds { frames: RESPONSE_HEAD_FRAMES + (1 << 16), bytes: 16 << 20 };
+/// Of a response: an output for each row of the largest batch.
+const RESPONSE_FRAMES_MAX: usize = RESPONSE_HEAD_FRAMES + BATCH_ROWS_MAX as usize;
 
 /// A peer that broke the protocol is left hanging for so long: ZeroMQ dials again at once, for ever.
 const PENANCE: Duration = Duration::from_secs(1);
@@ -41,6 +42,14 @@ pub(super) struct Room {
     pub(super) models: ClipperModels,
     /// A container that owes nothing and says nothing for so long has gone.
     pub(super) silence_max: Duration,
+    /// Of all frames of a response.
+    pub(super) response_bytes_max: usize,
+}
+
+impl Room {
+    fn response(&self) -> Bounds {
+        Bounds { frames: RESPONSE_FRAMES_MAX, bytes: self.response_bytes_max }
+    }
 }
 
 /// Why a session ended.
@@ -81,11 +90,7 @@ impl End {
 
 /// Until the container goes.
 pub(super) async fn run(stream: TcpStream, peer: SocketAddr, room: Room) {
-    let wire = match Wire::open(stream).await {
-        Ok(wire) => wire,
-        Err(error) => return turned_away(peer, &error.into()),
-    };
-    let mut session = Session { wire, room };
+    let mut session = Session { wire: Wire::new(stream), room };
     let new = match session.meet().await {
         Ok(new) => new,
         Err(end) => {
@@ -140,6 +145,7 @@ struct Session {
 impl Session {
     /// Until it says what it runs.
     async fn meet(&mut self) -> Result<NewContainer, End> {
+        self.wire.open().await?;
         self.wire.send(&frames::heartbeat(Beat::RequestMetadata)).await?;
         let mut asked = true;
         loop {
@@ -191,7 +197,7 @@ impl Session {
         let silence = self.room.silence_max;
         loop {
             let is_out = serving.out.is_some();
-            let bounds = if is_out { RESPONSE } else { TALK };
+            let bounds = if is_out { self.room.response() } else { TALK };
             tokio::select! {
                 batch = serving.peer.next_batch() => {
                     self.send(serving, batch.ok_or(End::Dismissed)?).await?;

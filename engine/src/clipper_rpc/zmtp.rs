@@ -76,18 +76,18 @@ pub(super) struct Wire {
 }
 
 impl Wire {
+    pub(super) fn new(stream: TcpStream) -> Wire {
+        Wire { stream, unread: BytesMut::new(), frames: Vec::new(), frames_bytes: 0 }
+    }
+
     /// Greets and is greeted.
-    pub(super) async fn open(stream: TcpStream) -> Result<Wire, WireError> {
-        stream.set_nodelay(true)?;
-        let (unread, frames) = (BytesMut::new(), Vec::new());
-        let mut wire = Wire { stream, unread, frames, frames_bytes: 0 };
-        match timeout(HANDSHAKE_MAX, wire.shake_hands()).await {
-            Ok(done) => done.map(|()| wire),
-            Err(_) => Err(WireError::HandshakeLate),
-        }
+    pub(super) async fn open(&mut self) -> Result<(), WireError> {
+        let done = timeout(HANDSHAKE_MAX, self.shake_hands()).await;
+        done.unwrap_or(Err(WireError::HandshakeLate))
     }
 
     async fn shake_hands(&mut self) -> Result<(), WireError> {
+        self.stream.set_nodelay(true)?;
         self.stream.write_all(&greeting()).await?;
         while self.unread.len() < GREETING_BYTES {
             self.fill().await?;
@@ -122,6 +122,7 @@ impl Wire {
                 }
                 if frame.flags & MORE == 0 {
                     self.frames_bytes = 0;
+                    self.let_room_go();
                     return Ok(std::mem::take(&mut self.frames));
                 }
             }
@@ -134,6 +135,13 @@ impl Wire {
         match timeout(WRITE_MAX, self.stream.write_all(&encoded)).await {
             Ok(written) => Ok(written?),
             Err(_) => Err(WireError::WriteLate),
+        }
+    }
+
+    /// Room that was made for a long message goes with it.
+    fn let_room_go(&mut self) {
+        if self.unread.is_empty() {
+            self.unread = BytesMut::new();
         }
     }
 
@@ -249,6 +257,8 @@ fn encode(message: &[Bytes]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const BOUNDS: Bounds = Bounds { frames: 3, bytes: 1000 };
@@ -311,6 +321,20 @@ mod tests {
         assert!(matches!(with(10, 1), Err(WireError::Greeting)), "ZMTP 2");
         assert!(matches!(with(12, b'P'), Err(WireError::Mechanism)), "PLAIN");
         assert!(with(11, 1).is_ok(), "3.1 speaks 3.0 too");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_a_frame_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut unread = BytesMut::from(bytes.as_slice());
+            let mut taken = 0;
+            while let Ok(Some(frame)) = take_frame(&mut unread, BOUNDS, taken) {
+                taken += frame.body.len();
+                prop_assert!(taken <= BOUNDS.bytes);
+            }
+            let _checked = (check_greeting(&bytes), check_ready(&bytes));
+            let _property = check_ready(&[b"\x05READY", bytes.as_slice()].concat());
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use schemas::lifecycle::ModelSpec;
 use smallvec::SmallVec;
 
+use crate::client_shm::region::Place;
 use crate::codec::binary_tensor;
 use crate::codec::bind::names;
 use crate::codec::fault::{InputFault, excerpt};
@@ -17,11 +18,13 @@ const JSON_BYTES_PER_ELEMENT: usize = 12;
 const JSON_BYTES_PER_OUTPUT: usize = 128;
 
 /// Which output goes where in the answer, in the order asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chosen {
     /// Position among the model's declared outputs.
     pub index: usize,
     pub binary: bool,
+    /// In client shared memory; the answer then tells only where. Never with `binary`.
+    pub place: Option<Box<Place>>,
 }
 
 /// Those of one answer.
@@ -48,28 +51,43 @@ pub fn choose(spec: &ModelSpec, request: &InferRequest<'_>) -> Result<Choice, In
     if request.outputs.is_empty() {
         return all(spec, request.binary_output);
     }
-    let binary = |asked: &RequestOutput<'_>| asked.binary.unwrap_or(request.binary_output);
-    request.outputs.iter().map(|asked| one(spec, &asked.name, binary(asked))).collect()
+    request.outputs.iter().map(|asked| asked_for(spec, asked, request.binary_output)).collect()
 }
 
 /// Every output, in the order the model declares them.
 pub fn all(spec: &ModelSpec, binary: bool) -> Result<Choice, InputFault> {
-    (0..spec.outputs.len()).map(|index| checked(spec, Chosen { index, binary })).collect()
+    (0..spec.outputs.len())
+        .map(|index| checked(spec, Chosen { index, binary, place: None }))
+        .collect()
+}
+
+fn asked_for(
+    spec: &ModelSpec,
+    asked: &RequestOutput<'_>,
+    binary_default: bool,
+) -> Result<Chosen, InputFault> {
+    let binary = asked.place.is_none() && asked.binary.unwrap_or(binary_default);
+    one(spec, &asked.name, binary, asked.place.clone())
 }
 
 /// The output of this name.
-pub fn one(spec: &ModelSpec, name: &str, binary: bool) -> Result<Chosen, InputFault> {
+pub fn one(
+    spec: &ModelSpec,
+    name: &str,
+    binary: bool,
+    place: Option<Box<Place>>,
+) -> Result<Chosen, InputFault> {
     let position = spec.outputs.iter().position(|output| output.name == name);
     let index = position.ok_or_else(|| InputFault::UnknownOutput {
         tensor: excerpt(name),
         known: names(&spec.outputs),
     })?;
-    checked(spec, Chosen { index, binary })
+    checked(spec, Chosen { index, binary, place })
 }
 
 fn checked(spec: &ModelSpec, chosen: Chosen) -> Result<Chosen, InputFault> {
     let output = &spec.outputs[chosen.index];
-    if chosen.binary || has_json_form(output.dtype) {
+    if chosen.binary || chosen.place.is_some() || has_json_form(output.dtype) {
         return Ok(chosen);
     }
     Err(InputFault::OutputNotInJson { tensor: output.name.clone(), dtype: output.dtype })
@@ -88,7 +106,7 @@ pub fn encode(
         if position > 0 {
             body.push(b',');
         }
-        output(&mut body, about.spec, *choice, &outputs[choice.index])?;
+        output(&mut body, about.spec, choice, &outputs[choice.index])?;
     }
     body.extend_from_slice(b"]}");
     let json_bytes = chosen.iter().any(|choice| choice.binary).then_some(body.len());
@@ -103,7 +121,13 @@ fn capacity(chosen: &[Chosen], outputs: &[Tensor]) -> usize {
         let tensor = &outputs[choice.index];
         let size = tensor.dtype.size_bytes().unwrap_or(1);
         let stored = binary_tensor::size_bytes(&tensor.data);
-        let values = if choice.binary { stored } else { stored / size * JSON_BYTES_PER_ELEMENT };
+        let values = if choice.place.is_some() {
+            0
+        } else if choice.binary {
+            stored
+        } else {
+            stored / size * JSON_BYTES_PER_ELEMENT
+        };
         JSON_BYTES_PER_OUTPUT + values
     };
     JSON_BYTES_PER_OUTPUT + chosen.iter().map(one).sum::<usize>()
@@ -125,7 +149,7 @@ fn preamble(out: &mut Vec<u8>, about: About<'_>) {
 fn output(
     out: &mut Vec<u8>,
     spec: &ModelSpec,
-    choice: Chosen,
+    choice: &Chosen,
     tensor: &Tensor,
 ) -> Result<(), InputFault> {
     let name = &spec.outputs[choice.index].name;
@@ -141,6 +165,10 @@ fn output(
         out.extend_from_slice(b"}}");
         return Ok(());
     }
+    if let Some(place) = &choice.place {
+        shared_parameters(out, place, binary_tensor::size_bytes(&tensor.data));
+        return Ok(());
+    }
     out.extend_from_slice(b",\"data\":");
     write::data(out, tensor).map_err(|why| match why {
         NoJson::Datatype => {
@@ -150,6 +178,17 @@ fn output(
     })?;
     out.push(b'}');
     Ok(())
+}
+
+/// Where the tensor is, and how much of the place it takes.
+fn shared_parameters(out: &mut Vec<u8>, place: &Place, size: usize) {
+    out.extend_from_slice(b",\"parameters\":{\"shared_memory_region\":");
+    write::scalar(out, place.region.as_str());
+    out.extend_from_slice(b",\"shared_memory_offset\":");
+    write::scalar(out, &place.offset);
+    out.extend_from_slice(b",\"shared_memory_byte_size\":");
+    write::scalar(out, &size);
+    out.extend_from_slice(b"}}");
 }
 
 #[cfg(test)]

@@ -56,13 +56,18 @@ pub fn attach(inputs: &mut [RequestInput<'_>], behind: Option<Bytes>) -> Result<
             return Err(InputFault::BinaryShort { tensor, wanted: size, left });
         }
         let blob = behind.split_to(size as usize);
-        let claim = Claim { name: &input.name, dtype: input.dtype, shape: &input.shape };
-        input.data = InputData::Here(claim.read(input.elements, blob)?);
+        input.data = InputData::Here(read(input, blob)?);
     }
     match behind.len() as u64 {
         0 => Ok(()),
         left => Err(InputFault::Leftover { left }),
     }
+}
+
+/// Bytes that are said to be this input.
+pub fn read(input: &RequestInput<'_>, blob: Bytes) -> Result<TensorData, InputFault> {
+    let claim = Claim { name: &input.name, dtype: input.dtype, shape: &input.shape };
+    claim.read(input.elements, blob)
 }
 
 /// Raw mode: the body is one row of the model's only input.

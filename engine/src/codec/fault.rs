@@ -2,6 +2,8 @@
 
 use schemas::tensor::{DType, RANK_MAX, TENSORS_MAX};
 
+use crate::client_shm::region::RegionFault;
+
 /// Characters of a caller's own words repeated in a message: enough to recognise them, too few to flood a log.
 const EXCERPT_CHARS_MAX: usize = 64;
 
@@ -65,12 +67,20 @@ pub enum InputFault {
     RankTooHigh { tensor: String },
     #[error("tensor '{tensor}': the product of the dimensions {shape} does not fit 64 bits")]
     ShapeTooLarge { tensor: String, shape: String },
-    #[error("tensor '{tensor}' has both 'data' and 'binary_data_size'; send one of them")]
+    #[error(
+        "tensor '{tensor}' says twice where its data is; send one of 'data', 'binary_data_size' and 'shared_memory_region'"
+    )]
     DataTwice { tensor: String },
     #[error("tensor '{tensor}' has neither 'data' nor 'binary_data_size'; send one of them")]
     NoData { tensor: String },
     #[error("'{what}' is not offered by this server; {instead}")]
     NotOffered { what: &'static str, instead: &'static str },
+    #[error(
+        "the tensor that ends at byte {at} needs both 'shared_memory_region' and 'shared_memory_byte_size'; send both or neither"
+    )]
+    HalfAPlace { at: usize },
+    #[error("tensor '{tensor}': {fault}")]
+    Region { tensor: String, fault: RegionFault },
 
     #[error(
         "Inference-Header-Content-Length must be a whole number of bytes, the length of the JSON"

@@ -217,7 +217,7 @@ fn choose_one(spec: &ModelSpec, output: &InferRequestedOutputTensor) -> Result<C
             _ => {}
         }
     }
-    answer::one(spec, &output.name, true)
+    answer::one(spec, &output.name, true, None)
 }
 
 /// The answer as a message. `outputs` are in the order the model declares them.

@@ -9,14 +9,17 @@ use std::borrow::Cow;
 use schemas::tensor::{DType, RANK_MAX, Shape, TENSORS_MAX, elements};
 use smallvec::{Array, SmallVec};
 
+use crate::client_shm::region::Place;
 use crate::codec::fault::{InputFault, excerpt, shape_text};
 use crate::query::types::TensorData;
 
 mod lists;
 mod number;
+mod place;
 mod scan;
 pub mod write;
 
+use self::place::PlaceParameters;
 use self::scan::Scanner;
 
 /// A request as its author wrote it, not yet compared with a model.
@@ -51,6 +54,8 @@ pub enum InputData {
     Behind {
         size: u64,
     },
+    /// In client shared memory.
+    Shared(Place),
 }
 
 #[derive(Debug)]
@@ -58,6 +63,8 @@ pub struct RequestOutput<'a> {
     pub name: Cow<'a, str>,
     /// Parameter `binary_data`: overrides the request's default.
     pub binary: Option<bool>,
+    /// Where in client shared memory it is to go.
+    pub place: Option<Box<Place>>,
 }
 
 /// Reads one request. `json` is the whole JSON and nothing else.
@@ -212,6 +219,7 @@ struct Pending<'a> {
     data_at: Option<usize>,
     data: Option<TensorData>,
     binary_size: Option<u64>,
+    place: PlaceParameters,
     parameters: bool,
 }
 
@@ -258,8 +266,7 @@ impl<'a> Pending<'a> {
             "binary_data_size" => set(&mut self.binary_size, "binary_data_size", scan, |scan| {
                 whole(scan, "binary_data_size")
             }),
-            "shared_memory_region" => Err(NO_SHARED_MEMORY),
-            _ => scan.skip(),
+            _ => self.place.member(scan, key),
         })
     }
 
@@ -284,18 +291,19 @@ impl<'a> Pending<'a> {
     }
 
     fn finish(mut self, scan: &Scanner<'a>) -> Result<RequestInput<'a>, InputFault> {
-        let read = self.data.take();
+        let (read, place) = (self.data.take(), self.place.finish(scan.at)?);
         let head = self.head(scan.at)?;
         let (dtype, elements) = (head.dtype, head.elements);
         let tensor = || excerpt(head.name);
-        let data = match (read, self.data_at, self.binary_size) {
-            (_, Some(_), Some(_)) => return Err(InputFault::DataTwice { tensor: tensor() }),
-            (None, None, None) => return Err(InputFault::NoData { tensor: tensor() }),
-            (Some(data), _, None) => InputData::Here(data),
-            (None, Some(at), None) => {
+        let data = match (read, self.data_at, self.binary_size, place) {
+            (Some(data), _, None, None) => InputData::Here(data),
+            (None, Some(at), None, None) => {
                 InputData::Here(lists::read(&mut Scanner { at, ..*scan }, head)?)
             }
-            (_, None, Some(size)) => InputData::Behind { size },
+            (_, None, Some(size), None) => InputData::Behind { size },
+            (_, None, None, Some(place)) => InputData::Shared(*place),
+            (None, None, None, None) => return Err(InputFault::NoData { tensor: tensor() }),
+            _ => return Err(InputFault::DataTwice { tensor: tensor() }),
         };
         let missing = |key| InputFault::MissingKey { key, at: scan.at };
         let name = self.name.ok_or(missing("name"))?;
@@ -303,11 +311,6 @@ impl<'a> Pending<'a> {
         Ok(RequestInput { name, dtype, shape, elements, data })
     }
 }
-
-const NO_SHARED_MEMORY: InputFault = InputFault::NotOffered {
-    what: "shared_memory_region",
-    instead: "send the tensor in the request, as JSON or with the binary tensor extension",
-};
 
 /// Reads a value that may come once.
 fn set<'a, T>(
@@ -339,20 +342,25 @@ fn shape(scan: &mut Scanner<'_>) -> Result<Shape, InputFault> {
 
 fn output<'a>(scan: &mut Scanner<'a>) -> Result<RequestOutput<'a>, InputFault> {
     let (mut name, mut binary, mut parameters) = (None, None, false);
+    let mut place = PlaceParameters::default();
     require(scan, b"{", "outputs", "a list of objects")?;
     scan.members(|scan, key| match key {
         "name" => set(&mut name, "name", scan, |scan| text(scan, "name")),
         "parameters" => {
             once(&mut parameters, "parameters", scan)?;
-            optional(scan, |scan| output_parameters(scan, &mut binary)).map(drop)
+            optional(scan, |scan| output_parameters(scan, &mut binary, &mut place)).map(drop)
         }
         _ => scan.skip(),
     })?;
     let name = name.ok_or(InputFault::MissingKey { key: "name", at: scan.at })?;
-    Ok(RequestOutput { name, binary })
+    Ok(RequestOutput { name, binary, place: place.finish(scan.at)? })
 }
 
-fn output_parameters(scan: &mut Scanner<'_>, binary: &mut Option<bool>) -> Result<(), InputFault> {
+fn output_parameters(
+    scan: &mut Scanner<'_>,
+    binary: &mut Option<bool>,
+    place: &mut PlaceParameters,
+) -> Result<(), InputFault> {
     require(scan, b"{", "parameters", "an object")?;
     scan.members(|scan, key| match key {
         "binary_data" => set(binary, "binary_data", scan, |scan| flag(scan, "binary_data")),
@@ -360,8 +368,7 @@ fn output_parameters(scan: &mut Scanner<'_>, binary: &mut Option<bool>) -> Resul
             what: "classification",
             instead: "ask for the scores and take the largest",
         }),
-        "shared_memory_region" => Err(NO_SHARED_MEMORY),
-        _ => scan.skip(),
+        _ => place.member(scan, key),
     })
 }
 

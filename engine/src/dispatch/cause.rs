@@ -1,12 +1,12 @@
 //! Why tasks leave in the event being handled: what the batcher, which sees neither outputs nor texts, can't say.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::in_flight::{Accepted, Departed};
 use super::lane::shm::rows_of;
 use crate::clock::Time;
 use crate::ids::TaskId;
+use crate::observe::statistics::Compute;
 use crate::query::types::{Prediction, Tensor, Timings};
 
 pub enum Cause {
@@ -21,7 +21,7 @@ pub struct Answered {
     pub outputs: Vec<Tensor>,
     pub departed: Departed,
     pub replied: Time,
-    pub model: Duration,
+    pub compute: Compute,
 }
 
 impl Cause {
@@ -41,6 +41,14 @@ impl Cause {
         }
     }
 
+    /// What the batch at hand took.
+    pub fn compute(&self) -> Compute {
+        match self {
+            Cause::Answered(answered) => answered.compute,
+            Cause::None | Cause::Failed(_) | Cause::ReplicaLost(_) => Compute::default(),
+        }
+    }
+
     /// What the model, or the end of its process, said.
     pub fn message(&self) -> Arc<str> {
         match self {
@@ -52,7 +60,7 @@ impl Cause {
 
 impl Answered {
     fn prediction(&self, id: TaskId, task: &Accepted) -> Prediction {
-        let Answered { outputs, departed, replied, model } = self;
+        let Answered { outputs, departed, compute, .. } = self;
         let first_row =
             departed.first_row_of(id).expect("the batcher answers only tasks of the batch it sent");
         let rows = task.inputs.rows;
@@ -61,8 +69,8 @@ impl Answered {
             outputs: outputs.iter().map(part).collect(),
             timings: Timings {
                 queue: departed.at.since(task.submitted),
-                lane: replied.since(departed.at).saturating_sub(*model),
-                model: *model,
+                lane: compute.input + compute.output,
+                model: compute.infer,
                 batch_rows: departed.rows,
             },
         }

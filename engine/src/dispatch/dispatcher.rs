@@ -14,16 +14,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use schemas::lifecycle::ModelSpec;
-use schemas::predict::{Failure, FailureKind};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
 
-use super::cause::{Answered, Cause};
-use super::explain::stand;
+use super::cause::Cause;
 use super::handle::Submission;
 use super::hang_ups::HangUps;
 use super::in_flight::{Accepted, Departed, InFlight};
-use super::lane::{Batch, Lane, LaneError, Reply, batch_cost_max};
+use super::lane::{Batch, Lane, LaneError, batch_cost_max};
 use super::outbox::Outbox;
 use super::recent::RecentCounts;
 use super::warm_up::WarmUps;
@@ -31,10 +29,10 @@ use super::{ControlMsg, Core, FleetEvent, ModelSetup, Sharing};
 use crate::batch::{Batcher, BatcherConfig, Batching, CostRule, Effect, Outcome, TaskView};
 use crate::clock::{Clock, Time};
 use crate::ids::{BatchId, Incarnation, ReplicaId, ShapeKey, TaskId, Version};
-use crate::observe::metrics::ClassOutcome;
 use crate::observe::stages::{ModelNames, ModelRecorder};
 use crate::query::types::{TaskError, TaskInputs};
 
+mod ending;
 mod warming;
 
 /// Submissions moved into the queue in one turn; more wait in the hand-off for the next, so that replies and
@@ -42,6 +40,7 @@ mod warming;
 const SUBMISSIONS_PER_TURN_MAX: usize = 1024;
 
 mod leaving;
+mod replies;
 
 pub struct Dispatcher {
     name: Arc<str>,
@@ -75,6 +74,8 @@ pub struct Dispatcher {
     /// Effects to carry out once the answers of the event at hand are out.
     actions: VecDeque<Effect>,
     draining: Option<oneshot::Sender<()>>,
+    /// Another dispatcher has taken the model's name and version: its gauges are not this one's any more.
+    succeeded: bool,
 }
 
 impl Dispatcher {
@@ -125,6 +126,7 @@ impl Dispatcher {
             answered: false,
             actions: VecDeque::new(),
             draining: None,
+            succeeded: false,
         }
     }
 
@@ -142,8 +144,7 @@ impl Dispatcher {
             if std::mem::take(&mut self.answered) {
                 behind_the_answered().await;
             }
-            self.recorder.queue(self.batcher.queued(), self.batcher.queued_bytes());
-            self.recorder.batching(|into| stand(&self.batcher, &self.names, into));
+            self.record_standing();
             if self.is_drained() {
                 break;
             }
@@ -183,7 +184,7 @@ impl Dispatcher {
         };
         let task = Accepted { inputs, reply, submitted, due: view.due, class: terms.class };
         if task.is_abandoned() {
-            return self.recorder.class(task.class, ClassOutcome::Cancelled);
+            return self.count_cancelled(&task);
         }
         if let Err(error) = self.admit(now, view) {
             return self.answer(task, Err(error));
@@ -232,8 +233,11 @@ impl Dispatcher {
             }
             // Whoever asked may have gone.
             ControlMsg::Explain(reply) => drop(reply.send(self.subject().explain(now))),
+            ControlMsg::Statistics(reply) => drop(reply.send(self.recorder.statistics())),
             ControlMsg::Profiles(reply) => drop(reply.send(self.learned_profiles())),
             ControlMsg::Drain(done) => self.draining = Some(done),
+            ControlMsg::GiveWay => self.give_way(),
+            ControlMsg::Succeed => self.succeed(),
         }
     }
 
@@ -250,55 +254,11 @@ impl Dispatcher {
         self.lanes.swap_remove(index);
         self.warm_ups.end(replica);
         self.recorder.replica_lost();
-        self.recorder.replicas(self.live_lanes());
+        self.record_replicas();
         self.in_flight.forget_replica(replica);
         self.cause = Cause::ReplicaLost(last_output);
         self.batcher.handle_replica_down(now, replica);
         self.carry_out(now);
-    }
-
-    fn take_replies(&mut self, now: Time) {
-        let mut index = 0;
-        while index < self.lanes.len() {
-            let lane = &mut self.lanes[index];
-            lane.awake();
-            let in_flight = &self.in_flight;
-            match lane.poll_reply(&self.spec, |batch| in_flight.rows(batch)) {
-                // The thread may have been preempted since `now`, by this very replica where they share a core.
-                Ok(Some(reply)) => self.settle(self.clock.now(), reply),
-                Ok(None) => index += 1,
-                Err(error) => self.end_lane(now, index, &error),
-            }
-        }
-    }
-
-    fn settle(&mut self, now: Time, reply: Reply) {
-        let Some(departed) = self.in_flight.arrive(reply.batch) else { return };
-        let replica = departed.replica;
-        if self.warm_ups.is_warming(replica) {
-            return self.settle_synthetic(now, &departed, &reply);
-        }
-        let service = now.since(departed.at);
-        self.recorder.batch(departed.rows);
-        let outcome = match reply.outcome {
-            Ok(outputs) => {
-                let model = reply.model.min(service);
-                self.cause = Cause::Answered(Answered { outputs, departed, replied: now, model });
-                Outcome::Answered { service }
-            }
-            Err(failure) => self.failed(failure, service),
-        };
-        self.batcher.handle_outcome(now, replica, reply.batch, outcome);
-        self.carry_out(now);
-    }
-
-    fn failed(&mut self, failure: Failure, service: Duration) -> Outcome {
-        self.cause = Cause::Failed(failure.message.into());
-        match failure.kind {
-            FailureKind::Raised => Outcome::Raised { service },
-            FailureKind::InputRefused => Outcome::RowRefused { row: failure.row, service },
-            FailureKind::BadOutput | FailureKind::OutputTooLarge => Outcome::BadOutput { service },
-        }
     }
 
     fn take_time(&mut self, now: Time) {
@@ -353,9 +313,11 @@ impl Dispatcher {
                 (id, at)
             })
             .collect();
-        self.in_flight.depart(batch, Departed { replica, at: now, rows, tasks });
-        if let Err(error) = sent {
-            self.end_lane(now, index, &error);
+        let gathered = self.clock.now().since(now);
+        self.in_flight.depart(batch, Departed { replica, at: now, gathered, rows, tasks });
+        match sent {
+            Ok(bytes) => self.recorder.lane_bytes(bytes),
+            Err(error) => self.end_lane(now, index, &error),
         }
     }
 
@@ -455,24 +417,6 @@ impl Dispatcher {
                 true
             }
             Poll::Ready(None) | Poll::Pending => false,
-        }
-    }
-
-    // ---- the end ----
-
-    fn is_drained(&self) -> bool {
-        let asked = self.draining.is_some() || self.control.is_closed();
-        asked && self.in_flight.is_empty() && self.submissions.is_empty() && self.received.is_none()
-    }
-
-    fn close(mut self) {
-        self.outbox.flush();
-        for lane in &mut self.lanes {
-            lane.shut();
-        }
-        let told = self.draining.take().map(|done| done.send(()));
-        if told == Some(Err(())) {
-            tracing::debug!(model = %self.name, "the supervisor gave up on the drain before it ended");
         }
     }
 }

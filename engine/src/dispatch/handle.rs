@@ -15,6 +15,7 @@ use super::ControlMsg;
 use super::hang_ups::HangUpNotes;
 use crate::clock::Time;
 use crate::ids::{ClassId, CoreId, Version};
+use crate::observe::statistics::Statistics;
 use crate::query::types::{TaskError, TaskInputs, TaskResult, Terms};
 
 /// Asked of the caller when the hand-off itself is full; the dispatcher drains it every turn.
@@ -105,10 +106,22 @@ impl ModelHandle {
         ModelHandle { name, version, spec, core, class, entrance }
     }
 
+    /// Whether both lead to the same dispatcher.
+    pub fn is(&self, other: &ModelHandle) -> bool {
+        self.entrance.submissions.same_channel(&other.entrance.submissions)
+    }
+
     /// What the model's batching knows and does; `None` when its dispatcher is busy with changes or has gone.
     pub async fn explain(&self) -> Option<serde_json::Value> {
         let (reply, answer) = oneshot::channel();
         self.entrance.control.upgrade()?.try_send(ControlMsg::Explain(reply)).ok()?;
+        answer.await.ok()
+    }
+
+    /// What was counted of the model, all of one moment; `None` as for [`ModelHandle::explain`].
+    pub async fn statistics(&self) -> Option<Statistics> {
+        let (reply, answer) = oneshot::channel();
+        self.entrance.control.upgrade()?.try_send(ControlMsg::Statistics(reply)).ok()?;
         answer.await.ok()
     }
 

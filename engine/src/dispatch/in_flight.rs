@@ -3,6 +3,7 @@
 //! lost replica costs no data.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use super::handle::ReplyTo;
 use crate::classes::CLASSES_MAX;
@@ -32,6 +33,8 @@ impl Accepted {
 pub struct Departed {
     pub replica: ReplicaId,
     pub at: Time,
+    /// What it took to gather it and hand it over.
+    pub gathered: Duration,
     pub rows: u32,
     /// Each task and its first row, in order of departure.
     pub tasks: Vec<(TaskId, u32)>,
@@ -57,6 +60,11 @@ pub struct InFlight {
 impl InFlight {
     pub fn is_empty(&self) -> bool {
         self.tasks.is_empty()
+    }
+
+    /// Accepted and not answered.
+    pub fn tasks(&self) -> usize {
+        self.tasks.len()
     }
 
     pub fn accept(&mut self, id: TaskId, task: Accepted) {

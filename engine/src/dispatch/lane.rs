@@ -50,11 +50,15 @@ impl Lane {
         Ok(Lane { replica: up.replica, incarnation: up.incarnation, way })
     }
 
-    /// Sends the batch; at most [`crate::batch::CREDITS_PER_REPLICA`] are out at a time.
-    pub fn send(&mut self, spec: &ModelSpec, batch: Batch<'_>) -> Result<(), LaneError> {
+    /// Sends the batch; at most [`crate::batch::CREDITS_PER_REPLICA`] are out at a time. Says how many
+    /// bytes its rows take on the way.
+    pub fn send(&mut self, spec: &ModelSpec, batch: Batch<'_>) -> Result<u64, LaneError> {
         match &mut self.way {
-            Way::Shm(lane) => lane.send(spec, batch),
-            Way::Remote(lane) => lane.send(batch),
+            Way::Shm(lane) => lane.send(spec, batch).map(u64::from),
+            Way::Remote(lane) => {
+                lane.send(batch)?;
+                Ok(batch.tasks.iter().map(|task| task.bytes()).sum())
+            }
         }
     }
 

@@ -30,6 +30,8 @@ pub struct ModelEntry {
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     models: ByName<Arc<str>, BTreeMap<Version, ModelEntry>>,
+    /// Every model that the engine started with has been ready once.
+    started: bool,
     draining: bool,
 }
 
@@ -61,10 +63,11 @@ impl Catalog {
         entries
     }
 
-    /// Every model can answer, there is at least one, and the engine is not shutting down.
+    /// The engine has started what it was told to, every model can answer, and it is not shutting down. Where models come
+    /// and go at run time there may be none.
     pub fn is_ready(&self) -> bool {
-        !self.draining
-            && !self.models.is_empty()
+        self.started
+            && !self.draining
             && self.entries().iter().all(|entry| entry.state == ModelState::Ready)
     }
 
@@ -80,25 +83,35 @@ impl Catalog {
         next
     }
 
+    /// Nothing changes where another model has taken the handle's place.
     #[must_use]
-    pub fn without(&self, name: &str, version: Version) -> Catalog {
+    pub fn with_state(&self, of: &ModelHandle, state: ModelState) -> Catalog {
         let mut next = self.clone();
-        if let Some(versions) = next.models.get_mut(name) {
-            versions.remove(&version);
-            if versions.is_empty() {
-                next.models.remove(name);
-            }
+        let versions = next.models.get_mut(&of.name);
+        let entry = versions.and_then(|versions| versions.get_mut(&of.version));
+        if let Some(entry) = entry.filter(|entry| entry.handle.is(of)) {
+            entry.state = state;
+        }
+        next
+    }
+
+    /// The same for an entry that goes.
+    #[must_use]
+    pub fn without(&self, handle: &ModelHandle) -> Catalog {
+        let mut next = self.clone();
+        let Some(versions) = next.models.get_mut(&handle.name) else { return next };
+        if versions.get(&handle.version).is_some_and(|entry| entry.handle.is(handle)) {
+            versions.remove(&handle.version);
+        }
+        if versions.is_empty() {
+            next.models.remove(&handle.name);
         }
         next
     }
 
     #[must_use]
-    pub fn with_state(&self, name: &str, version: Version, state: ModelState) -> Catalog {
-        let mut next = self.clone();
-        if let Some(entry) = next.models.get_mut(name).and_then(|of| of.get_mut(&version)) {
-            entry.state = state;
-        }
-        next
+    pub fn started(&self) -> Catalog {
+        Catalog { started: true, ..self.clone() }
     }
 
     #[must_use]

@@ -36,6 +36,26 @@ pub fn of(target: &Target, spec: &ModelSpec, lane: &str, cpus_available: usize) 
     hasher.finish()
 }
 
+/// Of the files alone: whether a model is still the one that was loaded.
+pub fn of_files(program: &Program) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    files(program, &mut hasher);
+    hasher.finish()
+}
+
+/// Of names, lengths and times in a model's directory: equal, and nothing has been written there. No file is read.
+pub fn stamp(directory: &Path) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let mut found = Vec::new();
+    walk(directory, directory, 0, &mut found);
+    for (name, path) in found {
+        let about = fs::metadata(&path);
+        let about = about.and_then(|about| Ok((about.len(), about.modified()?)));
+        (name, about.map_err(|error| error.kind())).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
 /// The processor's name; empty where the system does not tell.
 fn processor() -> String {
     let about = fs::read_to_string(CPUINFO).unwrap_or_default();

@@ -18,8 +18,9 @@ use super::launch::process::{Process, Start};
 use super::launch::users::first_unreachable;
 use super::learned;
 use super::liveness::BackOff;
+use super::model::{Established, Model, Place};
 use super::sample;
-use super::supervisor::{Established, Model, Shared, StartError};
+use super::supervisor::{Shared, StartError};
 use super::welcome::{Door, Guest, WelcomeError, geometry};
 use crate::clock::Time;
 use crate::dispatch::handle::{Entrance, ModelHandle};
@@ -60,7 +61,7 @@ pub type First = oneshot::Sender<Result<(), StartError>>;
 
 impl Keeper {
     pub fn new(shared: Rc<Shared>, model: Rc<Model>, replica: ReplicaId) -> Keeper {
-        let stopping = shared.stopping.subscribe();
+        let stopping = model.stopping.subscribe();
         Keeper { shared, model, replica, back_off: BackOff::default(), stopping }
     }
 
@@ -242,7 +243,8 @@ impl Keeper {
     fn owns_cores(&self, replicas: u32) -> bool {
         let models = self.shared.models.borrow();
         let (_, mine) = self.model.target.devices.of(self.replica);
-        let groups = models.iter().flat_map(|model| model.target.devices.iter());
+        let stay = models.iter().filter(|model| !self.model.takes_place_of(model));
+        let groups = stay.flat_map(|model| model.target.devices.iter());
         let others = groups.filter(|group| !std::ptr::eq(*group, mine));
         let others = others.map(|group| group.cpus.as_deref());
         let front_end = &self.shared.config.cores;
@@ -284,10 +286,7 @@ impl Keeper {
     }
 
     fn name(&self) -> String {
-        let known = self.model.established.get().map(|known| known.handle.name.to_string());
-        known
-            .or_else(|| self.model.target.name.as_deref().map(str::to_owned))
-            .unwrap_or_else(|| "model".into())
+        self.model.name().unwrap_or("model").to_owned()
     }
 
     /// The first hello makes the model; later ones must say the same.
@@ -301,7 +300,8 @@ impl Keeper {
         let sample = if self.warms_up() { sample::read(&samples, &spec)? } else { None };
         let (profile_key, stored_profiles) =
             learned::recall(&self.shared, &self.model.target, &name, &spec).await;
-        if self.shared.config.catalog.load().find(&name, Some(version)).is_ok() {
+        let served = self.model.place.get() == Place::Served;
+        if served && self.shared.config.catalog.load().find(&name, Some(version)).is_ok() {
             return Err(LifeError::NameTaken { name: name.to_string(), version: version.0 });
         }
         let batch_bytes_max = payload_bytes_max(&spec, geometry.request_slot_bytes);
@@ -333,31 +333,22 @@ impl Keeper {
         };
         let start = CoreMsg::StartModel(Box::new(setup));
         self.shared.config.links[core.0].send(start).await.map_err(|_| LifeError::Stopping)?;
-        let entry = ModelEntry { handle: handle.clone(), state: ModelState::Loading };
-        self.shared.publish(|catalog| catalog.with(entry));
+        if served {
+            let entry = ModelEntry { handle: handle.clone(), state: ModelState::Loading };
+            self.shared.publish(|catalog| catalog.with(entry));
+        }
         // Only the first replica's keeper gets here before the others exist.
         let _first = self.model.established.set(Established { handle, control, profile_key });
         Ok(())
     }
 
     fn came_up(&self) {
-        let Some(known) = self.model.established.get() else { return };
-        let first = !self.model.announced.replace(true);
         self.model.live.set(self.model.live.get() + 1);
-        self.set_state(ModelState::Ready);
-        if first {
-            self.print_ready(&known.handle);
+        self.model.came_up.notify_waiters();
+        if self.model.place.get() == Place::Served {
+            self.set_state(ModelState::Ready);
+            self.shared.announce(&self.model);
         }
-    }
-
-    fn print_ready(&self, handle: &ModelHandle) {
-        let ModelHandle { name, version, spec, .. } = handle;
-        let count = self.model.replicas();
-        let replicas = if count == 1 { "replica" } else { "replicas" };
-        eprintln!(
-            "ready  {name} v{version}  {}/v2/models/{name}  ({}, {count} {replicas}, max_batch {})",
-            self.shared.config.base_url, spec.platform, spec.max_batch
-        );
     }
 
     /// Ends what is left of an incarnation and tells the dispatcher.
@@ -408,8 +399,7 @@ impl Keeper {
 
     fn set_state(&self, state: ModelState) {
         let Some(known) = self.model.established.get() else { return };
-        let (name, version) = (&known.handle.name, known.handle.version);
-        self.shared.publish(|catalog| catalog.with_state(name, version, state));
+        self.shared.publish(|catalog| catalog.with_state(&known.handle, state));
     }
 
     async fn tell(&self, message: ControlMsg) {

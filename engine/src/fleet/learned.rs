@@ -8,8 +8,9 @@ use schemas::lifecycle::ModelSpec;
 use tokio::sync::{mpsc, oneshot};
 
 use super::digest;
+use super::model::Model;
 use super::profiles::Key;
-use super::supervisor::{Model, Shared};
+use super::supervisor::Shared;
 use super::target::Target;
 use crate::dispatch::{Bucket, ControlMsg, LearnedProfile};
 use crate::ids::DeviceClass;
@@ -60,6 +61,13 @@ pub async fn keep_storing(shared: Rc<Shared>) {
 pub async fn store_last(shared: &Shared) {
     if tokio::time::timeout(LAST_WAIT, store_all(shared)).await.is_err() {
         tracing::warn!("not every latency profile could be kept within {LAST_WAIT:?}");
+    }
+}
+
+/// The last time of one model that goes.
+pub async fn store_one(shared: &Shared, model: &Model) {
+    if tokio::time::timeout(LAST_WAIT, store(shared, model)).await.is_err() {
+        tracing::debug!(model = model.name(), "its latency profile was not kept");
     }
 }
 

@@ -12,6 +12,7 @@ use schemas::lifecycle::ModelSpec;
 use tokio::sync::{mpsc, oneshot};
 
 use super::catalog::{ModelEntry, ModelState};
+use super::retire::forget;
 use super::supervisor::Shared;
 use crate::dispatch::handle::{Entrance, ModelHandle};
 use crate::dispatch::hang_ups::HangUps;
@@ -60,8 +61,6 @@ pub struct RemoteModel {
     live: Cell<usize>,
     /// Its ready line was printed.
     announced: Cell<bool>,
-    /// The catalog no longer has it.
-    unpublished: Cell<bool>,
 }
 
 /// A replica between its coming and its going.
@@ -125,7 +124,6 @@ impl RemoteModel {
             absent,
             live: Cell::new(0),
             announced: Cell::new(false),
-            unpublished: Cell::new(false),
         })
     }
 
@@ -163,9 +161,7 @@ impl RemoteModel {
 
     /// Nobody finds it any more; another of its name and version may be established.
     pub fn unpublish(&self) {
-        self.unpublished.set(true);
-        let (name, version) = (&self.handle.name, self.handle.version);
-        self.shared.publish(|catalog| catalog.without(name, version));
+        self.shared.publish(|catalog| catalog.without(&self.handle));
     }
 
     /// Comes back when all it accepted is answered; its dispatcher has ended then.
@@ -175,6 +171,7 @@ impl RemoteModel {
         // An error means that the dispatcher has ended: there is nothing to wait for.
         drained.await.unwrap_or(());
         self.shared.leave_core(self.handle.core);
+        forget(&self.shared, &self.handle).await;
     }
 
     fn print_ready(&self) {
@@ -186,11 +183,7 @@ impl RemoteModel {
     }
 
     fn set_state(&self, state: ModelState) {
-        if self.unpublished.get() {
-            return;
-        }
-        let (name, version) = (&self.handle.name, self.handle.version);
-        self.shared.publish(|catalog| catalog.with_state(name, version, state));
+        self.shared.publish(|catalog| catalog.with_state(&self.handle, state));
     }
 
     async fn tell(&self, message: ControlMsg) {

@@ -4,21 +4,27 @@
 //! The first replica of a model establishes it: its declaration says how many replicas there are, and a core takes the
 //! dispatcher.
 
-use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::HashMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::catalog::{Catalog, PublishedCatalog};
+use super::changes;
+use super::digest;
 use super::keeper::{Keeper, LifeError};
 use super::launch::process::Programs;
 use super::launch::users::Users;
 use super::learned::{keep_storing, store_last};
-use super::profiles::{Key, Profiles};
+use super::model::Model;
+use super::orders::Order;
+use super::profiles::Profiles;
+use super::repository::Repositories;
 use super::target::Target;
 use super::welcome::LaneSettings;
 use crate::classes::Classes;
@@ -50,6 +56,12 @@ pub struct FleetConfig {
     pub warm_up: bool,
     /// Where learned latency profiles are kept.
     pub profiles: Option<Profiles>,
+    /// Where models are looked for at run time.
+    pub repositories: Repositories,
+    /// Whether models come and go at run time.
+    pub changes: bool,
+    /// Between two looks at the repositories; None: they are not polled.
+    pub poll_every: Option<Duration>,
     /// In front of a model's path in the ready line: `http://127.0.0.1:8000`.
     pub base_url: String,
 }
@@ -78,7 +90,6 @@ impl fmt::Display for StartError {
 /// Every model and replica of this engine.
 pub struct Fleet {
     shared: Rc<Shared>,
-    keepers: Vec<tokio::task::JoinHandle<()>>,
 }
 
 /// What every keeper shares.
@@ -90,33 +101,12 @@ pub struct Shared {
     next_incarnation: Cell<u64>,
     /// Models per core.
     load: RefCell<Vec<usize>>,
+    /// Models of the engine's start that have not been ready yet.
+    to_start: Cell<usize>,
     pub stopping: watch::Sender<bool>,
     pub models: RefCell<Vec<Rc<Model>>>,
-}
-
-/// One model version.
-pub struct Model {
-    pub target: Target,
-    /// Of requests that name none.
-    pub class: ClassId,
-    pub established: OnceCell<Established>,
-    pub live: Cell<usize>,
-    /// Its ready line was printed.
-    pub announced: Cell<bool>,
-    /// It was said that it has no user of its own.
-    pub warned: Cell<bool>,
-    /// Replicas in a row that ended in their warm-up.
-    pub warm_up_ends: Cell<u32>,
-    /// Batches that the profile stored last had learned from.
-    pub batches_stored: Cell<u64>,
-}
-
-/// What is known once the first replica said hello.
-pub struct Established {
-    pub handle: ModelHandle,
-    pub control: mpsc::Sender<ControlMsg>,
-    /// None where nothing is stored.
-    pub profile_key: Option<Key>,
+    /// Why the last load of a name failed. Only names of directories get here, and an index drops those that are gone.
+    pub complaints: RefCell<BTreeMap<String, String>>,
 }
 
 impl Fleet {
@@ -128,12 +118,14 @@ impl Fleet {
             events,
             faults: RefCell::default(),
             next_incarnation: Cell::new(1),
+            to_start: Cell::new(0),
             stopping: watch::Sender::new(false),
             models: RefCell::default(),
+            complaints: RefCell::default(),
         });
         tokio::task::spawn_local(deliver_faults(shared.clone(), mailbox));
         tokio::task::spawn_local(keep_storing(shared.clone()));
-        Fleet { shared, keepers: Vec::new() }
+        Fleet { shared }
     }
 
     /// For those that bring models of their own.
@@ -143,45 +135,60 @@ impl Fleet {
 
     /// Starts all models at once and waits until each has its first live replica, or the first that can't.
     pub async fn start(&mut self, targets: Vec<(Target, ClassId)>) -> Result<(), StartError> {
+        self.shared.to_start.set(targets.len());
+        if targets.is_empty() {
+            self.shared.publish(Catalog::started);
+        }
         let mut firsts = Vec::new();
         for (target, class) in targets {
-            let (tell, first) = oneshot::channel();
-            let model = Rc::new(Model {
-                target,
-                class,
-                established: OnceCell::new(),
-                live: Cell::new(0),
-                announced: Cell::new(false),
-                warned: Cell::new(false),
-                warm_up_ends: Cell::new(0),
-                batches_stored: Cell::new(0),
-            });
-            self.shared.models.borrow_mut().push(model.clone());
-            let keeper = Keeper::new(self.shared.clone(), model.clone(), ReplicaId(0));
-            self.keepers.push(tokio::task::spawn_local(keeper.run(Some(tell))));
+            let model = Model::new(target, class, None);
+            let first = begin(&self.shared, &model);
+            self.learn_digest(&model);
             firsts.push((model, first));
         }
         for (model, first) in firsts {
             // The keeper tells before it does anything else; it ends early only when the engine stops.
             first.await.unwrap_or(Err(StartError::stopping(&model)))?;
-            self.start_others(&model);
+            start_others(&self.shared, &model);
         }
         Ok(())
     }
 
-    fn start_others(&mut self, model: &Rc<Model>) {
-        for replica in 1..model.replicas() {
-            let keeper = Keeper::new(self.shared.clone(), model.clone(), ReplicaId(replica));
-            self.keepers.push(tokio::task::spawn_local(keeper.run(None)));
+    /// Takes orders from now on.
+    pub fn follow(&self, orders: mpsc::Receiver<Order>) {
+        tokio::task::spawn_local(changes::follow(self.shared.clone(), orders));
+        if let Some(every) = self.shared.config.poll_every {
+            tokio::task::spawn_local(changes::poll(self.shared.clone(), every));
         }
+    }
+
+    /// By which a later load sees whether anything has changed.
+    fn learn_digest(&self, model: &Rc<Model>) {
+        if !self.shared.config.changes {
+            return;
+        }
+        let model = model.clone();
+        tokio::task::spawn_local(async move {
+            let program = model.target.program.clone();
+            if let Ok(digest) =
+                tokio::task::spawn_blocking(move || digest::of_files(&program)).await
+            {
+                // Nobody else sets it for a model of the engine's start.
+                let _first = model.digest.set(digest);
+            }
+        });
     }
 
     /// Drains every dispatcher, lets containers leave, reaps them.
     pub async fn stop(self) {
         self.shared.stopping.send_replace(true);
+        let models = self.shared.models.borrow().clone();
+        for model in &models {
+            model.stopping.send_replace(true);
+        }
         store_last(&self.shared).await;
         let mut drained = Vec::new();
-        for model in self.shared.models.borrow().iter() {
+        for model in &models {
             let Some(known) = model.established.get() else { continue };
             let (done, wait) = oneshot::channel();
             let control = known.control.clone();
@@ -195,24 +202,43 @@ impl Fleet {
         for drain in drained {
             drain.await;
         }
-        for keeper in self.keepers {
-            if let Err(error) = keeper.await {
-                tracing::error!(%error, "a replica's keeper ended early");
-            }
+        for model in &models {
+            keepers_ended(model).await;
         }
     }
 }
 
-impl Model {
-    /// As its groups of devices say, else its declaration; one until that is known.
-    pub fn replicas(&self) -> u32 {
-        let declared = || self.established.get().map_or(1, |known| known.handle.spec.replicas);
-        self.target.devices.replicas().unwrap_or_else(declared)
+/// Starts a model's first replica; tells when it is live, or why it won't be.
+pub fn begin(shared: &Rc<Shared>, model: &Rc<Model>) -> oneshot::Receiver<Result<(), StartError>> {
+    let (tell, first) = oneshot::channel();
+    shared.models.borrow_mut().push(model.clone());
+    if *shared.stopping.borrow() {
+        model.stopping.send_replace(true);
+    }
+    let keeper = Keeper::new(shared.clone(), model.clone(), ReplicaId(0));
+    model.keepers.borrow_mut().push(tokio::task::spawn_local(keeper.run(Some(tell))));
+    first
+}
+
+pub fn start_others(shared: &Rc<Shared>, model: &Rc<Model>) {
+    for replica in 1..model.replicas() {
+        let keeper = Keeper::new(shared.clone(), model.clone(), ReplicaId(replica));
+        model.keepers.borrow_mut().push(tokio::task::spawn_local(keeper.run(None)));
+    }
+}
+
+/// Waits for the end of those that were told to.
+pub async fn keepers_ended(model: &Model) {
+    let keepers = std::mem::take(&mut *model.keepers.borrow_mut());
+    for keeper in keepers {
+        if let Err(error) = keeper.await {
+            tracing::error!(%error, "a replica's keeper ended early");
+        }
     }
 }
 
 impl StartError {
-    fn stopping(model: &Model) -> StartError {
+    pub fn stopping(model: &Model) -> StartError {
         let (model, output) = (model.target.label(), String::new());
         StartError { model, error: LifeError::Stopping, output }
     }
@@ -245,6 +271,31 @@ impl Shared {
     /// A model that had this core has gone.
     pub fn leave_core(&self, core: CoreId) {
         self.load.borrow_mut()[core.0] -= 1;
+    }
+
+    /// One of the models that the engine started with is ready.
+    fn one_started(&self) -> bool {
+        let left = self.to_start.get();
+        self.to_start.set(left.saturating_sub(1));
+        left == 1
+    }
+
+    /// Prints the ready line, once.
+    pub fn announce(&self, model: &Model) {
+        let Some(known) = model.established.get() else { return };
+        if model.announced.replace(true) {
+            return;
+        }
+        if self.one_started() {
+            self.publish(Catalog::started);
+        }
+        let ModelHandle { name, version, spec, .. } = &known.handle;
+        let count = model.replicas();
+        let replicas = if count == 1 { "replica" } else { "replicas" };
+        eprintln!(
+            "ready  {name} v{version}  {}/v2/models/{name}  ({}, {count} {replicas}, max_batch {})",
+            self.config.base_url, spec.platform, spec.max_batch
+        );
     }
 
     pub fn publish(&self, change: impl FnOnce(&Catalog) -> Catalog) {

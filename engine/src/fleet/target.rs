@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::device_groups::{DeviceGroupError, DeviceGroups};
+use super::repository;
 use crate::batch::fixed::FixedBatches;
+use crate::classes::{ClassError, Classes};
 use crate::config::{ConfigError, ModelToml, duration, parse};
-use crate::ids::Version;
+use crate::ids::{ClassId, Version};
 
 /// Native models that `foil-container` carries.
 const NATIVE_KINDS: [&str; 5] = ["linear", "echo", "noop", "sleep", "timed"];
@@ -106,6 +108,8 @@ pub enum TargetError {
     NotPython(String),
     #[error("the repository {0} holds no model; lay it out as <name>/<integer version>/model.py")]
     EmptyRepository(PathBuf),
+    #[error("--load-model {0}: no repository has it, nor does a file target go by that name")]
+    NoSuchModel(String),
     #[error("{0} holds no version; put the model in a directory named by an integer, as in 1/")]
     NoVersion(PathBuf),
     #[error("{0} holds neither model.py nor, in model.toml, runtime = \"native\" or \"program\"")]
@@ -120,11 +124,34 @@ pub enum TargetError {
     Read { path: PathBuf, source: std::io::Error },
 }
 
+/// Which models of the repositories are loaded when the engine starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    All,
+    /// Those that are there now: others may come later.
+    Present,
+    Named(Vec<String>),
+}
+
 /// Every model version named by `targets`. `name` goes with a single one.
-pub fn resolve(targets: &[String], name: Option<&str>) -> Result<Vec<Target>, TargetError> {
+pub fn resolve(
+    targets: &[String],
+    name: Option<&str>,
+    wanted: &Wanted,
+) -> Result<Vec<Target>, TargetError> {
     let mut found = Vec::new();
     for target in targets {
-        found.extend(resolve_one(target)?);
+        if Path::new(target).is_dir() {
+            found.extend(repository(Path::new(target), wanted)?);
+        } else {
+            found.push(file(target)?);
+        }
+    }
+    if let Wanted::Named(names) = wanted {
+        let is_there = |name: &String| found.iter().any(|it| it.name.as_deref() == Some(name));
+        if let Some(missing) = names.iter().find(|name| !is_there(name)) {
+            return Err(TargetError::NoSuchModel(missing.clone()));
+        }
     }
     if let Some(name) = name {
         found.iter_mut().for_each(|target| target.name = Some(name.into()));
@@ -132,10 +159,18 @@ pub fn resolve(targets: &[String], name: Option<&str>) -> Result<Vec<Target>, Ta
     Ok(found)
 }
 
-fn resolve_one(target: &str) -> Result<Vec<Target>, TargetError> {
-    if Path::new(target).is_dir() {
-        return repository(Path::new(target));
-    }
+/// Those of `targets` that are model repositories.
+pub fn repositories(targets: &[String]) -> Vec<PathBuf> {
+    let roots = targets.iter().map(PathBuf::from).filter(|path| path.is_dir());
+    roots.filter_map(|root| root.canonicalize().ok()).collect()
+}
+
+/// The class of requests that name none.
+pub fn class_of(target: &Target, classes: &Classes) -> Result<ClassId, ClassError> {
+    classes.of_model(&target.label(), target.class.as_deref())
+}
+
+fn file(target: &str) -> Result<Target, TargetError> {
     let (file, class) = match target.rsplit_once(':') {
         Some((file, class)) if !class.contains('/') => (file, Some(class)),
         _ => (target, None),
@@ -148,7 +183,7 @@ fn resolve_one(target: &str) -> Result<Vec<Target>, TargetError> {
     }
     let file = absolute(Path::new(file))?;
     let class = class.map_or(String::new(), |class| format!(":{class}"));
-    Ok(vec![Target {
+    Ok(Target {
         name: None,
         version: Version(1),
         program: Program::Python { target: format!("{}{class}", file.display()) },
@@ -158,36 +193,32 @@ fn resolve_one(target: &str) -> Result<Vec<Target>, TargetError> {
         class: None,
         fixed_batches: None,
         warm_up: true,
-    }])
+    })
 }
 
-fn repository(root: &Path) -> Result<Vec<Target>, TargetError> {
+fn repository(root: &Path, wanted: &Wanted) -> Result<Vec<Target>, TargetError> {
     let mut targets = Vec::new();
-    for model in directories(root)? {
-        let settings = model.join("model.toml");
-        let toml = read_toml(&settings)?;
-        let versions: Vec<(u64, PathBuf)> = directories(&model)?
-            .into_iter()
-            .filter_map(|path| Some((version_of(&path)?, path)))
-            .collect();
-        if versions.is_empty() {
-            return Err(TargetError::NoVersion(model));
-        }
-        for (version, path) in versions {
-            targets.push(versioned(&model, Version(version), &path, &settings, &toml)?);
+    for model in repository::models(root)? {
+        let name = model.file_name().unwrap_or_default().to_string_lossy();
+        let is_wanted = match wanted {
+            Wanted::All | Wanted::Present => true,
+            Wanted::Named(names) => names.iter().any(|wanted| *wanted == name),
+        };
+        if is_wanted {
+            targets.extend(repository::model(&model)?);
         }
     }
-    if targets.is_empty() {
+    if targets.is_empty() && *wanted == Wanted::All {
         return Err(TargetError::EmptyRepository(root.to_owned()));
     }
     Ok(targets)
 }
 
-fn version_of(directory: &Path) -> Option<u64> {
+pub(super) fn version_of(directory: &Path) -> Option<u64> {
     directory.file_name()?.to_str()?.parse().ok()
 }
 
-fn versioned(
+pub(super) fn versioned(
     model: &Path,
     version: Version,
     directory: &Path,
@@ -287,7 +318,7 @@ fn overrides(toml: &ModelToml, devices: &DeviceGroups) -> String {
     settings.to_string()
 }
 
-fn read_toml(path: &Path) -> Result<ModelToml, TargetError> {
+pub(super) fn read_toml(path: &Path) -> Result<ModelToml, TargetError> {
     if !path.exists() {
         return Ok(ModelToml::default());
     }
@@ -297,7 +328,7 @@ fn read_toml(path: &Path) -> Result<ModelToml, TargetError> {
 }
 
 /// Sub-directories in order; hidden ones and Python's caches are none of ours.
-fn directories(of: &Path) -> Result<Vec<PathBuf>, TargetError> {
+pub(super) fn directories(of: &Path) -> Result<Vec<PathBuf>, TargetError> {
     let read = |source| TargetError::Read { path: of.to_owned(), source };
     let mut found = Vec::new();
     for entry in std::fs::read_dir(of).map_err(read)? {

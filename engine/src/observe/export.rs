@@ -1,67 +1,77 @@
-//! The metrics page: every core's records merged once per scrape, in Prometheus' text format.
+//! The metrics page: every core's records merged once per scrape, in the format that the scraper reads.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::fmt;
-use std::future::Future;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::header::CONTENT_TYPE;
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::encoding::prometheus_protobuf::{self, EncodeError};
+use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use super::metrics::{ClassOutcome, ErrorKind, Histogram, Stage};
+use self::families::{
+    Labels, ModelKey, device_labels, labels, put_counter, put_gauge, put_histogram, put_seconds,
+    seconds, with,
+};
+use super::metrics::{ClassOutcome, ErrorKind, Stage};
 use super::stages::{CoreSnapshot, DeviceStanding, ModelCounts};
 use crate::ids::Version;
 
-/// Scrapers that may be connected at once: a Prometheus pair and a few people with a browser.
-const SCRAPERS_MAX: usize = 16;
+mod families;
+mod format;
+mod server;
+mod triton;
 
-/// A scraper that sends no request within this is let go.
-const HEADER_WAIT: Duration = Duration::from_secs(10);
+pub use format::Format;
+pub use server::serve;
 
-/// Where replicas run of which nothing else is known.
-const DEVICE: &str = "cpu";
-
-/// In place of one device's name where a number counts several.
-const ANY_DEVICE: &str = "any";
-
-type Labels = Vec<(&'static str, String)>;
+/// Whose names are on the page beside our own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compat {
+    #[default]
+    None,
+    Triton,
+}
 
 /// One scrape: all models, merged over cores.
 #[derive(Debug)]
 struct Scrape {
+    compat: Compat,
     cores: Vec<CoreSnapshot>,
-    models: BTreeMap<(Arc<str>, Version), ModelCounts>,
+    models: BTreeMap<ModelKey, ModelCounts>,
 }
 
+#[derive(Debug, thiserror::Error)]
+#[error("the metrics can't be written: {0}")]
+pub struct PageError(#[from] EncodeError);
+
 /// The page for a set of snapshots.
-pub fn page(cores: Vec<CoreSnapshot>) -> Result<String, fmt::Error> {
+pub fn page(
+    cores: Vec<CoreSnapshot>,
+    compat: Compat,
+    format: Format,
+) -> Result<Vec<u8>, PageError> {
     let mut models: BTreeMap<_, ModelCounts> = BTreeMap::new();
     for model in cores.iter().flat_map(|core| &core.models) {
         models.entry((model.name.clone(), model.version)).or_default().merge(&model.counts);
     }
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Scrape { cores, models }));
+    registry.register_collector(Box::new(Scrape { compat, cores, models }));
+    if format == Format::Protobuf {
+        return Ok(prometheus_protobuf::encode_to_vec(&registry)?);
+    }
     let mut page = String::new();
-    prometheus_client::encoding::text::encode(&mut page, &registry)?;
-    Ok(page)
+    text::encode(&mut page, &registry).map_err(EncodeError::Fmt)?;
+    if format == Format::Text {
+        page = format::prometheus_text(&page, triton::is_counter);
+    }
+    Ok(page.into_bytes())
 }
 
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.build(&mut encoder)?;
         self.requests(&mut encoder)?;
         self.errors(&mut encoder)?;
         self.stages(&mut encoder)?;
@@ -70,11 +80,21 @@ impl Collector for Scrape {
         self.batching(&mut encoder)?;
         self.classes(&mut encoder)?;
         self.devices(&mut encoder)?;
-        self.connections(&mut encoder)
+        self.connections(&mut encoder)?;
+        match self.compat {
+            Compat::None => Ok(()),
+            Compat::Triton => triton::encode(self, &mut encoder),
+        }
     }
 }
 
 impl Scrape {
+    fn build(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Which Hydrofoil this is";
+        let mut family = encoder.encode_descriptor("foil_build", help, None, MetricType::Info)?;
+        family.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
+    }
+
     fn requests(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Requests that got a prediction";
         let mut family =
@@ -116,6 +136,30 @@ impl Scrape {
                 put_histogram(&mut family, &labels, &counts.stages[stage as usize])?;
             }
         }
+        self.durations(encoder)
+    }
+
+    /// Three of the stages by the names that people look for.
+    fn durations(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let families = [
+            (
+                "foil_request_duration_seconds",
+                "From a request's last byte read to its answer handed to the socket",
+                Stage::Total,
+            ),
+            (
+                "foil_queue_duration_seconds",
+                "From a request handed to its model to its batch sent",
+                Stage::Queue,
+            ),
+            ("foil_model_duration_seconds", "Inside the model, of each request", Stage::Model),
+        ];
+        for (name, help, stage) in families {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+            for (model, counts) in &self.models {
+                put_histogram(&mut family, &labels(model, counts), &counts.stages[stage as usize])?;
+            }
+        }
         Ok(())
     }
 
@@ -131,8 +175,13 @@ impl Scrape {
 
     fn gauges(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         type Get = fn(&ModelCounts) -> u64;
-        let gauges: [(&str, &str, Get); 4] = [
+        let gauges: [(&str, &str, Get); 5] = [
             ("foil_queue_length", "Requests that wait for a replica", |counts| counts.queue_tasks),
+            (
+                "foil_inflight_requests",
+                "Requests accepted and not answered: they wait, or are with a replica",
+                |counts| counts.in_flight,
+            ),
             ("foil_queue_bytes", "Bytes of the rows that wait", |counts| counts.queue_bytes),
             ("foil_replicas", "Replicas that can answer", |counts| counts.replicas),
             (
@@ -147,11 +196,29 @@ impl Scrape {
                 put_gauge(&mut family, &labels(model, counts), get(counts))?;
             }
         }
-        let help = "Replicas that ended without being asked to";
-        let name = "foil_replica_restarts";
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (model, counts) in &self.models {
-            put_counter(&mut family, &labels(model, counts), counts.replicas_lost)?;
+        self.counters(encoder)
+    }
+
+    fn counters(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        type Get = fn(&ModelCounts) -> u64;
+        let counters: [(&str, &str, Get); 3] = [
+            ("foil_replica_restarts", "Replicas that ended without being asked to", |counts| {
+                counts.replicas_lost
+            }),
+            ("foil_lane_bytes", "Bytes of rows sent to replicas and read from them", |counts| {
+                counts.lane_bytes
+            }),
+            (
+                "foil_slo_violations",
+                "Requests without an answer when it was due: late, expired, or turned away",
+                slo_violations,
+            ),
+        ];
+        for (name, help, get) in counters {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (model, counts) in &self.models {
+                put_counter(&mut family, &labels(model, counts), get(counts))?;
+            }
         }
         Ok(())
     }
@@ -261,190 +328,13 @@ impl Scrape {
     }
 }
 
-/// Of a number that counts all devices of a model.
-fn labels(model: &(Arc<str>, Version), counts: &ModelCounts) -> Labels {
-    let device = match counts.names.as_ref().map(|names| &*names.devices) {
-        None | Some([]) => DEVICE,
-        Some([one]) => one,
-        Some(_) => ANY_DEVICE,
+fn slo_violations(counts: &ModelCounts) -> u64 {
+    let missed = [ClassOutcome::Late, ClassOutcome::Expired, ClassOutcome::Shed];
+    let of_class = |class: &[u64; ClassOutcome::COUNT]| -> u64 {
+        missed.iter().map(|outcome| class[*outcome as usize]).sum()
     };
-    device_labels(model, device)
-}
-
-fn device_labels((model, version): &(Arc<str>, Version), device: &str) -> Labels {
-    let model = ("model", model.to_string());
-    vec![model, ("version", version.to_string()), ("device", device.to_owned())]
-}
-
-fn seconds(nanos: u64) -> f64 {
-    nanos as f64 / 1e9
-}
-
-fn with(mut labels: Labels, key: &'static str, value: &str) -> Labels {
-    labels.push((key, value.to_owned()));
-    labels
-}
-
-fn put_counter(family: &mut MetricEncoder<'_>, labels: &Labels, count: u64) -> fmt::Result {
-    ConstCounter::new(count).encode(family.encode_family(labels)?)
-}
-
-fn put_gauge(family: &mut MetricEncoder<'_>, labels: &Labels, value: u64) -> fmt::Result {
-    let value = i64::try_from(value).unwrap_or(i64::MAX);
-    ConstGauge::new(value).encode(family.encode_family(labels)?)
-}
-
-fn put_seconds(family: &mut MetricEncoder<'_>, labels: &Labels, seconds: f64) -> fmt::Result {
-    ConstGauge::new(seconds).encode(family.encode_family(labels)?)
-}
-
-fn put_histogram(
-    family: &mut MetricEncoder<'_>,
-    labels: &Labels,
-    histogram: &Histogram,
-) -> fmt::Result {
-    let (sum, count, buckets) = (histogram.sum(), histogram.count(), histogram.buckets());
-    family.encode_family(labels)?.encode_histogram::<Labels>(sum, count, &buckets, None)
-}
-
-/// Serves the page until the listener fails for good. `scrape` asks every core for its snapshot.
-pub async fn serve<F, S>(listener: tokio::net::TcpListener, scrape: F)
-where
-    F: Fn() -> S + 'static,
-    S: Future<Output = Vec<CoreSnapshot>> + 'static,
-{
-    let scrape = Rc::new(scrape);
-    let seats = Arc::new(tokio::sync::Semaphore::new(SCRAPERS_MAX));
-    loop {
-        let Ok(seat) = seats.clone().acquire_owned().await else { return };
-        let Ok((stream, _)) = listener.accept().await else {
-            // Out of descriptors, most likely: give others time to end.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            continue;
-        };
-        let scrape = scrape.clone();
-        tokio::task::spawn_local(async move {
-            let service = service_fn(|request| answer(request, &*scrape));
-            let served = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_WAIT)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-            if let Err(error) = served {
-                tracing::debug!(%error, "a scraper's connection ended early");
-            }
-            drop(seat);
-        });
-    }
-}
-
-async fn answer<F, S>(
-    request: Request<Incoming>,
-    scrape: &F,
-) -> Result<Response<Full<Bytes>>, Infallible>
-where
-    F: Fn() -> S,
-    S: Future<Output = Vec<CoreSnapshot>>,
-{
-    let text = |status, text: String| {
-        let mut response = Response::new(Full::new(Bytes::from(text)));
-        *response.status_mut() = status;
-        response
-    };
-    if !matches!(request.uri().path(), "/metrics" | "/") {
-        return Ok(text(StatusCode::NOT_FOUND, "the metrics are at /metrics\n".into()));
-    }
-    if request.method() != Method::GET {
-        return Ok(text(StatusCode::METHOD_NOT_ALLOWED, "use GET\n".into()));
-    }
-    let mut response = match page(scrape().await) {
-        Ok(page) => text(StatusCode::OK, page),
-        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-    };
-    let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(format));
-    Ok(response)
+    counts.by_class.iter().map(of_class).sum()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ids::CoreId;
-    use crate::observe::stages::CoreRecorder;
-
-    fn line<'a>(page: &'a str, start: &str) -> &'a str {
-        page.lines()
-            .find(|line| line.starts_with(start))
-            .unwrap_or_else(|| panic!("no {start}\n{page}"))
-    }
-
-    #[test]
-    fn counts_of_two_cores_add_up() {
-        let name: Arc<str> = "digits".into();
-        let cores: Vec<_> = [0, 1].map(|core| CoreRecorder::new(CoreId(core))).into();
-        for core in &cores {
-            let model = core.model(&name, Version(1));
-            model.answered(Duration::from_millis(3));
-            model.batch(4);
-            model.error(ErrorKind::QueueFull);
-            core.connection_opened();
-        }
-        cores[0].error(ErrorKind::UnknownPath);
-        let page = page(cores.iter().map(|core| core.snapshot()).collect()).unwrap();
-        let model = r#"{model="digits",version="1",device="cpu""#;
-        assert!(line(&page, &format!("foil_requests_total{model}")).ends_with(" 2"));
-        assert!(
-            line(&page, &format!(r#"foil_errors_total{model},code="queue_full""#)).ends_with(" 2")
-        );
-        assert!(line(&page, &format!("foil_batch_size_sum{model}")).ends_with(" 8.0"));
-        assert!(
-            line(&page, &format!(r#"foil_stage_seconds_count{model},stage="total""#))
-                .ends_with(" 2")
-        );
-        assert!(line(&page, r#"foil_http_connections{core="1"}"#).ends_with(" 1"));
-        assert!(page.contains(r#"code="unknown_path"} 1"#));
-        assert!(page.contains(r#"le="+Inf""#), "quantiles need the last bucket");
-        for kind in ErrorKind::ALL {
-            assert!(page.contains(kind.name()), "{}", kind.name());
-        }
-    }
-    #[test]
-    fn classes_and_devices_are_shown_by_their_names() {
-        use crate::classes::{Classes, SloClass};
-        use crate::ids::ClassId;
-        use crate::observe::stages::ModelNames;
-
-        let name: Arc<str> = "digits".into();
-        let cores: Vec<_> = [0, 1].map(|core| CoreRecorder::new(CoreId(core))).into();
-        let classes = Classes::new(vec![SloClass::new("gold", 10)]).unwrap();
-        let devices = ["slow".into(), "fast".into()].into();
-        let model = cores[1].owned_model(&name, Version(1), &ModelNames { devices, classes });
-        cores[0].model(&name, Version(1)).answered(Duration::from_millis(1));
-        model.class(ClassId(1), ClassOutcome::Late);
-        model.shed_after(Duration::from_micros(1500));
-        model.batching(|batching| {
-            batching.predicted_drain_ns = 1_500_000_000;
-            let fast =
-                DeviceStanding { live: 2, busy: 1, regimes: 3, one_ns: 4_000_000, target_ns: 5 };
-            batching.devices[1] = fast;
-        });
-        let page = page(cores.iter().map(|core| core.snapshot()).collect()).unwrap();
-        let ends = |start: &str, end: &str| assert!(line(&page, start).ends_with(end), "{page}");
-        ends(r#"foil_requests_total{model="digits",version="1",device="any"}"#, " 1");
-        let any = r#"foil_class_requests_total{model="digits",version="1",device="any""#;
-        ends(&format!(r#"{any},class="gold",outcome="late"}}"#), " 1");
-        ends(&format!(r#"{any},class="default",outcome="on_time"}}"#), " 0");
-        let within = r#"foil_shed_wait_seconds_bucket{le="0.002""#;
-        ends(within, " 1");
-        ends(r#"foil_predicted_drain_seconds{model="digits",version="1",device="any"}"#, " 1.5");
-        let fast = r#"{model="digits",version="1",device="fast""#;
-        ends(&format!(r#"foil_device_replicas{fast},state="live"}}"#), " 2");
-        ends(&format!(r#"foil_device_replicas{fast},state="busy"}}"#), " 1");
-        ends(&format!("foil_speed_changes_total{fast}}}"), " 3");
-        ends(&format!(r#"foil_batch_seconds_learned{fast},cost="one"}}"#), " 0.004");
-        ends(
-            r#"foil_device_replicas{model="digits",version="1",device="slow",state="live"}"#,
-            " 0",
-        );
-    }
-}
+mod tests;

@@ -1,4 +1,6 @@
-//! The vocabulary of what is measured: stages, kinds of errors, histograms and their bounds.
+//! The vocabulary of what is measured: stages, kinds of errors, and how quantities are divided into buckets.
+
+use super::histogram::Scale;
 
 /// Where a request's time goes, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +70,8 @@ error_kinds! {
     BatchTimeout = "batch_timeout",
     ClientGone = "client_gone",
     Draining = "draining",
+    Forbidden = "forbidden",
+    Order = "order",
 }
 
 /// What became of a task that reached its model's dispatcher, for the account of its class.
@@ -109,87 +113,28 @@ impl ClassOutcome {
     }
 }
 
-/// Upper bounds of a stage's buckets, seconds. Two to a factor of about 2.5: from half of what the fastest stage takes
-/// to the longest wait we allow by default.
-pub const STAGE_BOUNDS_S: [f64; 18] = [
-    10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1,
-    0.25, 0.5, 1.0, 5.0, 30.0,
-];
+/// Of a stage, seconds. Bounds two to a factor of about 2.5: from half of what the fastest stage takes to the longest
+/// wait we allow by default.
+pub static STAGE_S: Scale = Scale::new(
+    &[
+        10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1,
+        0.25, 0.5, 1.0, 5.0, 30.0,
+    ],
+    MICROSECOND,
+);
 
-/// Upper bounds of how long a request waited that was shed, seconds. A refusal at arrival is due within 2 ms; what is
-/// shed later waited for batches of others.
-pub const SHED_WAIT_BOUNDS_S: [f64; 12] =
-    [50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1, 1.0];
+/// Of how long a request waited that was shed, seconds. A refusal at arrival is due within 2 ms; what is shed later
+/// waited for batches of others.
+pub static SHED_WAIT_S: Scale = Scale::new(
+    &[50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1, 1.0],
+    MICROSECOND,
+);
 
-/// Upper bounds of batch sizes, rows.
-pub const BATCH_ROWS_BOUNDS: [f64; 11] =
-    [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
+/// Of batch sizes, rows.
+pub static BATCH_ROWS: Scale =
+    Scale::new(&[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0], HALF);
 
-/// Buckets in use at most: the longest list of bounds, and one above it.
-const BUCKETS_MAX: usize = 19;
-
-/// Counts per bucket, with the sum; the bounds are shared.
-#[derive(Clone, Debug)]
-pub struct Histogram {
-    bounds: &'static [f64],
-    counts: [u64; BUCKETS_MAX],
-    sum: f64,
-}
-
-impl Histogram {
-    pub const fn new(bounds: &'static [f64]) -> Histogram {
-        assert!(bounds.len() < BUCKETS_MAX, "one bucket lies above the last bound");
-        Histogram { bounds, counts: [0; BUCKETS_MAX], sum: 0.0 }
-    }
-
-    pub fn record(&mut self, value: f64) {
-        let bucket = self.bounds.partition_point(|bound| *bound < value);
-        self.counts[bucket] += 1;
-        self.sum += value;
-    }
-
-    pub fn merge(&mut self, other: &Histogram) {
-        self.counts.iter_mut().zip(&other.counts).for_each(|(mine, theirs)| *mine += theirs);
-        self.sum += other.sum;
-    }
-
-    pub fn sum(&self) -> f64 {
-        self.sum
-    }
-
-    pub fn count(&self) -> u64 {
-        self.counts.iter().sum()
-    }
-
-    /// Upper bound and count of each bucket, the last bounded by infinity.
-    pub fn buckets(&self) -> Vec<(f64, u64)> {
-        let bounds = self.bounds.iter().copied().chain([f64::INFINITY]);
-        bounds.zip(self.counts.iter().copied()).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_value_counts_in_the_first_bucket_that_holds_it() {
-        let mut histogram = Histogram::new(&BATCH_ROWS_BOUNDS);
-        for rows in [1.0, 2.0, 3.0, 5000.0] {
-            histogram.record(rows);
-        }
-        let counts: Vec<_> = histogram.buckets().iter().map(|(_, count)| *count).collect();
-        assert_eq!(counts, [1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
-        assert_eq!((histogram.count(), histogram.sum()), (4, 5006.0));
-    }
-
-    #[test]
-    fn merging_adds_up() {
-        let mut one = Histogram::new(&STAGE_BOUNDS_S);
-        let mut other = one.clone();
-        one.record(0.001);
-        other.record(2.0);
-        one.merge(&other);
-        assert_eq!((one.count(), one.sum()), (2, 2.001));
-    }
-}
+/// Two to this is the least time worth telling from none, in seconds.
+const MICROSECOND: i32 = -20;
+/// And that is less than any batch has.
+const HALF: i32 = -1;

@@ -7,12 +7,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::metrics::{
-    BATCH_ROWS_BOUNDS, ClassOutcome, ErrorKind, Histogram, SHED_WAIT_BOUNDS_S, STAGE_BOUNDS_S,
-    Stage,
-};
+use super::histogram::Histogram;
+use super::metrics::{BATCH_ROWS, ClassOutcome, ErrorKind, SHED_WAIT_S, STAGE_S, Stage};
 use super::predictions::PredictionsRecorder;
+use super::statistics::{Compute, Statistics};
 use crate::classes::{CLASSES_MAX, Classes};
+use crate::clock::Time;
 use crate::ids::{ByName, ClassId, CoreId, DeviceClass, Version};
 use crate::query::types::Timings;
 
@@ -59,6 +59,11 @@ impl CoreRecorder {
         let recorder = self.model(name, version);
         recorder.counts.borrow_mut().names = Some(names.clone());
         recorder
+    }
+
+    /// Drops what was counted of a model version that has gone. Whoever still answers for it counts into what it holds.
+    pub fn forget(&self, name: &Arc<str>, version: Version) {
+        self.models.borrow_mut().remove(&(name.clone(), version));
     }
 
     pub fn connection_opened(&self) {
@@ -137,11 +142,37 @@ impl ModelRecorder {
         self.counts.borrow_mut().batch_rows.record(f64::from(rows));
     }
 
-    /// What waits now.
-    pub fn queue(&self, tasks: usize, bytes: u64) {
+    /// So many bytes of rows went to a replica or came back.
+    pub fn lane_bytes(&self, bytes: u64) {
+        self.counts.borrow_mut().lane_bytes += bytes;
+    }
+
+    /// A batch was run, and all of its time is known.
+    pub fn executed(&self, rows: u32, compute: &Compute, now: Time) {
+        self.counts.borrow_mut().statistics.executed(rows, compute, now);
+    }
+
+    /// A task of so many rows has its prediction: it waited in the queue, then its batch was run.
+    pub fn predicted(&self, rows: u32, queue: Duration, compute: &Compute) {
+        self.counts.borrow_mut().statistics.predicted(rows, queue, compute);
+    }
+
+    /// A task left without a prediction, this long after it was submitted.
+    pub fn failed_after(&self, waited: Duration) {
+        self.counts.borrow_mut().statistics.failed(waited);
+    }
+
+    /// A copy, all of the same moment.
+    pub fn statistics(&self) -> Statistics {
+        self.counts.borrow().statistics.clone()
+    }
+
+    /// What waits now, and how many have been accepted and not answered, these among them.
+    pub fn queue(&self, tasks: usize, bytes: u64, in_flight: usize) {
         let mut counts = self.counts.borrow_mut();
         counts.queue_tasks = tasks as u64;
         counts.queue_bytes = bytes;
+        counts.in_flight = in_flight as u64;
     }
 
     /// A task of this class ended so.
@@ -165,6 +196,18 @@ impl ModelRecorder {
 
     pub fn replicas(&self, live: usize) {
         self.counts.borrow_mut().replicas = live as u64;
+    }
+
+    /// The gauges of a dispatcher that has given way.
+    pub fn let_go(&self) {
+        let mut counts = self.counts.borrow_mut();
+        (counts.queue_tasks, counts.queue_bytes, counts.replicas) = (0, 0, 0);
+        (counts.batching, counts.names) = (Batching::default(), None);
+    }
+
+    /// The dispatcher of these devices and classes is the model's now.
+    pub fn take_over(&self, names: &ModelNames) {
+        self.counts.borrow_mut().names = Some(names.clone());
     }
 
     pub fn replica_lost(&self) {
@@ -221,6 +264,10 @@ pub struct ModelCounts {
     pub batch_rows: Histogram,
     pub queue_tasks: u64,
     pub queue_bytes: u64,
+    /// Accepted and not answered: queued, or with a replica.
+    pub in_flight: u64,
+    /// Of rows, to replicas and back.
+    pub lane_bytes: u64,
     pub replicas: u64,
     pub replicas_lost: u64,
     pub by_class: ClassCounts,
@@ -230,6 +277,8 @@ pub struct ModelCounts {
     pub names: Option<ModelNames>,
     /// Of the one core that owns the model; nothing on the others.
     pub batching: Batching,
+    /// Counted by the model's dispatcher: on one core, or where it was loaded anew on another, on each for its time.
+    pub statistics: Statistics,
 }
 
 impl ModelCounts {
@@ -237,16 +286,19 @@ impl ModelCounts {
         ModelCounts {
             answered: 0,
             errors: [0; ErrorKind::COUNT],
-            stages: std::array::from_fn(|_| Histogram::new(&STAGE_BOUNDS_S)),
-            batch_rows: Histogram::new(&BATCH_ROWS_BOUNDS),
+            stages: std::array::from_fn(|_| Histogram::new(&STAGE_S)),
+            batch_rows: Histogram::new(&BATCH_ROWS),
             queue_tasks: 0,
             queue_bytes: 0,
+            in_flight: 0,
+            lane_bytes: 0,
             replicas: 0,
             replicas_lost: 0,
             by_class: ClassCounts::default(),
-            shed_waits: Histogram::new(&SHED_WAIT_BOUNDS_S),
+            shed_waits: Histogram::new(&SHED_WAIT_S),
             names: None,
             batching: Batching::default(),
+            statistics: Statistics::default(),
         }
     }
 
@@ -262,6 +314,8 @@ impl ModelCounts {
         self.batch_rows.merge(&other.batch_rows);
         self.queue_tasks += other.queue_tasks;
         self.queue_bytes += other.queue_bytes;
+        self.in_flight += other.in_flight;
+        self.lane_bytes += other.lane_bytes;
         self.replicas += other.replicas;
         self.replicas_lost += other.replicas_lost;
         let by_class = self.by_class.iter_mut().flatten().zip(other.by_class.iter().flatten());
@@ -271,6 +325,7 @@ impl ModelCounts {
         if other.batching != Batching::default() {
             self.batching = other.batching;
         }
+        self.statistics.merge(&other.statistics);
     }
 }
 

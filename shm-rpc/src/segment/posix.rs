@@ -27,7 +27,7 @@ use std::time::{Duration, SystemTime};
 mod tests;
 
 /// What all our names begin with.
-const PREFIX: &str = "hydrofoil-";
+pub const NAME_PREFIX: &str = "hydrofoil-";
 /// Where Linux shows shared memory objects as files.
 const SHM_DIRECTORY: &str = "/dev/shm";
 /// A name outlives its creation by microseconds; one this old belongs to an engine that died.
@@ -65,7 +65,8 @@ fn named(part: Part, len: usize) -> Result<(OwnedFd, OwnedFd), LaneError> {
         let mut random = [0; 8];
         getrandom(&mut random, GetRandomFlags::empty())
             .map_err(LaneError::system("draw a segment's name"))?;
-        let name = format!("{PREFIX}{}-{:016x}", std::process::id(), u64::from_le_bytes(random));
+        let name =
+            format!("{NAME_PREFIX}{}-{:016x}", std::process::id(), u64::from_le_bytes(random));
         // The object unlinks its name when it is dropped, on every way out of here.
         let object = match ShmemConf::new().size(len).os_id(&name).create() {
             Ok(object) => object,
@@ -106,7 +107,7 @@ pub fn sweep(now: SystemTime) -> usize {
 fn sweep_directory(directory: &Path, older_than: SystemTime) -> usize {
     let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
     let is_leftover = |entry: &std::fs::DirEntry| {
-        let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
+        let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(NAME_PREFIX));
         let modified = entry.metadata().and_then(|metadata| metadata.modified());
         ours && modified.is_ok_and(|modified| modified < older_than)
     };

@@ -14,7 +14,7 @@ use tonic::Status;
 use super::refused;
 use crate::api::http2::Link;
 use crate::api::inference::find;
-use crate::api::oip_metadata::{EXTENSIONS, NAME, VERSION};
+use crate::api::oip_metadata::{NAME, VERSION, extensions};
 use crate::api::router::version;
 use crate::codec::bind::dims;
 use crate::query::serve::{Query, available};
@@ -34,10 +34,10 @@ pub(super) async fn server_ready(
 }
 
 pub(super) async fn server(
-    _: Rc<Link>,
+    link: Rc<Link>,
     _: ServerMetadataRequest,
 ) -> Result<ServerMetadataResponse, Status> {
-    let extensions = EXTENSIONS.map(str::to_owned).into();
+    let extensions = extensions(&link.front).into_iter().map(str::to_owned).collect();
     Ok(ServerMetadataResponse { name: NAME.to_owned(), version: VERSION.to_owned(), extensions })
 }
 

@@ -7,7 +7,10 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
 use crate::api::status::ApiError;
+use crate::client_shm::registry::RegisterFault;
 use crate::codec::fault::InputFault;
+use crate::fleet::orders::OrderError;
+use crate::observe::setting::SettingError;
 use crate::query::types::TaskError;
 
 /// By gRPC's own retry policies (its proposal A6), when to try again.
@@ -42,10 +45,49 @@ fn code(error: &ApiError) -> Code {
         ApiError::BrokenBody
         | ApiError::BadTimeout
         | ApiError::BadGrpcTimeout
+        | ApiError::AdminBody { .. }
+        | ApiError::LoadConfig
+        | ApiError::LoadParameter { .. }
         | ApiError::BadVersion { .. } => Code::InvalidArgument,
+        ApiError::LoadFiles => Code::Unimplemented,
+        ApiError::Forbidden(_) => Code::PermissionDenied,
+        ApiError::Order(error) => order_code(error),
         ApiError::Input(InputFault::NotOffered { .. }) => Code::Unimplemented,
-        ApiError::Input(_) => Code::InvalidArgument,
+        ApiError::Setting(SettingError::Unsupported { .. }) => Code::Unimplemented,
+        ApiError::Setting(_) | ApiError::Input(_) => Code::InvalidArgument,
+        ApiError::SharedMemory(fault) => region_code(fault),
         ApiError::Task(error) => task_code(error),
+    }
+}
+
+fn region_code(fault: &RegisterFault) -> Code {
+    match fault {
+        RegisterFault::Off | RegisterFault::NotOurs | RegisterFault::Own => Code::PermissionDenied,
+        RegisterFault::Unknown | RegisterFault::NoObject => Code::NotFound,
+        RegisterFault::Taken => Code::AlreadyExists,
+        RegisterFault::TooMany { .. } | RegisterFault::TooLarge { .. } => Code::ResourceExhausted,
+        RegisterFault::Cuda
+        | RegisterFault::Request { .. }
+        | RegisterFault::Name
+        | RegisterFault::Key
+        | RegisterFault::Reserved { .. }
+        | RegisterFault::Kind
+        | RegisterFault::Size { .. }
+        | RegisterFault::NoDescriptor
+        | RegisterFault::Line
+        | RegisterFault::Unsealed
+        | RegisterFault::System(_) => Code::InvalidArgument,
+    }
+}
+
+fn order_code(error: &OrderError) -> Code {
+    match error {
+        OrderError::NotFound { .. } | OrderError::NotLoaded { .. } => Code::NotFound,
+        OrderError::Name { .. }
+        | OrderError::Settings { .. }
+        | OrderError::NotAlive { .. }
+        | OrderError::Polled { .. } => Code::InvalidArgument,
+        OrderError::Busy | OrderError::Stopping => Code::Unavailable,
     }
 }
 

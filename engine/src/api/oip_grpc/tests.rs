@@ -318,8 +318,8 @@ fn health_is_told_of_the_server_and_of_each_model() {
         assert_eq!(client.check(ask("n")).await.unwrap_err().code(), Code::NotFound);
         let mut watched = client.watch(ask("m")).await.unwrap().into_inner();
         assert_eq!(watched.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
-        let loading =
-            server.catalog.load().with_state("m", crate::ids::Version(1), ModelState::Loading);
+        let handle = server.catalog.load().find("m", None).unwrap().handle.clone();
+        let loading = server.catalog.load().with_state(&handle, ModelState::Loading);
         server.catalog.store(loading.into());
         assert_eq!(watched.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
         let mut unknown = client.watch(ask("n")).await.unwrap().into_inner();

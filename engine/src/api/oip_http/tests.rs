@@ -5,7 +5,6 @@ use super::*;
 use crate::api::front_end::{HttpLimits, HttpOptions};
 use crate::api::test_server::{ROW, Script, TestServer, entry, post, run, spec};
 use crate::fleet::catalog::ModelState;
-use crate::ids::Version;
 use crate::observe::metrics::ErrorKind;
 use crate::query::types::TaskError;
 
@@ -243,7 +242,8 @@ fn a_model_without_a_live_replica_says_when_to_come_back() {
         let server = TestServer::one(Script::Echo);
         let reason = "it exited with code 1; last output: boom".into();
         let state = ModelState::Unavailable { reason, retry_after: Duration::from_millis(1500) };
-        let catalog = server.catalog.load().with_state("m", Version(1), state);
+        let handle = server.catalog.load().find("m", None).unwrap().handle.clone();
+        let catalog = server.catalog.load().with_state(&handle, state);
         server.catalog.store(catalog.into());
         let reply = server.infer("", ROW).await;
         assert_eq!(reply.status, 503);
@@ -267,7 +267,10 @@ fn server_and_models_describe_themselves() {
             entry(spec("m", false), 12, Script::Echo),
         ];
         let server = TestServer::start(models);
-        assert_eq!(server.get("/v2").await.json()["extensions"], json!(["binary_tensor_data"]));
+        assert_eq!(
+            server.get("/v2").await.json()["extensions"],
+            json!(["binary_tensor_data", "statistics", "trace", "logging"])
+        );
         assert_eq!(server.get("/v2/").await.status, 200);
         assert_eq!(server.get("/v2/health/live").await.json(), json!({"live": true}));
         assert_eq!(server.get("/v2/health/ready").await.json()["ready"], true);
@@ -304,5 +307,73 @@ fn a_client_that_leaves_takes_its_task_along() {
         drop(client);
         submission.reply.waiter.closed().await;
         assert_eq!(server.errors(ErrorKind::ClientGone), 1);
+    });
+}
+
+const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+#[test]
+fn ids_that_a_request_brings_go_back_with_its_answer_and_its_error() {
+    run(async {
+        let server = TestServer::one(Script::Echo);
+        let ids = format!("traceparent: {PARENT}\r\nX-Request-Id: job-7\r\n");
+        let refused = server.infer(&ids, b"no JSON").await;
+        let unknown = server.ask(&post("/v2/models/nobody/infer", &ids, ROW)).await;
+        let page = server.ask(format!("GET /v2 HTTP/1.1\r\nhost: x\r\n{ids}\r\n").as_bytes()).await;
+        for reply in [server.infer(&ids, ROW).await, refused, unknown, page] {
+            assert_eq!(reply.headers["traceparent"], PARENT, "{}", reply.status);
+            assert_eq!(reply.headers["x-request-id"], "job-7", "{}", reply.status);
+        }
+        let broken = "traceparent: 00-zz\r\nX-Request-Id: a \"b\"\r\n";
+        let bare = server.infer(broken, ROW).await;
+        assert_eq!(bare.status, 200, "what can't be read is no reason to refuse");
+        for name in ["traceparent", "x-request-id"] {
+            assert!(!bare.headers.contains_key(name), "{name}");
+            assert!(!server.infer("", ROW).await.headers.contains_key(name), "none is made up");
+        }
+    });
+}
+
+#[test]
+fn settings_are_shown_changed_and_cleared() {
+    run(async {
+        let server = TestServer::one(Script::Echo);
+        let set = async |path: &str, body: &str| server.ask(&post(path, "", body.as_bytes())).await;
+        let shown = server.get("/v2/logging").await.json();
+        assert_eq!((&shown["log_info"], &shown["log_verbose_level"]), (&json!(true), &json!(0)));
+        let changed = set("/v2/logging", r#"{"log_verbose_level":1,"log_info":false}"#).await;
+        assert_eq!((changed.status, &changed.json()["log_verbose_level"]), (200, &json!(1)));
+        assert_eq!(server.get("/v2/logging").await.json(), changed.json());
+
+        let of_model = "/v2/models/m/trace/setting";
+        let on = r#"{"trace_level":["TIMESTAMPS"],"trace_rate":"7"}"#;
+        assert_eq!(set(of_model, on).await.json()["trace_rate"], "7");
+        let all = server.get("/v2/trace/setting").await.json();
+        assert_eq!((&all["trace_level"], &all["trace_rate"]), (&json!(["OFF"]), &json!("1000")));
+        let cleared = set(of_model, r#"{"trace_level":null,"trace_rate":null}"#).await.json();
+        assert_eq!(cleared, all);
+    });
+}
+
+#[test]
+fn settings_that_do_not_work_are_refused() {
+    run(async {
+        let server = TestServer::one(Script::Echo);
+        let set = async |path: &str, body: &str| server.ask(&post(path, "", body.as_bytes())).await;
+        let refused = [
+            ("/v2/logging", r#"{"log_file":"/tmp/x"}"#, 501),
+            ("/v2/logging", r#"{"log_sound":"loud"}"#, 400),
+            ("/v2/logging", "[]", 400),
+            ("/v2/logging", "{", 400),
+            ("/v2/trace/setting", r#"{"trace_file":"/tmp/x"}"#, 501),
+            ("/v2/trace/setting", r#"{"trace_rate":"none"}"#, 400),
+            ("/v2/models/nobody/trace/setting", "{}", 404),
+        ];
+        for (path, body, status) in refused {
+            let reply = set(path, body).await;
+            assert_eq!(reply.status, status, "{path} {body}: {}", reply.error());
+        }
+        let large = " ".repeat(SETTINGS_BYTES_MAX as usize + 1);
+        assert_eq!(set("/v2/logging", &large).await.status, 413);
     });
 }

@@ -16,6 +16,16 @@ fn every_page_is_found() {
     assert_eq!(get("/v2/models/m/versions/2"), model(Some(Version(2)), ModelPage::Metadata));
     assert_eq!(get("/v2/models/m/versions/2/ready"), model(Some(Version(2)), ModelPage::Ready));
     assert_eq!(route(&Method::POST, "/v2/models/m/infer"), model(None, ModelPage::Infer));
+    assert_eq!(get("/v2/models/stats"), Ok(Route::Statistics));
+    assert_eq!(get("/v2/models/m/stats"), model(None, ModelPage::Statistics));
+    assert_eq!(
+        get("/v2/models/m/versions/2/stats"),
+        model(Some(Version(2)), ModelPage::Statistics)
+    );
+    assert_eq!(get("/v2/logging"), Ok(Route::Logging));
+    assert_eq!(route(&Method::POST, "/v2/trace/setting"), Ok(Route::Trace { name: None }));
+    let of_model = Route::Trace { name: Some("m".into()) };
+    assert_eq!(get("/v2/models/m/trace/setting"), Ok(of_model));
     let versioned = route(&Method::POST, "/v2/models/m/versions/10/infer");
     assert_eq!(versioned, model(Some(Version(10)), ModelPage::Infer));
 }
@@ -63,6 +73,8 @@ fn versions_are_digits() {
 fn wrong_methods_say_the_right_one() {
     assert_eq!(get("/v2/models/m/infer"), Err(ApiError::Method { allow: "POST" }));
     assert_eq!(route(&Method::POST, "/v2"), Err(ApiError::Method { allow: "GET, HEAD" }));
+    let set = Err(ApiError::Method { allow: "GET, HEAD, POST" });
+    assert_eq!(route(&Method::DELETE, "/v2/logging"), set);
     assert_eq!(
         route(&Method::DELETE, "/v2/models/m"),
         Err(ApiError::Method { allow: "GET, HEAD" })

@@ -21,7 +21,7 @@ fn attach_one(input: RequestInput<'static>, body: &[u8]) -> Result<TensorData, I
     let [input] = inputs;
     match input.data {
         InputData::Here(data) => Ok(data),
-        InputData::Behind { .. } => panic!("attach() leaves nothing behind"),
+        InputData::Behind { .. } | InputData::Shared(_) => panic!("attach() leaves nothing behind"),
     }
 }
 

@@ -250,7 +250,7 @@ fn an_answer_lists_an_entry_for_each_output_in_order() {
         data: TensorData::Variable { offsets: [1, 3, 4].into(), values },
     };
     let about = About { spec: &spec, model: "m", version: Version(3), id: Some("q") };
-    let chosen = [1, 0].map(|index| Chosen { index, binary: true });
+    let chosen = [1, 0].map(|index| Chosen { index, binary: true, place: None });
     let answer = answer(about, &chosen, &[label, word]);
     assert_eq!(
         (answer.model_name.as_str(), answer.model_version.as_str(), answer.id.as_str()),

@@ -15,7 +15,7 @@ fn data_of(json: &str) -> Result<TensorData, InputFault> {
     let mut request = parse_request(json.as_bytes())?;
     match request.inputs.remove(0).data {
         InputData::Here(data) => Ok(data),
-        InputData::Behind { .. } => panic!("the data is in the JSON"),
+        InputData::Behind { .. } | InputData::Shared(_) => panic!("the data is in the JSON"),
     }
 }
 
@@ -286,8 +286,6 @@ fn what_is_missing_or_of_the_wrong_kind_is_named() {
 
 #[test]
 fn features_that_are_not_offered_say_what_to_do() {
-    let shared = request("BOOL", "[1]", r#"[true],"parameters":{"shared_memory_region":"r"}"#);
-    assert!(matches!(data_of(&shared), Err(InputFault::NotOffered { .. })));
     let classify = request("BOOL", "[1]", "[true]").replacen(
         '{',
         r#"{"outputs":[{"name":"o","parameters":{"classification":3}}],"#,

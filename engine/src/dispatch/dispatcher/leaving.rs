@@ -93,7 +93,7 @@ impl Dispatcher {
             Leave::TimedOut => Err(TaskError::BatchTimeout {
                 limit: Duration::from_micros(self.spec.batch_timeout_us),
             }),
-            Leave::Cancelled => return self.recorder.class(task.class, ClassOutcome::Cancelled),
+            Leave::Cancelled => return self.count_cancelled(&task),
         };
         self.answer(task, result);
     }
@@ -102,11 +102,28 @@ impl Dispatcher {
     pub(super) fn answer(&mut self, task: Accepted, result: TaskResult) {
         let outcome = self.outcome(&task, &result);
         self.recorder.class(task.class, outcome);
-        if outcome == ClassOutcome::Shed {
-            self.recorder.shed_after(self.clock.now().since(task.submitted));
+        match &result {
+            Ok(prediction) => {
+                let (rows, queue) = (task.inputs.rows, prediction.timings.queue);
+                self.recorder.predicted(rows, queue, &self.cause.compute());
+            }
+            Err(_) => self.count_failed(&task, outcome),
         }
         self.outbox.put(task.reply, result);
         self.answered = true;
+    }
+
+    pub(super) fn count_cancelled(&self, task: &Accepted) {
+        self.recorder.class(task.class, ClassOutcome::Cancelled);
+        self.count_failed(task, ClassOutcome::Cancelled);
+    }
+
+    fn count_failed(&self, task: &Accepted, outcome: ClassOutcome) {
+        let waited = self.clock.now().since(task.submitted);
+        self.recorder.failed_after(waited);
+        if outcome == ClassOutcome::Shed {
+            self.recorder.shed_after(waited);
+        }
     }
 
     fn outcome(&self, task: &Accepted, result: &TaskResult) -> ClassOutcome {

@@ -78,7 +78,9 @@ impl Dispatcher {
         warming.times_out = times_out;
         let tasks = warming.rows.batch(rows);
         let sent = self.lanes[index].send(&self.spec, Batch { id, rows, tasks: &tasks });
-        self.in_flight.depart(id, Departed { replica, at, rows, tasks: Vec::new() });
+        let gathered = Duration::ZERO;
+        let departed = Departed { replica, at, gathered, rows, tasks: Vec::new() };
+        self.in_flight.depart(id, departed);
         if let Err(error) = sent {
             self.end_lane(now, index, &error);
         }
@@ -122,7 +124,7 @@ impl Dispatcher {
         if self.batcher.controller().is_cold(warming.device) {
             self.start_profile(&warming);
         }
-        self.recorder.replicas(self.live_lanes());
+        self.record_replicas();
         self.batcher.handle_replica_up(now, replica, warming.device);
         // Its keeper may have given it up; the dispatcher hears of that next.
         let _listening = warming.live.send(());

@@ -50,8 +50,9 @@ impl ShmLane {
         })
     }
 
-    /// Gathers the batch into a free slot and rings the replica where it sleeps.
-    pub fn send(&mut self, spec: &ModelSpec, batch: Batch<'_>) -> Result<(), LaneError> {
+    /// Gathers the batch into a free slot and rings the replica where it sleeps. Says how many bytes of the slot it
+    /// takes.
+    pub fn send(&mut self, spec: &ModelSpec, batch: Batch<'_>) -> Result<u32, LaneError> {
         let slot = self.side.lease().ok_or(LaneError::NoSlot)?;
         let mut layout = Layout::new();
         self.header.batch_id = batch.id.0;
@@ -65,7 +66,7 @@ impl ShmLane {
         self.side.write(&slot, 0, header)?;
         let header_bytes = header.len() as u32;
         self.side.publish(slot, batch.id.0, header_bytes, layout.total_bytes());
-        Ok(())
+        Ok(layout.total_bytes())
     }
 
     fn gather(

@@ -22,7 +22,9 @@ pub enum LifeError {
     HelloLate { seconds: u64 },
     #[error("it did not finish loading within {seconds} s (limits.load_s)")]
     LoadLate { seconds: u64 },
-    #[error("it declares another model than before; restart foil to serve a changed file")]
+    #[error(
+        "it declares another model than before; load it anew, or restart foil, to serve a changed file"
+    )]
     Changed,
     #[error(
         "a model named '{name}' version {version} is served already; give one of them another --name"

@@ -18,7 +18,7 @@ impl Scratch {
     }
 
     fn resolve(&self, path: &str) -> Result<Vec<Target>, TargetError> {
-        resolve(&[self.0.join(path).display().to_string()], None)
+        resolve(&[self.0.join(path).display().to_string()], None, &Wanted::All)
     }
 }
 

@@ -1,0 +1,59 @@
+//! The ways in for clients on this machine: HTTP over a Unix socket, and memory they share.
+
+use std::io;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::client_shm::passed;
+use crate::client_shm::registry::{Bounds, Names, Registry};
+use crate::config::{Config, Limits};
+use crate::socket_file::{self, SocketError, SocketFile};
+
+/// All of them may be closed. Their files go with the engine.
+pub(super) struct LocalDoors {
+    http: Option<(UnixListener, SocketFile)>,
+    passing: Option<(UnixListener, SocketFile)>,
+    registry: Option<Arc<Registry>>,
+}
+
+impl LocalDoors {
+    pub(super) fn open(config: &Config) -> Result<LocalDoors, SocketError> {
+        let open = |path: &Option<_>| {
+            let path: Option<&Path> = path.as_deref();
+            path.map(|path| socket_file::listen(path, config.socket_mode)).transpose()
+        };
+        let (http, passing) = (open(&config.http_socket)?, open(&config.client_shm_socket)?);
+        let on = config.client_shm || passing.is_some();
+        Ok(LocalDoors { http, passing, registry: on.then(|| Arc::new(registry(config))) })
+    }
+
+    /// Clients' memory; None: switched off.
+    pub(super) fn registry(&self) -> Option<Arc<Registry>> {
+        self.registry.clone()
+    }
+
+    /// A duplicate of the one listener: whichever core is free first takes the next connection.
+    pub(super) fn http_for_a_core(&self) -> io::Result<Option<UnixListener>> {
+        self.http.as_ref().map(|(listener, _)| listener.try_clone()).transpose()
+    }
+
+    /// Says where the doors are, and takes clients that pass memory. HTTP is the cores' affair.
+    pub(super) fn serve(&self) -> io::Result<()> {
+        for (what, door) in [("http", &self.http), ("client-shm", &self.passing)] {
+            if let Some((_, file)) = door {
+                eprintln!("listening  {what} unix:{}", file.path().display());
+            }
+        }
+        if let (Some((listener, _)), Some(registry)) = (&self.passing, self.registry()) {
+            tokio::task::spawn_local(passed::serve(listener.try_clone()?, registry));
+        }
+        Ok(())
+    }
+}
+
+fn registry(config: &Config) -> Registry {
+    let Limits { client_shm_regions_max, client_shm_bytes_max, .. } = config.limits;
+    let bounds = Bounds { regions_max: client_shm_regions_max, bytes_max: client_shm_bytes_max };
+    Registry::new(bounds, if config.client_shm { Names::Allowed } else { Names::Refused })
+}

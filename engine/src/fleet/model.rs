@@ -1,0 +1,98 @@
+//! One model version of the fleet: what it was made from, who keeps its replicas, where it stands.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::{Rc, Weak};
+
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
+
+use super::profiles::Key;
+use super::target::Target;
+use crate::dispatch::ControlMsg;
+use crate::dispatch::handle::ModelHandle;
+use crate::ids::ClassId;
+
+/// Whether requests find it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the catalog, or will be with its first hello.
+    Served,
+    /// It comes to life beside the one whose place it is to take.
+    Beside,
+    /// Out of the catalog; what was accepted is answered.
+    Leaving,
+}
+
+/// One model version.
+pub struct Model {
+    pub target: Target,
+    /// Of requests that name none.
+    pub class: ClassId,
+    /// Of its files as they were when it was started; unset until they have been read.
+    pub digest: OnceCell<u64>,
+    pub place: Cell<Place>,
+    /// The one whose place it takes.
+    pub before: Weak<Model>,
+    pub established: OnceCell<Established>,
+    pub live: Cell<usize>,
+    /// A replica has become live.
+    pub came_up: Notify,
+    /// Its ready line was printed.
+    pub announced: Cell<bool>,
+    /// It was said that it has no user of its own.
+    pub warned: Cell<bool>,
+    /// Replicas in a row that ended in their warm-up.
+    pub warm_up_ends: Cell<u32>,
+    /// Batches that the profile stored last had learned from.
+    pub batches_stored: Cell<u64>,
+    /// Its replicas are to end and not to start again.
+    pub stopping: watch::Sender<bool>,
+    pub keepers: RefCell<Vec<JoinHandle<()>>>,
+}
+
+/// What is known once the first replica said hello.
+pub struct Established {
+    pub handle: ModelHandle,
+    pub control: mpsc::Sender<ControlMsg>,
+    /// None where nothing is stored.
+    pub profile_key: Option<Key>,
+}
+
+impl Model {
+    pub fn new(target: Target, class: ClassId, before: Option<&Rc<Model>>) -> Rc<Model> {
+        let place = if before.is_some() { Place::Beside } else { Place::Served };
+        Rc::new(Model {
+            target,
+            class,
+            digest: OnceCell::new(),
+            place: Cell::new(place),
+            before: before.map(Rc::downgrade).unwrap_or_default(),
+            established: OnceCell::new(),
+            live: Cell::new(0),
+            came_up: Notify::new(),
+            announced: Cell::new(false),
+            warned: Cell::new(false),
+            warm_up_ends: Cell::new(0),
+            batches_stored: Cell::new(0),
+            stopping: watch::Sender::new(false),
+            keepers: RefCell::default(),
+        })
+    }
+
+    /// As its groups of devices say, else its declaration; one until that is known.
+    pub fn replicas(&self) -> u32 {
+        let declared = || self.established.get().map_or(1, |known| known.handle.spec.replicas);
+        self.target.devices.replicas().unwrap_or_else(declared)
+    }
+
+    /// As it is served, or will be; None before a file's model has said its own.
+    pub fn name(&self) -> Option<&str> {
+        let said = || self.established.get().map(|known| &*known.handle.name);
+        self.target.name.as_deref().or_else(said)
+    }
+
+    /// Whether `other` is still there and gives its place to this one.
+    pub fn takes_place_of(&self, other: &Model) -> bool {
+        std::ptr::eq(self.before.as_ptr(), other)
+    }
+}
