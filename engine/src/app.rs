@@ -185,9 +185,9 @@ impl Engine {
                 server_timing: config.server_timing,
                 reporting: reporting.clone(),
                 listeners,
-                clipper: clipper.as_mut().map(Interface::seat).transpose()?,
                 shared_memory: doors.registry(),
                 unix: doors.http_for_a_core().map_err(system("duplicate a listener"))?,
+                clipper: clipper.as_mut().map(Interface::seat).transpose()?,
                 mailbox,
                 fleet: fleet.clone(),
                 // Administrators are few: the first core has time for all of them.
@@ -426,9 +426,9 @@ struct CoreSeed {
     server_timing: bool,
     reporting: Reporting,
     listeners: Listeners,
-    clipper: Option<Seat>,
     shared_memory: Option<Arc<Registry>>,
     unix: Option<UnixListener>,
+    clipper: Option<Seat>,
     mailbox: mpsc::Receiver<CoreMsg>,
     fleet: FleetLink,
     admin: Option<(TcpListener, Door)>,
@@ -465,9 +465,6 @@ impl CoreSeed {
         }
         let core = Core { id: self.id, clock: self.clock, links: self.links, recorder };
         let (front, Listeners { http, grpc }) = (Rc::new(front), self.listeners);
-        if let Some(clipper) = self.clipper {
-            clipper.take(&front, self.drain.clone());
-        }
         if let Some(unix) = self.unix {
             let drain = self.drain.clone();
             tokio::task::spawn_local(log_end(listener::serve(
@@ -476,6 +473,9 @@ impl CoreSeed {
                 drain,
                 listener::oip,
             )));
+        }
+        if let Some(clipper) = self.clipper {
+            clipper.take(&front, self.drain.clone());
         }
         let drain = self.drain.clone();
         let grpc = listener::serve(front.clone(), grpc, drain, oip_grpc::oip);

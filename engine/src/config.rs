@@ -9,18 +9,16 @@ use serde::Deserialize;
 
 use schemas::lifecycle::Late;
 
-mod clipper;
-
-pub use clipper::Clipper;
-
 use crate::classes::{ClassError, Classes, SloClass};
 use crate::cli::{Lane, Launcher, LogFormat, MetricsCompat, Serve};
 use crate::socket_file::MODE_DEFAULT;
 use control::{Control, ControlError, ControlFile};
 
+mod clipper;
 pub mod control;
 mod limits;
 
+pub use self::clipper::Clipper;
 pub use self::limits::Limits;
 
 /// What `foil serve` runs with.
@@ -362,7 +360,7 @@ fn with_suggestion(message: &str) -> String {
 }
 
 /// Levenshtein's edit distance, row by row.
-fn distance(a: &str, b: &str) -> usize {
+pub fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, from) in a.chars().enumerate() {

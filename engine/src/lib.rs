@@ -19,3 +19,4 @@ pub mod observe;
 pub mod query;
 pub mod socket_file;
 pub mod threads;
+pub mod triton_config;

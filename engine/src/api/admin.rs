@@ -28,6 +28,7 @@ pub enum Operation {
     UnloadModel,
     /// Applications, their links and models, over Clipper's admin API.
     ChangeApplications,
+    ChangeSettings,
 }
 
 impl Operation {
@@ -36,6 +37,7 @@ impl Operation {
             Operation::LoadModel => "loading a model",
             Operation::UnloadModel => "unloading a model",
             Operation::ChangeApplications => "changing applications",
+            Operation::ChangeSettings => "changing a setting",
         }
     }
 }

@@ -82,10 +82,10 @@ pub fn route<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, ApiError> 
         ["v2", "models", name, "versions", of, "infer"] => model(name, Some(of), ModelPage::Infer)?,
         ["v2", "repository", "index"] => Route::Repository(RepositoryPage::Index),
         ["v2", "repository", "models", name, "load"] => {
-            Route::Repository(RepositoryPage::Load(decoded(name)?))
+            Route::Repository(RepositoryPage::Load(named(name)?))
         }
         ["v2", "repository", "models", name, "unload"] => {
-            Route::Repository(RepositoryPage::Unload(decoded(name)?))
+            Route::Repository(RepositoryPage::Unload(named(name)?))
         }
         ["v2", "systemsharedmemory", rest @ ..] => shared_memory(Family::System, rest)?,
         ["v2", "cudasharedmemory", rest @ ..] => shared_memory(Family::Cuda, rest)?,
@@ -124,10 +124,6 @@ fn split<'s, 'p>(
 fn model<'p>(name: &'p str, version: Option<&str>, page: ModelPage) -> Result<Route<'p>, ApiError> {
     let (name, version) = (named(name)?, version.map(parse_version).transpose()?);
     Ok(Route::Model { name, version, page })
-}
-
-fn decoded(name: &str) -> Result<Cow<'_, str>, ApiError> {
-    percent_decoded(name).filter(|name| !name.is_empty()).ok_or(ApiError::UnknownPath)
 }
 
 /// A version as gRPC asks for it: nothing means the newest.
