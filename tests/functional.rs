@@ -2,6 +2,7 @@
 
 mod batching;
 mod classes;
+mod clipper;
 mod clipper_containers;
 mod commands;
 mod devices;

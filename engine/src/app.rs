@@ -23,7 +23,7 @@ use crate::classes::{ClassError, Classes};
 use crate::cli::control::ModelControlMode;
 use crate::cli::{Lane, LogFormat, MetricsCompat, Serve};
 use crate::client_shm::registry::Registry;
-use crate::clipper_rpc::{self, Port};
+use crate::clipper_rpc::{Port, Registry as Containers};
 use crate::clock::Clock;
 use crate::config::control::{Admin, Control};
 use crate::config::{Config, ConfigError, Limits};
@@ -162,10 +162,7 @@ impl Engine {
             config.cores.iter().map(|_| mpsc::channel(CORE_MAILBOX_MESSAGES_MAX)).unzip();
         let links: CoreLinks = links.into();
         let containers = config.clipper_rpc.map(containers::bind).transpose()?;
-        let mut clipper = match (config.clipper, &containers) {
-            (Some(of), Some(port)) => Some(Interface::build(of, port, &catalog, &links)?),
-            _ => None,
-        };
+        let mut clipper = Interface::build(&config, containers.as_ref(), &catalog, &links)?;
         check_free(config.http)?;
         check_free(config.grpc)?;
         let users = Users::available(config.shared_user);
@@ -296,7 +293,7 @@ impl Engine {
     }
 
     /// Not ready at once; accepts for the delay; then answers what was accepted and ends.
-    async fn drain(&self, fleet: Fleet, containers: Option<Rc<clipper_rpc::Registry>>) {
+    async fn drain(&self, fleet: Fleet, containers: Option<Rc<Containers>>) {
         self.catalog.store(Arc::new(self.catalog.load().drained()));
         self.drain.send_replace(DrainPhase::NotReady);
         tokio::time::sleep(self.config.drain_delay).await;
@@ -478,7 +475,7 @@ impl CoreSeed {
             )));
         }
         if let Some(clipper) = self.clipper {
-            clipper.take(front.clone(), self.drain.clone());
+            clipper.take(&front, self.drain.clone());
         }
         let drain = self.drain.clone();
         let grpc = listener::serve(front.clone(), grpc, drain, oip_grpc::oip);

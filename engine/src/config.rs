@@ -121,6 +121,7 @@ impl File {
             query: self.clipper_query,
             admin: self.clipper_admin,
             rpc: self.clipper_rpc,
+            token_file: self.admin_token_file.clone(),
         }
     }
 }
@@ -161,10 +162,6 @@ pub enum ConfigError {
     ClipperMode { mode: String },
     #[error("addresses of Clipper's interface are given, but it is off; add --clipper")]
     ClipperOff,
-    #[error(
-        "--clipper-admin {address} can be reached from other machines, and whoever reaches it administers the engine; use loopback"
-    )]
-    ClipperAdminOpen { address: SocketAddr },
     #[error(transparent)]
     Class(#[from] ClassError),
     #[error(transparent)]
@@ -187,6 +184,7 @@ impl Config {
             repository_poll_secs: file.repository_poll_secs,
             admin: file.admin,
             admin_token_file: file.admin_token_file,
+            token_used: clipper.is_some(),
         };
         let config = Config {
             targets,
