@@ -15,4 +15,5 @@ mod repository;
 mod shared_memory;
 mod slots;
 mod tensors;
+mod triton_config;
 mod warm_up;

@@ -10,6 +10,7 @@ mod health;
 mod infer;
 mod metadata;
 mod reflection;
+mod repository;
 mod status;
 mod stream;
 
@@ -71,6 +72,16 @@ async fn inference_service(
         "ServerMetadata" => unary(link, request, metadata::server).await,
         "ModelReady" => unary(link, request, metadata::model_ready).await,
         "ModelMetadata" => unary(link, request, metadata::model).await,
+        "ModelConfig" => unary(link, request, repository::config).await,
+        "RepositoryIndex" => unary(link, request, repository::index).await,
+        "RepositoryModelLoad" => {
+            let headers = request.headers().clone();
+            unary(link, request, |link, asked| repository::load(link, headers, asked)).await
+        }
+        "RepositoryModelUnload" => {
+            let headers = request.headers().clone();
+            unary(link, request, |link, asked| repository::unload(link, headers, asked)).await
+        }
         "ModelStreamInfer" => {
             let said = Said::read(request.headers(), link.front.clock.now());
             bidirectional(link, request, |link, requests| stream::infer(link, said, requests)).await

@@ -16,7 +16,15 @@ use crate::query::serve::available;
 use crate::query::types::TaskError;
 
 /// Clients switch features on by these: only what works is listed.
-const EXTENSIONS: [&str; 4] = ["binary_tensor_data", "statistics", "trace", "logging"];
+const EXTENSIONS: [&str; 7] = [
+    "binary_tensor_data",
+    "model_configuration",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "statistics",
+    "trace",
+    "logging",
+];
 const SYSTEM_SHARED_MEMORY: &str = "system_shared_memory";
 
 /// What the server calls itself.

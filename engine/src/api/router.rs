@@ -50,6 +50,7 @@ pub enum ModelPage {
     Metadata,
     Ready,
     Infer,
+    Config,
     /// Without a version: of all there are.
     Statistics,
     /// What its batching learned and does: ours, not the protocol's.
@@ -70,6 +71,7 @@ pub fn route<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, ApiError> 
         ["v2", "models", name, "ready"] => model(name, None, ModelPage::Ready)?,
         ["v2", "models", name, "batching"] => model(name, None, ModelPage::Batching)?,
         ["v2", "models", name, "stats"] => model(name, None, ModelPage::Statistics)?,
+        ["v2", "models", name, "config"] => model(name, None, ModelPage::Config)?,
         ["v2", "models", name, "infer"] => model(name, None, ModelPage::Infer)?,
         ["v2", "models", name, "versions", of] => model(name, Some(of), ModelPage::Metadata)?,
         ["v2", "models", name, "versions", of, "ready"] => model(name, Some(of), ModelPage::Ready)?,
@@ -78,6 +80,9 @@ pub fn route<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, ApiError> 
         }
         ["v2", "models", name, "versions", of, "stats"] => {
             model(name, Some(of), ModelPage::Statistics)?
+        }
+        ["v2", "models", name, "versions", of, "config"] => {
+            model(name, Some(of), ModelPage::Config)?
         }
         ["v2", "models", name, "versions", of, "infer"] => model(name, Some(of), ModelPage::Infer)?,
         ["v2", "repository", "index"] => Route::Repository(RepositoryPage::Index),

@@ -17,6 +17,7 @@ use crate::clock::Time;
 use crate::ids::{ClassId, CoreId, Version};
 use crate::observe::statistics::Statistics;
 use crate::query::types::{TaskError, TaskInputs, TaskResult, Terms};
+use crate::triton_config::TritonConfig;
 
 /// Asked of the caller when the hand-off itself is full; the dispatcher drains it every turn.
 const HANDOFF_FULL_RETRY: Duration = Duration::from_millis(100);
@@ -82,6 +83,8 @@ pub struct ModelHandle {
     pub core: CoreId,
     /// Of requests that name none.
     pub class: ClassId,
+    /// What its config.pbtxt says, where it has one.
+    pub config: Option<Arc<TritonConfig>>,
     entrance: Entrance,
 }
 
@@ -103,7 +106,12 @@ impl ModelHandle {
         class: ClassId,
         entrance: Entrance,
     ) -> ModelHandle {
-        ModelHandle { name, version, spec, core, class, entrance }
+        ModelHandle { name, version, spec, core, class, config: None, entrance }
+    }
+
+    #[must_use]
+    pub fn with_config(self, config: Option<Arc<TritonConfig>>) -> ModelHandle {
+        ModelHandle { config, ..self }
     }
 
     /// Whether both lead to the same dispatcher.

@@ -102,6 +102,8 @@ mod tests {
             settings: "{}".into(),
             fixed_batches: None,
             warm_up: true,
+            queue_tasks_max: None,
+            config: None,
             env: Vec::new(),
             devices: crate::fleet::device_groups::DeviceGroups::one(Some(cpus)),
             class: None,

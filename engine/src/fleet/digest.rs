@@ -152,6 +152,8 @@ mod tests {
                 class: None,
                 fixed_batches: None,
                 warm_up: true,
+                queue_tasks_max: None,
+                config: None,
             }
         }
     }

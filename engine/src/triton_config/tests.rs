@@ -93,7 +93,7 @@ fn what_is_wrong_is_named_with_its_place() {
         ),
         ("nothing_like_it: 1", "line 1, column 1: there is no field 'nothing_like_it'"),
         ("name: m", "line 1, column 7: 'name' is to be a string"),
-        ("name: \"a\" name: \"b\"", "line 1, column 17: 'name' is there twice"),
+        ("name: \"a\" name: \"b\"", "line 1, column 11: 'name' is there twice"),
         ("max_batch_size: -1", "'max_batch_size' is to be a whole number that is not negative"),
         ("max_batch_size: 99999999999", "'max_batch_size' is to be a whole number"),
         ("name: \"m", "this string does not end"),
@@ -139,10 +139,7 @@ fn what_can_not_be_honoured_is_refused_with_what_to_do_instead() {
 #[test]
 fn what_changes_nothing_is_said() {
     for (text, field) in [
-        (
-            "optimization { priority: PRIORITY_MAX }",
-            "line 1, column 14: optimization has no effect",
-        ),
+        ("optimization { priority: PRIORITY_MAX }", "line 1, column 1: optimization has no effect"),
         ("dynamic_batching { max_queue_delay_microseconds: 5 }", "max_queue_delay_microseconds"),
         ("dynamic_batching { preferred_batch_size: [2, 4] }", "preferred_batch_size"),
         ("dynamic_batching { priority_levels: 3 }", "priority_levels"),

@@ -269,7 +269,15 @@ fn server_and_models_describe_themselves() {
         let server = TestServer::start(models);
         assert_eq!(
             server.get("/v2").await.json()["extensions"],
-            json!(["binary_tensor_data", "statistics", "trace", "logging"])
+            json!([
+                "binary_tensor_data",
+                "model_configuration",
+                "model_repository",
+                "model_repository(unload_dependents)",
+                "statistics",
+                "trace",
+                "logging"
+            ])
         );
         assert_eq!(server.get("/v2/").await.status, 200);
         assert_eq!(server.get("/v2/health/live").await.json(), json!({"live": true}));

@@ -53,6 +53,8 @@ mod tests {
             class: None,
             fixed_batches: None,
             warm_up: true,
+            queue_tasks_max: None,
+            config: None,
         };
         Found { target, class: ClassId::DEFAULT, digest }
     }
