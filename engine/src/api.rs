@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod body;
+pub mod clipper;
 pub mod connections;
 pub mod front_end;
 pub mod http2;

@@ -20,12 +20,10 @@ use crate::api::front_end::{FrontEnd, HttpLimits, HttpOptions};
 use crate::api::listener::{self, DrainPhase};
 use crate::api::oip_grpc;
 use crate::classes::{ClassError, Classes};
-use crate::cli::control::ModelControlMode;
 use crate::cli::{Lane, LogFormat, MetricsCompat, Serve};
 use crate::client_shm::registry::Registry;
 use crate::clipper_rpc::{self, Port, Strangers};
 use crate::clock::Clock;
-use crate::config::control::{Admin, Control};
 use crate::config::{Config, ConfigError, Limits};
 use crate::dispatch::{CORE_MAILBOX_MESSAGES_MAX, Core, CoreLinks, CoreMsg, run_core_mailbox};
 use crate::fleet::catalog::{Catalog, PublishedCatalog};
@@ -34,9 +32,8 @@ use crate::fleet::launch::process::Programs;
 use crate::fleet::launch::users::Users;
 use crate::fleet::orders::{FleetLink, Order};
 use crate::fleet::profiles::Profiles;
-use crate::fleet::repository::Repositories;
 use crate::fleet::supervisor::{Fleet, FleetConfig, StartError};
-use crate::fleet::target::{self, TargetError, Wanted};
+use crate::fleet::target::{self, TargetError};
 use crate::fleet::welcome::LaneSettings;
 use crate::ids::{ClassId, CoreId};
 use crate::observe::export::{self, Compat};
@@ -46,9 +43,13 @@ use crate::observe::stages::{CoreRecorder, CoreSnapshot};
 use crate::socket_file::SocketError;
 use crate::threads;
 
+mod administration;
+mod clipper;
 mod local_doors;
 mod socket_directory;
 
+use self::administration::{AdminDoor, wanted};
+use self::clipper::{Interface, Seat};
 use self::local_doors::LocalDoors;
 use self::socket_directory::SocketDirectory;
 
@@ -92,18 +93,6 @@ pub fn serve(flags: Serve) -> Result<(), ServeError> {
     control.block_on(engine.run(targets, orders))
 }
 
-/// What is loaded at start.
-fn wanted(control: &Control) -> Wanted {
-    match control.mode {
-        ModelControlMode::None => Wanted::All,
-        ModelControlMode::Poll => Wanted::Present,
-        ModelControlMode::Explicit if control.load.iter().any(|name| name == "*") => {
-            Wanted::Present
-        }
-        ModelControlMode::Explicit => Wanted::Named(control.load.clone()),
-    }
-}
-
 /// Each target with the class of its requests.
 fn with_classes(
     targets: Vec<target::Target>,
@@ -138,6 +127,8 @@ struct Engine {
     metrics: TcpListener,
     /// Of Clipper's containers, until it is opened.
     containers: Option<Port>,
+    /// The same.
+    clipper: Option<Interface>,
     sockets: SocketDirectory,
     doors: LocalDoors,
     users: Option<Users>,
@@ -157,6 +148,10 @@ impl Engine {
             config.cores.iter().map(|_| mpsc::channel(CORE_MAILBOX_MESSAGES_MAX)).unzip();
         let links: CoreLinks = links.into();
         let containers = config.clipper_rpc.map(containers_port).transpose()?;
+        let mut clipper = match (config.clipper, &containers) {
+            (Some(of), Some(port)) => Some(Interface::build(of, port, &catalog, &links)?),
+            _ => None,
+        };
         check_free(config.http)?;
         check_free(config.grpc)?;
         let users = Users::available(config.shared_user);
@@ -164,8 +159,8 @@ impl Engine {
             .map_err(system("make a directory for sockets"))?;
         let doors = LocalDoors::open(&config)?;
         let (fleet, orders) = FleetLink::channel();
-        let mut admin_listener = config.control.admin.as_ref().map(admin_listener).transpose()?;
-        let admin = admin_listener.as_ref().map(|(address, ..)| *address);
+        let mut admin_door = config.control.admin.as_ref().map(AdminDoor::open).transpose()?;
+        let admin = admin_door.as_ref().map(|door| door.address);
         let (mut cores, mut http, mut grpc) = (Vec::new(), config.http, config.grpc);
         for (index, mailbox) in mailboxes.into_iter().enumerate() {
             let listeners = Listeners { http: listen(&mut http)?, grpc: listen(&mut grpc)? };
@@ -182,10 +177,11 @@ impl Engine {
                 listeners,
                 shared_memory: doors.registry(),
                 unix: doors.http_for_a_core().map_err(system("duplicate a listener"))?,
+                clipper: clipper.as_mut().map(Interface::seat).transpose()?,
                 mailbox,
                 fleet: fleet.clone(),
                 // Administrators are few: the first core has time for all of them.
-                admin: admin_listener.take().map(|(_, listener, door)| (listener, door)),
+                admin: admin_door.take(),
             };
             let thread = threads::spawn_pinned(index, config.cores[index], move || seed.run());
             cores.push(thread.map_err(system("start a core's thread"))?);
@@ -201,6 +197,7 @@ impl Engine {
             grpc,
             metrics,
             containers,
+            clipper,
             sockets,
             doors,
             users,
@@ -220,6 +217,9 @@ impl Engine {
         self.doors.serve().map_err(system("serve clients on this machine"))?;
         let mut fleet = Fleet::new(self.fleet_config());
         let containers = self.open_containers(&fleet)?;
+        if let Some(clipper) = self.clipper.take() {
+            clipper.open();
+        }
         tokio::select! {
             started = fleet.start(targets) => started?,
             _ = term.recv() => return Ok(()),
@@ -261,7 +261,11 @@ impl Engine {
         fleet: &Fleet,
     ) -> Result<Option<Rc<clipper_rpc::Registry>>, ServeError> {
         let Some(port) = self.containers.take() else { return Ok(None) };
-        let opened = port.open(fleet.shared(), Strangers::Register);
+        let strangers = match self.config.clipper {
+            Some(_) => Strangers::Wait,
+            None => Strangers::Register,
+        };
+        let opened = port.open(fleet.shared(), strangers);
         opened.map(Some).map_err(system("start the thread for containers"))
     }
 
@@ -279,11 +283,7 @@ impl Engine {
             sockets: self.sockets.path.clone(),
             warm_up: self.config.warm_up,
             profiles: self.config.state.as_deref().and_then(open_profiles),
-            repositories: Repositories {
-                roots: target::repositories(&self.config.targets),
-                classes: self.config.classes.clone(),
-                cpus: threads::available_cpus(),
-            },
+            repositories: administration::repositories(&self.config),
             changes: self.config.control.admin.is_some() || self.config.control.polls().is_some(),
             poll_every: self.config.control.polls(),
             base_url: format!("http://{}", self.http),
@@ -315,15 +315,6 @@ impl Engine {
             );
         }
     }
-}
-
-/// Where administrators are answered, and what they have to show.
-fn admin_listener(admin: &Admin) -> Result<(SocketAddr, TcpListener, Door), ServeError> {
-    let taken = |source| ServeError::Listen { address: admin.address, source };
-    check_free(admin.address)?;
-    let listener = listener::bind(admin.address).map_err(taken)?;
-    let address = listener.local_addr().map_err(system("read a listener's address"))?;
-    Ok((address, listener, Door::Admin { token: admin.token.clone() }))
 }
 
 /// How lanes are made here; `auto` says what it chose and why.
@@ -428,9 +419,10 @@ struct CoreSeed {
     listeners: Listeners,
     shared_memory: Option<Arc<Registry>>,
     unix: Option<UnixListener>,
+    clipper: Option<Seat>,
     mailbox: mpsc::Receiver<CoreMsg>,
     fleet: FleetLink,
-    admin: Option<(TcpListener, Door)>,
+    admin: Option<AdminDoor>,
 }
 
 impl CoreSeed {
@@ -456,7 +448,7 @@ impl CoreSeed {
             door: Door::Public,
             fleet: self.fleet,
         };
-        if let Some((listener, door)) = self.admin {
+        if let Some(AdminDoor { listener, door, .. }) = self.admin {
             let front = FrontEnd { door, ..front.clone() };
             let front =
                 listener::serve(Rc::new(front), listener, self.drain.clone(), listener::oip);
@@ -472,6 +464,9 @@ impl CoreSeed {
                 drain,
                 listener::oip,
             )));
+        }
+        if let Some(clipper) = self.clipper {
+            clipper.take(front.clone(), self.drain.clone());
         }
         let drain = self.drain.clone();
         let grpc = listener::serve(front.clone(), grpc, drain, oip_grpc::oip);

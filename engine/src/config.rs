@@ -14,9 +14,11 @@ use crate::cli::{Lane, Launcher, LogFormat, MetricsCompat, Serve};
 use crate::socket_file::MODE_DEFAULT;
 use control::{Control, ControlError, ControlFile};
 
+mod clipper;
 pub mod control;
 mod limits;
 
+pub use self::clipper::Clipper;
 pub use self::limits::Limits;
 
 /// What `foil serve` runs with.
@@ -27,6 +29,8 @@ pub struct Config {
     pub http: SocketAddr,
     pub grpc: SocketAddr,
     pub metrics: SocketAddr,
+    /// Clipper's own interface; None: off.
+    pub clipper: Option<Clipper>,
     /// Where containers written for Clipper dial in.
     pub clipper_rpc: Option<SocketAddr>,
     /// A Unix socket that answers HTTP as well.
@@ -69,6 +73,9 @@ struct File {
     http: Option<SocketAddr>,
     grpc: Option<SocketAddr>,
     metrics: Option<SocketAddr>,
+    clipper: Option<String>,
+    clipper_query: Option<SocketAddr>,
+    clipper_admin: Option<SocketAddr>,
     clipper_rpc: Option<SocketAddr>,
     http_socket: Option<PathBuf>,
     client_shm: Option<bool>,
@@ -106,6 +113,17 @@ struct ClassToml {
     late: Option<String>,
 }
 
+impl File {
+    fn clipper(&self) -> clipper::InFile {
+        clipper::InFile {
+            mode: self.clipper.clone(),
+            query: self.clipper_query,
+            admin: self.clipper_admin,
+            rpc: self.clipper_rpc,
+        }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("cannot read {path}: {source}")]
@@ -138,6 +156,14 @@ pub enum ConfigError {
     CpuTwice { cpu: usize },
     #[error("{limit} is {value}; it must be at least {least}")]
     LimitTooSmall { limit: &'static str, value: u64, least: u64 },
+    #[error("clipper '{mode}' does not exist; use on, strict or off")]
+    ClipperMode { mode: String },
+    #[error("addresses of Clipper's interface are given, but it is off; add --clipper")]
+    ClipperOff,
+    #[error(
+        "--clipper-admin {address} can be reached from other machines, and whoever reaches it administers the engine; use loopback"
+    )]
+    ClipperAdminOpen { address: SocketAddr },
     #[error(transparent)]
     Class(#[from] ClassError),
     #[error(transparent)]
@@ -148,6 +174,7 @@ impl Config {
     /// Puts the layers together and checks them against each other and the CPUs there are.
     pub fn resolve(flags: Serve, available: &[usize]) -> Result<Config, ConfigError> {
         let file = flags.config.as_deref().map(read_file).transpose()?.unwrap_or_default();
+        let (clipper, clipper_rpc) = clipper::resolve(&flags, &file.clipper())?;
         let targets = if flags.targets.is_empty() { file.targets } else { flags.targets };
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
         check_launcher(flags.launcher, file.launcher)?;
@@ -166,7 +193,8 @@ impl Config {
             http: flags.http.or(file.http).unwrap_or(loopback(8000)),
             grpc: flags.grpc.or(file.grpc).unwrap_or(loopback(8001)),
             metrics: flags.metrics.or(file.metrics).unwrap_or(loopback(8002)),
-            clipper_rpc: flags.clipper_rpc.or(file.clipper_rpc),
+            clipper,
+            clipper_rpc,
             http_socket: flags.http_socket.or(file.http_socket),
             client_shm: flags.client_shm || file.client_shm.unwrap_or(false),
             client_shm_socket: flags.client_shm_socket.or(file.client_shm_socket),

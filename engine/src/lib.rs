@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod app;
+pub mod apps;
 pub mod batch;
 pub mod classes;
 pub mod cli;

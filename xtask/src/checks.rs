@@ -8,8 +8,14 @@ use crate::shell::{Done, cargo, command, output, root, run, target_dir, venv, wo
 use std::path::Path;
 
 /// Fuzz targets, each over bytes that come from outside.
-const FUZZ_TARGETS: [&str; 5] =
-    ["json_request", "binary_request", "lane_reply", "handshake", "hostile_segment"];
+const FUZZ_TARGETS: [&str; 6] = [
+    "json_request",
+    "binary_request",
+    "config_pbtxt",
+    "lane_reply",
+    "handshake",
+    "hostile_segment",
+];
 
 /// Seconds a fuzz target runs in `ci`, and in `nightly`.
 const FUZZ_SECONDS: u32 = 20;

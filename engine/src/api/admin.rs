@@ -26,6 +26,7 @@ pub enum Door {
 pub enum Operation {
     LoadModel,
     UnloadModel,
+    ChangeSettings,
 }
 
 impl Operation {
@@ -33,6 +34,7 @@ impl Operation {
         match self {
             Operation::LoadModel => "loading a model",
             Operation::UnloadModel => "unloading a model",
+            Operation::ChangeSettings => "changing a setting",
         }
     }
 }

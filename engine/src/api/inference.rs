@@ -74,7 +74,7 @@ async fn ask<R>(
     let terms = serve::terms(&handle.spec, class, arrived, timeout);
 
     let submitted = front.clock.now();
-    let gone = CountIfGone { recorder, armed: true };
+    let gone = CountIfGone::new(recorder);
     let prediction = serve::ask(handle, inputs, terms, submitted, front.core).await;
     gone.still_there();
     let prediction = prediction?;
@@ -130,13 +130,17 @@ pub fn known_class<'c>(classes: &'c Classes, name: &[u8]) -> Result<&'c SloClass
 }
 
 /// Counts a client that went away while its task was waited for: the future is dropped then.
-struct CountIfGone<'r> {
+pub(super) struct CountIfGone<'r> {
     recorder: &'r ModelRecorder,
     armed: bool,
 }
 
-impl CountIfGone<'_> {
-    fn still_there(mut self) {
+impl<'r> CountIfGone<'r> {
+    pub(super) fn new(recorder: &'r ModelRecorder) -> CountIfGone<'r> {
+        CountIfGone { recorder, armed: true }
+    }
+
+    pub(super) fn still_there(mut self) {
         self.armed = false;
     }
 }

@@ -166,9 +166,9 @@ async fn settings_page(
     rest: Rest<'_>,
 ) -> Result<HttpResponse, ApiError> {
     let settings = if rest.method == Method::POST {
-        let Rest { connection, said, body, .. } = rest;
+        let Rest { connection, headers, said, body, .. } = rest;
         let body = whole(front, connection, said, body, SETTINGS_BYTES_MAX).await?;
-        settings::change(front, of, &settings::parse(&body)?)?
+        settings::change(front, headers, of, &settings::parse(&body)?)?
     } else {
         settings::read(front, of)?
     };

@@ -136,8 +136,25 @@ impl TestServer {
         TestServer::start_sharing(entries, limits, options, None)
     }
 
+    /// One model `m` behind the administrators' door, which is open to whoever is on this machine.
+    pub(super) fn administered(script: Script) -> TestServer {
+        let model = entry(spec("m", false), 1, script);
+        let (limits, options) = (HttpLimits::default(), HttpOptions::default());
+        TestServer::start_behind(Door::Admin { token: None }, vec![model], limits, options, None)
+    }
+
     /// With memory that clients registered.
     pub(super) fn start_sharing(
+        entries: Vec<ModelEntry>,
+        limits: HttpLimits,
+        options: HttpOptions,
+        shared_memory: Option<Arc<Registry>>,
+    ) -> TestServer {
+        TestServer::start_behind(Door::Public, entries, limits, options, shared_memory)
+    }
+
+    fn start_behind(
+        door: Door,
         entries: Vec<ModelEntry>,
         limits: HttpLimits,
         options: HttpOptions,
@@ -158,7 +175,7 @@ impl TestServer {
             limits,
             options,
             shared_memory,
-            door: Door::Public,
+            door,
             fleet: FleetLink::channel().0,
         };
         let [http_listener, grpc_listener] =

@@ -296,7 +296,7 @@ impl Keeper {
             return if *known.handle.spec == spec { Ok(()) } else { Err(LifeError::Changed) };
         }
         if let Some(config) = &self.model.target.config {
-            triton::check(config, &spec)?;
+            triton::check(config, &spec).map_err(Box::new)?;
         }
         let version = self.model.target.version;
         let name = self.model.target.name.clone().unwrap_or_else(|| spec.name.as_str().into());

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn says(text: &str) -> String {
@@ -161,4 +163,56 @@ fn what_changes_nothing_is_said() {
 fn depth_and_length_are_bounded() {
     assert!(says(&"input {".repeat(100)).contains("blocks lie more than"));
     assert!(says(&" ".repeat((1 << 20) + 1)).contains("bytes"));
+}
+
+/// What configurations are made of, put together in any way.
+fn pieces() -> impl Strategy<Value = String> {
+    let words = [
+        "name",
+        "input",
+        "dims",
+        "dynamic_batching",
+        "version_policy",
+        "parameters",
+        "key",
+        "value",
+        ":",
+        "{",
+        "}",
+        "<",
+        ">",
+        "[",
+        "]",
+        ",",
+        ";",
+        "#",
+        "\n",
+        " ",
+        "\"",
+        "'",
+        "\\",
+        "\\x",
+        "\\u00e9",
+        "\\377",
+        "-1",
+        "0x",
+        "9223372036854775808",
+        "true",
+        "TYPE_FP32",
+        "é",
+    ];
+    proptest::collection::vec(proptest::sample::select(&words[..]), 0..60)
+        .prop_map(|it| it.concat())
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_reader_fail(text in pieces(), anything in ".{0,80}") {
+        for text in [text, anything] {
+            if let Err(fault) = from_text(&text) {
+                prop_assert!(fault.at.line >= 1 && !fault.to_string().is_empty());
+            }
+            let _either = from_json(&text);
+        }
+    }
 }

@@ -345,7 +345,7 @@ fn ids_that_a_request_brings_go_back_with_its_answer_and_its_error() {
 #[test]
 fn settings_are_shown_changed_and_cleared() {
     run(async {
-        let server = TestServer::one(Script::Echo);
+        let server = TestServer::administered(Script::Echo);
         let set = async |path: &str, body: &str| server.ask(&post(path, "", body.as_bytes())).await;
         let shown = server.get("/v2/logging").await.json();
         assert_eq!((&shown["log_info"], &shown["log_verbose_level"]), (&json!(true), &json!(0)));
@@ -366,7 +366,7 @@ fn settings_are_shown_changed_and_cleared() {
 #[test]
 fn settings_that_do_not_work_are_refused() {
     run(async {
-        let server = TestServer::one(Script::Echo);
+        let server = TestServer::administered(Script::Echo);
         let set = async |path: &str, body: &str| server.ask(&post(path, "", body.as_bytes())).await;
         let refused = [
             ("/v2/logging", r#"{"log_file":"/tmp/x"}"#, 501),
@@ -383,5 +383,18 @@ fn settings_that_do_not_work_are_refused() {
         }
         let large = " ".repeat(SETTINGS_BYTES_MAX as usize + 1);
         assert_eq!(set("/v2/logging", &large).await.status, 413);
+    });
+}
+
+#[test]
+fn settings_are_for_everybody_to_see_and_for_administrators_to_change() {
+    run(async {
+        let server = TestServer::one(Script::Echo);
+        for path in ["/v2/logging", "/v2/trace/setting", "/v2/models/m/trace/setting"] {
+            assert_eq!(server.get(path).await.status, 200, "{path}");
+            let refused = server.ask(&post(path, "", b"{}")).await;
+            assert_eq!(refused.status, 403, "{path}");
+            assert!(refused.error().contains("--admin"), "{}", refused.error());
+        }
     });
 }

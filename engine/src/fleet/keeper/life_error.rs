@@ -32,7 +32,7 @@ pub enum LifeError {
     )]
     NameTaken { name: String, version: u64 },
     #[error(transparent)]
-    Mismatch(#[from] MismatchError),
+    Mismatch(#[from] Box<MismatchError>),
     #[error(transparent)]
     Sample(#[from] SampleError),
     #[error("in its warm-up, {0}")]
