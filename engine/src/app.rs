@@ -23,7 +23,7 @@ use crate::classes::{ClassError, Classes};
 use crate::cli::control::ModelControlMode;
 use crate::cli::{Lane, LogFormat, MetricsCompat, Serve};
 use crate::client_shm::registry::Registry;
-use crate::clipper_rpc::{self, Port, Strangers};
+use crate::clipper_rpc::{self, Port};
 use crate::clock::Clock;
 use crate::config::control::{Admin, Control};
 use crate::config::{Config, ConfigError, Limits};
@@ -47,6 +47,7 @@ use crate::socket_file::SocketError;
 use crate::threads;
 
 mod clipper;
+mod containers;
 mod local_doors;
 mod socket_directory;
 
@@ -160,7 +161,7 @@ impl Engine {
         let (links, mailboxes): (Vec<_>, Vec<_>) =
             config.cores.iter().map(|_| mpsc::channel(CORE_MAILBOX_MESSAGES_MAX)).unzip();
         let links: CoreLinks = links.into();
-        let containers = config.clipper_rpc.map(containers_port).transpose()?;
+        let containers = config.clipper_rpc.map(containers::bind).transpose()?;
         let mut clipper = match (config.clipper, &containers) {
             (Some(of), Some(port)) => Some(Interface::build(of, port, &catalog, &links)?),
             _ => None,
@@ -229,7 +230,7 @@ impl Engine {
         self.serve_metrics()?;
         self.doors.serve().map_err(system("serve clients on this machine"))?;
         let mut fleet = Fleet::new(self.fleet_config());
-        let containers = self.open_containers(&fleet)?;
+        let containers = containers::open(self.containers.take(), &fleet, &self.config)?;
         if let Some(clipper) = self.clipper.take() {
             clipper.open();
         }
@@ -267,19 +268,6 @@ impl Engine {
         };
         tokio::task::spawn_local(export::serve(listener, compat, move || scrape(links.clone())));
         Ok(())
-    }
-
-    fn open_containers(
-        &mut self,
-        fleet: &Fleet,
-    ) -> Result<Option<Rc<clipper_rpc::Registry>>, ServeError> {
-        let Some(port) = self.containers.take() else { return Ok(None) };
-        let strangers = match self.config.clipper {
-            Some(_) => Strangers::Wait,
-            None => Strangers::Register,
-        };
-        let opened = port.open(fleet.shared(), strangers);
-        opened.map(Some).map_err(system("start the thread for containers"))
     }
 
     fn fleet_config(&self) -> FleetConfig {
@@ -377,10 +365,6 @@ fn open_profiles(state: &Path) -> Option<Profiles> {
         .ok()
 }
 
-fn containers_port(address: SocketAddr) -> Result<Port, ServeError> {
-    Port::bind(address).map_err(|source| ServeError::Listen { address, source })
-}
-
 /// Cores share their port, and so would a second engine, silently: an ordinary bind tells whether it is taken.
 fn check_free(address: SocketAddr) -> Result<(), ServeError> {
     let taken = |source| ServeError::Listen { address, source };
@@ -398,7 +382,9 @@ fn listen(address: &mut SocketAddr) -> Result<TcpListener, ServeError> {
 fn http_limits(config: &Config) -> HttpLimits {
     HttpLimits {
         connections_max: config.limits.connections_max,
+        head_bytes_max: config.limits.head_bytes_max,
         body_bytes_max: config.limits.body_bytes_max,
+        gathered_bytes_max: config.limits.gathered_bytes_max,
         head_time_max: Duration::from_secs(config.limits.head_s),
         idle_time_max: Duration::from_secs(config.limits.idle_s),
         body_time_max: Duration::from_secs(config.limits.body_s),

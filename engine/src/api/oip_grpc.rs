@@ -95,6 +95,12 @@ async fn inference_service(
         "ServerMetadata" => unary(link, request, metadata::server).await,
         "ModelReady" => unary(link, request, metadata::model_ready).await,
         "ModelMetadata" => unary(link, request, metadata::model).await,
+        "SystemSharedMemoryStatus" => unary(link, request, shared_memory::status).await,
+        "SystemSharedMemoryRegister" => unary(link, request, shared_memory::register).await,
+        "SystemSharedMemoryUnregister" => unary(link, request, shared_memory::unregister).await,
+        "CudaSharedMemoryStatus" => unary(link, request, shared_memory::cuda_status).await,
+        "CudaSharedMemoryRegister" => unary(link, request, shared_memory::cuda_register).await,
+        "CudaSharedMemoryUnregister" => unary(link, request, shared_memory::cuda_unregister).await,
         "ModelStatistics" => unary(link, request, observed::statistics).await,
         "TraceSetting" => {
             let set = |link, asked| observed::trace_setting(link, headers, asked);
@@ -113,14 +119,6 @@ async fn inference_service(
             let unload = |link, asked| repository::unload(link, headers, asked);
             unary(link, request, unload).await
         }
-        "SystemSharedMemoryStatus" => unary(link, request, shared_memory::system_status).await,
-        "SystemSharedMemoryRegister" => unary(link, request, shared_memory::system_register).await,
-        "SystemSharedMemoryUnregister" => {
-            unary(link, request, shared_memory::system_unregister).await
-        }
-        "CudaSharedMemoryStatus" => unary(link, request, shared_memory::cuda_status).await,
-        "CudaSharedMemoryRegister" => unary(link, request, shared_memory::cuda_register).await,
-        "CudaSharedMemoryUnregister" => unary(link, request, shared_memory::cuda_unregister).await,
         "ModelStreamInfer" => {
             let said = Said::read(request.headers(), link.front.clock.now());
             bidirectional(link, request, |link, requests| stream::infer(link, said, requests)).await

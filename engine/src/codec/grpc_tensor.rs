@@ -4,6 +4,7 @@
 //! Answers are always raw, an entry for each output, since clients index that list without looking.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,10 +17,11 @@ use schemas::tensor::{DType, RANK_MAX, Shape, TENSORS_MAX, elements};
 use smallvec::SmallVec;
 
 use crate::client_shm::region::Place;
-use crate::codec::answer::{self, About, Choice, Chosen};
+use crate::codec::answer::{self, About, Choice, Chosen, Wanted};
 use crate::codec::binary_tensor::{self, Claim};
 use crate::codec::bind::Named;
 use crate::codec::fault::{InputFault, excerpt, shape_text};
+use crate::codec::json_tensor::is_reserved;
 use crate::query::types::{Tensor, TensorData};
 
 mod typed;
@@ -31,6 +33,8 @@ pub type Parameters = BTreeMap<String, InferParameter>;
 pub struct Asked<'p> {
     /// Absent when 0.
     pub timeout: Option<Duration>,
+    /// 1 is the highest; absent when 0.
+    pub priority: Option<NonZeroU32>,
     /// The name of an SLO class.
     pub class: Option<&'p str>,
     /// A stream's last message comes even where it carries no outputs.
@@ -51,12 +55,22 @@ pub fn asked(parameters: &Parameters) -> Result<Asked<'_>, InputFault> {
             "triton_enable_empty_final_response" => {
                 asked.empty_final_response = flag("triton_enable_empty_final_response", value)?;
             }
-            "priority" => drop(whole("priority", value)?),
+            "priority" => asked.priority = number("priority", value)?,
             "sequence_id" | "sequence_start" | "sequence_end" => refuse_sequence(value)?,
+            reserved if is_reserved(reserved) => {
+                return Err(InputFault::ReservedParameter { found: excerpt(reserved) });
+            }
             _ => {}
         }
     }
     Ok(asked)
+}
+
+/// A small whole number, absent when 0.
+fn number(name: &'static str, value: &ParameterChoice) -> Result<Option<NonZeroU32>, InputFault> {
+    let expected = "a whole number below 2 to the 32nd";
+    let number = u32::try_from(whole(name, value)?);
+    number.map(NonZeroU32::new).map_err(|_| InputFault::Parameter { name, expected })
 }
 
 fn whole(name: &'static str, value: &ParameterChoice) -> Result<u64, InputFault> {
@@ -100,72 +114,99 @@ fn refuse_sequence(value: &ParameterChoice) -> Result<(), InputFault> {
     })
 }
 
-/// The tensors of a request by name, each with its elements. Whether the model wants them is not asked here. `fetch` gets
-/// what lies in client shared memory; the raw elements are then those of the other inputs.
-pub fn inputs(
-    inputs: &mut [InferInputTensor],
+/// The tensors of a request by name, each with its elements. Whether the model wants them is not asked here. Those that
+/// lie in client shared memory have no entry among the raw ones; `fetch` brings their bytes.
+pub fn inputs<'i>(
+    inputs: &'i mut [InferInputTensor],
     raw: Vec<Bytes>,
-    mut fetch: impl FnMut(&str, &Place) -> Result<Bytes, InputFault>,
-) -> Result<SmallVec<[Named<'_>; 1]>, InputFault> {
+    fetch: impl Fn(&str, &Place) -> Result<Bytes, InputFault>,
+) -> Result<SmallVec<[Named<'i>; 1]>, InputFault> {
     if inputs.is_empty() {
         return Err(InputFault::NoInputs);
     }
     if inputs.len() > TENSORS_MAX {
         return Err(InputFault::TooManyTensors);
     }
-    let in_request = inputs.iter().filter(|input| !is_shared(&input.parameters)).count();
-    if !raw.is_empty() {
-        if inputs.iter().any(|input| input.contents.is_some()) {
-            return Err(InputFault::RawAndTyped);
-        }
-        if raw.len() != in_request {
-            return Err(InputFault::RawCount { inputs: in_request, found: raw.len() });
-        }
+    if inputs.iter().any(is_shared) {
+        return beside_shared(inputs, raw, fetch);
+    }
+    if raw.is_empty() {
+        return inputs.iter_mut().map(typed_input).collect();
+    }
+    if inputs.iter().any(|input| input.contents.is_some()) {
+        return Err(InputFault::RawAndTyped);
+    }
+    if raw.len() != inputs.len() {
+        return Err(InputFault::RawCount { inputs: inputs.len(), found: raw.len() });
+    }
+    inputs.iter().zip(raw).map(|(input, blob)| raw_input(input, blob)).collect()
+}
+
+fn is_shared(input: &InferInputTensor) -> bool {
+    input.parameters.contains_key(REGION)
+}
+
+/// The same where at least one input lies in shared memory.
+fn beside_shared<'i>(
+    inputs: &'i mut [InferInputTensor],
+    raw: Vec<Bytes>,
+    fetch: impl Fn(&str, &Place) -> Result<Bytes, InputFault>,
+) -> Result<SmallVec<[Named<'i>; 1]>, InputFault> {
+    let others = inputs.iter().filter(|input| !is_shared(input)).count();
+    if !raw.is_empty() && raw.len() != others {
+        return Err(InputFault::RawCount { inputs: others, found: raw.len() });
     }
     let mut raw = raw.into_iter();
-    let one = |input| read_input(input, &mut raw, &mut fetch);
-    inputs.iter_mut().map(one).collect()
-}
-
-fn read_input<'i>(
-    input: &'i mut InferInputTensor,
-    raw: &mut impl Iterator<Item = Bytes>,
-    fetch: &mut impl FnMut(&str, &Place) -> Result<Bytes, InputFault>,
-) -> Result<Named<'i>, InputFault> {
-    if let Some(place) = place(&input.parameters)? {
-        if input.contents.is_some() {
-            return Err(InputFault::DataTwice { tensor: excerpt(&input.name) });
+    let read = |input: &'i mut InferInputTensor| {
+        let blob = match place(&input.parameters)? {
+            Some(place) => Some(fetch(&input.name, &place)?),
+            None => raw.next(),
+        };
+        match blob {
+            Some(_) if input.contents.is_some() => {
+                Err(InputFault::DataTwice { tensor: excerpt(&input.name) })
+            }
+            Some(blob) => raw_input(input, blob),
+            None => typed_input(input),
         }
-        let blob = fetch(&input.name, &place)?;
-        return raw_input(input, blob);
-    }
-    match raw.next() {
-        Some(blob) => raw_input(input, blob),
-        None => typed_input(input),
-    }
+    };
+    inputs.iter_mut().map(read).collect()
 }
 
-fn is_shared(parameters: &Parameters) -> bool {
-    parameters.contains_key("shared_memory_region")
-}
+const REGION: &str = "shared_memory_region";
+const OFFSET: &str = "shared_memory_offset";
+const SIZE: &str = "shared_memory_byte_size";
 
-/// Where in client shared memory a tensor lies or is to lie.
+/// Where in client shared memory a tensor lies, if it does.
 fn place(parameters: &Parameters) -> Result<Option<Place>, InputFault> {
-    if !is_shared(parameters) {
+    if parameters.is_empty() {
         return Ok(None);
     }
-    let value = |name| parameters.get(name).and_then(|it| it.parameter_choice.as_ref());
-    let missing = |name, expected| InputFault::Parameter { name, expected };
-    let region =
-        value("shared_memory_region").ok_or(missing("shared_memory_region", "a string"))?;
-    let size = value("shared_memory_byte_size")
-        .ok_or(missing("shared_memory_byte_size", "the bytes of the tensor"))?;
-    let offset = value("shared_memory_offset");
-    Ok(Some(Place {
-        region: text("shared_memory_region", region)?.to_owned(),
-        offset: offset.map_or(Ok(0), |offset| whole("shared_memory_offset", offset))?,
-        size: whole("shared_memory_byte_size", size)?,
-    }))
+    let value = |name| parameters.get(name).and_then(|found| found.parameter_choice.as_ref());
+    match (value(REGION), value(SIZE)) {
+        (None, None) => Ok(None),
+        (Some(region), Some(size)) => {
+            let region = text(REGION, region)?.to_owned();
+            let offset = value(OFFSET).map_or(Ok(0), |offset| whole(OFFSET, offset))?;
+            Ok(Some(Place { region, offset, size: whole(SIZE, size)? }))
+        }
+        _ => Err(InputFault::HalfAPlace),
+    }
+}
+
+/// The same as parameters of an answer: `size` is what the tensor takes of the place.
+fn shared_parameters(place: &Place, size: usize) -> Parameters {
+    use ParameterChoice::{Int64Param, StringParam};
+    let signed = |number: u64| Int64Param(number.cast_signed());
+    let values = [
+        (REGION, StringParam(place.region.clone())),
+        (OFFSET, signed(place.offset)),
+        (SIZE, signed(size as u64)),
+    ];
+    let parameter = |(name, value): (&str, ParameterChoice)| {
+        (name.to_owned(), InferParameter { parameter_choice: Some(value) })
+    };
+    values.into_iter().map(parameter).collect()
 }
 
 fn raw_input(input: &InferInputTensor, blob: Bytes) -> Result<Named<'_>, InputFault> {
@@ -234,7 +275,7 @@ pub fn choose(
     let mut chosen = Choice::new();
     for output in outputs {
         let next = choose_one(spec, output)?;
-        if chosen.contains(&next) {
+        if chosen.iter().any(|earlier| earlier.index == next.index) {
             return Err(InputFault::DuplicateTensor { tensor: excerpt(&output.name) });
         }
         chosen.push(next);
@@ -243,19 +284,18 @@ pub fn choose(
 }
 
 fn choose_one(spec: &ModelSpec, output: &InferRequestedOutputTensor) -> Result<Chosen, InputFault> {
+    let mut wanted = Wanted { binary: true, ..Wanted::default() };
     for (name, value) in &output.parameters {
         match (name.as_str(), &value.parameter_choice) {
-            ("classification", Some(value)) if whole("classification", value)? > 0 => {
-                return Err(InputFault::NotOffered {
-                    what: "classification",
-                    instead: "ask for the scores and take the largest",
-                });
+            ("classification", Some(value)) => {
+                wanted.classes = number("classification", value)?;
             }
             _ => {}
         }
     }
-    let place = place(&output.parameters)?.map(Box::new);
-    answer::one(spec, &output.name, place.is_none(), place)
+    wanted.place = place(&output.parameters)?.map(Box::new);
+    wanted.binary = wanted.place.is_none();
+    answer::one(spec, &output.name, wanted)
 }
 
 /// The answer as a message. `outputs` are in the order the model declares them.
@@ -267,8 +307,10 @@ pub fn answer(about: About<'_>, chosen: &[Chosen], outputs: &[Tensor]) -> ModelI
             name: about.spec.outputs[choice.index].name.clone(),
             datatype: tensor.dtype.oip_name().to_owned(),
             shape: tensor.shape.iter().map(|size| size.cast_signed()).collect(),
-            parameters: choice.place.as_ref().map_or_else(Parameters::new, |it| put(it, tensor)),
-            contents: None,
+            parameters: choice.place.as_deref().map_or_else(Parameters::new, |place| {
+                shared_parameters(place, binary_tensor::size_bytes(&tensor.data))
+            }),
+            ..InferOutputTensor::default()
         }
     });
     ModelInferResponse {
@@ -281,24 +323,12 @@ pub fn answer(about: About<'_>, chosen: &[Chosen], outputs: &[Tensor]) -> ModelI
     }
 }
 
-/// Where the tensor is, and how much of the place it takes.
-fn put(place: &Place, tensor: &Tensor) -> Parameters {
-    let number = |number: u64| ParameterChoice::Int64Param(number.cast_signed());
-    let size = binary_tensor::size_bytes(&tensor.data) as u64;
-    let told = [
-        ("shared_memory_region", ParameterChoice::StringParam(place.region.clone())),
-        ("shared_memory_offset", number(place.offset)),
-        ("shared_memory_byte_size", number(size)),
-    ];
-    let told = told
-        .map(|(name, choice)| (name.to_owned(), InferParameter { parameter_choice: Some(choice) }));
-    told.into()
-}
-
-/// Empty where the tensor is in client shared memory.
+/// Empty for an output that was put into shared memory.
 fn raw(choice: &Chosen, outputs: &[Tensor]) -> Bytes {
+    if choice.place.is_some() {
+        return Bytes::new();
+    }
     match &outputs[choice.index].data {
-        _ if choice.place.is_some() => Bytes::new(),
         TensorData::Fixed(bytes) => bytes.clone(),
         data @ TensorData::Variable { .. } => {
             let mut bytes = Vec::with_capacity(binary_tensor::size_bytes(data));

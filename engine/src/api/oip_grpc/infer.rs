@@ -17,7 +17,7 @@ use crate::api::inference::{self, Answered, Question, known_class};
 use crate::api::router::version;
 use crate::api::shared_memory::SharedMemory;
 use crate::api::status::ApiError;
-use crate::client_shm::region::Place;
+use crate::classes::Classes;
 use crate::codec::answer::About;
 use crate::codec::bind::bind;
 use crate::codec::fault::InputFault;
@@ -47,33 +47,31 @@ pub(super) async fn answer(
     let timeout = deadline.map(|deadline| deadline.since(arrived));
     let query = Query { model: &name, version };
     let memory = SharedMemory::of(front);
-    let by_head = ByHead { timeout, class: said.class.as_deref() };
-    let understand = |spec: &ModelSpec| understand(spec, front, &memory, by_head, message);
-    inference::infer(front, query, arrived, understand, |answered| respond(&memory, answered)).await
-}
-
-/// What the head of the call says, over the parameters of the message or beside them.
-struct ByHead<'s> {
-    timeout: Option<Duration>,
-    class: Option<&'s [u8]>,
+    let understand = |spec: &ModelSpec| {
+        understand(spec, &front.classes, said.class.as_deref(), timeout, &memory, message)
+    };
+    let respond = |answered: Answered<'_>| respond(&memory, answered);
+    inference::infer(front, query, arrived, understand, respond).await
 }
 
 fn understand(
     spec: &ModelSpec,
-    front: &FrontEnd,
+    classes: &Classes,
+    class_by_head: Option<&[u8]>,
+    timeout: Option<Duration>,
     memory: &SharedMemory<'_>,
-    by_head: ByHead<'_>,
     mut message: ModelInferRequest,
 ) -> Result<Question, InputFault> {
     let asked = grpc_tensor::asked(&message.parameters)?;
     let chosen = grpc_tensor::choose(spec, &message.outputs)?;
     memory.expect(spec, &chosen)?;
-    let class = by_head.class.or(asked.class.map(str::as_bytes));
-    let class = class.map(|name| known_class(&front.classes, name)).transpose()?;
-    let timeout = [by_head.timeout, asked.timeout].into_iter().flatten().min();
-    let mut left = front.limits.body_bytes_max;
-    let fetch = |name: &str, place: &Place| memory.input(name, place, &mut left);
-    let given = grpc_tensor::inputs(&mut message.inputs, message.raw_input_contents, fetch)?;
+    let class = class_by_head.or(asked.class.map(str::as_bytes));
+    let class = class.map(|name| known_class(classes, name)).transpose()?;
+    let class = class.or_else(|| classes.of_priority(asked.priority?.get()));
+    let timeout = [timeout, asked.timeout].into_iter().flatten().min();
+    let raw = message.raw_input_contents;
+    let given =
+        grpc_tensor::inputs(&mut message.inputs, raw, |name, place| memory.fetch(name, place))?;
     let inputs = bind(spec, given)?;
     let id = (!message.id.is_empty()).then_some(message.id);
     Ok(Question { inputs, chosen, id, timeout, class: class.map(|class| class.id) })
@@ -84,12 +82,12 @@ fn respond(
     answered: Answered<'_>,
 ) -> Result<ModelInferResponse, ApiError> {
     let Answered { handle, chosen, id, prediction } = answered;
+    memory.deliver(&handle.spec, &chosen, &prediction.outputs)?;
     let about = About {
         spec: &handle.spec,
         model: &handle.name,
         version: handle.version,
         id: id.as_deref(),
     };
-    memory.deliver(&handle.spec, &chosen, &prediction.outputs)?;
     Ok(grpc_tensor::answer(about, &chosen, &prediction.outputs))
 }
