@@ -17,8 +17,8 @@ use bench::threads::on_core;
 use bench::twin::Twin;
 use bytes::Bytes;
 use clap::{Parser, Subcommand};
-use engine::dispatch::lane::{Batch, News};
 use engine::dispatch::lane::shm::ShmLane;
+use engine::dispatch::lane::{Batch, News};
 use engine::ids::BatchId;
 use engine::query::types::{TaskInputs, Tensor, TensorData};
 use schemas::lifecycle::{

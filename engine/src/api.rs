@@ -22,6 +22,7 @@ pub mod settings;
 pub mod shared_memory;
 pub mod statistics;
 pub mod status;
+pub mod streaming;
 pub mod trail;
 
 #[cfg(test)]
