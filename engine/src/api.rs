@@ -5,6 +5,8 @@ pub mod admin;
 pub mod body;
 pub mod clipper;
 pub mod connections;
+pub mod encoding;
+pub mod first_bytes;
 pub mod front_end;
 pub mod http2;
 pub mod inference;

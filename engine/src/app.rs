@@ -23,7 +23,7 @@ use crate::classes::{ClassError, Classes};
 use crate::cli::control::ModelControlMode;
 use crate::cli::{Lane, LogFormat, MetricsCompat, Serve};
 use crate::client_shm::registry::Registry;
-use crate::clipper_rpc::{Port, Registry as Containers};
+use crate::clipper_rpc::{self, Port};
 use crate::clock::Clock;
 use crate::config::control::{Admin, Control};
 use crate::config::{Config, ConfigError, Limits};
@@ -47,6 +47,7 @@ use crate::socket_file::SocketError;
 use crate::threads;
 
 mod clipper;
+mod containers;
 mod local_doors;
 mod socket_directory;
 
@@ -160,7 +161,7 @@ impl Engine {
         let (links, mailboxes): (Vec<_>, Vec<_>) =
             config.cores.iter().map(|_| mpsc::channel(CORE_MAILBOX_MESSAGES_MAX)).unzip();
         let links: CoreLinks = links.into();
-        let containers = clipper::containers_port(&config)?;
+        let containers = config.clipper_rpc.map(containers::bind).transpose()?;
         let mut clipper = Interface::build(&config, containers.as_ref(), &catalog, &links)?;
         check_free(config.http)?;
         check_free(config.grpc)?;
@@ -226,10 +227,7 @@ impl Engine {
         self.serve_metrics()?;
         self.doors.serve().map_err(system("serve clients on this machine"))?;
         let mut fleet = Fleet::new(self.fleet_config());
-        let strangers = clipper::strangers(&self.config);
-        let containers = self.containers.take().map(|port| port.open(fleet.shared(), strangers));
-        let containers =
-            containers.transpose().map_err(system("start the thread for containers"))?;
+        let containers = containers::open(self.containers.take(), &fleet, &self.config)?;
         if let Some(clipper) = self.clipper.take() {
             clipper.open();
         }
@@ -295,7 +293,7 @@ impl Engine {
     }
 
     /// Not ready at once; accepts for the delay; then answers what was accepted and ends.
-    async fn drain(&self, fleet: Fleet, containers: Option<Rc<Containers>>) {
+    async fn drain(&self, fleet: Fleet, containers: Option<Rc<clipper_rpc::Registry>>) {
         self.catalog.store(Arc::new(self.catalog.load().drained()));
         self.drain.send_replace(DrainPhase::NotReady);
         tokio::time::sleep(self.config.drain_delay).await;
@@ -381,7 +379,9 @@ fn listen(address: &mut SocketAddr) -> Result<TcpListener, ServeError> {
 fn http_limits(config: &Config) -> HttpLimits {
     HttpLimits {
         connections_max: config.limits.connections_max,
+        head_bytes_max: config.limits.head_bytes_max,
         body_bytes_max: config.limits.body_bytes_max,
+        gathered_bytes_max: config.limits.gathered_bytes_max,
         head_time_max: Duration::from_secs(config.limits.head_s),
         idle_time_max: Duration::from_secs(config.limits.idle_s),
         body_time_max: Duration::from_secs(config.limits.body_s),

@@ -109,6 +109,7 @@ struct File {
 #[serde(default, deny_unknown_fields)]
 struct ClassToml {
     weight: Option<u32>,
+    priority: Option<u32>,
     slo: Option<String>,
     late: Option<String>,
 }
@@ -252,7 +253,8 @@ fn class(name: &str, table: ClassToml) -> Result<SloClass, ConfigError> {
         }
     };
     let slo = table.slo.as_deref().map(duration).transpose()?;
-    Ok(SloClass { slo, late, ..SloClass::new(name, table.weight.unwrap_or(1)) })
+    let priority = table.priority;
+    Ok(SloClass { priority, slo, late, ..SloClass::new(name, table.weight.unwrap_or(1)) })
 }
 
 /// One core on machines of up to 4, else a quarter: models need the others.
@@ -399,6 +401,8 @@ pub struct ModelToml {
     pub cpus: Option<Vec<usize>>,
     /// The SLO class of requests that name none.
     pub class: Option<String>,
+    /// By output, a file that names its classes, a line each; relative to the model's directory.
+    pub labels: BTreeMap<String, String>,
     /// Replicas of unlike speed, in groups; in place of `replicas` and `cpus`.
     pub devices: Option<Vec<DeviceToml>>,
     /// Batches of a fixed size instead of learned ones.

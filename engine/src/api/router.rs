@@ -16,6 +16,10 @@ const SET: &str = "GET, HEAD, POST";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route<'p> {
     Server,
+    /// Of these pages, for programs.
+    Description,
+    /// All models, by name.
+    Models,
     Live,
     Ready,
     Model {
@@ -60,6 +64,8 @@ pub fn route<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, ApiError> 
     let mut segments = [""; SEGMENTS_MAX];
     let found = match split(path, &mut segments)? {
         ["v2"] | ["v2", ""] => Route::Server,
+        ["openapi.json"] => Route::Description,
+        ["v2", "models"] => Route::Models,
         ["v2", "health", "live"] => Route::Live,
         ["v2", "health", "ready"] => Route::Ready,
         ["v2", "models", "stats"] => Route::Statistics,

@@ -15,25 +15,10 @@ use crate::api::front_end::FrontEnd;
 use crate::api::listener;
 use crate::apps::control::{self, Control, Wishes};
 use crate::apps::{Apps, Mode, PublishedApps};
-use crate::clipper_rpc::{Port, Strangers};
+use crate::clipper_rpc::Port;
 use crate::config::Config;
 use crate::dispatch::CoreLinks;
 use crate::fleet::catalog::PublishedCatalog;
-
-/// Where Clipper's containers dial in, with its interface or without.
-pub(super) fn containers_port(config: &Config) -> Result<Option<Port>, ServeError> {
-    let bind =
-        |address| Port::bind(address).map_err(|source| ServeError::Listen { address, source });
-    config.clipper_rpc.map(bind).transpose()
-}
-
-/// Where models can be registered, a container waits until its model is.
-pub(super) fn strangers(config: &Config) -> Strangers {
-    match &config.clipper {
-        Some(_) => Strangers::Wait,
-        None => Strangers::Register,
-    }
-}
 
 /// All of it, before anybody answers.
 pub(super) struct Interface {

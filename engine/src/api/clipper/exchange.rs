@@ -10,7 +10,7 @@ use std::rc::Rc;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use crate::api::body::{self, BodyLimits, Continue};
+use crate::api::body::{self, Continue};
 use crate::api::connections::{Connection, Connections, DrainPhase};
 use crate::api::front_end::FrontEnd;
 use crate::api::listener;
@@ -140,8 +140,7 @@ where
 {
     connection.await_body(front.clock.coarse().after(front.limits.body_time_max));
     let (Parts { method, uri, headers, .. }, body) = request.into_parts();
-    let limits =
-        BodyLimits { bytes_max: front.limits.body_bytes_max, time_max: front.limits.body_time_max };
+    let limits = front.limits.of_bodies();
     let expects = if headers.contains_key(EXPECT) { Continue::Asked } else { Continue::No };
     let body = match body::read(body, limits, connection, expects).await {
         Ok(body) => body,

@@ -152,6 +152,7 @@ fn hello() -> Hello {
             batch_timeout_us: 500_000,
             replicas: 1,
             pad: false,
+            decoupled: false,
         },
     }
 }
