@@ -15,5 +15,7 @@ mod protocol;
 mod repository;
 mod shared_memory;
 mod slots;
+mod streaming;
 mod tensors;
+mod triton_config;
 mod warm_up;

@@ -6,11 +6,14 @@ pub mod body;
 pub mod clipper;
 pub mod connections;
 pub mod encoding;
+pub mod event_stream;
 pub mod first_bytes;
 pub mod front_end;
+pub mod generate;
 pub mod http2;
 pub mod inference;
 pub mod listener;
+pub mod model_config;
 pub mod oip_grpc;
 pub mod oip_http;
 pub mod oip_metadata;
@@ -22,6 +25,7 @@ pub mod settings;
 pub mod shared_memory;
 pub mod statistics;
 pub mod status;
+pub mod streaming;
 pub mod trail;
 
 #[cfg(test)]

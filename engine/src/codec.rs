@@ -9,5 +9,6 @@ pub mod bind;
 pub mod classify;
 pub mod clipper;
 pub mod fault;
+pub mod generate;
 pub mod grpc_tensor;
 pub mod json_tensor;

@@ -1,4 +1,4 @@
-"""Answers in parts: numbers up to a count, one at a time."""
+"""Answers in parts: numbers, one at a time, each once the test has let go of the one before."""
 
 import pathlib
 import time
@@ -6,21 +6,27 @@ import time
 import hydrofoil as foil
 
 
-@foil.model(batch_timeout="5s")
+@foil.model(batch_timeout="20s")
 class Parts:
-    """``pause_ms`` lies between two parts. What became of the last stream is in the file that ``note`` names."""
+    """With a ``gate``, a directory, part n+1 waits for a file ``n`` there, and how it ended is written to ``ended``."""
 
     def predict(
-        self, count: foil.i64[1], pause_ms: foil.i64[1], note: foil.str[1]
+        self, count: foil.i64[1], fails_at: foil.i64[1], chars: foil.i64[1], gate: foil.str[1]
     ) -> {"number": foil.i64[1], "text": foil.str[1]}:
-        told = "closed"
+        directory = pathlib.Path(gate[0]) if gate[0] else None
+        if directory:
+            with (directory / "begun").open("a") as begun:
+                begun.write("begun\n")
+        ended = "closed"
         try:
             for number in range(int(count[0])):
-                if number == 100_000:
-                    raise ValueError("a hundred thousand is too many")
-                yield {"number": [number], "text": [f"no. {number}"]}
-                time.sleep(int(pause_ms[0]) / 1000)
-            told = "done"
+                if number == fails_at[0]:
+                    ended = "failed"
+                    raise ValueError(f"no part {number}")
+                yield {"number": [number], "text": ["x" * int(chars[0])]}
+                while directory and not chars[0] and not (directory / str(number)).exists():
+                    time.sleep(0.01)
+            ended = "done"
         finally:
-            if note[0]:
-                pathlib.Path(note[0]).write_text(told)
+            if directory:
+                (directory / "ended").write_text(ended)

@@ -26,9 +26,9 @@ pub enum Door {
 pub enum Operation {
     LoadModel,
     UnloadModel,
+    ShareMemory,
     /// Applications, their links and models, over Clipper's admin API.
     ChangeApplications,
-    ShareMemory,
     ChangeSettings,
 }
 
@@ -37,8 +37,8 @@ impl Operation {
         match self {
             Operation::LoadModel => "loading a model",
             Operation::UnloadModel => "unloading a model",
-            Operation::ChangeApplications => "changing applications",
             Operation::ShareMemory => "sharing memory",
+            Operation::ChangeApplications => "changing applications",
             Operation::ChangeSettings => "changing a setting",
         }
     }

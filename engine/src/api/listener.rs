@@ -17,10 +17,11 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use hyper::Request;
-use hyper::body::Incoming;
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -31,7 +32,7 @@ use crate::api::connections::{Connection, Connections, Open, sweep_period};
 use crate::api::first_bytes::{self, Begun, Spoken};
 use crate::api::front_end::FrontEnd;
 use crate::api::http2;
-use crate::api::oip_http::{self, HttpResponse};
+use crate::api::oip_http;
 use crate::observe::metrics::ErrorKind;
 
 pub use crate::api::connections::DrainPhase;
@@ -247,10 +248,11 @@ async fn first_bytes<S: AsyncRead + Unpin>(
 }
 
 /// A connection that speaks HTTP/1.1; `handle` answers its requests, one after the other.
-pub async fn http1<S, H>(front: &FrontEnd, connections: &Rc<Connections>, stream: S, handle: H)
+pub async fn http1<S, H, B>(front: &FrontEnd, connections: &Rc<Connections>, stream: S, handle: H)
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    H: AsyncFn(&FrontEnd, &Connections, &Connection, Request<Incoming>) -> HttpResponse,
+    H: AsyncFn(&FrontEnd, &Connections, &Rc<Connection>, Request<Incoming>) -> Response<B>,
+    B: Body<Data = Bytes, Error = Infallible> + 'static,
 {
     let open = connections.open(front.clock.coarse().after(front.limits.head_time_max));
     front.recorder.connection_opened();
@@ -259,7 +261,7 @@ where
 }
 
 /// The same for a connection that has been counted.
-async fn go_on<S, H>(
+async fn go_on<S, H, B>(
     front: &FrontEnd,
     connections: &Rc<Connections>,
     open: Open,
@@ -267,7 +269,8 @@ async fn go_on<S, H>(
     handle: H,
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
-    H: AsyncFn(&FrontEnd, &Connections, &Connection, Request<Incoming>) -> HttpResponse,
+    H: AsyncFn(&FrontEnd, &Connections, &Rc<Connection>, Request<Incoming>) -> Response<B>,
+    B: Body<Data = Bytes, Error = Infallible> + 'static,
 {
     let service = service_fn(async |request| {
         Ok::<_, Infallible>(handle(front, connections, &open.connection, request).await)

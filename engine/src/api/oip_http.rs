@@ -22,9 +22,12 @@ use smallvec::SmallVec;
 use crate::api::body::{self, BodyLimits, Continue, Gathering};
 use crate::api::connections::{Connection, Connections, DrainPhase};
 use crate::api::encoding::{self, Encoding};
+use crate::api::event_stream::{AnswerBody, Events};
 use crate::api::front_end::FrontEnd;
+use crate::api::generate::{self, Asked};
 use crate::api::http2::Link;
 use crate::api::inference::{self, Answered, Question, known_class};
+use crate::api::model_config;
 use crate::api::oip_metadata as metadata;
 use crate::api::oip_shared_memory;
 use crate::api::repository_http;
@@ -56,7 +59,7 @@ const SETTINGS_BYTES_MAX: u64 = 64 << 10;
 pub type HttpResponse = Response<Full<Bytes>>;
 
 /// One of several requests that a connection carries side by side.
-pub async fn handle_beside(link: Rc<Link>, request: Request<Incoming>) -> HttpResponse {
+pub async fn handle_beside(link: Rc<Link>, request: Request<Incoming>) -> Response<AnswerBody> {
     let shared = link.connections.share();
     let mut answer = pin!(handle(&link.front, &link.connections, &shared.connection, request));
     poll_fn(|context| {
@@ -70,18 +73,18 @@ pub async fn handle_beside(link: Rc<Link>, request: Request<Incoming>) -> HttpRe
 pub async fn handle(
     front: &FrontEnd,
     connections: &Connections,
-    connection: &Connection,
+    connection: &Rc<Connection>,
     request: Request<Incoming>,
-) -> HttpResponse {
+) -> Response<AnswerBody> {
     let now = front.clock.coarse();
     connection.await_body(now.after(front.limits.body_time_max));
     let closes = closes(&request);
-    let mut response = dispatch(front, connections, connection, request).await;
+    let (mut response, events) = dispatch(front, connections, connection, request).await;
     if closes || connections.phase() != DrainPhase::Serving {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     connection.await_head(front.clock.coarse().after(front.limits.idle_time_max));
-    response
+    response.map(|whole| events.map_or(AnswerBody::Whole(whole), AnswerBody::Events))
 }
 
 /// A chunked body ends its connection: a length may have stood beside the chunks, which hyper takes away unseen, and
@@ -93,9 +96,10 @@ fn closes(request: &Request<Incoming>) -> bool {
 async fn dispatch(
     front: &FrontEnd,
     connections: &Connections,
-    connection: &Connection,
+    connection: &Rc<Connection>,
     request: Request<Incoming>,
-) -> HttpResponse {
+) -> (HttpResponse, Option<Box<Events>>) {
+    let mut events = None;
     let (Parts { method, uri, mut headers, .. }, body) = request.into_parts();
     let said = Said::read(&headers);
     let trail = Trail::begin(front, said.trace_parent, said.request_id);
@@ -116,6 +120,18 @@ async fn dispatch(
                 (_, answered) => answered,
             }
         }
+        Ok(Route::Model {
+            name,
+            version,
+            page: page @ (ModelPage::Generate | ModelPage::GenerateStream),
+        }) => {
+            let query = Query { model: &name, version };
+            let generated = generated(front, connection, query, page, &said, body);
+            Box::pin(generated).await.map(|(response, parts)| {
+                events = parts;
+                response
+            })
+        }
         Ok(route) => {
             let incoming =
                 Rest { connection, headers: &headers, said: &said, method: &method, body };
@@ -123,7 +139,26 @@ async fn dispatch(
             page.map_err(|error| counted(front, error))
         }
     };
-    trail::end(front, trail, &method, uri.path(), answered)
+    (trail::end(front, trail, &method, uri.path(), answered), events)
+}
+
+async fn generated(
+    front: &FrontEnd,
+    connection: &Rc<Connection>,
+    query: Query<'_>,
+    page: ModelPage,
+    said: &Said<'_>,
+    body: Incoming,
+) -> Result<(HttpResponse, Option<Box<Events>>), ApiError> {
+    let received = receive(front, connection, said, body).await;
+    let Received { body, timeout, class, arrived, .. } =
+        received.map_err(|error| counted(front, error))?;
+    let asked = Asked { body, timeout, class, arrived };
+    if page == ModelPage::Generate {
+        return generate::whole(front, query, asked).await.map(|response| (response, None));
+    }
+    let streamed = generate::events(front, connection, query, asked).await;
+    streamed.map(|(response, events)| (response, Some(events)))
 }
 
 /// What pages other than inference may want of their request.
@@ -169,6 +204,9 @@ async fn page(
     let entry = inference::find(&catalog, Query { model: &name, version })?;
     match page {
         ModelPage::Ready => Ok(metadata::model_ready(entry)),
+        ModelPage::Config => {
+            Ok(metadata::json_response(StatusCode::OK, &model_config::json(&entry.handle)))
+        }
         ModelPage::Batching => Ok(metadata::batching(&entry.handle).await),
         _ => Ok(metadata::model(&catalog, entry)),
     }

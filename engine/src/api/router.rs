@@ -54,6 +54,10 @@ pub enum ModelPage {
     Metadata,
     Ready,
     Infer,
+    /// The same in one flat object.
+    Generate,
+    GenerateStream,
+    Config,
     /// Without a version: of all there are.
     Statistics,
     /// What its batching learned and does: ours, not the protocol's.
@@ -76,7 +80,10 @@ pub fn route<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, ApiError> 
         ["v2", "models", name, "ready"] => model(name, None, ModelPage::Ready)?,
         ["v2", "models", name, "batching"] => model(name, None, ModelPage::Batching)?,
         ["v2", "models", name, "stats"] => model(name, None, ModelPage::Statistics)?,
+        ["v2", "models", name, "config"] => model(name, None, ModelPage::Config)?,
         ["v2", "models", name, "infer"] => model(name, None, ModelPage::Infer)?,
+        ["v2", "models", name, "generate"] => model(name, None, ModelPage::Generate)?,
+        ["v2", "models", name, "generate_stream"] => model(name, None, ModelPage::GenerateStream)?,
         ["v2", "models", name, "versions", of] => model(name, Some(of), ModelPage::Metadata)?,
         ["v2", "models", name, "versions", of, "ready"] => model(name, Some(of), ModelPage::Ready)?,
         ["v2", "models", name, "versions", of, "batching"] => {
@@ -85,7 +92,16 @@ pub fn route<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, ApiError> 
         ["v2", "models", name, "versions", of, "stats"] => {
             model(name, Some(of), ModelPage::Statistics)?
         }
+        ["v2", "models", name, "versions", of, "config"] => {
+            model(name, Some(of), ModelPage::Config)?
+        }
         ["v2", "models", name, "versions", of, "infer"] => model(name, Some(of), ModelPage::Infer)?,
+        ["v2", "models", name, "versions", of, "generate"] => {
+            model(name, Some(of), ModelPage::Generate)?
+        }
+        ["v2", "models", name, "versions", of, "generate_stream"] => {
+            model(name, Some(of), ModelPage::GenerateStream)?
+        }
         ["v2", "repository", "index"] => Route::Repository(RepositoryPage::Index),
         ["v2", "repository", "models", name, "load"] => {
             Route::Repository(RepositoryPage::Load(named(name)?))
@@ -98,7 +114,11 @@ pub fn route<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, ApiError> 
         _ => return Err(ApiError::UnknownPath),
     };
     let allow = match &found {
-        Route::Model { page: ModelPage::Infer, .. } | Route::Repository(_) => ASK,
+        Route::Model {
+            page: ModelPage::Infer | ModelPage::Generate | ModelPage::GenerateStream,
+            ..
+        }
+        | Route::Repository(_) => ASK,
         Route::SharedMemory { act, .. } if !matches!(act, Act::Status { .. }) => ASK,
         Route::Logging | Route::Trace { .. } => SET,
         _ => READ,

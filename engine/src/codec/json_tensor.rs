@@ -14,6 +14,7 @@ use crate::client_shm::region::Place;
 use crate::codec::fault::{InputFault, excerpt, shape_text};
 use crate::query::types::TensorData;
 
+pub mod flat;
 mod lists;
 mod number;
 mod place;
@@ -334,7 +335,7 @@ impl<'a> Pending<'a> {
             tensor: excerpt(name),
             shape: shape_text(shape),
         })?;
-        Ok(lists::Head { name, dtype: *dtype, shape, elements })
+        Ok(lists::Head { name, dtype: *dtype, shape, elements, form: lists::Form::Lists })
     }
 
     fn finish(mut self, scan: &Scanner<'a>) -> Result<RequestInput<'a>, InputFault> {

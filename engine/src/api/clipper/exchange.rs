@@ -111,7 +111,7 @@ pub(super) async fn speak<A>(
     let hang_up = Notify::new();
     let handle = async |front: &FrontEnd,
                         connections: &Connections,
-                        connection: &Connection,
+                        connection: &Rc<Connection>,
                         request: Request<Incoming>| {
         match exchange(front, connection, request, mode, &answer).await {
             Some(response) => closing(front, connections, connection, response),
