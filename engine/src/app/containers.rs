@@ -20,7 +20,7 @@ pub(super) fn open(
 ) -> Result<Option<Rc<Registry>>, ServeError> {
     let Some(port) = port else { return Ok(None) };
     // Where there is an admin API, whoever uses it says which models there are.
-    let strangers = match config.clipper {
+    let strangers = match &config.clipper {
         Some(_) => Strangers::Wait,
         None => Strangers::Register,
     };
