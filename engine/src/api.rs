@@ -3,8 +3,11 @@
 
 pub mod admin;
 pub mod body;
+pub mod clipper;
 pub mod connections;
+pub mod encoding;
 pub mod event_stream;
+pub mod first_bytes;
 pub mod front_end;
 pub mod generate;
 pub mod http2;

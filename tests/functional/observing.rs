@@ -101,6 +101,10 @@ fn lines(engine: &Engine, message: &str) -> Vec<Value> {
         .collect()
 }
 
+fn administrator(engine: &Engine) -> Client {
+    Client::connect(engine.admin.expect("started with --admin"))
+}
+
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 #[test]
@@ -151,19 +155,20 @@ fn failures_are_logged_at_a_bounded_rate_and_other_requests_not_at_all() {
 
 #[test]
 fn the_log_can_be_made_verbose_and_quiet_again_while_it_runs() {
-    let engine = Engine::start(&[&model("moody.py"), "--log-format", "json"], 1);
-    let mut client = engine.client();
+    let flags = ["--log-format", "json", "--admin", "127.0.0.1:0"];
+    let engine = Engine::start(&[&[model("moody.py").as_str()], &flags[..]].concat(), 1);
+    let (mut client, mut admin) = (engine.client(), administrator(&engine));
     let set = |client: &mut Client, changes: &str| {
         let answer = client.post("/v2/logging", &[], changes.as_bytes());
         assert_eq!(answer.status, 200, "{}", answer.text());
     };
     client.get("/v2");
-    set(&mut client, r#"{"log_verbose_level":1}"#);
+    set(&mut admin, r#"{"log_verbose_level":1}"#);
     client.get("/v2/health/live");
     wait_until("a verbose line is there", || !lines(&engine, "request").is_empty());
-    set(&mut client, r#"{"log_verbose_level":0}"#);
+    set(&mut admin, r#"{"log_verbose_level":0}"#);
     client.get("/v2/health/ready");
-    set(&mut client, r#"{"log_verbose_level":1}"#);
+    set(&mut admin, r#"{"log_verbose_level":1}"#);
     client.get("/v2/models/moody");
     let path = |line: &Value| line["fields"]["path"].as_str().unwrap_or_default().to_owned();
     let mut paths = Vec::new();
@@ -180,10 +185,13 @@ fn the_log_can_be_made_verbose_and_quiet_again_while_it_runs() {
 
 #[test]
 fn requests_are_traced_as_often_and_as_long_as_it_is_set() {
-    let engine = Engine::start(&[&model("moody.py"), "--log-format", "json", "--cores", "0"], 1);
+    let flags = ["--log-format", "json", "--cores", "0", "--admin", "127.0.0.1:0"];
+    let engine = Engine::start(&[&[model("moody.py").as_str()], &flags[..]].concat(), 1);
     let mut client = engine.client();
     let on = r#"{"trace_level":["TIMESTAMPS"],"trace_rate":"2","trace_count":"3"}"#;
-    let answer = client.post("/v2/models/moody/trace/setting", &[], on.as_bytes());
+    let setting = "/v2/models/moody/trace/setting";
+    assert_eq!(client.post(setting, &[], on.as_bytes()).status, 403, "not from the public address");
+    let answer = administrator(&engine).post(setting, &[], on.as_bytes());
     assert_eq!(answer.json()["trace_count"], "3", "{}", answer.text());
     for _ in 0..10 {
         assert_eq!(client.infer("moody", &rows(&[[0.0, 1.0]])).status, 200);

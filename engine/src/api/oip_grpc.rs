@@ -9,7 +9,10 @@ mod call;
 mod health;
 mod infer;
 mod metadata;
+mod observed;
 mod reflection;
+mod repository;
+mod shared_memory;
 mod status;
 mod stream;
 
@@ -20,14 +23,15 @@ use hyper::{Request, Response};
 use schemas::health::health_server;
 use schemas::inference::grpc_inference_service_server as service;
 use tokio::net::TcpStream;
-use tonic::Status;
 use tonic::body::Body;
+use tonic::{Code, Status};
 
 use self::call::{Said, bidirectional, server_streaming, unary};
 use crate::api::connections::Connections;
 use crate::api::front_end::FrontEnd;
 use crate::api::http2::{self, Link};
 use crate::api::status::ApiError;
+use crate::api::trail::{self, Failed, Trail};
 use crate::observe::metrics::ErrorKind;
 
 const MODEL_INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
@@ -38,11 +42,29 @@ pub async fn oip(front: Rc<FrontEnd>, connections: Rc<Connections>, stream: TcpS
 }
 
 async fn handle(link: Rc<Link>, request: Request<Incoming>) -> Response<Body> {
+    let trail = Trail::read(&link.front, request.headers());
     if request.uri().path() == MODEL_INFER {
-        return infer::call(link, request).await;
+        let response = infer::call(link.clone(), request).await;
+        return end(&link, trail, MODEL_INFER, response);
     }
+    let path = request.uri().path().to_owned();
     // Boxed, so that an inference's task is not as large as the largest of the others.
-    Box::pin(dispatch(link, request)).await
+    let response = Box::pin(dispatch(link.clone(), request)).await;
+    end(&link, trail, &path, response)
+}
+
+/// A failed call has its status in its answer's head.
+fn end(
+    link: &Link,
+    trail: Option<Box<Trail>>,
+    path: &str,
+    mut response: Response<Body>,
+) -> Response<Body> {
+    let status = Status::from_header_map(response.headers());
+    let failed = status.as_ref().filter(|status| status.code() != Code::Ok);
+    let failed = failed.map(|it| Failed { code: it.code() as u16, message: it.message() });
+    trail::end_call(&link.front, trail.as_deref(), path, failed, response.headers_mut());
+    response
 }
 
 async fn dispatch(link: Rc<Link>, request: Request<Incoming>) -> Response<Body> {
@@ -65,12 +87,38 @@ async fn inference_service(
     request: Request<Incoming>,
 ) -> Response<Body> {
     let link = &link;
+    // For calls that only administrators may make.
+    let headers = request.headers().clone();
     match method {
         "ServerLive" => unary(link, request, metadata::server_live).await,
         "ServerReady" => unary(link, request, metadata::server_ready).await,
         "ServerMetadata" => unary(link, request, metadata::server).await,
         "ModelReady" => unary(link, request, metadata::model_ready).await,
         "ModelMetadata" => unary(link, request, metadata::model).await,
+        "SystemSharedMemoryStatus" => unary(link, request, shared_memory::status).await,
+        "SystemSharedMemoryRegister" => unary(link, request, shared_memory::register).await,
+        "SystemSharedMemoryUnregister" => unary(link, request, shared_memory::unregister).await,
+        "CudaSharedMemoryStatus" => unary(link, request, shared_memory::cuda_status).await,
+        "CudaSharedMemoryRegister" => unary(link, request, shared_memory::cuda_register).await,
+        "CudaSharedMemoryUnregister" => unary(link, request, shared_memory::cuda_unregister).await,
+        "ModelStatistics" => unary(link, request, observed::statistics).await,
+        "TraceSetting" => {
+            let set = |link, asked| observed::trace_setting(link, headers, asked);
+            unary(link, request, set).await
+        }
+        "LogSettings" => {
+            let set = |link, asked| observed::log_settings(link, headers, asked);
+            unary(link, request, set).await
+        }
+        "RepositoryIndex" => unary(link, request, repository::index).await,
+        "RepositoryModelLoad" => {
+            let load = |link, asked| repository::load(link, headers, asked);
+            unary(link, request, load).await
+        }
+        "RepositoryModelUnload" => {
+            let unload = |link, asked| repository::unload(link, headers, asked);
+            unary(link, request, unload).await
+        }
         "ModelStreamInfer" => {
             let said = Said::read(request.headers(), link.front.clock.now());
             bidirectional(link, request, |link, requests| stream::infer(link, said, requests)).await

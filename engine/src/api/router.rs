@@ -16,6 +16,10 @@ const SET: &str = "GET, HEAD, POST";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route<'p> {
     Server,
+    /// Of these pages, for programs.
+    Description,
+    /// All models, by name.
+    Models,
     Live,
     Ready,
     Model {
@@ -63,6 +67,8 @@ pub fn route<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, ApiError> 
     let mut segments = [""; SEGMENTS_MAX];
     let found = match split(path, &mut segments)? {
         ["v2"] | ["v2", ""] => Route::Server,
+        ["openapi.json"] => Route::Description,
+        ["v2", "models"] => Route::Models,
         ["v2", "health", "live"] => Route::Live,
         ["v2", "health", "ready"] => Route::Ready,
         ["v2", "models", "stats"] => Route::Statistics,
@@ -93,10 +99,10 @@ pub fn route<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, ApiError> 
         }
         ["v2", "repository", "index"] => Route::Repository(RepositoryPage::Index),
         ["v2", "repository", "models", name, "load"] => {
-            Route::Repository(RepositoryPage::Load(decoded(name)?))
+            Route::Repository(RepositoryPage::Load(named(name)?))
         }
         ["v2", "repository", "models", name, "unload"] => {
-            Route::Repository(RepositoryPage::Unload(decoded(name)?))
+            Route::Repository(RepositoryPage::Unload(named(name)?))
         }
         ["v2", "systemsharedmemory", rest @ ..] => shared_memory(Family::System, rest)?,
         ["v2", "cudasharedmemory", rest @ ..] => shared_memory(Family::Cuda, rest)?,
@@ -141,10 +147,6 @@ fn model<'p>(name: &'p str, version: Option<&str>, page: ModelPage) -> Result<Ro
     Ok(Route::Model { name, version, page })
 }
 
-fn decoded(name: &str) -> Result<Cow<'_, str>, ApiError> {
-    percent_decoded(name).filter(|name| !name.is_empty()).ok_or(ApiError::UnknownPath)
-}
-
 /// A version as gRPC asks for it: nothing means the newest.
 pub fn version(text: &str) -> Result<Option<Version>, ApiError> {
     if text.is_empty() { Ok(None) } else { parse_version(text).map(Some) }
@@ -174,7 +176,7 @@ fn parse_version(text: &str) -> Result<Version, ApiError> {
 }
 
 /// `None` when an escape is broken or the result is not UTF-8.
-fn percent_decoded(segment: &str) -> Option<Cow<'_, str>> {
+pub(super) fn percent_decoded(segment: &str) -> Option<Cow<'_, str>> {
     if !segment.contains('%') {
         return Some(Cow::Borrowed(segment));
     }

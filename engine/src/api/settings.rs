@@ -2,12 +2,14 @@
 //!
 //! Changing them is an administrative operation: both protocols come through [`change`].
 
+use hyper::HeaderMap;
 use schemas::inference::{
     LogSettingsRequest, LogSettingsResponse, TraceSettingRequest, TraceSettingResponse,
     log_settings_request, log_settings_response, trace_setting_response,
 };
 use serde_json::{Map, Value, json};
 
+use crate::api::admin::{Operation, may};
 use crate::api::front_end::FrontEnd;
 use crate::api::inference::find;
 use crate::api::status::ApiError;
@@ -37,8 +39,14 @@ pub fn read(front: &FrontEnd, of: Of<'_>) -> Result<Settings, ApiError> {
     }
 }
 
-/// All of the changes or none, and the settings after it.
-pub fn change(front: &FrontEnd, of: Of<'_>, changes: &Settings) -> Result<Settings, ApiError> {
+/// All of the changes or none, and the settings after it. `headers` are those of who asks, or its metadata.
+pub fn change(
+    front: &FrontEnd,
+    headers: &HeaderMap,
+    of: Of<'_>,
+    changes: &Settings,
+) -> Result<Settings, ApiError> {
+    may(Operation::ChangeSettings, &front.door, headers)?;
     let shared = front.reports.shared();
     match of {
         Of::Log => Ok(shared.log.change(changes)?.shown()),

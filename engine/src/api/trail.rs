@@ -3,14 +3,14 @@
 //! Most requests bring none and are not logged: they have no trail.
 
 use hyper::Method;
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::api::front_end::FrontEnd;
 use crate::api::oip_http::HttpResponse;
 use crate::api::status::{self, ApiError};
 use crate::clock::Time;
 use crate::observe::reports::Ended;
-use crate::observe::request_ids::RequestIds;
+use crate::observe::request_ids::{REQUEST_ID, RequestIds, TRACE_PARENT};
 
 #[derive(Debug)]
 pub struct Trail {
@@ -20,6 +20,19 @@ pub struct Trail {
 }
 
 impl Trail {
+    /// Of a request's headers.
+    pub fn read(front: &FrontEnd, headers: &HeaderMap) -> Option<Box<Trail>> {
+        let (mut trace_parent, mut request_id) = (None, None);
+        for (name, value) in headers {
+            match name.as_str() {
+                TRACE_PARENT => trace_parent = Some(value),
+                REQUEST_ID => request_id = Some(value),
+                _ => {}
+            }
+        }
+        Trail::begin(front, trace_parent, request_id)
+    }
+
     /// Of the values of the headers by which a request can be named.
     pub fn begin(
         front: &FrontEnd,
@@ -50,16 +63,55 @@ pub fn end(
     match (answered, trail) {
         (Ok(response), None) => response,
         (answered, trail) => {
-            let asked = Asked { method, path };
+            let asked = Asked { protocol: "http", method: method.as_str(), path };
             followed(front, trail.as_deref(), asked, answered)
         }
     }
 }
 
+/// How a call over gRPC failed: its code, and why.
+#[derive(Clone, Copy, Debug)]
+pub struct Failed<'r> {
+    pub code: u16,
+    pub message: &'r str,
+}
+
+/// The same of a call over gRPC, whose answer is made already; `headers` are its.
+pub fn end_call(
+    front: &FrontEnd,
+    trail: Option<&Trail>,
+    path: &str,
+    failed: Option<Failed<'_>>,
+    headers: &mut HeaderMap,
+) {
+    if trail.is_none() && failed.is_none() {
+        return;
+    }
+    let asked = Asked { protocol: "grpc", method: "POST", path };
+    let ended = asked.ended(failed.map_or(0, |failed| failed.code), trail);
+    if let Some(Failed { code, message }) = failed
+        && OUR_FAULTS.contains(&code)
+    {
+        front.reports.failed(ended, &message, front.clock.now());
+    }
+    log_and_name(front, trail, ended, headers);
+}
+
+/// gRPC's codes: deadline exceeded, internal, unavailable.
+const OUR_FAULTS: [u16; 3] = [4, 13, 14];
+
 #[derive(Clone, Copy)]
 struct Asked<'r> {
-    method: &'r Method,
+    protocol: &'static str,
+    method: &'r str,
     path: &'r str,
+}
+
+impl<'r> Asked<'r> {
+    fn ended(self, status: u16, trail: Option<&'r Trail>) -> Ended<'r> {
+        let Asked { protocol, method, path } = self;
+        Ended { protocol, method, path, status, ids: trail.and_then(|trail| trail.ids.as_ref()) }
+    }
 }
 
 fn followed(
@@ -68,29 +120,31 @@ fn followed(
     asked: Asked<'_>,
     answered: Result<HttpResponse, ApiError>,
 ) -> HttpResponse {
-    let ids = trail.and_then(|trail| trail.ids.as_ref());
-    let ended = |status| Ended {
-        protocol: "http",
-        method: asked.method.as_str(),
-        path: asked.path,
-        status,
-        ids,
-    };
     let mut response = answered.unwrap_or_else(|error| {
         let response = status::response(&error);
         if response.status().is_server_error() {
-            front.reports.failed(ended(response.status().as_u16()), &error, front.clock.now());
+            let ended = asked.ended(response.status().as_u16(), trail);
+            front.reports.failed(ended, &error, front.clock.now());
         }
         response
     });
-    for (name, value) in ids.into_iter().flat_map(RequestIds::named) {
+    let ended = asked.ended(response.status().as_u16(), trail);
+    log_and_name(front, trail, ended, response.headers_mut());
+    response
+}
+
+fn log_and_name(
+    front: &FrontEnd,
+    trail: Option<&Trail>,
+    ended: Ended<'_>,
+    headers: &mut HeaderMap,
+) {
+    for (name, value) in ended.ids.into_iter().flat_map(RequestIds::named) {
         if let Ok(value) = HeaderValue::from_str(value) {
-            response.headers_mut().insert(HeaderName::from_static(name), value);
+            headers.insert(HeaderName::from_static(name), value);
         }
     }
     if let Some(began) = trail.and_then(|trail| trail.began) {
-        let took = front.clock.now().since(began);
-        front.reports.ended(ended(response.status().as_u16()), took);
+        front.reports.ended(ended, front.clock.now().since(began));
     }
-    response
 }

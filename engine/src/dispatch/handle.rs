@@ -16,6 +16,7 @@ use super::hang_ups::HangUpNotes;
 use super::parts::{self, PartsOut, Stream};
 use crate::clock::Time;
 use crate::ids::{ClassId, CoreId, Version};
+use crate::labels::Labels;
 use crate::observe::statistics::Statistics;
 use crate::query::types::{TaskError, TaskInputs, TaskResult, Terms};
 
@@ -85,6 +86,8 @@ pub struct ModelHandle {
     pub core: CoreId,
     /// Of requests that name none.
     pub class: ClassId,
+    /// What the classes of its outputs are called.
+    pub labels: Labels,
     entrance: Entrance,
 }
 
@@ -106,7 +109,11 @@ impl ModelHandle {
         class: ClassId,
         entrance: Entrance,
     ) -> ModelHandle {
-        ModelHandle { name, version, spec, core, class, entrance }
+        ModelHandle { name, version, spec, core, class, labels: Labels::default(), entrance }
+    }
+
+    pub fn with_labels(self, labels: Labels) -> ModelHandle {
+        ModelHandle { labels, ..self }
     }
 
     /// Whether both lead to the same dispatcher.

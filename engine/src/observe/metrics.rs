@@ -61,6 +61,7 @@ error_kinds! {
     NotOnePart = "not_one_part",
     TooLarge = "too_large",
     Encoding = "encoding",
+    Unsupported = "unsupported",
     QueueFull = "queue_full",
     Overloaded = "overloaded",
     NoReplica = "no_replica",

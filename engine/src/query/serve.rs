@@ -41,7 +41,8 @@ pub fn available(entry: &ModelEntry) -> Result<&ModelHandle, TaskError> {
     let (reason, retry_after) = match &entry.state {
         ModelState::Ready => return Ok(handle),
         ModelState::Loading => ("it is still loading".into(), LOADING_RETRY),
-        ModelState::Unavailable { reason, retry_after } => (reason.clone(), *retry_after),
+        ModelState::Unavailable { reason, retry_after }
+        | ModelState::Absent { reason, retry_after } => (reason.clone(), *retry_after),
     };
     Err(TaskError::NoReplica { model: handle.name.clone(), reason, retry_after })
 }

@@ -487,3 +487,72 @@ fn a_drain_answers_what_was_accepted_and_ends_open_streams() {
         server.serving_grpc.await.unwrap().unwrap();
     });
 }
+
+#[test]
+fn ids_in_the_metadata_go_back_with_answers_and_errors() {
+    run(async {
+        let server = TestServer::one(Script::Echo);
+        let mut client = client(&server).await;
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let named = |message: ModelInferRequest| {
+            let mut request = Request::new(message);
+            request.metadata_mut().insert("traceparent", parent.parse().unwrap());
+            request.metadata_mut().insert("x-request-id", "job-7".parse().unwrap());
+            request
+        };
+        let answer = client.model_infer(named(row())).await.unwrap();
+        let failed = client.model_infer(named(wrong())).await.unwrap_err();
+        for metadata in [answer.metadata(), failed.metadata()] {
+            assert_eq!(metadata.get("traceparent").unwrap(), parent);
+            assert_eq!(metadata.get("x-request-id").unwrap(), "job-7");
+        }
+        let bare = client.model_infer(row()).await.unwrap();
+        assert!(bare.metadata().get("x-request-id").is_none(), "none is made up");
+    });
+}
+
+#[test]
+fn settings_are_shown_changed_and_refused() {
+    run(async {
+        use schemas::inference::log_settings_request::setting_value::ParameterChoice as Log;
+        use schemas::inference::{LogSettingsRequest, TraceSettingRequest, log_settings_request};
+        use schemas::inference::{ModelStatisticsRequest, trace_setting_request};
+
+        let server = TestServer::administered(Script::Echo);
+        let mut client = client(&server).await;
+        let trace = |model: &str, name: &str, value: &[&str]| {
+            let value = value.iter().map(|it| (*it).to_owned()).collect();
+            let setting = trace_setting_request::SettingValue { value };
+            let settings = [(name.to_owned(), setting)].into();
+            TraceSettingRequest { settings, model_name: model.to_owned() }
+        };
+        let shown = client.trace_setting(TraceSettingRequest::default()).await.unwrap();
+        assert_eq!(shown.into_inner().settings["trace_level"].value, ["OFF"]);
+        let changed = client.trace_setting(trace("m", "trace_rate", &["5"])).await.unwrap();
+        assert_eq!(changed.into_inner().settings["trace_rate"].value, ["5"]);
+        let cleared = client.trace_setting(trace("m", "trace_rate", &[])).await.unwrap();
+        assert_eq!(cleared.into_inner().settings["trace_rate"].value, ["1000"]);
+        let file = client.trace_setting(trace("", "trace_file", &["/tmp/x"])).await.unwrap_err();
+        let nobody = client.trace_setting(trace("n", "trace_rate", &["5"])).await.unwrap_err();
+        assert_eq!((file.code(), nobody.code()), (Code::Unimplemented, Code::NotFound));
+
+        let log = |name: &str, choice| {
+            let setting = log_settings_request::SettingValue { parameter_choice: Some(choice) };
+            LogSettingsRequest { settings: [(name.to_owned(), setting)].into() }
+        };
+        let verbose = log("log_verbose_level", Log::Uint32Param(1));
+        assert!(client.log_settings(verbose).await.is_ok());
+        let loud = client.log_settings(log("log_info", Log::StringParam("loud".into()))).await;
+        assert_eq!(loud.unwrap_err().code(), Code::InvalidArgument);
+        assert_eq!(server.get("/v2/logging").await.json()["log_verbose_level"], 1);
+
+        let public = TestServer::one(Script::Echo);
+        let mut public = self::client(&public).await;
+        assert!(public.log_settings(LogSettingsRequest::default()).await.is_ok());
+        let refused = public.trace_setting(trace("m", "trace_rate", &["5"])).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied);
+
+        let unknown = ModelStatisticsRequest { name: "n".into(), version: String::new() };
+        assert_eq!(client.model_statistics(unknown).await.unwrap_err().code(), Code::NotFound);
+    });
+}

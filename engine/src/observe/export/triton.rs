@@ -129,6 +129,7 @@ impl Reason {
             | ErrorKind::NotOnePart
             | ErrorKind::TooLarge
             | ErrorKind::Encoding
+            | ErrorKind::Unsupported
             | ErrorKind::Forbidden
             | ErrorKind::Order => Reason::Other,
         }
