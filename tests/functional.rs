@@ -2,6 +2,7 @@
 
 mod batching;
 mod classes;
+mod clipper;
 mod clipper_containers;
 mod commands;
 mod devices;
@@ -16,4 +17,5 @@ mod shared_memory;
 mod slots;
 mod streaming;
 mod tensors;
+mod triton_config;
 mod warm_up;

@@ -121,6 +121,7 @@ impl File {
             query: self.clipper_query,
             admin: self.clipper_admin,
             rpc: self.clipper_rpc,
+            token_file: self.admin_token_file.clone(),
         }
     }
 }
@@ -161,10 +162,6 @@ pub enum ConfigError {
     ClipperMode { mode: String },
     #[error("addresses of Clipper's interface are given, but it is off; add --clipper")]
     ClipperOff,
-    #[error(
-        "--clipper-admin {address} can be reached from other machines, and whoever reaches it administers the engine; use loopback"
-    )]
-    ClipperAdminOpen { address: SocketAddr },
     #[error(transparent)]
     Class(#[from] ClassError),
     #[error(transparent)]
@@ -187,6 +184,7 @@ impl Config {
             repository_poll_secs: file.repository_poll_secs,
             admin: file.admin,
             admin_token_file: file.admin_token_file,
+            token_used: clipper.is_some(),
         };
         let config = Config {
             targets,
@@ -409,6 +407,10 @@ pub struct ModelToml {
     pub devices: Option<Vec<DeviceToml>>,
     /// Batches of a fixed size instead of learned ones.
     pub fixed_batches: Option<FixedBatchesToml>,
+    /// Requests that may wait, in place of `limits.queue_tasks_max`.
+    pub queue_tasks_max: Option<u32>,
+    /// What the model may ask for by name, as `ctx.parameters`.
+    pub parameters: BTreeMap<String, String>,
     /// False: replicas are live without having run a synthetic batch.
     pub warm_up: Option<bool>,
 }
@@ -430,7 +432,7 @@ fn one() -> u32 {
 }
 
 /// `[fixed_batches]` in model.toml.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct FixedBatchesToml {
     /// Rows of a full batch.

@@ -15,7 +15,7 @@ use crate::api::status::ApiError;
 #[derive(Clone, Debug)]
 pub enum Door {
     Public,
-    /// That of `--admin`; without a token, whoever is on this machine may.
+    /// That of `--admin` or `--clipper-admin`; without a token, whoever is on this machine may.
     Admin {
         token: Option<Arc<str>>,
     },
@@ -27,6 +27,8 @@ pub enum Operation {
     LoadModel,
     UnloadModel,
     ShareMemory,
+    /// Applications, their links and models, over Clipper's admin API.
+    ChangeApplications,
     ChangeSettings,
 }
 
@@ -36,6 +38,7 @@ impl Operation {
             Operation::LoadModel => "loading a model",
             Operation::UnloadModel => "unloading a model",
             Operation::ShareMemory => "sharing memory",
+            Operation::ChangeApplications => "changing applications",
             Operation::ChangeSettings => "changing a setting",
         }
     }
