@@ -198,3 +198,35 @@ def the_example_in_the_package_documentation_is_a_model():
     names = {"__name__": __name__}
     exec("if True:\n" + source, names)
     assert definition_of(names["Digits"]).settings.max_batch == 64
+
+
+def a_predict_that_yields_answers_in_parts_one_request_at_a_time():
+    @foil.model
+    def words(text: foil.str[1]) -> foil.str[1]:
+        yield text
+
+    @foil.model(max_batch=3)
+    class Rows:
+        def predict(self, x: foil.f32["n"]) -> foil.f32["n"]:
+            yield x
+
+    definitions = [definition_of(words), definition_of(Rows)]
+    assert [(it.decoupled, it.settings.max_batch) for it in definitions] == [(True, 1), (True, 3)]
+
+
+def one_that_returns_does_not():
+    @foil.model
+    def whole(x: foil.f32["n"]) -> foil.f32["n"]:
+        return x
+
+    assert not definition_of(whole).decoupled
+    assert definition_of(whole).settings.max_batch == 64
+
+
+@pytest.mark.parametrize("setting, reason", [("batch", "batch=False"), ("pad", "pad=True")])
+def what_means_nothing_for_parts_is_refused(setting, reason):
+    with raises(reason):
+
+        @foil.model(**{setting: setting == "pad"})
+        def parts(x: foil.f32["n", "t"]) -> foil.f32["n", "t"]:
+            yield x

@@ -10,6 +10,7 @@ use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 
 use crate::api::connections::Connection;
+use crate::api::http2::Turn;
 use crate::api::status::ApiError;
 use crate::api::streaming::Answers;
 use crate::clock::Clock;
@@ -65,6 +66,8 @@ pub struct Events {
     clock: Clock,
     /// For the client, to make room for the next event.
     read_time_max: Duration,
+    /// Of a connection that carries other requests beside this one.
+    turn: Option<Turn>,
 }
 
 impl Events {
@@ -77,11 +80,17 @@ impl Events {
         read_time_max: Duration,
     ) -> Events {
         let ended = first.is_none();
-        Events { answers, first, ended, connection, clock, read_time_max }
+        Events { answers, first, ended, connection, clock, read_time_max, turn: None }
+    }
+
+    /// Till the end the engine owes something.
+    pub fn hold(&mut self, turn: Turn) {
+        self.turn = Some(turn);
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if self.ended {
+            self.turn = None;
             return Poll::Ready(None);
         }
         let part = match self.first.take() {
@@ -95,6 +104,7 @@ impl Events {
         self.connection.await_head(self.clock.coarse().after(self.read_time_max));
         let Some(part) = part else {
             self.ended = true;
+            self.turn = None;
             return Poll::Ready(None);
         };
         Poll::Ready(Some(self.event(part)))

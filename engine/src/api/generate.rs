@@ -16,6 +16,7 @@ use crate::api::event_stream::Events;
 use crate::api::front_end::FrontEnd;
 use crate::api::inference::{self, Question, known_class};
 use crate::api::oip_http::HttpResponse;
+use crate::api::router::ModelPage;
 use crate::api::status::{self, ApiError};
 use crate::api::streaming;
 use crate::classes::Classes;
@@ -37,12 +38,23 @@ pub struct Asked {
     pub arrived: Time,
 }
 
-/// One answer, of one part.
-pub async fn whole(
+/// The head of an answer, and its events where it comes as such.
+pub async fn answer(
     front: &FrontEnd,
+    connection: &Rc<Connection>,
     query: Query<'_>,
+    page: ModelPage,
     asked: Asked,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<(HttpResponse, Option<Box<Events>>), ApiError> {
+    if page != ModelPage::GenerateStream {
+        return whole(front, query, asked).await.map(|response| (response, None));
+    }
+    let streamed = events(front, connection, query, asked).await;
+    streamed.map(|(head, events)| (head, Some(events)))
+}
+
+/// One answer, of one part.
+async fn whole(front: &FrontEnd, query: Query<'_>, asked: Asked) -> Result<HttpResponse, ApiError> {
     let arrived = asked.arrived;
     let understand = |spec: &ModelSpec| understand(spec, &front.classes, &asked);
     inference::infer(front, query, arrived, understand, |answered| {
@@ -62,7 +74,7 @@ pub async fn whole(
 }
 
 /// An answer of any number of parts: its head, once the first has come, and its events.
-pub async fn events(
+async fn events(
     front: &FrontEnd,
     connection: &Rc<Connection>,
     query: Query<'_>,

@@ -62,11 +62,15 @@ pub type HttpResponse = Response<Full<Bytes>>;
 pub async fn handle_beside(link: Rc<Link>, request: Request<Incoming>) -> Response<AnswerBody> {
     let shared = link.connections.share();
     let mut answer = pin!(handle(&link.front, &link.connections, &shared.connection, request));
-    poll_fn(|context| {
+    let mut answer = poll_fn(|context| {
         shared.connection.register(context);
         answer.as_mut().poll(context)
     })
-    .await
+    .await;
+    if let AnswerBody::Events(events) = answer.body_mut() {
+        events.hold(link.turn());
+    }
+    answer
 }
 
 /// One request of one connection.
@@ -124,14 +128,18 @@ async fn dispatch(
             name,
             version,
             page: page @ (ModelPage::Generate | ModelPage::GenerateStream),
-        }) => {
-            let query = Query { model: &name, version };
-            let generated = generated(front, connection, query, page, &said, body);
-            Box::pin(generated).await.map(|(response, parts)| {
-                events = parts;
-                response
-            })
-        }
+        }) => match Box::pin(receive(front, connection, &said, body)).await {
+            Ok(received) => {
+                let query = Query { model: &name, version };
+                let answered = generate::answer(front, connection, query, page, received.into());
+                let answered = Box::pin(answered).await;
+                answered.map(|(head, body)| {
+                    events = body;
+                    head
+                })
+            }
+            Err(error) => Err(counted(front, error)),
+        },
         Ok(route) => {
             let incoming =
                 Rest { connection, headers: &headers, said: &said, method: &method, body };
@@ -140,25 +148,6 @@ async fn dispatch(
         }
     };
     (trail::end(front, trail, &method, uri.path(), answered), events)
-}
-
-async fn generated(
-    front: &FrontEnd,
-    connection: &Rc<Connection>,
-    query: Query<'_>,
-    page: ModelPage,
-    said: &Said<'_>,
-    body: Incoming,
-) -> Result<(HttpResponse, Option<Box<Events>>), ApiError> {
-    let received = receive(front, connection, said, body).await;
-    let Received { body, timeout, class, arrived, .. } =
-        received.map_err(|error| counted(front, error))?;
-    let asked = Asked { body, timeout, class, arrived };
-    if page == ModelPage::Generate {
-        return generate::whole(front, query, asked).await.map(|response| (response, None));
-    }
-    let streamed = generate::events(front, connection, query, asked).await;
-    streamed.map(|(response, events)| (response, Some(events)))
 }
 
 /// What pages other than inference may want of their request.
@@ -254,6 +243,13 @@ struct Received {
     timeout: Option<Duration>,
     class: Option<ClassId>,
     arrived: Time,
+}
+
+impl From<Received> for Asked {
+    fn from(received: Received) -> Asked {
+        let Received { body, timeout, class, arrived, .. } = received;
+        Asked { body, timeout, class, arrived }
+    }
 }
 
 async fn receive(

@@ -5,6 +5,8 @@ use super::slo::{SloConfig, SloController};
 use super::*;
 use crate::ids::DeviceClass;
 
+mod parts;
+
 struct Scene {
     batcher: Batcher,
     now: Time,

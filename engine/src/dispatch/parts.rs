@@ -124,3 +124,89 @@ impl Drop for Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use schemas::tensor::DType;
+    use smallvec::smallvec;
+
+    use super::*;
+    use crate::dispatch::hang_ups::HangUps;
+    use crate::query::types::{Tensor, TensorData};
+
+    type Waiter = oneshot::Sender<TaskResult>;
+
+    fn stream() -> (PartsOut, Waiter, Stream, HangUps) {
+        let (notes, hang_ups) = HangUps::channel();
+        let (waiter, answer) = oneshot::channel();
+        let (out, parts) = channel(Time::NEVER);
+        (out, waiter, Stream::new(parts, answer, notes), hang_ups)
+    }
+
+    fn prediction(outputs: &[u8]) -> Prediction {
+        let tensor = |&byte: &u8| Tensor {
+            dtype: DType::U8,
+            shape: smallvec![1],
+            data: TensorData::Fixed(Bytes::copy_from_slice(&[byte])),
+        };
+        Prediction { outputs: outputs.iter().map(tensor).collect(), timings: Timings::default() }
+    }
+
+    /// The next part's byte; None at the end.
+    fn next(stream: &mut Stream) -> Poll<Result<Option<u8>, TaskError>> {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        stream.poll_next(&mut context).map_ok(|event| match event {
+            Event::End(_) => None,
+            Event::Part(part) => {
+                let TensorData::Fixed(bytes) = &part.outputs[0].data else { panic!("a byte") };
+                Some(bytes[0])
+            }
+        })
+    }
+
+    #[test]
+    fn parts_come_before_the_end_in_order() {
+        let (mut out, waiter, mut stream, mut hang_ups) = stream();
+        assert_eq!(next(&mut stream), Poll::Pending);
+        out.hand_on(prediction(&[1])).unwrap();
+        out.hand_on(prediction(&[2])).unwrap();
+        waiter.send(Ok(prediction(&[]))).unwrap();
+        for expected in [Some(1), Some(2), None] {
+            assert_eq!(next(&mut stream), Poll::Ready(Ok(expected)));
+        }
+        drop(stream);
+        assert!(!hang_ups.is_pending(), "it was answered");
+    }
+
+    #[test]
+    fn a_whole_answer_is_one_part_and_an_end() {
+        let (_out, waiter, mut stream, _hang_ups) = stream();
+        waiter.send(Ok(prediction(&[7]))).unwrap();
+        assert_eq!(next(&mut stream), Poll::Ready(Ok(Some(7))));
+        assert_eq!(next(&mut stream), Poll::Ready(Ok(None)));
+    }
+
+    #[test]
+    fn a_reader_finds_so_many_parts_and_no_more() {
+        let (mut out, waiter, mut stream, _hang_ups) = stream();
+        for _ in 0..PARTS_WAITING_MAX {
+            out.hand_on(prediction(&[1])).unwrap();
+        }
+        assert_eq!(out.hand_on(prediction(&[1])), Err(NotHandedOn::TooSlow));
+        waiter.send(Err(TaskError::ReaderTooSlow { parts: PARTS_WAITING_MAX })).unwrap();
+        for _ in 0..PARTS_WAITING_MAX {
+            assert_eq!(next(&mut stream), Poll::Ready(Ok(Some(1))));
+        }
+        let slow = TaskError::ReaderTooSlow { parts: PARTS_WAITING_MAX };
+        assert_eq!(next(&mut stream), Poll::Ready(Err(slow)));
+    }
+
+    #[test]
+    fn a_reader_that_leaves_is_noticed() {
+        let (mut out, waiter, stream, mut hang_ups) = stream();
+        drop(stream);
+        assert!(waiter.is_closed() && hang_ups.is_pending());
+        assert_eq!(out.hand_on(prediction(&[1])), Err(NotHandedOn::Gone));
+    }
+}
