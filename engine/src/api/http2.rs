@@ -149,7 +149,8 @@ pub async fn go_on<S, F, B>(
     let link = Rc::new(Link::new(front, connections, open));
     let service = service_fn(|request| {
         let turn = link.turn();
-        let answer = handle(link.clone(), request);
+        // Boxed, since a request's future of some kilobytes would be moved several times on its way into its task.
+        let answer = Box::pin(handle(link.clone(), request));
         async move {
             let answer = answer.await;
             drop(turn);
