@@ -23,6 +23,14 @@ const BACKLOG: i32 = 1024;
 
 /// Serves until the process is ended.
 pub fn serve(listen: SocketAddr) -> io::Result<()> {
+    accept_all(listen, connection)
+}
+
+/// Each connection is a task of this thread.
+pub(crate) fn accept_all<C: Future<Output = ()> + 'static>(
+    listen: SocketAddr,
+    connection: impl Fn(TcpStream) -> C,
+) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, async move {
         let listener = bind(listen)?;

@@ -12,6 +12,7 @@
 //! Deliberately absent: TLS, compression, deadlines, streaming calls.
 
 mod exchange;
+pub mod floor;
 mod infer;
 mod peer;
 #[cfg(test)]

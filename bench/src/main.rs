@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use bench::synthetic::command as synthetic;
 use bench::{
-    floor, lanes, mlperf, overhead, pairs, peers, prove, run, search, slo, sweep, threads,
+    floor, grpc, lanes, mlperf, overhead, pairs, peers, prove, run, search, slo, sweep, threads,
     two_cores,
 };
 use clap::{Parser, Subcommand};
@@ -49,13 +49,16 @@ enum Command {
     Peers(peers::Args),
     /// Compares what a request costs on two cores with two models and on one with one
     TwoCores(two_cores::Args),
-    /// Bare hyper: what any HTTP server on this machine costs
+    /// Bare hyper, or bare h2: what any HTTP server on this machine costs
     Floor {
         #[arg(long, default_value = "127.0.0.1:0")]
         listen: SocketAddr,
         /// Pins the server to this core
         #[arg(long)]
         core: Option<usize>,
+        /// HTTP/2, with the frames of gRPC
+        #[arg(long)]
+        grpc: bool,
     },
 }
 
@@ -85,7 +88,9 @@ fn main() -> ExitCode {
         Command::TwoCores(args) => {
             two_cores::run(&args).map(|()| ExitCode::SUCCESS).map_err(Failure::from)
         }
-        Command::Floor { listen, core } => serve_floor(listen, core).map(|()| ExitCode::SUCCESS),
+        Command::Floor { listen, core, grpc } => {
+            serve_floor(listen, core, grpc).map(|()| ExitCode::SUCCESS)
+        }
     };
     result.unwrap_or_else(|error| {
         eprintln!("foil-bench: {error}");
@@ -176,11 +181,16 @@ fn overhead_code(validity: overhead::Validity) -> ExitCode {
     }
 }
 
-fn serve_floor(listen: SocketAddr, core: Option<usize>) -> Result<(), Failure> {
+fn serve_floor(listen: SocketAddr, core: Option<usize>, grpc: bool) -> Result<(), Failure> {
     if let Some(core) = core {
         threads::pin(core)?;
     }
-    Ok(floor::serve(listen)?)
+    if grpc {
+        grpc::floor::serve(listen)?
+    } else {
+        floor::serve(listen)?
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -14,11 +14,13 @@ mod unix;
 
 use std::path::PathBuf;
 
+use self::ask::{Dialect, Form};
 use self::flags::{Cores, Engine, PAIRS_MAX, Runs, SECONDS_MAX, SECONDS_MIN};
 use self::measure::{Pair, Scenario, Setup};
 use self::servers::{Foil, NOOP_FILE, Server, Workplace};
 use self::summary::Findings;
 use crate::driver::DriverError;
+use crate::grpc::GrpcError;
 use crate::http::HttpError;
 use crate::measured::Failures;
 use crate::payload::Encoding;
@@ -73,6 +75,8 @@ pub enum OverheadError {
     Driver(#[from] DriverError),
     #[error(transparent)]
     Http(#[from] HttpError),
+    #[error(transparent)]
+    Grpc(#[from] GrpcError),
 }
 
 pub fn run(args: &Args) -> Result<Validity, OverheadError> {
@@ -96,6 +100,7 @@ pub fn run(args: &Args) -> Result<Validity, OverheadError> {
     findings.pss_mib = foil.pss_mib();
     findings.unix = Some(unix::measure(&setup, &foil)?);
     drop((floor, foil, mosec));
+    measure_grpc(&mut findings, &setup, &workplace, &alone)?;
     let cores = [server_core, client_core];
     let pair = Server::serving(&workplace, &Foil { core: None, cores: &cores, ..alone })?;
     findings.cross_core = cross_core::measure(&setup, &pair, cores)?;
@@ -119,6 +124,24 @@ pub fn pss_mib(engine: &Engine, core: usize) -> Result<f64, OverheadError> {
     Ok(server.pss_mib())
 }
 
+/// One after the other with their floor, after those of HTTP have gone.
+fn measure_grpc(
+    findings: &mut Findings,
+    setup: &Setup,
+    workplace: &Workplace,
+    alone: &Foil<'_>,
+) -> Result<(), OverheadError> {
+    let core = alone.cores[0];
+    let floor = Server::grpc_floor(workplace, core)?;
+    let foil = Server::serving_over(workplace, alone, Dialect::oip(Form::Grpc))?;
+    for connections in [1, 64] {
+        let scenario = Scenario { form: Form::Grpc, connections };
+        let pairs = measure::pairs(setup, scenario, &floor, &foil, None)?;
+        findings.scenarios.push((scenario, pairs));
+    }
+    Ok(())
+}
+
 fn measure_all(
     setup: &Setup,
     floor: &Server,
@@ -126,11 +149,11 @@ fn measure_all(
     mosec: Option<&Server>,
 ) -> Result<Findings, OverheadError> {
     let mut findings = Findings::default();
-    for encoding in [Encoding::Binary, Encoding::Json] {
+    for form in [Form::Binary, Form::Json] {
         for connections in [1, 64] {
-            let scenario = Scenario { encoding, connections };
+            let scenario = Scenario { form, connections };
             // Where the peer is at its best.
-            let third = mosec.filter(|_| encoding == Encoding::Binary && connections == 64);
+            let third = mosec.filter(|_| form == Form::Binary && connections == 64);
             let pairs: Vec<Pair> = measure::pairs(setup, scenario, floor, foil, third)?;
             findings.scenarios.push((scenario, pairs));
         }

@@ -23,7 +23,7 @@ use crate::classes::{ClassError, Classes};
 use crate::cli::control::ModelControlMode;
 use crate::cli::{Lane, LogFormat, MetricsCompat, Serve};
 use crate::client_shm::registry::Registry;
-use crate::clipper_rpc::{self, Port, Strangers};
+use crate::clipper_rpc::{Port, Registry as Containers};
 use crate::clock::Clock;
 use crate::config::control::{Admin, Control};
 use crate::config::{Config, ConfigError, Limits};
@@ -46,9 +46,12 @@ use crate::observe::stages::{CoreRecorder, CoreSnapshot};
 use crate::socket_file::SocketError;
 use crate::threads;
 
+mod clipper;
+mod containers;
 mod local_doors;
 mod socket_directory;
 
+use self::clipper::{Interface, Seat};
 use self::local_doors::LocalDoors;
 use self::socket_directory::SocketDirectory;
 
@@ -138,6 +141,8 @@ struct Engine {
     metrics: TcpListener,
     /// Of Clipper's containers, until it is opened.
     containers: Option<Port>,
+    /// The same.
+    clipper: Option<Interface>,
     sockets: SocketDirectory,
     doors: LocalDoors,
     users: Option<Users>,
@@ -156,7 +161,8 @@ impl Engine {
         let (links, mailboxes): (Vec<_>, Vec<_>) =
             config.cores.iter().map(|_| mpsc::channel(CORE_MAILBOX_MESSAGES_MAX)).unzip();
         let links: CoreLinks = links.into();
-        let containers = config.clipper_rpc.map(containers_port).transpose()?;
+        let containers = config.clipper_rpc.map(containers::bind).transpose()?;
+        let mut clipper = Interface::build(&config, containers.as_ref(), &catalog, &links)?;
         check_free(config.http)?;
         check_free(config.grpc)?;
         let users = Users::available(config.shared_user);
@@ -182,6 +188,7 @@ impl Engine {
                 listeners,
                 shared_memory: doors.registry(),
                 unix: doors.http_for_a_core().map_err(system("duplicate a listener"))?,
+                clipper: clipper.as_mut().map(Interface::seat).transpose()?,
                 mailbox,
                 fleet: fleet.clone(),
                 // Administrators are few: the first core has time for all of them.
@@ -201,6 +208,7 @@ impl Engine {
             grpc,
             metrics,
             containers,
+            clipper,
             sockets,
             doors,
             users,
@@ -219,7 +227,10 @@ impl Engine {
         self.serve_metrics()?;
         self.doors.serve().map_err(system("serve clients on this machine"))?;
         let mut fleet = Fleet::new(self.fleet_config());
-        let containers = self.open_containers(&fleet)?;
+        let containers = containers::open(self.containers.take(), &fleet, &self.config)?;
+        if let Some(clipper) = self.clipper.take() {
+            clipper.open();
+        }
         tokio::select! {
             started = fleet.start(targets) => started?,
             _ = term.recv() => return Ok(()),
@@ -256,15 +267,6 @@ impl Engine {
         Ok(())
     }
 
-    fn open_containers(
-        &mut self,
-        fleet: &Fleet,
-    ) -> Result<Option<Rc<clipper_rpc::Registry>>, ServeError> {
-        let Some(port) = self.containers.take() else { return Ok(None) };
-        let opened = port.open(fleet.shared(), Strangers::Register);
-        opened.map(Some).map_err(system("start the thread for containers"))
-    }
-
     fn fleet_config(&self) -> FleetConfig {
         FleetConfig {
             clock: self.clock,
@@ -291,7 +293,7 @@ impl Engine {
     }
 
     /// Not ready at once; accepts for the delay; then answers what was accepted and ends.
-    async fn drain(&self, fleet: Fleet, containers: Option<Rc<clipper_rpc::Registry>>) {
+    async fn drain(&self, fleet: Fleet, containers: Option<Rc<Containers>>) {
         self.catalog.store(Arc::new(self.catalog.load().drained()));
         self.drain.send_replace(DrainPhase::NotReady);
         tokio::time::sleep(self.config.drain_delay).await;
@@ -360,10 +362,6 @@ fn open_profiles(state: &Path) -> Option<Profiles> {
         .ok()
 }
 
-fn containers_port(address: SocketAddr) -> Result<Port, ServeError> {
-    Port::bind(address).map_err(|source| ServeError::Listen { address, source })
-}
-
 /// Cores share their port, and so would a second engine, silently: an ordinary bind tells whether it is taken.
 fn check_free(address: SocketAddr) -> Result<(), ServeError> {
     let taken = |source| ServeError::Listen { address, source };
@@ -381,7 +379,9 @@ fn listen(address: &mut SocketAddr) -> Result<TcpListener, ServeError> {
 fn http_limits(config: &Config) -> HttpLimits {
     HttpLimits {
         connections_max: config.limits.connections_max,
+        head_bytes_max: config.limits.head_bytes_max,
         body_bytes_max: config.limits.body_bytes_max,
+        gathered_bytes_max: config.limits.gathered_bytes_max,
         head_time_max: Duration::from_secs(config.limits.head_s),
         idle_time_max: Duration::from_secs(config.limits.idle_s),
         body_time_max: Duration::from_secs(config.limits.body_s),
@@ -428,6 +428,7 @@ struct CoreSeed {
     listeners: Listeners,
     shared_memory: Option<Arc<Registry>>,
     unix: Option<UnixListener>,
+    clipper: Option<Seat>,
     mailbox: mpsc::Receiver<CoreMsg>,
     fleet: FleetLink,
     admin: Option<(TcpListener, Door)>,
@@ -472,6 +473,9 @@ impl CoreSeed {
                 drain,
                 listener::oip,
             )));
+        }
+        if let Some(clipper) = self.clipper {
+            clipper.take(&front, self.drain.clone());
         }
         let drain = self.drain.clone();
         let grpc = listener::serve(front.clone(), grpc, drain, oip_grpc::oip);

@@ -56,6 +56,13 @@ pub enum Lane {
     Posix,
 }
 
+/// Whether Clipper's interface keeps the defects that programs may lean on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ClipperMode {
+    On,
+    Strict,
+}
+
 /// Every flag also reads the environment (`FOIL_HTTP`, …) and may stand in the file given by --config. Flags win over
 /// the environment, the environment over the file.
 #[derive(Clone, Debug, Default, Args)]
@@ -84,7 +91,19 @@ pub struct Serve {
     #[arg(long, env = "FOIL_METRICS", value_name = "ADDRESS")]
     pub metrics: Option<SocketAddr>,
 
-    /// Where containers written for Clipper dial in (its RPC over ZeroMQ); they bring their models [default: nowhere].
+    /// Speak Clipper's own interface as well: applications, and the containers written for it. `strict` keeps its defects.
+    #[arg(long, env = "FOIL_CLIPPER", value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
+    pub clipper: Option<ClipperMode>,
+
+    /// With --clipper: where applications are asked [default: 127.0.0.1:1337].
+    #[arg(long, env = "FOIL_CLIPPER_QUERY", value_name = "ADDRESS")]
+    pub clipper_query: Option<SocketAddr>,
+
+    /// With --clipper: where applications, links and models are administered [default: 127.0.0.1:1338].
+    #[arg(long, env = "FOIL_CLIPPER_ADMIN", value_name = "ADDRESS")]
+    pub clipper_admin: Option<SocketAddr>,
+
+    /// Where containers written for Clipper dial in (its RPC over ZeroMQ); without --clipper they bring their models [default: nowhere; with --clipper 127.0.0.1:7000].
     #[arg(long, env = "FOIL_CLIPPER_RPC", value_name = "ADDRESS")]
     pub clipper_rpc: Option<SocketAddr>,
     /// Add the metrics that another server's dashboards and autoscalers know.

@@ -14,9 +14,11 @@ use crate::cli::{Lane, Launcher, LogFormat, MetricsCompat, Serve};
 use crate::socket_file::MODE_DEFAULT;
 use control::{Control, ControlError, ControlFile};
 
+mod clipper;
 pub mod control;
 mod limits;
 
+pub use self::clipper::Clipper;
 pub use self::limits::Limits;
 
 /// What `foil serve` runs with.
@@ -27,6 +29,8 @@ pub struct Config {
     pub http: SocketAddr,
     pub grpc: SocketAddr,
     pub metrics: SocketAddr,
+    /// Clipper's own interface; None: off.
+    pub clipper: Option<Clipper>,
     /// Where containers written for Clipper dial in.
     pub clipper_rpc: Option<SocketAddr>,
     /// A Unix socket that answers HTTP as well.
@@ -69,6 +73,9 @@ struct File {
     http: Option<SocketAddr>,
     grpc: Option<SocketAddr>,
     metrics: Option<SocketAddr>,
+    clipper: Option<String>,
+    clipper_query: Option<SocketAddr>,
+    clipper_admin: Option<SocketAddr>,
     clipper_rpc: Option<SocketAddr>,
     http_socket: Option<PathBuf>,
     client_shm: Option<bool>,
@@ -102,8 +109,21 @@ struct File {
 #[serde(default, deny_unknown_fields)]
 struct ClassToml {
     weight: Option<u32>,
+    priority: Option<u32>,
     slo: Option<String>,
     late: Option<String>,
+}
+
+impl File {
+    fn clipper(&self) -> clipper::InFile {
+        clipper::InFile {
+            mode: self.clipper.clone(),
+            query: self.clipper_query,
+            admin: self.clipper_admin,
+            rpc: self.clipper_rpc,
+            token_file: self.admin_token_file.clone(),
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -138,6 +158,10 @@ pub enum ConfigError {
     CpuTwice { cpu: usize },
     #[error("{limit} is {value}; it must be at least {least}")]
     LimitTooSmall { limit: &'static str, value: u64, least: u64 },
+    #[error("clipper '{mode}' does not exist; use on, strict or off")]
+    ClipperMode { mode: String },
+    #[error("addresses of Clipper's interface are given, but it is off; add --clipper")]
+    ClipperOff,
     #[error(transparent)]
     Class(#[from] ClassError),
     #[error(transparent)]
@@ -148,6 +172,7 @@ impl Config {
     /// Puts the layers together and checks them against each other and the CPUs there are.
     pub fn resolve(flags: Serve, available: &[usize]) -> Result<Config, ConfigError> {
         let file = flags.config.as_deref().map(read_file).transpose()?.unwrap_or_default();
+        let (clipper, clipper_rpc) = clipper::resolve(&flags, &file.clipper())?;
         let targets = if flags.targets.is_empty() { file.targets } else { flags.targets };
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
         check_launcher(flags.launcher, file.launcher)?;
@@ -159,6 +184,7 @@ impl Config {
             repository_poll_secs: file.repository_poll_secs,
             admin: file.admin,
             admin_token_file: file.admin_token_file,
+            token_used: clipper.is_some(),
         };
         let config = Config {
             targets,
@@ -166,7 +192,8 @@ impl Config {
             http: flags.http.or(file.http).unwrap_or(loopback(8000)),
             grpc: flags.grpc.or(file.grpc).unwrap_or(loopback(8001)),
             metrics: flags.metrics.or(file.metrics).unwrap_or(loopback(8002)),
-            clipper_rpc: flags.clipper_rpc.or(file.clipper_rpc),
+            clipper,
+            clipper_rpc,
             http_socket: flags.http_socket.or(file.http_socket),
             client_shm: flags.client_shm || file.client_shm.unwrap_or(false),
             client_shm_socket: flags.client_shm_socket.or(file.client_shm_socket),
@@ -226,7 +253,8 @@ fn class(name: &str, table: ClassToml) -> Result<SloClass, ConfigError> {
         }
     };
     let slo = table.slo.as_deref().map(duration).transpose()?;
-    Ok(SloClass { slo, late, ..SloClass::new(name, table.weight.unwrap_or(1)) })
+    let priority = table.priority;
+    Ok(SloClass { priority, slo, late, ..SloClass::new(name, table.weight.unwrap_or(1)) })
 }
 
 /// One core on machines of up to 4, else a quarter: models need the others.
@@ -334,7 +362,7 @@ fn with_suggestion(message: &str) -> String {
 }
 
 /// Levenshtein's edit distance, row by row.
-fn distance(a: &str, b: &str) -> usize {
+pub fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, from) in a.chars().enumerate() {
@@ -373,6 +401,8 @@ pub struct ModelToml {
     pub cpus: Option<Vec<usize>>,
     /// The SLO class of requests that name none.
     pub class: Option<String>,
+    /// By output, a file that names its classes, a line each; relative to the model's directory.
+    pub labels: BTreeMap<String, String>,
     /// Replicas of unlike speed, in groups; in place of `replicas` and `cpus`.
     pub devices: Option<Vec<DeviceToml>>,
     /// Batches of a fixed size instead of learned ones.

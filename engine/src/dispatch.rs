@@ -16,6 +16,7 @@ pub use crate::batch::fixed::FixedBatches;
 pub use crate::batch::latency_profile::Bucket;
 use crate::clock::Clock;
 use crate::ids::{CoreId, DeviceClass, Incarnation, ReplicaId, Version};
+use crate::observe::predictions::PredictionsSnapshot;
 use crate::observe::stages::{CoreRecorder, CoreSnapshot, ModelNames};
 use crate::observe::statistics::Statistics;
 use crate::query::types::TaskResult;
@@ -28,6 +29,7 @@ pub mod hang_ups;
 pub mod in_flight;
 pub mod lane;
 pub mod outbox;
+pub mod parts;
 mod recent;
 pub mod warm_up;
 
@@ -60,6 +62,8 @@ pub enum CoreMsg {
     Forget(Arc<str>, Version),
     Answers(Vec<Delivery>),
     Snapshot(oneshot::Sender<CoreSnapshot>),
+    /// What its applications were asked.
+    Predictions(oneshot::Sender<PredictionsSnapshot>),
 }
 
 /// The mailboxes of all cores, by [`CoreId`].
@@ -196,6 +200,7 @@ pub async fn run_core_mailbox(core: Core, mut mailbox: mpsc::Receiver<CoreMsg>) 
             CoreMsg::Answers(deliveries) => outbox::complete(deliveries),
             // A scrape that gave up no longer listens; nothing is lost.
             CoreMsg::Snapshot(reply) => drop(reply.send(core.recorder.snapshot())),
+            CoreMsg::Predictions(reply) => drop(reply.send(core.recorder.predictions.snapshot())),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod app;
+pub mod apps;
 pub mod batch;
 pub mod classes;
 pub mod cli;
@@ -14,7 +15,9 @@ pub mod config;
 pub mod dispatch;
 pub mod fleet;
 pub mod ids;
+pub mod labels;
 pub mod observe;
 pub mod query;
 pub mod socket_file;
 pub mod threads;
+pub mod triton_config;

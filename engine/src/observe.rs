@@ -4,6 +4,7 @@ pub mod export;
 pub mod histogram;
 pub mod log;
 pub mod metrics;
+pub mod predictions;
 pub mod reports;
 pub mod request_ids;
 pub mod setting;

@@ -3,11 +3,50 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 
+use prost::Message;
+use schemas::inference::ModelInferResponse;
+
+use super::OverheadError;
 use crate::floor::ANSWER;
-use crate::payload::{Encoding, Input, Payload, floats, http_request, payload};
+use crate::grpc::{self, floor};
+use crate::http::exchange;
+use crate::payload::{Encoding, Input, Payload, Values, floats, http_request, payload};
+use crate::plan::{Expect, Target, Transport};
 
 /// One row, as in the figures of peers.
 const FEATURES: u64 = 784;
+
+/// How a row travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// A raw tensor over HTTP/1.1.
+    Binary,
+    Json,
+    /// A raw tensor over gRPC.
+    Grpc,
+}
+
+impl Form {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Form::Binary => "bin",
+            Form::Json => "json",
+            Form::Grpc => "grpc",
+        }
+    }
+
+    /// By the name above.
+    pub(crate) fn from_name(name: &str) -> Option<Form> {
+        [Form::Binary, Form::Json, Form::Grpc].into_iter().find(|form| form.name() == name)
+    }
+
+    pub(crate) fn encoding(self) -> Encoding {
+        match self {
+            Form::Binary | Form::Grpc => Encoding::Binary,
+            Form::Json => Encoding::Json,
+        }
+    }
+}
 
 /// In which words a server is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +58,28 @@ pub(crate) enum Dialect {
     Plain,
     /// The same, but raw tensors travel in the JSON, as base64.
     Base64,
+    /// The protocol over gRPC.
+    Grpc,
+    /// Reads any of it, answers the same.
+    GrpcFloor,
+}
+
+impl Dialect {
+    /// The protocol as this form has it.
+    pub(crate) fn oip(form: Form) -> Dialect {
+        if form == Form::Grpc { Dialect::Grpc } else { Dialect::Oip }
+    }
+
+    pub(crate) fn is_grpc(self) -> bool {
+        matches!(self, Dialect::Grpc | Dialect::GrpcFloor)
+    }
+}
+
+/// What a server said to a question.
+pub(crate) struct Said {
+    /// It calls this an answer.
+    pub(crate) is_answer: bool,
+    pub(crate) body: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -38,9 +99,35 @@ fn input() -> Input {
 }
 
 impl Question<'_> {
+    /// Asks once, on a connection of its own.
+    pub(crate) fn ask(&self, server: SocketAddr, request: &[u8]) -> Result<Said, OverheadError> {
+        if self.dialect.is_grpc() {
+            return Ok(Said { is_answer: true, body: grpc::ask(server, request)? });
+        }
+        let answer = exchange(server, request)?;
+        Ok(Said { is_answer: answer.status == 200, body: answer.body })
+    }
+
+    /// The load that this request makes, every answer to be as expected.
+    pub(crate) fn target(
+        &self,
+        server: SocketAddr,
+        request: Vec<u8>,
+        body: Option<Vec<u8>>,
+    ) -> Target {
+        let is_grpc = self.dialect.is_grpc();
+        let status = Some(if is_grpc { 0 } else { 200 });
+        let target = Target::one(server, request, Expect { status, body, values: None });
+        let transport = if is_grpc { Transport::Grpc } else { Transport::Http1 };
+        Target { transport, ..target }
+    }
+
     pub(crate) fn request(&self, server: SocketAddr, seed: u64) -> Vec<u8> {
         let host = server.to_string();
         match (self.dialect, self.encoding) {
+            (Dialect::Grpc | Dialect::GrpcFloor, _) => {
+                grpc::message(self.model, None, &[input()], Values::random(seed))
+            }
             (Dialect::Floor | Dialect::Oip, encoding) => {
                 let path = format!("/v2/models/{}/infer", self.model);
                 http_request(&host, &path, &payload(encoding, &[input()], seed))
@@ -62,6 +149,11 @@ impl Question<'_> {
     pub(crate) fn answer(&self, body: &[u8]) -> Option<Vec<f32>> {
         match (self.dialect, self.encoding) {
             (Dialect::Floor, _) => (body == ANSWER.as_bytes()).then(Vec::new),
+            (Dialect::GrpcFloor, _) => (body == floor::answer().encode_to_vec()).then(Vec::new),
+            (Dialect::Grpc, _) => {
+                let answer = ModelInferResponse::decode(body).ok()?;
+                of_raw(answer.raw_output_contents.first()?)
+            }
             (Dialect::Oip, Encoding::Json) => oip_data(body),
             (Dialect::Oip, Encoding::Binary) => of_raw(after_json(body)?),
             (Dialect::Plain, Encoding::Binary) => of_raw(body),

@@ -5,12 +5,13 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::OverheadError;
+use super::ask::Form;
 use super::servers::Server;
 use crate::clock::Clock;
-use crate::driver::drive;
+use crate::driver;
+use crate::grpc;
 use crate::measured::Failures;
-use crate::payload::Encoding;
-use crate::plan::{Edge, Plan, Target, Wait};
+use crate::plan::{Edge, Plan, Target, Transport, Wait};
 use crate::proc::{cpu_ns, own_thread_cpu_ns};
 use crate::threads::on_core;
 
@@ -29,18 +30,14 @@ pub(crate) struct Setup {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Scenario {
-    pub(super) encoding: Encoding,
+    pub(super) form: Form,
     pub(super) connections: usize,
 }
 
 impl Scenario {
     /// As in the keys of the result: `bin_c64`.
     pub(super) fn name(self) -> String {
-        let encoding = match self.encoding {
-            Encoding::Binary => "bin",
-            Encoding::Json => "json",
-        };
-        format!("{encoding}_c{}", self.connections)
+        format!("{}_c{}", self.form.name(), self.connections)
     }
 }
 
@@ -83,9 +80,10 @@ pub(super) fn pairs(
     foil: &Server,
     mosec: Option<&Server>,
 ) -> Result<Vec<Pair>, OverheadError> {
-    let targets = (floor.target(scenario.encoding)?, foil.target(scenario.encoding)?);
+    let encoding = scenario.form.encoding();
+    let targets = (floor.target(encoding)?, foil.target(encoding)?);
     let third = match mosec {
-        Some(server) => Some((server, server.target(scenario.encoding)?)),
+        Some(server) => Some((server, server.target(encoding)?)),
         None => None,
     };
     calm(setup.pairs, Pair::is_disturbed, |attempt| {
@@ -160,6 +158,10 @@ pub(crate) fn watched(
     let processes = server.processes();
     let clock = Clock::start();
     let mut marks = Vec::with_capacity(2);
+    let drive = match target.transport {
+        Transport::Http1 => driver::drive,
+        Transport::Grpc => grpc::drive,
+    };
     let measured = drive(target, plan, &mut |edge| {
         let client = (clock.now_ns(), own_thread_cpu_ns().unwrap_or(0));
         let server_cpu_ns = cpu_ns(&processes);

@@ -10,12 +10,13 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::OverheadError;
-use super::ask::{Dialect, Question, row};
+use super::ask::{Dialect, Question, Said, row};
 use crate::address::Address;
 use crate::clock::wait_until;
-use crate::http::{exchange, get};
+use crate::grpc;
+use crate::http::get;
 use crate::payload::Encoding;
-use crate::plan::{Expect, Target};
+use crate::plan::Target;
 use crate::proc::{is_alive, pss_kib, tree};
 use crate::threads::spawn_on;
 
@@ -101,27 +102,49 @@ impl Server {
         Server::start(workplace, "hyper", Dialect::Floor, address, Some(core), command)?.ready("/")
     }
 
+    /// The floor of gRPC.
+    pub(crate) fn grpc_floor(workplace: &Workplace, core: usize) -> Result<Server, OverheadError> {
+        let address = free_address("h2")?;
+        let own = std::env::current_exe();
+        let own = own.map_err(|source| OverheadError::Prepare { server: "h2", source })?;
+        let mut command = Command::new(own);
+        command.args(["floor", "--grpc", "--listen", &address.to_string()]);
+        command.args(["--core", &core.to_string()]);
+        let dialect = Dialect::GrpcFloor;
+        let server = Server::start(workplace, "h2", dialect, address, Some(core), command)?;
+        server.ready_when(|| grpc::ask(address, &[]).is_ok())
+    }
+
     /// Comes back when every model is ready.
     pub(crate) fn serving(workplace: &Workplace, foil: &Foil<'_>) -> Result<Server, OverheadError> {
-        let (address, metrics) = (free_address("foil")?, free_address("foil")?);
+        Server::serving_over(workplace, foil, Dialect::Oip)
+    }
+
+    /// The same, to be asked over HTTP or gRPC.
+    pub(crate) fn serving_over(
+        workplace: &Workplace,
+        foil: &Foil<'_>,
+        dialect: Dialect,
+    ) -> Result<Server, OverheadError> {
+        let (http, grpc) = (free_address("foil")?, free_address("foil")?);
+        let metrics = free_address("foil")?;
         let cores = foil.cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
         let mut command = Command::new(foil.program);
         command.arg("serve").arg(workplace.file(foil.target));
-        command.args(["--http", &address.to_string(), "--metrics", &metrics.to_string()]);
-        command.args(["--grpc", "127.0.0.1:0"]);
-        command.args(["--cores", &cores]);
-        let socket = workplace.file(&format!("http-{}", address.port()));
+        command.args(["--http", &http.to_string(), "--grpc", &grpc.to_string()]);
+        command.args(["--metrics", &metrics.to_string(), "--cores", &cores]);
+        let socket = workplace.file(&format!("http-{}", http.port()));
         command.arg("--http-socket").arg(&socket);
         // A measurement starts from nothing that an earlier one left.
         command.env("FOIL_STATE", "none");
         if let Some(python) = foil.python {
             command.env("FOIL_PYTHON", python);
         }
-        let (name, dialect) = ("foil", Dialect::Oip);
-        let mut server = Server::start(workplace, name, dialect, address, foil.core, command)?;
+        let address = if dialect.is_grpc() { grpc } else { http };
+        let mut server = Server::start(workplace, "foil", dialect, address, foil.core, command)?;
         server.metrics = Some(metrics);
         server.socket = Address::unix(&socket);
-        server.ready("/v2/health/ready")
+        server.ready_at(http, "/v2/health/ready")
     }
 
     pub(super) fn mosec(
@@ -153,12 +176,22 @@ impl Server {
         Ok(Server { name, address, metrics: None, socket: address.into(), dialect, child, output })
     }
 
-    pub(crate) fn ready(mut self, path: &str) -> Result<Server, OverheadError> {
-        let (address, child) = (self.address, &mut self.child);
+    pub(crate) fn ready(self, path: &str) -> Result<Server, OverheadError> {
+        let address = self.address;
+        self.ready_at(address, path)
+    }
+
+    /// Where it is asked elsewhere than it is seen to be ready.
+    pub(crate) fn ready_at(self, address: SocketAddr, path: &str) -> Result<Server, OverheadError> {
+        self.ready_when(|| get(address, path).is_ok_and(|answer| answer.status == 200))
+    }
+
+    fn ready_when(mut self, mut is_ready: impl FnMut() -> bool) -> Result<Server, OverheadError> {
+        let child = &mut self.child;
         let mut ended = false;
         let ready = wait_until(READY_WAIT, || {
             ended = !matches!(child.try_wait(), Ok(None));
-            ended || get(address, path).is_ok_and(|answer| answer.status == 200)
+            ended || is_ready()
         });
         if ready && !ended {
             return Ok(self);
@@ -183,20 +216,20 @@ impl Server {
     pub(super) fn target(&self, encoding: Encoding) -> Result<Target, OverheadError> {
         let question = Question { dialect: self.dialect, encoding, model: "noop" };
         let request = question.request(self.address, SEED);
-        let answer = exchange(self.address, &request)?;
-        if answer.status != 200 || !self.is_right(&question, SEED, &answer.body) {
-            let body = String::from_utf8_lossy(&answer.body);
-            let answer = format!("{} {body}", answer.status);
+        let Said { is_answer, body } = question.ask(self.address, &request)?;
+        if !is_answer || !self.is_right(&question, SEED, &body) {
+            let answer = String::from_utf8_lossy(&body).into_owned();
             return Err(OverheadError::WrongAnswer { server: self.name, answer });
         }
-        Ok(Target::one(self.address, request, Expect::same(answer.body)))
+        Ok(question.target(self.address, request, Some(body)))
     }
 
     /// Whether that is the least model's answer to the row of this seed.
     pub(crate) fn is_right(&self, question: &Question<'_>, seed: u64, body: &[u8]) -> bool {
         let expected: f32 = row(seed).iter().sum();
+        let is_floor = matches!(self.dialect, Dialect::Floor | Dialect::GrpcFloor);
         match question.answer(body) {
-            Some(answer) if self.dialect == Dialect::Floor => answer.is_empty(),
+            Some(answer) if is_floor => answer.is_empty(),
             Some(answer) => matches!(answer[..], [sum] if (sum - expected).abs() < SUM_TOLERANCE),
             None => false,
         }

@@ -5,11 +5,11 @@ use std::fmt::Write;
 use serde_json::{Map, Value, json};
 
 use super::Validity;
+use super::ask::Form;
 use super::cross_core::CrossCore;
 use super::measure::{Pair, Sample, Scenario};
 use super::unix::Saved;
 use crate::compare::{Spread, differences, ratios, spread};
-use crate::payload::Encoding;
 use crate::report::{Table, count, us};
 
 /// Bare hyper serves 3.1 to 4.5 times what mosec does at its best; a slower floor flatters us.
@@ -49,11 +49,12 @@ impl Findings {
 
     pub(super) fn as_json(&self) -> Value {
         let mut found = Map::new();
-        for (encoding, name) in [(Encoding::Binary, "bin"), (Encoding::Json, "json")] {
-            let key = format!("noop_{name}_cpu_us_over_hyper");
-            found.insert(key, median(self.cpu_over_floor(encoding)));
-            let key = format!("noop_{name}_p50c1_vs_hyper");
-            found.insert(key, median(self.p50_vs_floor(encoding)));
+        for form in [Form::Binary, Form::Json, Form::Grpc] {
+            let (name, floor) = (form.name(), floor_of(form));
+            let key = format!("noop_{name}_cpu_us_over_{floor}");
+            found.insert(key, median(self.cpu_over_floor(form)));
+            let key = format!("noop_{name}_p50c1_vs_{floor}");
+            found.insert(key, median(self.p50_vs_floor(form)));
         }
         found.insert("pss_mib".to_owned(), json!(rounded(self.pss_mib)));
         let added = self.cross_core.as_ref().map(|found| rounded(found.added_us));
@@ -62,7 +63,7 @@ impl Findings {
         let (p50, cpu) = unix.map_or((None, None), |saved| (saved.p50_us, saved.cpu_us));
         found.insert("unix_p50c1_saved_us".to_owned(), median(p50));
         found.insert("unix_cpu_us_saved".to_owned(), median(cpu));
-        let floor_rps = self.medians(Encoding::Binary, 64, |pair| pair.floor.requests_per_second);
+        let floor_rps = self.medians(Form::Binary, 64, |pair| pair.floor.requests_per_second);
         found.insert("floor_rps".to_owned(), median(floor_rps));
         found.insert("floor_vs_mosec".to_owned(), median(self.floor_vs_mosec()));
         let valid = match self.validity() {
@@ -78,25 +79,25 @@ impl Findings {
 
     // ---- figures ----
 
-    fn pairs(&self, encoding: Encoding, connections: usize) -> &[Pair] {
-        let wanted = Scenario { encoding, connections };
+    fn pairs(&self, form: Form, connections: usize) -> &[Pair] {
+        let wanted = Scenario { form, connections };
         let found = self.scenarios.iter().find(|(scenario, _)| *scenario == wanted);
         found.map_or(&[], |(_, pairs)| pairs)
     }
 
     /// Saturated: at one connection the tree mostly sleeps, and wake-ups would count.
-    fn cpu_over_floor(&self, encoding: Encoding) -> Option<Spread> {
-        let pairs = self.pairs(encoding, 64).iter();
+    fn cpu_over_floor(&self, form: Form) -> Option<Spread> {
+        let pairs = self.pairs(form, 64).iter();
         differences(&pairs.map(|pair| (pair.foil.cpu_us, pair.floor.cpu_us)).collect::<Vec<_>>())
     }
 
-    fn p50_vs_floor(&self, encoding: Encoding) -> Option<Spread> {
-        let pairs = self.pairs(encoding, 1).iter();
+    fn p50_vs_floor(&self, form: Form) -> Option<Spread> {
+        let pairs = self.pairs(form, 1).iter();
         ratios(&pairs.map(|pair| (pair.foil.p50_us, pair.floor.p50_us)).collect::<Vec<_>>())
     }
 
     fn floor_vs_mosec(&self) -> Option<Spread> {
-        let pairs = self.pairs(Encoding::Binary, 64).iter().filter_map(|pair| {
+        let pairs = self.pairs(Form::Binary, 64).iter().filter_map(|pair| {
             Some((pair.floor.requests_per_second, pair.mosec?.requests_per_second))
         });
         ratios(&pairs.collect::<Vec<_>>())
@@ -104,11 +105,11 @@ impl Findings {
 
     fn medians(
         &self,
-        encoding: Encoding,
+        form: Form,
         connections: usize,
         figure: impl Fn(&Pair) -> f64,
     ) -> Option<Spread> {
-        spread(&self.pairs(encoding, connections).iter().map(figure).collect::<Vec<_>>())
+        spread(&self.pairs(form, connections).iter().map(figure).collect::<Vec<_>>())
     }
 
     fn disturbed(&self) -> usize {
@@ -133,7 +134,11 @@ impl Findings {
     fn rows(&self) -> Vec<(Scenario, &'static str, Vec<Sample>)> {
         let mut rows = Vec::new();
         for (scenario, pairs) in &self.scenarios {
-            rows.push((*scenario, "hyper", pairs.iter().map(|pair| pair.floor).collect()));
+            rows.push((
+                *scenario,
+                floor_of(scenario.form),
+                pairs.iter().map(|pair| pair.floor).collect(),
+            ));
             rows.push((*scenario, "foil", pairs.iter().map(|pair| pair.foil).collect()));
             let mosec: Vec<Sample> = pairs.iter().filter_map(|pair| pair.mosec).collect();
             if !mosec.is_empty() {
@@ -162,11 +167,12 @@ impl Findings {
     }
 
     fn above_the_floor(&self) -> Table {
-        let mut table = Table::new(&["foil above bare hyper", "median", "min", "max"]);
-        for (encoding, name) in [(Encoding::Binary, "binary"), (Encoding::Json, "JSON")] {
-            let cpu = self.cpu_over_floor(encoding);
+        let mut table = Table::new(&["foil above bare hyper or h2", "median", "min", "max"]);
+        let forms = [(Form::Binary, "binary"), (Form::Json, "JSON"), (Form::Grpc, "gRPC")];
+        for (form, name) in forms {
+            let cpu = self.cpu_over_floor(form);
             table.row(line(format!("{name}: CPU µs/request, 64 connections"), cpu));
-            let p50 = self.p50_vs_floor(encoding);
+            let p50 = self.p50_vs_floor(form);
             table.row(line(format!("{name}: p50 ratio, 1 connection"), p50));
         }
         if let Some(saved) = self.unix.clone() {
@@ -197,6 +203,14 @@ impl Findings {
             Validity::Valid | Validity::Unchecked => "a valid floor",
         };
         format!("bare hyper serves {:.1} times what mosec does: {verdict}", found.median)
+    }
+}
+
+/// The bare server that it is measured against.
+fn floor_of(form: Form) -> &'static str {
+    match form {
+        Form::Binary | Form::Json => "hyper",
+        Form::Grpc => "h2",
     }
 }
 
@@ -235,8 +249,8 @@ mod tests {
             mosec: mosec_rps.map(|rps| sample(rps / slow, 2_000.0, 40.0)),
         };
         let pairs = vec![pair(1.0), pair(1.7), pair(1.2)];
-        let scenarios = [(Encoding::Binary, 1), (Encoding::Binary, 64)]
-            .map(|(encoding, connections)| (Scenario { encoding, connections }, pairs.clone()));
+        let scenarios = [(Form::Binary, 1), (Form::Binary, 64)]
+            .map(|(form, connections)| (Scenario { form, connections }, pairs.clone()));
         Findings { scenarios: scenarios.into(), pss_mib: 41.5, cross_core: None, unix: None }
     }
 
@@ -248,7 +262,12 @@ mod tests {
         assert_eq!(found["pss_mib"], 41.5);
         assert_eq!(found["floor_rps"], 75_000.0);
         assert_eq!(found["medians"]["foil_bin_c64"]["cpu_us"], 18.0);
-        for absent in ["noop_json_cpu_us_over_hyper", "cross_core_p50c1_added_us", "floor_valid"] {
+        for absent in [
+            "noop_json_cpu_us_over_hyper",
+            "noop_grpc_cpu_us_over_h2",
+            "cross_core_p50c1_added_us",
+            "floor_valid",
+        ] {
             assert_eq!(found[absent], Value::Null, "{absent} was not measured");
             assert!(found.get(absent).is_some(), "{absent} is said to be unknown");
         }

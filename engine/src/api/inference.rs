@@ -11,6 +11,7 @@ use crate::api::status::ApiError;
 use crate::classes::{Classes, SloClass};
 use crate::clock::Time;
 use crate::codec::answer::Choice;
+use crate::codec::classify;
 use crate::codec::fault::{InputFault, excerpt};
 use crate::dispatch::handle::ModelHandle;
 use crate::fleet::catalog::{Catalog, Missing, ModelEntry};
@@ -74,15 +75,16 @@ async fn ask<R>(
     let terms = serve::terms(&handle.spec, class, arrived, timeout);
 
     let submitted = front.clock.now();
-    let gone = CountIfGone { recorder, armed: true };
+    let gone = CountIfGone::new(recorder);
     let prediction = serve::ask(handle, inputs, terms, submitted, front.core).await;
     gone.still_there();
-    let prediction = prediction?;
+    let mut prediction = prediction?;
 
     let returned = front.clock.now();
     let timings = prediction.timings;
     let due = terms.deadline.due;
     let noted = (returned > due || front.reports.traces()).then(|| id.clone());
+    classify::replace(&handle.spec, &handle.labels, &chosen, &mut prediction.outputs)?;
     let response = respond(Answered { handle, chosen, id, prediction })?;
     let done = front.clock.now();
     recorder.stage(Stage::Parse, submitted.since(arrived));
@@ -130,13 +132,17 @@ pub fn known_class<'c>(classes: &'c Classes, name: &[u8]) -> Result<&'c SloClass
 }
 
 /// Counts a client that went away while its task was waited for: the future is dropped then.
-struct CountIfGone<'r> {
+pub(super) struct CountIfGone<'r> {
     recorder: &'r ModelRecorder,
     armed: bool,
 }
 
-impl CountIfGone<'_> {
-    fn still_there(mut self) {
+impl<'r> CountIfGone<'r> {
+    pub(super) fn new(recorder: &'r ModelRecorder) -> CountIfGone<'r> {
+        CountIfGone { recorder, armed: true }
+    }
+
+    pub(super) fn still_there(mut self) {
         self.armed = false;
     }
 }

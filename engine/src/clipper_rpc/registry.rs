@@ -156,11 +156,9 @@ impl Registry {
     /// Comes back when every model has answered all it accepted.
     pub async fn drain(&self) {
         let models: Vec<_> = self.versions.borrow().values().filter_map(Entry::model).collect();
-        for drained in models
-            .into_iter()
-            .map(|model| tokio::task::spawn_local(async move { model.drain().await }))
-            .collect::<Vec<_>>()
-        {
+        let drain = |model: Rc<RemoteModel>| async move { model.drain().await };
+        let draining = models.into_iter().map(|model| tokio::task::spawn_local(drain(model)));
+        for drained in draining.collect::<Vec<_>>() {
             if let Err(error) = drained.await {
                 tracing::error!(%error, "a model's drain ended early");
             }
@@ -217,14 +215,12 @@ impl Registry {
         let entry = versions.entry(id.clone()).or_default();
         let mut waiting = Vec::new();
         for (&replica, container) in &mut entry.containers {
-            if container.input_type != registered.input_type {
+            let Some(end) = container.take_waiting() else { continue };
+            if container.input_type == registered.input_type {
+                waiting.push((replica, end));
+            } else {
                 let refused = refused(registered.input_type, container.input_type);
                 say_left(id, replica, &Gone::Left(refused.to_string()));
-                container.stands = Stands::Dismissed;
-            } else if let Stands::Waiting(end) =
-                std::mem::replace(&mut container.stands, Stands::Dismissed)
-            {
-                waiting.push((replica, end));
             }
         }
         entry.registered = Some(registered);
@@ -382,6 +378,19 @@ impl Entry {
     }
 }
 
+impl Container {
+    /// Its lane, if it waits for its version to be registered.
+    fn take_waiting(&mut self) -> Option<EngineEnd> {
+        match std::mem::replace(&mut self.stands, Stands::Dismissed) {
+            Stands::Waiting(end) => Some(end),
+            others => {
+                self.stands = others;
+                None
+            }
+        }
+    }
+}
+
 /// `7` is 7; `007`, `v7` and what only later engines could tell from other texts' numbers have none.
 fn own_number(text: &Arc<str>) -> Option<Version> {
     let number: u64 = text.parse().ok()?;
@@ -429,6 +438,7 @@ fn spec(id: &ModelId, input_type: InputType, max_batch: u32) -> ModelSpec {
         batch_timeout_us: BATCH_TIMEOUT.as_micros() as u64,
         replicas: 1,
         pad: false,
+        decoupled: false,
     }
 }
 

@@ -10,6 +10,7 @@ use crate::batch::fixed::FixedBatches;
 use crate::classes::{ClassError, Classes};
 use crate::config::{ConfigError, ModelToml, duration, parse};
 use crate::ids::{ClassId, Version};
+use crate::labels::{Labels, LabelsError};
 
 /// Native models that `foil-container` carries.
 const NATIVE_KINDS: [&str; 5] = ["linear", "echo", "noop", "sleep", "timed"];
@@ -28,6 +29,8 @@ pub struct Target {
     pub devices: DeviceGroups,
     /// The SLO class of requests that name none, by name.
     pub class: Option<String>,
+    /// What the classes of its outputs are called.
+    pub labels: Labels,
     /// Batches of a fixed size; None: learned ones.
     pub fixed_batches: Option<FixedBatches>,
     /// Its replicas run synthetic batches before they are live.
@@ -117,6 +120,8 @@ pub enum TargetError {
     #[error("{path}: {message}")]
     Setting { path: PathBuf, message: String },
     #[error("{path}: {error}")]
+    Labels { path: PathBuf, error: LabelsError },
+    #[error("{path}: {error}")]
     Devices { path: PathBuf, error: DeviceGroupError },
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -191,6 +196,7 @@ fn file(target: &str) -> Result<Target, TargetError> {
         env: Vec::new(),
         devices: DeviceGroups::one(None),
         class: None,
+        labels: Labels::default(),
         fixed_batches: None,
         warm_up: true,
     })
@@ -238,9 +244,22 @@ pub(super) fn versioned(
     let env = toml.env.clone().into_iter().collect();
     let devices = DeviceGroups::read(toml)
         .map_err(|error| TargetError::Devices { path: settings.to_owned(), error })?;
+    let labels = Labels::read(model, &toml.labels)
+        .map_err(|error| TargetError::Labels { path: settings.to_owned(), error })?;
     let (class, fixed_batches) = (toml.class.clone(), fixed_batches(settings, toml)?);
     let (settings, warm_up) = (overrides(toml, &devices), toml.warm_up.unwrap_or(true));
-    Ok(Target { name, version, program, settings, env, devices, class, fixed_batches, warm_up })
+    Ok(Target {
+        name,
+        version,
+        program,
+        settings,
+        env,
+        devices,
+        class,
+        labels,
+        fixed_batches,
+        warm_up,
+    })
 }
 
 fn fixed_batches(path: &Path, toml: &ModelToml) -> Result<Option<FixedBatches>, TargetError> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::histogram::Histogram;
 use super::metrics::{BATCH_ROWS, ClassOutcome, ErrorKind, SHED_WAIT_S, STAGE_S, Stage};
+use super::predictions::PredictionsRecorder;
 use super::statistics::{Compute, Statistics};
 use crate::classes::{CLASSES_MAX, Classes};
 use crate::clock::Time;
@@ -26,6 +27,8 @@ pub struct CoreRecorder {
     errors: RefCell<[u64; ErrorKind::COUNT]>,
     connections: Cell<u64>,
     accepted: Cell<u64>,
+    /// By Clipper's measures; empty unless its interface is on.
+    pub predictions: PredictionsRecorder,
 }
 
 impl CoreRecorder {
@@ -36,6 +39,7 @@ impl CoreRecorder {
             errors: RefCell::new([0; ErrorKind::COUNT]),
             connections: Cell::new(0),
             accepted: Cell::new(0),
+            predictions: PredictionsRecorder::default(),
         })
     }
 

@@ -212,7 +212,7 @@ fn a_removed_version_is_found_no_more_and_its_containers_are_let_go() {
 }
 
 #[test]
-fn what_a_removed_version_accepted_is_still_answered() {
+fn what_a_removed_version_accepted_is_still_answered_by_its_own_containers() {
     on_a_runtime(async {
         let stand = stand(Strangers::Wait);
         stand.models.register(registration("1")).await.unwrap();
@@ -220,11 +220,17 @@ fn what_a_removed_version_accepted_is_still_answered() {
         let serve = async {
             let batch = guest.peer.next_batch().await.unwrap();
             stand.models.remove(seen("1")).await.unwrap();
+            // The new one of this name gets none of the old one's containers.
+            stand.models.register(registration("1")).await.unwrap();
             let outputs = [Bytes::from_static(b"late")];
             guest.peer.answer(batches::reply(batch.id, batch.rows, &outputs)).unwrap();
+            assert!(guest.peer.next_batch().await.is_none(), "it is let go");
+            guest.leave();
         };
         let (answer, ()) = tokio::join!(stand.ask(Version(1)), serve);
         assert_eq!(text(answer), "late");
+        stand.until(async || stand.listed().await.is_empty()).await;
+        assert_ne!(stand.find(Version(1)).unwrap().1, ModelState::Ready);
     });
 }
 
