@@ -17,4 +17,5 @@ mod shared_memory;
 mod slots;
 mod streaming;
 mod tensors;
+mod triton_config;
 mod warm_up;

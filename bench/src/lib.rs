@@ -34,6 +34,7 @@ pub mod plan;
 pub mod proc;
 pub mod prove;
 pub mod record;
+pub mod reload;
 pub mod report;
 pub mod request;
 pub mod response;

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use bench::synthetic::command as synthetic;
 use bench::{
-    floor, grpc, lanes, mlperf, overhead, pairs, peers, prove, run, search, slo, sweep, threads,
-    two_cores,
+    floor, grpc, lanes, mlperf, overhead, pairs, peers, prove, reload, run, search, slo, sweep,
+    threads, two_cores,
 };
 use clap::{Parser, Subcommand};
 
@@ -47,6 +47,8 @@ enum Command {
     Synthetic(synthetic::Args),
     /// Compares foil with other serving systems; `cargo xtask peers` sets them up
     Peers(peers::Args),
+    /// Measures what a model that is loaded anew costs its neighbours
+    Reload(reload::Args),
     /// Compares what a request costs on two cores with two models and on one with one
     TwoCores(two_cores::Args),
     /// Bare hyper, or bare h2: what any HTTP server on this machine costs
@@ -76,6 +78,9 @@ fn main() -> ExitCode {
         Command::Overhead(args) => overhead::run(&args).map(overhead_code).map_err(Failure::from),
         Command::Lanes(args) => {
             lanes::run(&args).map(|()| ExitCode::SUCCESS).map_err(Failure::from)
+        }
+        Command::Reload(args) => {
+            reload::run(&args).map(|()| ExitCode::SUCCESS).map_err(Failure::from)
         }
         Command::Slo(args) => slo::run(&args).map(|()| ExitCode::SUCCESS).map_err(Failure::from),
         Command::Prove(args) => prove::run(&args).map(exit_code).map_err(Failure::from),
@@ -122,6 +127,8 @@ enum Failure {
     Synthetic(#[from] synthetic::SyntheticError),
     #[error(transparent)]
     Peers(#[from] peers::PeersError),
+    #[error(transparent)]
+    Reload(#[from] reload::ReloadError),
     #[error(transparent)]
     TwoCores(#[from] two_cores::TwoCoresError),
     #[error(transparent)]

@@ -13,6 +13,7 @@ pub mod generate;
 pub mod http2;
 pub mod inference;
 pub mod listener;
+pub mod model_config;
 pub mod oip_grpc;
 pub mod oip_http;
 pub mod oip_metadata;

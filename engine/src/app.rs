@@ -20,12 +20,10 @@ use crate::api::front_end::{FrontEnd, HttpLimits, HttpOptions};
 use crate::api::listener::{self, DrainPhase};
 use crate::api::oip_grpc;
 use crate::classes::{ClassError, Classes};
-use crate::cli::control::ModelControlMode;
 use crate::cli::{Lane, LogFormat, MetricsCompat, Serve};
 use crate::client_shm::registry::Registry;
 use crate::clipper_rpc::{Port, Registry as Containers};
 use crate::clock::Clock;
-use crate::config::control::{Admin, Control};
 use crate::config::{Config, ConfigError, Limits};
 use crate::dispatch::{CORE_MAILBOX_MESSAGES_MAX, Core, CoreLinks, CoreMsg, run_core_mailbox};
 use crate::fleet::catalog::{Catalog, PublishedCatalog};
@@ -34,9 +32,8 @@ use crate::fleet::launch::process::Programs;
 use crate::fleet::launch::users::Users;
 use crate::fleet::orders::{FleetLink, Order};
 use crate::fleet::profiles::Profiles;
-use crate::fleet::repository::Repositories;
 use crate::fleet::supervisor::{Fleet, FleetConfig, StartError};
-use crate::fleet::target::{self, TargetError, Wanted};
+use crate::fleet::target::{self, TargetError};
 use crate::fleet::welcome::LaneSettings;
 use crate::ids::{ClassId, CoreId};
 use crate::observe::export::{self, Compat};
@@ -46,11 +43,13 @@ use crate::observe::stages::{CoreRecorder, CoreSnapshot};
 use crate::socket_file::SocketError;
 use crate::threads;
 
+mod administration;
 mod clipper;
 mod containers;
 mod local_doors;
 mod socket_directory;
 
+use self::administration::{AdminDoor, wanted};
 use self::clipper::{Interface, Seat};
 use self::local_doors::LocalDoors;
 use self::socket_directory::SocketDirectory;
@@ -93,18 +92,6 @@ pub fn serve(flags: Serve) -> Result<(), ServeError> {
     let (engine, orders) = Engine::build(config, log)?;
     let control = runtime().map_err(system("start the control runtime"))?;
     control.block_on(engine.run(targets, orders))
-}
-
-/// What is loaded at start.
-fn wanted(control: &Control) -> Wanted {
-    match control.mode {
-        ModelControlMode::None => Wanted::All,
-        ModelControlMode::Poll => Wanted::Present,
-        ModelControlMode::Explicit if control.load.iter().any(|name| name == "*") => {
-            Wanted::Present
-        }
-        ModelControlMode::Explicit => Wanted::Named(control.load.clone()),
-    }
 }
 
 /// Each target with the class of its requests.
@@ -170,8 +157,8 @@ impl Engine {
             .map_err(system("make a directory for sockets"))?;
         let doors = LocalDoors::open(&config)?;
         let (fleet, orders) = FleetLink::channel();
-        let mut admin_listener = config.control.admin.as_ref().map(admin_listener).transpose()?;
-        let admin = admin_listener.as_ref().map(|(address, ..)| *address);
+        let mut admin_door = config.control.admin.as_ref().map(AdminDoor::open).transpose()?;
+        let admin = admin_door.as_ref().map(|door| door.address);
         let (mut cores, mut http, mut grpc) = (Vec::new(), config.http, config.grpc);
         for (index, mailbox) in mailboxes.into_iter().enumerate() {
             let listeners = Listeners { http: listen(&mut http)?, grpc: listen(&mut grpc)? };
@@ -192,7 +179,7 @@ impl Engine {
                 mailbox,
                 fleet: fleet.clone(),
                 // Administrators are few: the first core has time for all of them.
-                admin: admin_listener.take().map(|(_, listener, door)| (listener, door)),
+                admin: admin_door.take(),
             };
             let thread = threads::spawn_pinned(index, config.cores[index], move || seed.run());
             cores.push(thread.map_err(system("start a core's thread"))?);
@@ -281,11 +268,7 @@ impl Engine {
             sockets: self.sockets.path.clone(),
             warm_up: self.config.warm_up,
             profiles: self.config.state.as_deref().and_then(open_profiles),
-            repositories: Repositories {
-                roots: target::repositories(&self.config.targets),
-                classes: self.config.classes.clone(),
-                cpus: threads::available_cpus(),
-            },
+            repositories: administration::repositories(&self.config),
             changes: self.config.control.admin.is_some() || self.config.control.polls().is_some(),
             poll_every: self.config.control.polls(),
             base_url: format!("http://{}", self.http),
@@ -317,15 +300,6 @@ impl Engine {
             );
         }
     }
-}
-
-/// Where administrators are answered, and what they have to show.
-fn admin_listener(admin: &Admin) -> Result<(SocketAddr, TcpListener, Door), ServeError> {
-    let taken = |source| ServeError::Listen { address: admin.address, source };
-    check_free(admin.address)?;
-    let listener = listener::bind(admin.address).map_err(taken)?;
-    let address = listener.local_addr().map_err(system("read a listener's address"))?;
-    Ok((address, listener, Door::Admin { token: admin.token.clone() }))
 }
 
 /// How lanes are made here; `auto` says what it chose and why.
@@ -431,7 +405,7 @@ struct CoreSeed {
     clipper: Option<Seat>,
     mailbox: mpsc::Receiver<CoreMsg>,
     fleet: FleetLink,
-    admin: Option<(TcpListener, Door)>,
+    admin: Option<AdminDoor>,
 }
 
 impl CoreSeed {
@@ -457,7 +431,7 @@ impl CoreSeed {
             door: Door::Public,
             fleet: self.fleet,
         };
-        if let Some((listener, door)) = self.admin {
+        if let Some(AdminDoor { listener, door, .. }) = self.admin {
             let front = FrontEnd { door, ..front.clone() };
             let front =
                 listener::serve(Rc::new(front), listener, self.drain.clone(), listener::oip);

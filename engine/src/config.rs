@@ -407,6 +407,10 @@ pub struct ModelToml {
     pub devices: Option<Vec<DeviceToml>>,
     /// Batches of a fixed size instead of learned ones.
     pub fixed_batches: Option<FixedBatchesToml>,
+    /// Requests that may wait, in place of `limits.queue_tasks_max`.
+    pub queue_tasks_max: Option<u32>,
+    /// What the model may ask for by name, as `ctx.parameters`.
+    pub parameters: BTreeMap<String, String>,
     /// False: replicas are live without having run a synthetic batch.
     pub warm_up: Option<bool>,
 }
@@ -428,7 +432,7 @@ fn one() -> u32 {
 }
 
 /// `[fixed_batches]` in model.toml.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct FixedBatchesToml {
     /// Rows of a full batch.

@@ -19,4 +19,5 @@ pub mod retire;
 pub mod sample;
 pub mod supervisor;
 pub mod target;
+pub mod triton;
 pub mod welcome;

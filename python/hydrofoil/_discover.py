@@ -34,6 +34,9 @@ def import_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ModelError(f"{path} is no Python file: its name must end in .py")
     module = importlib.util.module_from_spec(spec)
+    # A cached compilation goes by seconds and length: one written now would hide a change that
+    # follows at once, and a model may be loaded anew right after.
+    sys.dont_write_bytecode = True
     sys.path.insert(0, str(path.parent))
     sys.modules[name] = module
     spec.loader.exec_module(module)

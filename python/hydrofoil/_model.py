@@ -68,13 +68,17 @@ class Context:
     """What ``load`` is given.
 
     ``device`` is where the replica runs: ``"cpu"``, or the name of its group where ``model.toml``
-    has ``[[devices]]``. ``version`` is the integer version of the model.
+    has ``[[devices]]``. ``version`` is the integer version of the model. ``parameters`` are those
+    of its ``model.toml`` or ``config.pbtxt``, by name.
     """
 
-    def __init__(self, directory: Path, device: str, version: int) -> None:
+    def __init__(
+        self, directory: Path, device: str, version: int, parameters: dict[str, str]
+    ) -> None:
         self.directory = directory
         self.device = device
         self.version = version
+        self.parameters = parameters
 
     def path(self, name: str) -> Path:
         """The file ``name`` that lies beside the model file."""

@@ -121,7 +121,8 @@ def settings_from(environment: Any, definition: Definition) -> Settings:
 def context_from(environment: Any, path: Path) -> Context:
     version = environment.get("FOIL_VERSION") or "1"
     device = environment.get("FOIL_DEVICE") or "cpu"
-    return Context(path.parent, device, int(version))
+    parameters = json.loads(environment.get("FOIL_PARAMETERS") or "{}")
+    return Context(path.parent, device, int(version), parameters)
 
 
 def spec_of(definition: Definition, settings: Settings) -> dict[str, Any]:

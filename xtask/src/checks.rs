@@ -9,13 +9,14 @@ use crate::shell::{Done, cargo, command, output, root, run, target_dir, venv, wo
 use std::path::Path;
 
 /// Fuzz targets, each over bytes that come from outside.
-const FUZZ_TARGETS: [&str; 9] = [
+const FUZZ_TARGETS: [&str; 10] = [
     "json_request",
     "binary_request",
     "http_bytes",
     "grpc_message",
     "clipper_json",
     "config_text",
+    "config_pbtxt",
     "lane_reply",
     "handshake",
     "hostile_segment",

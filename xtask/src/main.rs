@@ -12,6 +12,7 @@ mod lanes;
 mod overhead;
 mod peers;
 mod prove;
+mod reload;
 mod setup;
 mod shell;
 mod slo;
@@ -67,6 +68,8 @@ enum Command {
     },
     /// Whether the engine keeps a promise of 20 ms, on real models, against what they can do.
     Slo(slo::Arguments),
+    /// What a model that is loaded anew costs its neighbours' p99, in interleaved pairs.
+    Reload(reload::Arguments),
     /// Instructions per request, against their budget.
     Instructions(instructions::Arguments),
     /// Makes schemas/src/generated from schemas/fbs and schemas/proto. Needs `--features codegen`.
@@ -99,6 +102,7 @@ fn main() -> ExitCode {
         Command::Lanes(arguments) => lane_figures::lane_figures(&arguments),
         Command::Sim { arguments } => sim(&arguments),
         Command::Slo(arguments) => slo::slo(&arguments),
+        Command::Reload(arguments) => reload::reload(&arguments),
         Command::Instructions(arguments) => instructions::instructions(&arguments),
         Command::Codegen { check } => codegen::codegen(check),
     };

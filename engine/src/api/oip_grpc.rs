@@ -101,6 +101,7 @@ async fn inference_service(
         "CudaSharedMemoryStatus" => unary(link, request, shared_memory::cuda_status).await,
         "CudaSharedMemoryRegister" => unary(link, request, shared_memory::cuda_register).await,
         "CudaSharedMemoryUnregister" => unary(link, request, shared_memory::cuda_unregister).await,
+        "ModelConfig" => unary(link, request, repository::config).await,
         "ModelStatistics" => unary(link, request, observed::statistics).await,
         "TraceSetting" => {
             let set = |link, asked| observed::trace_setting(link, headers, asked);

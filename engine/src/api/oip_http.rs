@@ -27,6 +27,7 @@ use crate::api::front_end::FrontEnd;
 use crate::api::generate::{self, Asked};
 use crate::api::http2::Link;
 use crate::api::inference::{self, Answered, Question, known_class};
+use crate::api::model_config;
 use crate::api::oip_metadata as metadata;
 use crate::api::oip_shared_memory;
 use crate::api::repository_http;
@@ -203,6 +204,9 @@ async fn page(
     let entry = inference::find(&catalog, Query { model: &name, version })?;
     match page {
         ModelPage::Ready => Ok(metadata::model_ready(entry)),
+        ModelPage::Config => {
+            Ok(metadata::json_response(StatusCode::OK, &model_config::json(&entry.handle)))
+        }
         ModelPage::Batching => Ok(metadata::batching(&entry.handle).await),
         _ => Ok(metadata::model(&catalog, entry)),
     }

@@ -16,9 +16,12 @@ use crate::query::serve::available;
 use crate::query::types::TaskError;
 
 /// Clients switch features on by these: only what works is listed.
-const EXTENSIONS: [&str; 7] = [
+const EXTENSIONS: [&str; 10] = [
     "binary_tensor_data",
     "classification",
+    "model_configuration",
+    "model_repository",
+    "model_repository(unload_dependents)",
     "parameters",
     "schedule_policy",
     "statistics",

@@ -57,6 +57,7 @@ pub enum ModelPage {
     /// The same in one flat object.
     Generate,
     GenerateStream,
+    Config,
     /// Without a version: of all there are.
     Statistics,
     /// What its batching learned and does: ours, not the protocol's.
@@ -79,6 +80,7 @@ pub fn route<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, ApiError> 
         ["v2", "models", name, "ready"] => model(name, None, ModelPage::Ready)?,
         ["v2", "models", name, "batching"] => model(name, None, ModelPage::Batching)?,
         ["v2", "models", name, "stats"] => model(name, None, ModelPage::Statistics)?,
+        ["v2", "models", name, "config"] => model(name, None, ModelPage::Config)?,
         ["v2", "models", name, "infer"] => model(name, None, ModelPage::Infer)?,
         ["v2", "models", name, "generate"] => model(name, None, ModelPage::Generate)?,
         ["v2", "models", name, "generate_stream"] => model(name, None, ModelPage::GenerateStream)?,
@@ -89,6 +91,9 @@ pub fn route<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, ApiError> 
         }
         ["v2", "models", name, "versions", of, "stats"] => {
             model(name, Some(of), ModelPage::Statistics)?
+        }
+        ["v2", "models", name, "versions", of, "config"] => {
+            model(name, Some(of), ModelPage::Config)?
         }
         ["v2", "models", name, "versions", of, "infer"] => model(name, Some(of), ModelPage::Infer)?,
         ["v2", "models", name, "versions", of, "generate"] => {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::{ServeError, admin_listener, check_free, listen, log_end};
+use super::administration::AdminDoor;
+use super::{ServeError, check_free, listen, log_end};
 use crate::api::admin::Door;
 use crate::api::clipper::{self, Clipper};
 use crate::api::connections::DrainPhase;
@@ -43,7 +44,7 @@ impl Interface {
             return Ok(None);
         };
         check_free(config.query)?;
-        let (admin, listener, door) = admin_listener(&config.admin)?;
+        let AdminDoor { address: admin, listener, door } = AdminDoor::open(&config.admin)?;
         let mode = if config.strict { Mode::Strict } else { Mode::Sane };
         let apps = PublishedApps::new(ArcSwap::from_pointee(Apps::default()));
         let (changes, wishes) = control::channel();

@@ -19,6 +19,7 @@ use crate::ids::{ClassId, CoreId, Version};
 use crate::labels::Labels;
 use crate::observe::statistics::Statistics;
 use crate::query::types::{TaskError, TaskInputs, TaskResult, Terms};
+use crate::triton_config::TritonConfig;
 
 /// Asked of the caller when the hand-off itself is full; the dispatcher drains it every turn.
 const HANDOFF_FULL_RETRY: Duration = Duration::from_millis(100);
@@ -88,6 +89,8 @@ pub struct ModelHandle {
     pub class: ClassId,
     /// What the classes of its outputs are called.
     pub labels: Labels,
+    /// What its config.pbtxt says, where it has one.
+    pub config: Option<Arc<TritonConfig>>,
     entrance: Entrance,
 }
 
@@ -109,11 +112,18 @@ impl ModelHandle {
         class: ClassId,
         entrance: Entrance,
     ) -> ModelHandle {
-        ModelHandle { name, version, spec, core, class, labels: Labels::default(), entrance }
+        let labels = Labels::default();
+        ModelHandle { name, version, spec, core, class, labels, config: None, entrance }
     }
 
+    #[must_use]
     pub fn with_labels(self, labels: Labels) -> ModelHandle {
         ModelHandle { labels, ..self }
+    }
+
+    #[must_use]
+    pub fn with_config(self, config: Option<Arc<TritonConfig>>) -> ModelHandle {
+        ModelHandle { config, ..self }
     }
 
     /// Whether both lead to the same dispatcher.

@@ -156,7 +156,10 @@ impl UnderWay {
             return Err(OrderError::Stopping);
         }
         let (repositories, wanted) = (self.shared.config.repositories.clone(), load.clone());
-        let read = tokio::task::spawn_blocking(move || repositories.read(&wanted.name)).await;
+        let read = tokio::task::spawn_blocking(move || {
+            repositories.read(&wanted.name, wanted.config.as_deref())
+        })
+        .await;
         let served = served(&self.shared, &load.name);
         let found = match read.unwrap_or(Err(OrderError::Stopping)) {
             // A file target: there is nothing to look up, but the file may have changed.

@@ -103,6 +103,8 @@ mod tests {
             labels: Default::default(),
             fixed_batches: None,
             warm_up: true,
+            queue_tasks_max: None,
+            config: None,
             env: Vec::new(),
             devices: crate::fleet::device_groups::DeviceGroups::one(Some(cpus)),
             class: None,

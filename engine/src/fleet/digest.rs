@@ -153,6 +153,8 @@ mod tests {
                 labels: Default::default(),
                 fixed_batches: None,
                 warm_up: true,
+                queue_tasks_max: None,
+                config: None,
             }
         }
     }

@@ -21,6 +21,7 @@ use super::liveness::BackOff;
 use super::model::{Established, Model, Place};
 use super::sample;
 use super::supervisor::{Shared, StartError};
+use super::triton;
 use super::welcome::{Door, Guest, WelcomeError, geometry};
 use crate::clock::Time;
 use crate::dispatch::handle::{Entrance, ModelHandle};
@@ -305,6 +306,9 @@ impl Keeper {
         if let Some(known) = self.model.established.get() {
             return if *known.handle.spec == spec { Ok(()) } else { Err(LifeError::Changed) };
         }
+        if let Some(config) = &self.model.target.config {
+            triton::check(config, &spec).map_err(Box::new)?;
+        }
         let version = self.model.target.version;
         let name = self.model.target.name.clone().unwrap_or_else(|| spec.name.as_str().into());
         let samples = self.model.target.program.samples();
@@ -325,7 +329,9 @@ impl Keeper {
         let (class, devices) = (self.model.class, self.model.target.devices.names());
         let names = ModelNames { devices, classes: self.shared.config.classes.clone() };
         let handle = ModelHandle::new(name.clone(), version, spec.clone(), core, class, entrance)
-            .with_labels(self.labels(&spec));
+            .with_labels(self.labels(&spec))
+            .with_config(self.model.target.config.clone());
+        let limits = &self.shared.config.limits;
         let setup = ModelSetup {
             name,
             version,
@@ -335,8 +341,8 @@ impl Keeper {
             fixed_batches: self.model.target.fixed_batches,
             sample,
             stored_profiles,
-            queue_tasks_max: self.shared.config.limits.queue_tasks_max,
-            queue_bytes_max: self.shared.config.limits.queue_bytes_max,
+            queue_tasks_max: self.model.target.queue_tasks_max.unwrap_or(limits.queue_tasks_max),
+            queue_bytes_max: limits.queue_bytes_max,
             names,
             submissions,
             hang_ups,

@@ -3,16 +3,22 @@
 //! Everything here reads disks and may take its time: at run time it is called off the threads that serve.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::cores;
 use super::digest;
 use super::orders::OrderError;
 use super::target::{self, Target, TargetError, directories, read_toml, version_of, versioned};
+use super::triton;
 use crate::classes::Classes;
 use crate::ids::{ClassId, Version};
+use crate::triton_config::{self, TritonConfig};
 
 /// Models by whose names an index stays readable; a directory with more is no model repository.
 const MODELS_MAX: usize = 10_000;
+
+/// A model's configuration as Triton has it.
+const CONFIG: &str = "config.pbtxt";
 
 /// Where models are looked for at run time.
 #[derive(Clone, Debug, Default)]
@@ -39,29 +45,59 @@ pub fn models(root: &Path) -> Result<Vec<PathBuf>, TargetError> {
     Ok(models)
 }
 
-/// Every version of one model that is to be served.
-pub fn model(directory: &Path) -> Result<Vec<Target>, TargetError> {
+/// Every version of one model that is to be served. `config` stands in for its config.pbtxt, as JSON.
+pub fn model(directory: &Path, config: Option<&str>) -> Result<Vec<Target>, TargetError> {
     let settings = directory.join("model.toml");
-    let toml = read_toml(&settings)?;
-    let versions: Vec<(u64, PathBuf)> = directories(directory)?
+    let mut toml = read_toml(&settings)?;
+    let mut versions: Vec<(Version, PathBuf)> = directories(directory)?
         .into_iter()
-        .filter_map(|path| Some((version_of(&path)?, path)))
+        .filter_map(|path| Some((Version(version_of(&path)?), path)))
         .collect();
     if versions.is_empty() {
         return Err(TargetError::NoVersion(directory.to_owned()));
     }
-    let read = |(version, path): &(u64, PathBuf)| {
-        versioned(directory, Version(*version), path, &settings, &toml)
+    let path = directory.join(CONFIG);
+    let config = configuration(&path, config)?;
+    if let Some(config) = &config {
+        let wrong = |error| TargetError::TritonModel { path: path.clone(), error };
+        triton::merge(&mut toml, config, directory, triton::gpus()).map_err(wrong)?;
+        let there = versions.iter().map(|(version, _)| *version).collect();
+        let served = triton::versions(config, there).map_err(wrong)?;
+        versions.retain(|(version, _)| served.contains(version));
+        toml.parameters.extend(config.parameters.clone());
+    }
+    let read = |(version, path): &(Version, PathBuf)| {
+        versioned(directory, *version, path, &settings, &toml, config.clone())
     };
     versions.iter().map(read).collect()
 }
 
+/// In place of the file where one is given; what has no effect is said.
+fn configuration(
+    path: &Path,
+    given: Option<&str>,
+) -> Result<Option<Arc<TritonConfig>>, TargetError> {
+    let read = match given {
+        Some(json) => triton_config::from_json(json),
+        None if !path.exists() => return Ok(None),
+        None => {
+            let wrong = |source| TargetError::Read { path: path.to_owned(), source };
+            triton_config::from_text(&std::fs::read_to_string(path).map_err(wrong)?)
+        }
+    };
+    let config = read.map_err(|fault| TargetError::Triton { path: path.to_owned(), fault })?;
+    for warning in &config.warnings {
+        tracing::warn!("{}: {warning}", path.display());
+    }
+    Ok(Some(Arc::new(config)))
+}
+
 impl Repositories {
     /// All versions of a model that is to be loaded now.
-    pub fn read(&self, name: &str) -> Result<Vec<Found>, OrderError> {
+    pub fn read(&self, name: &str, config: Option<&str>) -> Result<Vec<Found>, OrderError> {
         let directory = self.directory(name)?;
         let wrong = |why: String| OrderError::Settings { name: name.to_owned(), why };
-        let targets = model(&directory).map_err(|error| wrong(error.to_string()))?;
+        let targets = model(&directory, config).map_err(|error| wrong(error.to_string()))?;
         cores::check(&targets, &self.cpus).map_err(|error| wrong(error.to_string()))?;
         let found = |target: Target| {
             let class = target::class_of(&target, &self.classes);
@@ -124,12 +160,12 @@ mod tests {
         std::fs::write(root.join("outside/1/model.py"), "").unwrap();
         let repositories =
             Repositories { roots: vec![root.join("inside")], ..Repositories::default() };
-        assert_eq!(repositories.read("digits").unwrap().len(), 1);
+        assert_eq!(repositories.read("digits", None).unwrap().len(), 1);
         for name in ["../outside", "..", "", ".", "digits/../../outside", "a\0b", "_hidden"] {
-            let refused = repositories.read(name).unwrap_err();
+            let refused = repositories.read(name, None).unwrap_err();
             assert!(matches!(refused, OrderError::Name { .. }), "{name}: {refused}");
         }
-        let absent = repositories.read("outside").unwrap_err();
+        let absent = repositories.read("outside", None).unwrap_err();
         assert_eq!(absent, OrderError::NotFound { name: "outside".into() });
         assert_eq!(repositories.names(), ["digits"]);
         std::fs::remove_dir_all(&root).unwrap();

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use super::device_groups::{DeviceGroupError, DeviceGroups};
 use super::repository;
+use super::triton::TritonError;
 use crate::batch::fixed::FixedBatches;
 use crate::classes::{ClassError, Classes};
 use crate::config::{ConfigError, ModelToml, duration, parse};
 use crate::ids::{ClassId, Version};
 use crate::labels::{Labels, LabelsError};
+use crate::triton_config::{ConfigFault, TritonConfig};
 
 /// Native models that `foil-container` carries.
 const NATIVE_KINDS: [&str; 5] = ["linear", "echo", "noop", "sleep", "timed"];
@@ -35,6 +37,10 @@ pub struct Target {
     pub fixed_batches: Option<FixedBatches>,
     /// Its replicas run synthetic batches before they are live.
     pub warm_up: bool,
+    /// Requests that may wait; None: as many as the engine's limits say.
+    pub queue_tasks_max: Option<usize>,
+    /// Its config.pbtxt.
+    pub config: Option<Arc<TritonConfig>>,
 }
 
 /// What runs it.
@@ -70,6 +76,8 @@ impl Target {
 
 /// Rows for the warm-up, as the body of an inference request.
 const SAMPLE: &str = "sample.json";
+/// The variable with a model's parameters.
+const PARAMETERS: &str = "FOIL_PARAMETERS";
 /// A Python model in its version's directory.
 const MODEL_FILE: &str = "model.py";
 
@@ -119,6 +127,16 @@ pub enum TargetError {
     NoModel(PathBuf),
     #[error("{path}: {message}")]
     Setting { path: PathBuf, message: String },
+    #[error("{path}: {fault}")]
+    Triton { path: PathBuf, fault: ConfigFault },
+    #[error("{path}: {error}")]
+    TritonModel { path: PathBuf, error: TritonError },
+    #[error(
+        "{0} is written for Triton's python backend (class TritonPythonModel); write a class with @hydrofoil.model whose \
+         predict(self, x: foil.f32[\"n\", 4]) -> foil.f32[\"n\"] takes and returns whole batches, and load(self, ctx) in place \
+         of initialize()"
+    )]
+    TritonPython(PathBuf),
     #[error("{path}: {error}")]
     Labels { path: PathBuf, error: LabelsError },
     #[error("{path}: {error}")]
@@ -199,6 +217,8 @@ fn file(target: &str) -> Result<Target, TargetError> {
         labels: Labels::default(),
         fixed_batches: None,
         warm_up: true,
+        queue_tasks_max: None,
+        config: None,
     })
 }
 
@@ -211,7 +231,7 @@ fn repository(root: &Path, wanted: &Wanted) -> Result<Vec<Target>, TargetError> 
             Wanted::Named(names) => names.iter().any(|wanted| *wanted == name),
         };
         if is_wanted {
-            targets.extend(repository::model(&model)?);
+            targets.extend(repository::model(&model, None)?);
         }
     }
     if targets.is_empty() && *wanted == Wanted::All {
@@ -230,6 +250,7 @@ pub(super) fn versioned(
     directory: &Path,
     settings: &Path,
     toml: &ModelToml,
+    config: Option<Arc<TritonConfig>>,
 ) -> Result<Target, TargetError> {
     check(settings, toml)?;
     let directory = absolute(directory)?;
@@ -237,17 +258,18 @@ pub(super) fn versioned(
     let program = match (toml.runtime.as_deref(), &toml.kind) {
         (Some("program"), _) => executable(settings, &directory, toml)?,
         (Some("native"), Some(kind)) => Program::Native { kind: kind.clone(), directory },
-        _ if file.exists() => Program::Python { target: file.display().to_string() },
+        _ if file.exists() => python(&file)?,
         _ => return Err(TargetError::NoModel(directory)),
     };
     let name = model.file_name().map(|name| name.to_string_lossy().as_ref().into());
-    let env = toml.env.clone().into_iter().collect();
+    let env = toml.env.clone().into_iter().chain(parameters(toml)).collect();
     let devices = DeviceGroups::read(toml)
         .map_err(|error| TargetError::Devices { path: settings.to_owned(), error })?;
     let labels = Labels::read(model, &toml.labels)
         .map_err(|error| TargetError::Labels { path: settings.to_owned(), error })?;
     let (class, fixed_batches) = (toml.class.clone(), fixed_batches(settings, toml)?);
     let (settings, warm_up) = (overrides(toml, &devices), toml.warm_up.unwrap_or(true));
+    let queue_tasks_max = toml.queue_tasks_max.map(|tasks| tasks as usize);
     Ok(Target {
         name,
         version,
@@ -259,7 +281,26 @@ pub(super) fn versioned(
         labels,
         fixed_batches,
         warm_up,
+        queue_tasks_max,
+        config,
     })
+}
+
+/// A model of ours: Triton's have the same file's name.
+fn python(file: &Path) -> Result<Program, TargetError> {
+    const THEIRS: &[u8] = b"class TritonPythonModel";
+    // What can't be read is for the container to say.
+    let text = std::fs::read(file).unwrap_or_default();
+    if text.windows(THEIRS.len()).any(|words| words == THEIRS) {
+        return Err(TargetError::TritonPython(file.to_owned()));
+    }
+    Ok(Program::Python { target: file.display().to_string() })
+}
+
+/// For the container's environment, as one JSON object.
+fn parameters(toml: &ModelToml) -> Option<(String, String)> {
+    let text = serde_json::json!(toml.parameters).to_string();
+    (!toml.parameters.is_empty()).then(|| (PARAMETERS.to_owned(), text))
 }
 
 fn fixed_batches(path: &Path, toml: &ModelToml) -> Result<Option<FixedBatches>, TargetError> {

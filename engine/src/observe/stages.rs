@@ -201,8 +201,8 @@ impl ModelRecorder {
     /// The gauges of a dispatcher that has given way.
     pub fn let_go(&self) {
         let mut counts = self.counts.borrow_mut();
-        (counts.queue_tasks, counts.queue_bytes, counts.in_flight) = (0, 0, 0);
-        counts.replicas = 0;
+        (counts.queue_tasks, counts.queue_bytes) = (0, 0);
+        (counts.in_flight, counts.replicas) = (0, 0);
         (counts.batching, counts.names) = (Batching::default(), None);
     }
 

@@ -23,7 +23,8 @@ impl Field {
     }
 
     fn wanted(&self, wanted: &'static str) -> ConfigFault {
-        self.fault(Fault::Kind { name: self.name.clone(), wanted })
+        let fault = Fault::Kind { name: self.name.clone(), wanted };
+        ConfigFault { at: self.value_at, fault }
     }
 
     pub(super) fn text(&self) -> Result<String, ConfigFault> {

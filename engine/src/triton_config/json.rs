@@ -36,7 +36,7 @@ fn message(object: Map<String, Json>) -> Message {
 fn entry(name: &str, key: String, value: Json) -> Field {
     let fields = vec![field("key", Json::String(key)), field("value", value)];
     let entry = Message { at: Place::default(), fields };
-    Field { name: name.to_owned(), at: Place::default(), value: Value::Message(entry) }
+    whole(name, Value::Message(entry))
 }
 
 fn field(name: &str, value: Json) -> Field {
@@ -45,5 +45,11 @@ fn field(name: &str, value: Json) -> Field {
         Json::String(text) => Value::Text(text),
         other => Value::Word(other.to_string()),
     };
-    Field { name: name.to_owned(), at: Place::default(), value }
+    whole(name, value)
+}
+
+/// JSON is written by programs: its places tell nobody anything.
+fn whole(name: &str, value: Value) -> Field {
+    let at = Place::default();
+    Field { name: name.to_owned(), at, value_at: at, value }
 }

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn says(text: &str) -> String {
@@ -93,7 +95,7 @@ fn what_is_wrong_is_named_with_its_place() {
         ),
         ("nothing_like_it: 1", "line 1, column 1: there is no field 'nothing_like_it'"),
         ("name: m", "line 1, column 7: 'name' is to be a string"),
-        ("name: \"a\" name: \"b\"", "line 1, column 17: 'name' is there twice"),
+        ("name: \"a\" name: \"b\"", "line 1, column 11: 'name' is there twice"),
         ("max_batch_size: -1", "'max_batch_size' is to be a whole number that is not negative"),
         ("max_batch_size: 99999999999", "'max_batch_size' is to be a whole number"),
         ("name: \"m", "this string does not end"),
@@ -139,10 +141,7 @@ fn what_can_not_be_honoured_is_refused_with_what_to_do_instead() {
 #[test]
 fn what_changes_nothing_is_said() {
     for (text, field) in [
-        (
-            "optimization { priority: PRIORITY_MAX }",
-            "line 1, column 14: optimization has no effect",
-        ),
+        ("optimization { priority: PRIORITY_MAX }", "line 1, column 1: optimization has no effect"),
         ("dynamic_batching { max_queue_delay_microseconds: 5 }", "max_queue_delay_microseconds"),
         ("dynamic_batching { preferred_batch_size: [2, 4] }", "preferred_batch_size"),
         ("dynamic_batching { priority_levels: 3 }", "priority_levels"),
@@ -164,4 +163,56 @@ fn what_changes_nothing_is_said() {
 fn depth_and_length_are_bounded() {
     assert!(says(&"input {".repeat(100)).contains("blocks lie more than"));
     assert!(says(&" ".repeat((1 << 20) + 1)).contains("bytes"));
+}
+
+/// What configurations are made of, put together in any way.
+fn pieces() -> impl Strategy<Value = String> {
+    let words = [
+        "name",
+        "input",
+        "dims",
+        "dynamic_batching",
+        "version_policy",
+        "parameters",
+        "key",
+        "value",
+        ":",
+        "{",
+        "}",
+        "<",
+        ">",
+        "[",
+        "]",
+        ",",
+        ";",
+        "#",
+        "\n",
+        " ",
+        "\"",
+        "'",
+        "\\",
+        "\\x",
+        "\\u00e9",
+        "\\377",
+        "-1",
+        "0x",
+        "9223372036854775808",
+        "true",
+        "TYPE_FP32",
+        "é",
+    ];
+    proptest::collection::vec(proptest::sample::select(words.to_vec()), 0..60)
+        .prop_map(|it| it.concat())
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_reader_fail(text in pieces(), anything in ".{0,80}") {
+        for text in [text, anything] {
+            if let Err(fault) = from_text(&text) {
+                prop_assert!(fault.at.line >= 1 && !fault.to_string().is_empty());
+            }
+            let _either = from_json(&text);
+        }
+    }
 }

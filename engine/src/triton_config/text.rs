@@ -24,6 +24,7 @@ pub(super) enum Value {
 pub(super) struct Field {
     pub(super) name: String,
     pub(super) at: Place,
+    pub(super) value_at: Place,
     pub(super) value: Value,
 }
 
@@ -76,6 +77,7 @@ impl<'t> Parser<'t> {
                 fault: Fault::Unexpected { found: self.found(name), wanted },
             });
         }
+        let first = fields.len();
         self.skip();
         let colon = self.take(':');
         self.skip();
@@ -85,6 +87,7 @@ impl<'t> Parser<'t> {
             _ if colon => fields.push(self.scalar(name)?),
             _ => return Err(self.unexpected("':' or a block")),
         }
+        fields[first..].iter_mut().for_each(|field| field.at = at);
         self.skip();
         let _separated = self.take(',') || self.take(';');
         Ok(())
@@ -127,7 +130,8 @@ impl<'t> Parser<'t> {
             self.next();
         }
         let fields = self.fields(Some(end), depth + 1)?;
-        Ok(Field { name: name.to_owned(), at, value: Value::Message(Message { at, fields }) })
+        let value = Value::Message(Message { at, fields });
+        Ok(Field { name: name.to_owned(), at, value_at: at, value })
     }
 
     fn scalar(&mut self, name: &str) -> Result<Field, ConfigFault> {
@@ -135,13 +139,13 @@ impl<'t> Parser<'t> {
         let name = name.to_owned();
         if matches!(self.peek(), Some('"' | '\'')) {
             let value = Value::Text(self.strings()?);
-            return Ok(Field { name, at, value });
+            return Ok(Field { name, at, value_at: at, value });
         }
         let word = self.word();
         if word.is_empty() {
             return Err(self.unexpected("a value"));
         }
-        Ok(Field { name, at, value: Value::Word(word.to_owned()) })
+        Ok(Field { name, at, value_at: at, value: Value::Word(word.to_owned()) })
     }
 
     /// Strings that follow each other are one.
@@ -204,7 +208,7 @@ impl<'t> Parser<'t> {
     fn digits(&mut self, radix: u32, most: usize) -> Option<u32> {
         let count = self.rest.chars().take(most).take_while(|it| it.is_digit(radix)).count();
         let number = u32::from_str_radix(&self.rest[..count], radix).ok();
-        (0..count).for_each(|_| drop(self.next()));
+        self.advance(count);
         number
     }
 
@@ -213,7 +217,7 @@ impl<'t> Parser<'t> {
         let is_part = |it: char| it.is_ascii_alphanumeric() || matches!(it, '_' | '.' | '-' | '+');
         let end = self.rest.find(|it| !is_part(it)).unwrap_or(self.rest.len());
         let word = &self.rest[..end];
-        word.chars().for_each(|_| drop(self.next()));
+        self.advance(word.len());
         word
     }
 
@@ -245,6 +249,12 @@ impl<'t> Parser<'t> {
             self.at.column += 1;
         }
         Some(next)
+    }
+
+    /// Over characters of one byte, none of them the end of a line.
+    fn advance(&mut self, count: usize) {
+        self.rest = &self.rest[count..];
+        self.at.column += count as u32;
     }
 
     fn take(&mut self, wanted: char) -> bool {

@@ -1,4 +1,4 @@
-//! ModelInfer: one question, one answer.
+//! One question and its answer: whole, as ModelInfer gives it, or the parts that a stream gives.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,12 +17,16 @@ use crate::api::inference::{self, Answered, Question, known_class};
 use crate::api::router::version;
 use crate::api::shared_memory::SharedMemory;
 use crate::api::status::ApiError;
+use crate::api::streaming;
 use crate::classes::Classes;
+use crate::clock::Time;
 use crate::codec::answer::About;
 use crate::codec::bind::bind;
 use crate::codec::fault::InputFault;
-use crate::codec::grpc_tensor;
+use crate::codec::{classify, grpc_tensor};
+use crate::ids::Version;
 use crate::query::serve::Query;
+use crate::query::types::Prediction;
 
 pub(super) async fn call(link: Rc<Link>, request: Request<Incoming>) -> Response<Body> {
     let said = Said::read(request.headers(), link.front.clock.now());
@@ -38,13 +42,7 @@ pub(super) async fn answer(
     said: &Said,
     mut message: ModelInferRequest,
 ) -> Result<ModelInferResponse, ApiError> {
-    let arrived = front.clock.now();
-    let (name, version) =
-        (std::mem::take(&mut message.model_name), version(&message.model_version));
-    let counted = |error: &ApiError| front.recorder.error(error.shown().kind);
-    let version = version.inspect_err(counted)?;
-    let deadline = said.deadline.clone().inspect_err(counted)?;
-    let timeout = deadline.map(|deadline| deadline.since(arrived));
+    let Head { name, version, timeout, arrived } = head(front, said, &mut message)?;
     let query = Query { model: &name, version };
     let memory = SharedMemory::of(front);
     let understand = |spec: &ModelSpec| {
@@ -52,6 +50,49 @@ pub(super) async fn answer(
     };
     let respond = |answered: Answered<'_>| respond(&memory, answered);
     inference::infer(front, query, arrived, understand, respond).await
+}
+
+/// The same where the answer comes in parts.
+pub(super) fn parts(
+    front: &FrontEnd,
+    said: &Said,
+    mut message: ModelInferRequest,
+) -> Result<streaming::Answers, ApiError> {
+    let Head { name, version, timeout, arrived } = head(front, said, &mut message)?;
+    let query = Query { model: &name, version };
+    let memory = SharedMemory::of(front);
+    streaming::ask(front, query, arrived, |spec| {
+        understand(spec, &front.classes, said.class.as_deref(), timeout, &memory, message)
+    })
+}
+
+/// One part as a message.
+pub(super) fn part(
+    front: &FrontEnd,
+    answers: &streaming::Answers,
+    mut part: Prediction,
+) -> Result<ModelInferResponse, ApiError> {
+    let streaming::Answers { handle, chosen, .. } = answers;
+    classify::replace(&handle.spec, &handle.labels, chosen, &mut part.outputs)?;
+    SharedMemory::of(front).deliver(&handle.spec, chosen, &part.outputs)?;
+    Ok(grpc_tensor::answer(answers.about(), chosen, &part.outputs))
+}
+
+/// Which model is asked, and for how long.
+struct Head {
+    name: String,
+    version: Option<Version>,
+    timeout: Option<Duration>,
+    arrived: Time,
+}
+
+fn head(front: &FrontEnd, said: &Said, message: &mut ModelInferRequest) -> Result<Head, ApiError> {
+    let arrived = front.clock.now();
+    let counted = |error: &ApiError| front.recorder.error(error.shown().kind);
+    let version = version(&message.model_version).inspect_err(counted)?;
+    let deadline = said.deadline.clone().inspect_err(counted)?;
+    let timeout = deadline.map(|deadline| deadline.since(arrived));
+    Ok(Head { name: std::mem::take(&mut message.model_name), version, timeout, arrived })
 }
 
 fn understand(

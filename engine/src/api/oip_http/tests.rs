@@ -283,6 +283,9 @@ fn server_and_models_describe_themselves() {
             json!([
                 "binary_tensor_data",
                 "classification",
+                "model_configuration",
+                "model_repository",
+                "model_repository(unload_dependents)",
                 "parameters",
                 "schedule_policy",
                 "statistics",

@@ -54,6 +54,8 @@ mod tests {
             labels: Default::default(),
             fixed_batches: None,
             warm_up: true,
+            queue_tasks_max: None,
+            config: None,
         };
         Found { target, class: ClassId::DEFAULT, digest }
     }

@@ -3,6 +3,7 @@
 use std::process::ExitStatus;
 
 use crate::fleet::sample::SampleError;
+use crate::fleet::triton::MismatchError;
 use crate::fleet::welcome::WelcomeError;
 
 /// Why an incarnation ended, or never came to life.
@@ -30,6 +31,8 @@ pub enum LifeError {
         "a model named '{name}' version {version} is served already; give one of them another --name"
     )]
     NameTaken { name: String, version: u64 },
+    #[error(transparent)]
+    Mismatch(#[from] Box<MismatchError>),
     #[error(transparent)]
     Sample(#[from] SampleError),
     #[error("in its warm-up, {0}")]
