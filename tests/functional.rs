@@ -2,6 +2,7 @@
 
 mod batching;
 mod classes;
+mod clipper;
 mod clipper_containers;
 mod commands;
 mod devices;
@@ -14,6 +15,7 @@ mod protocol;
 mod repository;
 mod shared_memory;
 mod slots;
+mod streaming;
 mod tensors;
 mod triton_config;
 mod warm_up;

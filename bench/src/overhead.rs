@@ -133,7 +133,7 @@ fn measure_grpc(
 ) -> Result<(), OverheadError> {
     let core = alone.cores[0];
     let floor = Server::grpc_floor(workplace, core)?;
-    let foil = Server::serving_over(workplace, alone, Dialect::Grpc)?;
+    let foil = Server::serving_over(workplace, alone, Dialect::oip(Form::Grpc))?;
     for connections in [1, 64] {
         let scenario = Scenario { form: Form::Grpc, connections };
         let pairs = measure::pairs(setup, scenario, &floor, &foil, None)?;

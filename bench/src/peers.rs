@@ -1,6 +1,6 @@
 //! `foil-bench peers`: ours beside other serving systems, on the same models, the same core and the same moments.
 //!
-//! For each cell (a model and an encoding) bare hyper and ours stay up, and each peer in each of its settings is started
+//! For each cell (a model and a form) bare hyper (for gRPC bare h2) and ours stay up, and each peer in each of its settings is started
 //! in turn and measured against ours in interleaved pairs, as in [`crate::overhead`]. What is finished is kept in a file
 //! each; a run that was broken off goes on with what is missing. A peer that can't be started or answers wrongly is named
 //! with the reason and left out; requests that fail under load are counted and shown.
@@ -40,7 +40,7 @@ pub struct Args {
     /// Peers, as in mosec,triton,pytriton,litserve,mlserver,uvicorn; or all
     #[arg(long, value_delimiter = ',', default_values = settings::USUAL)]
     pub only: Vec<String>,
-    /// Models and encodings, as in noop/bin,mlp/json; or all
+    /// Models and forms, as in noop/bin,mlp/json,noop/grpc; or all
     #[arg(long, value_delimiter = ',', default_values = cell::USUAL)]
     pub cells: Vec<String>,
     #[command(flatten)]
@@ -77,7 +77,9 @@ pub struct Args {
 
 #[derive(Debug, thiserror::Error)]
 pub enum PeersError {
-    #[error("'{name}' is no cell; give some of noop, linear and mlp, each with /bin or /json")]
+    #[error(
+        "'{name}' is no cell; give some of noop, linear and mlp, each with /bin, /json or /grpc"
+    )]
     NoSuchCell { name: String },
     #[error(
         "'{name}' is no peer; give some of mosec, triton, pytriton, litserve, mlserver, uvicorn"

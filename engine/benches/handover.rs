@@ -17,8 +17,8 @@ use bench::threads::on_core;
 use bench::twin::Twin;
 use bytes::Bytes;
 use clap::{Parser, Subcommand};
-use engine::dispatch::lane::Batch;
 use engine::dispatch::lane::shm::ShmLane;
+use engine::dispatch::lane::{Batch, News};
 use engine::ids::BatchId;
 use engine::query::types::{TaskInputs, Tensor, TensorData};
 use schemas::lifecycle::{
@@ -259,7 +259,7 @@ fn await_reply(
     meanwhile: &mut impl FnMut() -> Outcome<()>,
 ) -> Outcome<()> {
     for _ in 0..LOOKS_MAX {
-        if let Some(reply) = lane.poll_reply(spec, |_| ROWS)? {
+        if let Some(News::Reply(reply)) = lane.poll_reply(spec, |_| ROWS)? {
             let outputs = reply.outcome.map_err(|failure| failure.message)?;
             assert_eq!(outputs[0].shape.as_slice(), [u64::from(ROWS), 1]);
             return Ok(());
@@ -300,6 +300,7 @@ fn spec() -> ModelSpec {
         batch_timeout_us: 1_000_000,
         replicas: 1,
         pad: false,
+        decoupled: false,
     }
 }
 

@@ -5,7 +5,11 @@ pub mod admin;
 pub mod body;
 pub mod clipper;
 pub mod connections;
+pub mod encoding;
+pub mod event_stream;
+pub mod first_bytes;
 pub mod front_end;
+pub mod generate;
 pub mod http2;
 pub mod inference;
 pub mod listener;
@@ -21,6 +25,7 @@ pub mod settings;
 pub mod shared_memory;
 pub mod statistics;
 pub mod status;
+pub mod streaming;
 pub mod trail;
 
 #[cfg(test)]

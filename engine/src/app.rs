@@ -22,7 +22,7 @@ use crate::api::oip_grpc;
 use crate::classes::{ClassError, Classes};
 use crate::cli::{Lane, LogFormat, MetricsCompat, Serve};
 use crate::client_shm::registry::Registry;
-use crate::clipper_rpc::{self, Port, Strangers};
+use crate::clipper_rpc::{Port, Registry as Containers};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Limits};
 use crate::dispatch::{CORE_MAILBOX_MESSAGES_MAX, Core, CoreLinks, CoreMsg, run_core_mailbox};
@@ -45,6 +45,7 @@ use crate::threads;
 
 mod administration;
 mod clipper;
+mod containers;
 mod local_doors;
 mod socket_directory;
 
@@ -147,11 +148,8 @@ impl Engine {
         let (links, mailboxes): (Vec<_>, Vec<_>) =
             config.cores.iter().map(|_| mpsc::channel(CORE_MAILBOX_MESSAGES_MAX)).unzip();
         let links: CoreLinks = links.into();
-        let containers = config.clipper_rpc.map(containers_port).transpose()?;
-        let mut clipper = match (config.clipper, &containers) {
-            (Some(of), Some(port)) => Some(Interface::build(of, port, &catalog, &links)?),
-            _ => None,
-        };
+        let containers = config.clipper_rpc.map(containers::bind).transpose()?;
+        let mut clipper = Interface::build(&config, containers.as_ref(), &catalog, &links)?;
         check_free(config.http)?;
         check_free(config.grpc)?;
         let users = Users::available(config.shared_user);
@@ -216,7 +214,7 @@ impl Engine {
         self.serve_metrics()?;
         self.doors.serve().map_err(system("serve clients on this machine"))?;
         let mut fleet = Fleet::new(self.fleet_config());
-        let containers = self.open_containers(&fleet)?;
+        let containers = containers::open(self.containers.take(), &fleet, &self.config)?;
         if let Some(clipper) = self.clipper.take() {
             clipper.open();
         }
@@ -256,19 +254,6 @@ impl Engine {
         Ok(())
     }
 
-    fn open_containers(
-        &mut self,
-        fleet: &Fleet,
-    ) -> Result<Option<Rc<clipper_rpc::Registry>>, ServeError> {
-        let Some(port) = self.containers.take() else { return Ok(None) };
-        let strangers = match self.config.clipper {
-            Some(_) => Strangers::Wait,
-            None => Strangers::Register,
-        };
-        let opened = port.open(fleet.shared(), strangers);
-        opened.map(Some).map_err(system("start the thread for containers"))
-    }
-
     fn fleet_config(&self) -> FleetConfig {
         FleetConfig {
             clock: self.clock,
@@ -291,7 +276,7 @@ impl Engine {
     }
 
     /// Not ready at once; accepts for the delay; then answers what was accepted and ends.
-    async fn drain(&self, fleet: Fleet, containers: Option<Rc<clipper_rpc::Registry>>) {
+    async fn drain(&self, fleet: Fleet, containers: Option<Rc<Containers>>) {
         self.catalog.store(Arc::new(self.catalog.load().drained()));
         self.drain.send_replace(DrainPhase::NotReady);
         tokio::time::sleep(self.config.drain_delay).await;
@@ -351,10 +336,6 @@ fn open_profiles(state: &Path) -> Option<Profiles> {
         .ok()
 }
 
-fn containers_port(address: SocketAddr) -> Result<Port, ServeError> {
-    Port::bind(address).map_err(|source| ServeError::Listen { address, source })
-}
-
 /// Cores share their port, and so would a second engine, silently: an ordinary bind tells whether it is taken.
 fn check_free(address: SocketAddr) -> Result<(), ServeError> {
     let taken = |source| ServeError::Listen { address, source };
@@ -372,7 +353,9 @@ fn listen(address: &mut SocketAddr) -> Result<TcpListener, ServeError> {
 fn http_limits(config: &Config) -> HttpLimits {
     HttpLimits {
         connections_max: config.limits.connections_max,
+        head_bytes_max: config.limits.head_bytes_max,
         body_bytes_max: config.limits.body_bytes_max,
+        gathered_bytes_max: config.limits.gathered_bytes_max,
         head_time_max: Duration::from_secs(config.limits.head_s),
         idle_time_max: Duration::from_secs(config.limits.idle_s),
         body_time_max: Duration::from_secs(config.limits.body_s),
@@ -466,7 +449,7 @@ impl CoreSeed {
             )));
         }
         if let Some(clipper) = self.clipper {
-            clipper.take(front.clone(), self.drain.clone());
+            clipper.take(&front, self.drain.clone());
         }
         let drain = self.drain.clone();
         let grpc = listener::serve(front.clone(), grpc, drain, oip_grpc::oip);

@@ -52,6 +52,12 @@
 //! A batch that is overdue may be sent again to an idle replica. Its tasks are then in two batches: the first answer
 //! counts; a failure or a loss counts only when no other batch holds the task.
 //!
+//! # Replies in parts
+//!
+//! A batch of which a part was handed on is told of by [`Batcher::handle_part`]: it may take as long again for the next,
+//! its task does not run again whatever becomes of the replica, and the late limit it came with, which was for the first
+//! word, gives way to the one it has for its last. Such models get one task a batch (a cost limit of one) and no copies.
+//!
 //! Deliberately absent: tenants.
 
 use std::time::Duration;
@@ -96,9 +102,20 @@ pub struct BatcherConfig {
     /// What a batch of several tasks may cost at most; a single task always goes.
     pub batch_cost_max: u64,
     pub cost_rule: CostRule,
+    /// Whether an overdue batch may be sent to a second replica.
+    pub copies: Copies,
     pub slo: Option<Duration>,
     /// From a batch's departure to its outcome; past that its replica is killed.
     pub batch_timeout: Duration,
+}
+
+/// Whether a batch may be with two replicas at a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Copies {
+    #[default]
+    Allowed,
+    /// What the second would say can't be told apart from what the first said.
+    Never,
 }
 
 /// What a batch costs, given what its tasks do.

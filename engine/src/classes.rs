@@ -29,6 +29,8 @@ pub struct SloClass {
     pub name: Arc<str>,
     /// What one row of it is worth, 1 to [`WEIGHT_MAX`].
     pub weight: u32,
+    /// Requests that say this priority, 1 or more, are of this class.
+    pub priority: Option<u32>,
     /// In place of the model's.
     pub slo: Option<Duration>,
     /// In place of the model's.
@@ -38,7 +40,14 @@ pub struct SloClass {
 impl SloClass {
     /// One that is not in a table yet.
     pub fn new(name: &str, weight: u32) -> SloClass {
-        SloClass { id: ClassId::DEFAULT, name: name.into(), weight, slo: None, late: None }
+        SloClass {
+            id: ClassId::DEFAULT,
+            name: name.into(),
+            weight,
+            priority: None,
+            slo: None,
+            late: None,
+        }
     }
 }
 
@@ -52,6 +61,10 @@ pub enum ClassError {
     Weight { name: String, weight: u32 },
     #[error("classes.{name}: slo is zero; give it a duration, or leave it out for the model's")]
     SloZero { name: String },
+    #[error("classes.{name}: priority is 0, which says none; use 1 (the highest) or more")]
+    PriorityZero { name: String },
+    #[error("classes.{name}: another class has the priority {priority}; give each its own")]
+    PriorityTwice { name: String, priority: u32 },
     #[error("classes.{name}: late is '{late}'; use \"serve\" or \"shed\"")]
     Late { name: String, late: String },
     #[error("there are {count} classes with '{DEFAULT}'; use at most {CLASSES_MAX}")]
@@ -78,12 +91,18 @@ impl Classes {
             check(class)?;
             class.id = ClassId(id);
         }
+        check_priorities(&all)?;
         Ok(Classes(all.into()))
     }
 
     /// Few enough that comparing each is the fastest look-up.
     pub fn find(&self, name: &[u8]) -> Option<&SloClass> {
         self.0.iter().find(|class| class.name.as_bytes() == name)
+    }
+
+    /// The class that a request's priority means; none where no class has it, as it is with a server without levels.
+    pub fn of_priority(&self, priority: u32) -> Option<&SloClass> {
+        self.0.iter().find(|class| class.priority == Some(priority))
     }
 
     /// A class of this table.
@@ -126,10 +145,21 @@ fn check(class: &SloClass) -> Result<(), ClassError> {
     if !(1..=WEIGHT_MAX).contains(&class.weight) {
         return Err(ClassError::Weight { name: name(), weight: class.weight });
     }
-    match class.slo {
-        Some(Duration::ZERO) => Err(ClassError::SloZero { name: name() }),
+    match (class.slo, class.priority) {
+        (Some(Duration::ZERO), _) => Err(ClassError::SloZero { name: name() }),
+        (_, Some(0)) => Err(ClassError::PriorityZero { name: name() }),
         _ => Ok(()),
     }
+}
+
+fn check_priorities(classes: &[SloClass]) -> Result<(), ClassError> {
+    for (index, class) in classes.iter().enumerate() {
+        let Some(priority) = class.priority else { continue };
+        if classes[..index].iter().any(|other| other.priority == Some(priority)) {
+            return Err(ClassError::PriorityTwice { name: class.name.to_string(), priority });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -177,6 +207,18 @@ mod tests {
             (1..=CLASSES_MAX).map(|nth| SloClass::new(&format!("c{nth}"), 1)).collect();
         assert!(Classes::new(many[1..].to_vec()).is_ok());
         assert_eq!(Classes::new(many), Err(ClassError::TooMany { count: CLASSES_MAX + 1 }));
+    }
+
+    #[test]
+    fn a_priority_is_that_of_one_class() {
+        let with = |name, priority| SloClass { priority: Some(priority), ..SloClass::new(name, 1) };
+        let classes = Classes::new(vec![with("gold", 1), with("bulk", 9)]).unwrap();
+        let named = |priority| classes.of_priority(priority).map(|class| &*class.name);
+        assert_eq!([1, 9, 2].map(named), [Some("gold"), Some("bulk"), None]);
+        let twice = Classes::new(vec![with("gold", 1), with("bulk", 1)]).unwrap_err();
+        assert!(twice.to_string().contains("classes.bulk"), "{twice}");
+        let zero = Classes::new(vec![with("gold", 0)]).unwrap_err();
+        assert!(zero.to_string().contains("1 (the highest)"), "{zero}");
     }
 
     #[test]

@@ -109,6 +109,7 @@ struct File {
 #[serde(default, deny_unknown_fields)]
 struct ClassToml {
     weight: Option<u32>,
+    priority: Option<u32>,
     slo: Option<String>,
     late: Option<String>,
 }
@@ -120,6 +121,7 @@ impl File {
             query: self.clipper_query,
             admin: self.clipper_admin,
             rpc: self.clipper_rpc,
+            token_file: self.admin_token_file.clone(),
         }
     }
 }
@@ -160,10 +162,6 @@ pub enum ConfigError {
     ClipperMode { mode: String },
     #[error("addresses of Clipper's interface are given, but it is off; add --clipper")]
     ClipperOff,
-    #[error(
-        "--clipper-admin {address} can be reached from other machines, and whoever reaches it administers the engine; use loopback"
-    )]
-    ClipperAdminOpen { address: SocketAddr },
     #[error(transparent)]
     Class(#[from] ClassError),
     #[error(transparent)]
@@ -186,6 +184,7 @@ impl Config {
             repository_poll_secs: file.repository_poll_secs,
             admin: file.admin,
             admin_token_file: file.admin_token_file,
+            token_used: clipper.is_some(),
         };
         let config = Config {
             targets,
@@ -254,7 +253,8 @@ fn class(name: &str, table: ClassToml) -> Result<SloClass, ConfigError> {
         }
     };
     let slo = table.slo.as_deref().map(duration).transpose()?;
-    Ok(SloClass { slo, late, ..SloClass::new(name, table.weight.unwrap_or(1)) })
+    let priority = table.priority;
+    Ok(SloClass { priority, slo, late, ..SloClass::new(name, table.weight.unwrap_or(1)) })
 }
 
 /// One core on machines of up to 4, else a quarter: models need the others.
@@ -401,6 +401,8 @@ pub struct ModelToml {
     pub cpus: Option<Vec<usize>>,
     /// The SLO class of requests that name none.
     pub class: Option<String>,
+    /// By output, a file that names its classes, a line each; relative to the model's directory.
+    pub labels: BTreeMap<String, String>,
     /// Replicas of unlike speed, in groups; in place of `replicas` and `cpus`.
     pub devices: Option<Vec<DeviceToml>>,
     /// Batches of a fixed size instead of learned ones.

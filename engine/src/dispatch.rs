@@ -29,6 +29,7 @@ pub mod hang_ups;
 pub mod in_flight;
 pub mod lane;
 pub mod outbox;
+pub mod parts;
 mod recent;
 pub mod warm_up;
 

@@ -15,6 +15,7 @@ pub mod config;
 pub mod dispatch;
 pub mod fleet;
 pub mod ids;
+pub mod labels;
 pub mod observe;
 pub mod query;
 pub mod socket_file;

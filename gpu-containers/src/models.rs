@@ -55,6 +55,7 @@ fn spec(name: &str, inputs: Vec<TensorSpec>, outputs: Vec<TensorSpec>) -> ModelS
         batch_timeout_us: BATCH_TIMEOUT.as_micros() as u64,
         replicas: 1,
         pad: false,
+        decoupled: false,
     }
 }
 

@@ -56,6 +56,8 @@ class Definition:
     keyword_only: tuple[str, ...]
     single_output: bool
     lifted: bool
+    # ``predict`` is a generator function: each yield is a part of the answer.
+    decoupled: bool = False
 
     @property
     def batched(self) -> bool:
@@ -87,7 +89,7 @@ def model(
     target: Any = None,
     /,
     *,
-    max_batch: int = 64,
+    max_batch: int | None = None,
     slo: str | None = None,
     replicas: int = 1,
     late: str = "serve",
@@ -97,7 +99,7 @@ def model(
 ) -> Any:
     """Declares a class with ``predict``, or a plain function, as a model. It is returned as it was.
 
-    ``max_batch``: most rows of a batch. ``slo``: aim for the 99th percentile of latency, such as
+    ``max_batch``: most rows of a batch; 64, where nothing is said. ``slo``: aim for the 99th percentile of latency, such as
     ``"20ms"``; units us, ms, s. ``replicas``: processes that run it. ``late``: ``"serve"`` or
     ``"shed"`` what can't meet the SLO. ``batch_timeout``: a batch that takes longer is ended with
     its process. ``batch=False``: ``predict`` takes one item at a time; annotations then need no
@@ -109,13 +111,19 @@ def model(
     Requests share a batch when all the dimensions that differ between them equal, in each, the
     first named one; others must be the same.
 
+    A ``predict`` that yields answers in parts: each ``yield`` is the outputs for the whole batch, as a
+    return would be. It is given one request at a time, whose rows ``max_batch`` bounds: 1, where nothing
+    is said. The generator is closed when nobody waits for more. ``batch_timeout`` is then the time
+    between two parts.
+
     Raises :class:`ModelError`, with file and line, when a setting or an annotation is wrong.
     """
     frame = sys._getframe(1)
     place = (frame.f_code.co_filename, frame.f_lineno)
     given = {"max_batch": max_batch, "slo": slo, "replicas": replicas}
     given |= {"late": late, "batch_timeout": batch_timeout, "pad": pad}
-    settings = _at(place, lambda: Settings(64, None, 1, "serve", 30_000_000).merged(given))
+    given = {name: value for name, value in given.items() if (name, value) != ("max_batch", None)}
+    settings = _at(place, lambda: Settings(0, None, 1, "serve", 30_000_000).merged(given))
     if not isinstance(batch, bool):
         raise ModelError(f"batch is {batch!r}, use True or False", *place)
 
@@ -154,11 +162,24 @@ def _define(
         inputs = {name: tensor.with_batch() for name, tensor in inputs.items()}
         outputs = {name: tensor.with_batch() for name, tensor in outputs.items()}
     _check_tensors(inputs, outputs)
+    decoupled = inspect.isgeneratorfunction(function)
+    if decoupled and lifted:
+        raise ModelError(
+            'batch=False is for a predict that returns: leave it out, and leave "n" out of the '
+            "annotations"
+        )
+    if settings.max_batch == 0:
+        settings = replace(settings, max_batch=1 if decoupled else 64)
+    if settings.pad and decoupled:
+        raise ModelError(
+            "pad=True is for requests that share a batch, and a predict that yields has one at a "
+            "time: leave pad out"
+        )
     if settings.pad:
         _check_padding(inputs, lifted)
     keyword_only = tuple(it.name for it in parameters if it.kind is it.KEYWORD_ONLY)
     name = snake_case(target.__name__)
-    return Definition(target, name, settings, inputs, outputs, keyword_only, single, lifted)
+    return Definition(target, name, settings, inputs, outputs, keyword_only, single, lifted, decoupled)
 
 
 def _predict_of(target: Any, place: tuple[str, int]) -> tuple[Any, bool]:

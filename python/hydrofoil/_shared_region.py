@@ -46,8 +46,7 @@ class SharedRegion:
             connection = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
             connection.settimeout(_ANSWER_TIMEOUT_S)
             connection.connect(os.fspath(path))
-            line = json.dumps({"register": self.name}).encode() + b"\n"
-            socket.send_fds(connection, [line], [memory])
+            socket.send_fds(connection, [_line("register", self.name)], [memory])
             answer = _answer(connection)
             if "error" in answer:
                 raise RegionError(answer["error"])
@@ -78,8 +77,11 @@ class SharedRegion:
         }
 
     def close(self) -> None:
-        """Unregisters the region. Its memory goes with the last view of it."""
-        self._connection.close()
+        """Unregisters the region: no request finds it from then on. Its memory goes with the last view of it."""
+        with contextlib.suppress(OSError, RegionError), self._connection as connection:
+            # An engine that has gone holds nothing any more.
+            connection.sendall(_line("unregister", self.name))
+            _answer(connection)
         # Not closed: NumPy's views keep it alive, but would not keep it from being unmapped.
         self._map = None
 
@@ -101,6 +103,10 @@ def _sealed_memory(byte_size: int) -> int:
         os.close(memory)
         raise
     return memory
+
+
+def _line(act: str, name: str) -> bytes:
+    return json.dumps({act: name}).encode() + b"\n"
 
 
 def _answer(connection: socket.socket) -> dict:

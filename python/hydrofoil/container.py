@@ -29,6 +29,10 @@ from hydrofoil._outputs import converter
 from hydrofoil._views import bind
 
 
+# A lane whose model is loaded, how it serves batches, what it calls, and what makes outputs of that.
+Started = tuple[Any, Callable[..., Any], Callable[..., Any], Callable[..., Any]]
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m hydrofoil.container")
     parser.add_argument("--target", required=True, metavar="FILE[:CLASS]")
@@ -66,15 +70,15 @@ def run(target: str) -> int:
         started = start(lane, target)
         if started is None:
             return 1
-        serve(lane, *started)
+        serve(*started)
         return 0
     finally:
         # A thread of the model may keep the process alive; the engine must know at once.
         lane.close()
 
 
-def start(lane: Any, target: str) -> tuple[Callable[..., Any], Callable[..., Any]] | None:
-    """Hello, load, ready. None when the model does not get that far; the engine knows why."""
+def start(lane: Any, target: str) -> Started | None:
+    """Hello, load, ready: how to serve, what to call, how to convert. None when the model does not get that far; the engine knows why."""
     try:
         definition, path = discover(target)
         settings = settings_from(os.environ, definition)
@@ -88,7 +92,8 @@ def start(lane: Any, target: str) -> tuple[Callable[..., Any], Callable[..., Any
     gc.freeze()
     bind(lane, definition)
     lane.ready()
-    return call, converter(definition)
+    serve = lane.serve_parts if definition.decoupled else lane.serve
+    return lane, serve, call, converter(definition)
 
 
 def fail_to_load(lane: Any, error: Exception) -> None:
@@ -133,6 +138,7 @@ def spec_of(definition: Definition, settings: Settings) -> dict[str, Any]:
         "batch_timeout_us": settings.batch_timeout_us,
         "replicas": settings.replicas,
         "pad": settings.pad,
+        "decoupled": definition.decoupled,
     }
 
 
@@ -141,29 +147,32 @@ def tensor_of(name: str, tensor: Tensor) -> tuple[str, str, list[Any]]:
     return name, tensor.dtype.name, dims
 
 
-def serve(lane: Any, call: Callable[..., Any], convert: Callable[..., Any]) -> None:
-    """Until the engine is done. The lane runs batch after batch by itself, as long as none fails."""
-    while not served(lane, call, convert):
+def serve(
+    lane: Any,
+    batches: Callable[..., BaseException | None],
+    call: Callable[..., Any],
+    convert: Callable[..., Any],
+) -> None:
+    """Until the engine is done. ``batches`` runs one after the other by itself, as long as none fails."""
+    while fail(lane, batches(call, convert)):
         # The arrays of the batch that failed are dropped by now: `finish` looks for kept views.
         lane.finish()
 
 
-def served(lane: Any, call: Callable[..., Any], convert: Callable[..., Any]) -> bool:
-    """True when the engine is done; False when a batch failed and is answered so."""
-    try:
-        lane.serve(call, convert)
-        return True
-    except InputError as error:
-        lane.fail("input_refused", str(error.message), row_of(error, lane.rows))
-        let_go(error)
-    except BadOutput as error:
-        lane.fail("bad_output", str(error), None)
-        let_go(error)
-    except Exception as error:
-        lane.fail("raised", summary(error), None)
-        tell(error)
-        let_go(error)
-    return False
+def fail(lane: Any, error: BaseException | None) -> bool:
+    """Answers the batch in hand with what its model raised; False when it raised nothing."""
+    match error:
+        case None:
+            return False
+        case InputError():
+            lane.fail("input_refused", str(error.message), row_of(error, lane.rows))
+        case BadOutput():
+            lane.fail("bad_output", str(error), None)
+        case _:
+            lane.fail("raised", summary(error), None)
+            tell(error)
+    let_go(error)
+    return True
 
 
 def row_of(error: InputError, rows: int) -> int | None:
@@ -175,7 +184,7 @@ def row_of(error: InputError, rows: int) -> int | None:
     return row if 0 <= row < rows else None
 
 
-def tell(error: Exception) -> None:
+def tell(error: BaseException) -> None:
     # A closed stderr must not turn a failed batch into a dead replica.
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.write(stderr_text(error))
@@ -184,7 +193,7 @@ def tell(error: Exception) -> None:
 def let_go(error: BaseException) -> None:
     """Drops the locals of the model's frames, which hold views of the batch."""
     if error.__traceback__ is not None:
-        traceback.clear_frames(error.__traceback__.tb_next)
+        traceback.clear_frames(error.__traceback__)
 
 
 if __name__ == "__main__":

@@ -2,16 +2,17 @@
 //!
 //! Order of calls: `hello`, `ready` or `load_failed`, then for each batch `next`, `output` for what is
 //! to be written in place, one of `reply` and `fail`, and `finish`. Between the answer and `finish` the caller drops its arrays; what is
-//! still held then escapes before the slot goes back. `serve` does all that for one batch after the other.
+//! still held then escapes before the slot goes back. `serve` does all that for one batch after the other, `serve_parts` for
+//! models that answer in parts: it publishes each, and takes the engine's word on it before it asks the model for the next.
 
 use crate::clock::monotonic_ns;
 use crate::inputs::{ArrayMaker, Inputs};
 use crate::memory::Region;
 use crate::outputs::{NoReply, Room, write_reply};
 use crate::spec::Declared;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyBaseException, PyException, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::{PyIterator, PyList, PyTuple};
 use schemas::lifecycle::{
     FromContainer, FromEngine, Hello, LaneGeometry, MESSAGE_BYTES_MAX, ModelSpec, SCHEMA_VERSION,
     decode_from_engine, encode_from_container,
@@ -20,7 +21,7 @@ use schemas::predict::{BatchHeader, Failure, FailureKind, HeaderWriter, read_req
 use schemas::tensor::{Shape, TensorSpec};
 use shm_rpc::container_side::{ContainerSide, Next, Request};
 use shm_rpc::handshake::ContainerSession;
-use shm_rpc::{ABI_HASH, LaneConfig, LaneError, LaneFds, Status};
+use shm_rpc::{ABI_HASH, LaneConfig, LaneError, LaneFds, Status, Verdict};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,20 +114,39 @@ impl Lane {
         }
     }
 
-    /// Answers batches with what `convert` makes of the outputs of `call`, until the engine is done. What those raise is
-    /// raised with the batch in hand: `fail` it, `finish` it, and serve on.
-    fn serve(
-        slf: &Bound<'_, Self>,
-        call: &Bound<'_, PyAny>,
-        convert: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
+    /// Answers batches with what `convert` makes of the outputs of `call`. None once the engine is done; else what the
+    /// model raised, with the batch in hand: `fail` it, `finish` it, and serve on. What is raised is a fault of the lane.
+    fn serve<'py>(
+        slf: &Bound<'py, Self>,
+        call: &Bound<'py, PyAny>,
+        convert: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyBaseException>>> {
         loop {
             let batch = slf.borrow_mut().next(slf.py())?;
-            let Some((rows, inputs)) = batch else { return Ok(()) };
+            let Some((rows, inputs)) = batch else { return Ok(None) };
             // Not borrowed: the model may ask for `output`.
-            let outputs = convert.call1((call.call1(inputs)?, rows))?;
-            slf.borrow_mut().reply(outputs.cast::<PyList>()?)?;
-            drop(outputs);
+            let outputs = call.call1(inputs).and_then(|outputs| convert.call1((outputs, rows)));
+            let replied =
+                outputs.and_then(|outputs| slf.borrow_mut().reply(outputs.cast::<PyList>()?));
+            if let Err(error) = replied {
+                return raised(slf.py(), error).map(Some);
+            }
+            slf.borrow_mut().finish()?;
+        }
+    }
+
+    /// The same for a `call` that gives an iterator, of which each item is a part of the answer.
+    fn serve_parts<'py>(
+        slf: &Bound<'py, Self>,
+        call: &Bound<'py, PyAny>,
+        convert: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyBaseException>>> {
+        loop {
+            let batch = slf.borrow_mut().next(slf.py())?;
+            let Some((rows, inputs)) = batch else { return Ok(None) };
+            if let Err(error) = Lane::answer_in_parts(slf, call, convert, (rows, inputs))? {
+                return raised(slf.py(), error).map(Some);
+            }
             slf.borrow_mut().finish()?;
         }
     }
@@ -190,6 +210,59 @@ impl Lane {
     fn send(&mut self, message: &FromContainer) -> PyResult<()> {
         let session = self.session.as_mut().ok_or_else(closed)?;
         session.send(&encode_from_container(message)).map_err(error)
+    }
+
+    /// Within: what the model raised. A generator that is dropped unfinished is closed.
+    fn answer_in_parts<'py>(
+        slf: &Bound<'py, Self>,
+        call: &Bound<'py, PyAny>,
+        convert: &Bound<'py, PyAny>,
+        (rows, inputs): (u32, Bound<'py, PyTuple>),
+    ) -> PyResult<PyResult<()>> {
+        let mut parts = match call.call1(inputs).and_then(|parts| parts.try_iter()) {
+            Ok(parts) => parts,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut verdict = Verdict::GoOn;
+        while verdict == Verdict::GoOn {
+            // Not borrowed: the model may ask for `output`.
+            let part = match parts.next() {
+                Some(part) => part.and_then(|part| convert.call1((part, rows))),
+                None => break,
+            };
+            let written =
+                part.and_then(|part| slf.borrow_mut().work()?.reply(part.cast::<PyList>()?));
+            match written {
+                // The model's own failure, such as of a part too large for its slot, is the end.
+                Ok(()) if slf.borrow_mut().work()?.has_failed() => return Ok(close(&parts)),
+                Ok(()) => {}
+                Err(error) => return Ok(Err(error)),
+            }
+            verdict = Lane::publish(slf)?;
+        }
+        if let Err(error) = close(&parts) {
+            return Ok(Err(error));
+        }
+        slf.borrow_mut().work()?.done();
+        Ok(Ok(()))
+    }
+
+    /// Publishes the part that is written, and waits for how to go on.
+    fn publish(slf: &Bound<'_, Self>) -> PyResult<Verdict> {
+        let mut lane = slf.borrow_mut();
+        let Lane { session: Some(session), work: Some(work) } = &mut *lane else {
+            return Err(closed());
+        };
+        work.part()?;
+        let Work { side, batch, .. } = work;
+        let request = &batch.as_ref().ok_or_else(no_batch)?.request;
+        loop {
+            match slf.py().detach(|| side.verdict(request, WAIT_MAX)).map_err(error)? {
+                Some(verdict) => return Ok(verdict),
+                None if session.is_closed() => return Ok(Verdict::Stop),
+                None => slf.py().check_signals()?,
+            }
+        }
     }
 
     fn work(&mut self) -> PyResult<&mut Work> {
@@ -286,6 +359,36 @@ impl Work {
         Ok(())
     }
 
+    /// What was written of the batch's answer is a part: it goes out, and there is room for the next.
+    fn part(&mut self) -> PyResult<()> {
+        let batch = self.batch.as_mut().ok_or_else(no_batch)?;
+        let Some(Answer { header_bytes, total_bytes, ended_ns, .. }) = batch.answer.take() else {
+            return Err(no_batch());
+        };
+        let room = std::mem::take(&mut batch.room);
+        let held = room.region.as_ref().filter(|region| is_held(region));
+        if let Some(region) = held {
+            let used_bytes = room.layout.total_bytes().max(total_bytes);
+            region.escape(self.side.escape_reply(&batch.request, used_bytes).map_err(error)?);
+        }
+        let Batch { request, started_ns, .. } = &*batch;
+        self.side.part(request, header_bytes, total_bytes, *started_ns, ended_ns);
+        Ok(())
+    }
+
+    /// All parts are out.
+    fn done(&mut self) {
+        if let Some(batch) = &mut self.batch {
+            let (status, ended_ns) = (Status::Done, monotonic_ns());
+            batch.answer = Some(Answer { status, header_bytes: 0, total_bytes: 0, ended_ns });
+        }
+    }
+
+    fn has_failed(&self) -> bool {
+        let answer = self.batch.as_ref().and_then(|batch| batch.answer.as_ref());
+        answer.is_some_and(|answer| answer.status == Status::Failed)
+    }
+
     fn finish(&mut self) -> PyResult<()> {
         let batch = self.batch.take().ok_or_else(no_batch)?;
         let Some(Answer { total_bytes, .. }) = batch.answer else {
@@ -328,6 +431,14 @@ impl Work {
     }
 }
 
+/// Lets a generator run its last lines; any other iterator has none.
+fn close(parts: &Bound<'_, PyIterator>) -> PyResult<()> {
+    match parts.getattr_opt("close")? {
+        Some(close) => close.call0().map(drop),
+        None => Ok(()),
+    }
+}
+
 /// Whether Python still has an array over the batch: it alone makes further owners.
 fn is_held(region: &Arc<Region>) -> bool {
     Arc::strong_count(region) > 1
@@ -345,6 +456,14 @@ fn welcome(session: &mut ContainerSession) -> PyResult<(LaneGeometry, LaneFds)> 
         FromEngine::Refused { message } => {
             Err(PyRuntimeError::new_err(format!("the engine refused the model: {message}")))
         }
+    }
+}
+
+/// What a model raised, unless it is the end of the process.
+fn raised(py: Python<'_>, error: PyErr) -> PyResult<Bound<'_, PyBaseException>> {
+    match error.is_instance_of::<PyException>(py) {
+        true => Ok(error.into_value(py).into_bound(py)),
+        false => Err(error),
     }
 }
 

@@ -21,6 +21,7 @@ pub(crate) struct Declared {
     batch_timeout_us: u64,
     replicas: u32,
     pad: bool,
+    decoupled: bool,
 }
 
 /// A fixed dimension, or the batch by its name; a variable one is None.
@@ -44,6 +45,7 @@ impl Declared {
             batch_timeout_us: self.batch_timeout_us,
             replicas: self.replicas,
             pad: self.pad,
+            decoupled: self.decoupled,
         };
         spec.check().map_err(|error| PyValueError::new_err(error.to_string()))?;
         Ok(spec)

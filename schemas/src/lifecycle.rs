@@ -13,7 +13,7 @@ use crate::tensor::{Dim, TENSORS_MAX, TensorSpec};
 use crate::wire;
 
 /// Raised when a message changes its meaning.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// One message of the handshake; a socket of packets carries each whole.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -53,6 +53,8 @@ pub struct ModelSpec {
     pub replicas: u32,
     /// Tasks of unlike sizes share a batch: what varies is padded with zeros to the longest of them.
     pub pad: bool,
+    /// A reply comes in parts, of which there may be any number; its batches hold one task each.
+    pub decoupled: bool,
 }
 
 impl ModelSpec {
@@ -75,6 +77,12 @@ impl ModelSpec {
         }
         if self.batch_timeout_us == 0 || self.slo_us == Some(0) {
             return wrong("slo and batch_timeout must be longer than zero".into());
+        }
+        if self.pad && self.decoupled {
+            return wrong(
+                "pad is for tasks that share a batch, and a model that answers in parts takes one at a time; leave pad out"
+                    .into(),
+            );
         }
         if self.pad { self.check_padding() } else { Ok(()) }
     }
@@ -307,6 +315,7 @@ fn write_model<'a>(
         batch_timeout_us: spec.batch_timeout_us,
         replicas: spec.replicas,
         pad: spec.pad,
+        decoupled: spec.decoupled,
     };
     fb::ModelSpec::create(builder, &args)
 }
@@ -330,6 +339,7 @@ fn read_model(table: fb::ModelSpec<'_>) -> Result<ModelSpec, SchemaError> {
         batch_timeout_us: table.batch_timeout_us(),
         replicas: table.replicas(),
         pad: table.pad(),
+        decoupled: table.decoupled(),
     })
 }
 

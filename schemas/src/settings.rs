@@ -85,6 +85,7 @@ mod tests {
             batch_timeout_us: 30_000_000,
             replicas: 1,
             pad: false,
+            decoupled: false,
         }
     }
 

@@ -15,10 +15,11 @@ use crate::layout::{self, LaneConfig, Memory, TAIL_AT};
 use crate::ring::{Consumer, Producer};
 use crate::segment::memfd::{check, check_size};
 use crate::segment::{Access, Mapping, Part, Window};
-use crate::slot::{Lengths, ReplyEntry, RequestEntry, SentRequest, Status};
+use crate::slot::{Lengths, ReplyEntry, RequestEntry, SentRequest, SentVerdict, Status, Verdict};
 use crate::spin::Spin;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::mm::{MapFlags, MremapFlags, ProtFlags, mmap_anonymous, mremap_fixed, munmap};
+use std::collections::VecDeque;
 use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
@@ -51,6 +52,24 @@ pub struct Request {
     pub total_bytes: u32,
     slot: u32,
     generation: u32,
+}
+
+impl Request {
+    /// A verdict is believed if it names this request.
+    fn check(&self, sent: SentVerdict) -> Result<Verdict, LaneFault> {
+        let Request { tag, slot, generation, .. } = *self;
+        if sent.slot != slot {
+            return Err(LaneFault::VerdictUnasked { slot: sent.slot });
+        }
+        if sent.generation != generation {
+            let (expected, found) = (generation, sent.generation);
+            return Err(LaneFault::WrongGeneration { slot, expected, found });
+        }
+        if sent.tag != tag {
+            return Err(LaneFault::WrongTag { slot, expected: tag, found: sent.tag });
+        }
+        Ok(sent.verdict)
+    }
 }
 
 /// Private memory that stands where a slot was mapped, for views that outlive a batch.
@@ -93,6 +112,8 @@ pub struct ContainerSide {
     replies: Producer,
     config: LaneConfig,
     awaiting_reply: Vec<bool>,
+    /// What came while a part waited for its verdict: at most a request a slot, and the farewell.
+    came_meanwhile: VecDeque<Next>,
     spin: Spin,
     fault: Option<LaneFault>,
     bell: OwnedFd,
@@ -135,6 +156,7 @@ impl ContainerSide {
             replies: Producer::new(config.ring_entries()),
             config,
             awaiting_reply: vec![false; config.slots as usize],
+            came_meanwhile: VecDeque::new(),
             spin: Spin::none(),
             fault: None,
             bell,
@@ -163,27 +185,45 @@ impl ContainerSide {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
-        self.wait_and_take(wait).inspect_err(|fault| self.fault = Some(*fault))
-    }
-
-    fn wait_and_take(&mut self, wait: Duration) -> Result<Next, LaneFault> {
-        if let Some(next) = self.take()? {
+        if let Some(next) = self.came_meanwhile.pop_front() {
             return Ok(next);
         }
+        let next = self.wait_and_take(wait, ContainerSide::take_next);
+        next.map(|next| next.unwrap_or(Next::Idle)).inspect_err(|fault| self.fault = Some(*fault))
+    }
+
+    /// Waits as [`ContainerSide::next`] does for the verdict on the part that is out. None: nothing yet, look whether the
+    /// engine still lives. The farewell stops it too.
+    pub fn verdict(&mut self, r: &Request, wait: Duration) -> Result<Option<Verdict>, LaneFault> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        let verdict = self.wait_and_take(wait, |side| side.take_verdict(r));
+        verdict.inspect_err(|fault| self.fault = Some(*fault))
+    }
+
+    fn wait_and_take<T>(
+        &mut self,
+        wait: Duration,
+        take: impl Fn(&mut ContainerSide) -> Result<Option<T>, LaneFault>,
+    ) -> Result<Option<T>, LaneFault> {
+        if let Some(taken) = take(self)? {
+            return Ok(Some(taken));
+        }
         if wait.is_zero() {
-            return Ok(Next::Idle);
+            return Ok(None);
         }
         if !self.spin.allowed() {
             self.sleep(wait)?;
-            return Ok(self.take()?.unwrap_or(Next::Idle));
+            return take(self);
         }
         let began = now();
         if !self.came_while_spinning(began)? {
             self.sleep(wait)?;
         }
-        let next = self.take()?;
+        let taken = take(self)?;
         self.spin.waited(now() - began);
-        Ok(next.unwrap_or(Next::Idle))
+        Ok(taken)
     }
 
     fn came_while_spinning(&self, began: Instant) -> Result<bool, LaneFault> {
@@ -211,14 +251,38 @@ impl ContainerSide {
         slept
     }
 
-    fn take(&mut self) -> Result<Option<Next>, LaneFault> {
-        let Some(entry) = self.requests.pop(&*self.container_out, &*self.engine_out)? else {
-            return Ok(None);
-        };
-        match RequestEntry::decode(&entry, &self.config)? {
-            RequestEntry::Request(sent) => Ok(Some(Next::Request(self.accept(sent)?))),
-            RequestEntry::Shut => Ok(Some(Next::Shut)),
+    fn take(&mut self) -> Result<Option<RequestEntry>, LaneFault> {
+        let entry = self.requests.pop(&*self.container_out, &*self.engine_out)?;
+        entry.map(|entry| RequestEntry::decode(&entry, &self.config)).transpose()
+    }
+
+    fn take_next(&mut self) -> Result<Option<Next>, LaneFault> {
+        match self.take()? {
+            None => Ok(None),
+            Some(RequestEntry::Request(sent)) => Ok(Some(Next::Request(self.accept(sent)?))),
+            Some(RequestEntry::Shut) => Ok(Some(Next::Shut)),
+            Some(RequestEntry::Verdict(SentVerdict { slot, .. })) => {
+                Err(LaneFault::VerdictUnasked { slot })
+            }
         }
+    }
+
+    /// The verdict, if it is there; what stands before it is kept for later.
+    fn take_verdict(&mut self, r: &Request) -> Result<Option<Verdict>, LaneFault> {
+        while let Some(entry) = self.take()? {
+            match entry {
+                RequestEntry::Verdict(sent) => return r.check(sent).map(Some),
+                RequestEntry::Request(sent) => {
+                    let request = self.accept(sent)?;
+                    self.came_meanwhile.push_back(Next::Request(request));
+                }
+                RequestEntry::Shut => {
+                    self.came_meanwhile.push_back(Next::Shut);
+                    return Ok(Some(Verdict::Stop));
+                }
+            }
+        }
+        Ok(None)
     }
 
     fn accept(&mut self, sent: SentRequest) -> Result<Request, LaneFault> {
@@ -278,11 +342,37 @@ impl ContainerSide {
         started_ns: u64,
         ended_ns: u64,
     ) {
+        assert!(status != Status::Part, "a part does not end its request");
         let lengths = Lengths { header_bytes, total_bytes };
+        self.awaiting_reply[r.slot as usize] = false;
+        self.say(&r, status, lengths, started_ns, ended_ns);
+    }
+
+    /// Publishes what the reply slot holds as a part of the reply. Nothing may be written there before
+    /// [`ContainerSide::verdict`] has given one.
+    pub fn part(
+        &mut self,
+        r: &Request,
+        header_bytes: u32,
+        total_bytes: u32,
+        started_ns: u64,
+        ended_ns: u64,
+    ) {
+        let lengths = Lengths { header_bytes, total_bytes };
+        self.say(r, Status::Part, lengths, started_ns, ended_ns);
+    }
+
+    fn say(
+        &mut self,
+        r: &Request,
+        status: Status,
+        lengths: Lengths,
+        started_ns: u64,
+        ended_ns: u64,
+    ) {
         let fits = lengths.check(self.config.reply_slot_bytes).is_ok();
         assert!(fits, "header ≤ total ≤ slot in what we publish");
-        let Request { tag, slot, generation, .. } = r;
-        self.awaiting_reply[slot as usize] = false;
+        let Request { tag, slot, generation, .. } = *r;
         let reply = ReplyEntry { slot, generation, tag, status, lengths, started_ns, ended_ns };
         if let Err(fault) = self.push_and_ring(&reply) {
             self.fault.get_or_insert(fault);

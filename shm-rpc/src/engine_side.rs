@@ -13,7 +13,9 @@ use crate::layout::{self, LaneConfig, Memory, TAIL_AT};
 use crate::ring::{Consumer, Producer};
 use crate::segment::backing::Backing;
 use crate::segment::{Part, Segment};
-use crate::slot::{Lengths, ReplyEntry, RequestEntry, RequestSlot, SentRequest, SlotTable, Status};
+use crate::slot::{
+    Lengths, ReplyEntry, RequestEntry, RequestSlot, SentRequest, SlotTable, Status, Verdict,
+};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -21,13 +23,14 @@ use std::marker::PhantomData;
 #[cfg(test)]
 mod tests;
 
-/// A checked reply. Read what is needed, then [`EngineSide::finish`] it.
-#[must_use = "finish it, or its slot is lost"]
+/// A checked reply. Read what is needed, then [`EngineSide::finish`] it, or [`EngineSide::tell`] how it
+/// goes on if its status is [`Status::Part`].
+#[must_use = "finish it or tell it how to go on, or its slot is lost"]
 #[derive(Debug)]
 pub struct Completion {
     /// The tag the request was published with.
     pub tag: u64,
-    /// How the container ended it.
+    /// What the container says of it.
     pub status: Status,
     /// Bytes of the header at the start of the reply slot.
     pub header_bytes: u32,
@@ -210,6 +213,14 @@ impl EngineSide {
     /// Everything needed was copied out: the slot may carry another request.
     pub fn finish(&mut self, c: Completion) {
         self.slots.finish(c.slot, c.generation);
+    }
+
+    /// A part was copied out: tells the container how to go on.
+    pub fn tell(&mut self, c: Completion, verdict: Verdict) {
+        let sent = self.slots.tell(c.slot, c.generation, verdict);
+        if !self.shut {
+            self.push(RequestEntry::Verdict(sent));
+        }
     }
 
     /// Announces sleep, then looks again. True: sleep, the bell will ring. False: there is

@@ -84,6 +84,12 @@ pub enum LaneFault {
     WrongGeneration { slot: u32, expected: u32, found: u32 },
     #[error("slot {slot} carries tag {expected}, the peer says {found}")]
     WrongTag { slot: u32, expected: u64, found: u64 },
+    #[error("slot {slot} was told to stop and goes on")]
+    PartAfterStop { slot: u32 },
+    #[error("slot {slot} goes on before its last part was taken")]
+    TooSoon { slot: u32 },
+    #[error("slot {slot} was told how to go on, and had no part out")]
+    VerdictUnasked { slot: u32 },
     #[error("unknown status {status}")]
     UnknownStatus { status: u32 },
     #[error("a header of {header_bytes} bytes in {total_bytes} bytes of a slot of {slot_bytes}")]
@@ -117,6 +123,9 @@ impl LaneFault {
             LaneFault::SlotTwice { .. } => "slot_twice",
             LaneFault::WrongGeneration { .. } => "wrong_generation",
             LaneFault::WrongTag { .. } => "wrong_tag",
+            LaneFault::PartAfterStop { .. } => "part_after_stop",
+            LaneFault::TooSoon { .. } => "too_soon",
+            LaneFault::VerdictUnasked { .. } => "verdict_unasked",
             LaneFault::UnknownStatus { .. } => "unknown_status",
             LaneFault::Lengths { .. } => "lengths",
             LaneFault::OutsideMessage { .. } => "outside_message",

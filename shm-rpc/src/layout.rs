@@ -80,10 +80,18 @@ const _: () = assert!(PAGE_BYTES.is_multiple_of(LINE_BYTES));
 pub(crate) const KIND_REQUEST: u32 = 1;
 /// The last descriptor of a lane: finish what came before, then exit.
 pub(crate) const KIND_SHUT: u32 = 2;
+/// The part was taken: write the next.
+pub(crate) const KIND_GO_ON: u32 = 3;
+/// The part was taken, and no more are wanted: end the reply.
+pub(crate) const KIND_STOP: u32 = 4;
 
 /// 0 is no status, so that memory never written can't pass for an answer.
 pub(crate) const STATUS_OK: u32 = 1;
 pub(crate) const STATUS_FAILED: u32 = 2;
+/// Predictions, and the reply goes on.
+pub(crate) const STATUS_PART: u32 = 3;
+/// The end of a reply in parts, without predictions of its own.
+pub(crate) const STATUS_DONE: u32 = 4;
 
 /// A hash of everything above: two builds that disagree about memory refuse each other by name.
 pub const ABI_HASH: u64 = abi_hash();
@@ -109,8 +117,12 @@ const fn abi_hash() -> u64 {
         PAGE_BYTES as u64,
         KIND_REQUEST as u64,
         KIND_SHUT as u64,
+        KIND_GO_ON as u64,
+        KIND_STOP as u64,
         STATUS_OK as u64,
         STATUS_FAILED as u64,
+        STATUS_PART as u64,
+        STATUS_DONE as u64,
         DESCRIPTOR_REVISION,
     ];
     let mut hash = FNV_OFFSET;
@@ -123,7 +135,7 @@ const fn abi_hash() -> u64 {
 }
 
 /// Raise it when the meaning of a word inside a descriptor changes.
-const DESCRIPTOR_REVISION: u64 = 2;
+const DESCRIPTOR_REVISION: u64 = 3;
 /// FNV-1a's published constants: a hash that can run at compile time is all that is needed.
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;

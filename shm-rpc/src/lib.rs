@@ -51,8 +51,9 @@
 //!             [started ns u64] [ended ns u64] 0 0
 //! ```
 //!
-//! Kinds: 1 a request, 2 the farewell. Statuses: 1 predictions, 2 a failure. A completion repeats slot,
-//! tag and generation of its request. Positions stay below 256 so that they are one byte, which no copy
+//! Kinds: 1 a request, 2 the farewell, 3 go on and 4 stop (the verdicts on a part, with slot, tag and
+//! generation of its request). Statuses: 1 predictions, 2 a failure, 3 predictions with more to come, 4 the end of
+//! such a reply, empty. A completion repeats slot, tag and generation of its request. Positions stay below 256 so that they are one byte, which no copy
 //! by a kernel can tear; a ring holds at most 128, so a distance is never ambiguous.
 //!
 //! # Words
@@ -81,6 +82,22 @@
 //! record; `read` copies out; `finish` frees the slot. `shut` pushes a last descriptor behind everything
 //! published. An honest container rings at most once a reply; one that rings more is a storm, and the
 //! engine's dispatcher counts.
+//!
+//! # Replies in parts
+//!
+//! A reply may be any number of parts and then one end: predictions, a failure, or an empty "done". All of them use the
+//! request's one reply slot, and the request stays in flight till the end. The container writes a part, publishes it, and
+//! touches the reply slot no more before it has taken the engine's verdict on it from the request ring: it waits there
+//! as it waits for requests, by the same words, and looks at its socket in between. The engine copies the part, then
+//! publishes the verdict: `go on`, and the slot is free for the next part; or `stop`, since nobody waits any more, and
+//! only the end may follow. That is all the flow control there is, and also how a reply is cancelled: a container hears
+//! of it with its next part. A taken head would not do as a verdict, since a descriptor is taken before its slot is read.
+//!
+//! The request ring has room: a slot has its request, or one verdict, in it, never both, and there are twice as many
+//! places as slots. A part or an end that comes before the verdict, a part after `stop`, after the end or of a slot that is
+//! not in flight is a fault; so is a verdict for which no part is out, on the container's side. A container that pushes
+//! parts without taking verdicts fills the ring, one that takes them unread has at most one part of its taken in each
+//! turn of its dispatcher. The farewell is a `stop` for a part that still waits.
 //!
 //! A container sleeps as soon as there is nothing to do, at most 100 ms at a time, and looks at its
 //! socket in between. Where it shares its cores with nobody it may look for work a little longer first
@@ -130,4 +147,4 @@ pub use fds::LaneFds;
 pub use layout::{ABI_HASH, LaneConfig, Memory};
 #[cfg(not(loom))]
 pub use segment::posix::{NAME_PREFIX, sweep};
-pub use slot::{RequestSlot, Status};
+pub use slot::{RequestSlot, Status, Verdict};

@@ -1,20 +1,28 @@
 //! What a descriptor says, and the engine's private record of every slot.
 //!
 //! A slot goes `Free → Leased → Sent → Answered → Free` and each arrow is a function that takes
-//! the token of the one before. The record lives in engine memory: what a container claims is
+//! the token of the one before. A reply in parts goes `Sent → Parted → Sent` with each, or from
+//! `Parted` to `Stopped`, from where only its end is believed. The record lives in engine memory: what a container claims is
 //! compared with it, never believed. Deliberately absent: the bytes of a slot.
 
 use crate::control::Entry;
 use crate::error::LaneFault;
-use crate::layout::{KIND_REQUEST, KIND_SHUT, LaneConfig, STATUS_FAILED, STATUS_OK};
+use crate::layout::{
+    KIND_GO_ON, KIND_REQUEST, KIND_SHUT, KIND_STOP, LaneConfig, STATUS_DONE, STATUS_FAILED,
+    STATUS_OK, STATUS_PART,
+};
 
-/// How a container ended a request.
+/// What a container says of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// The reply slot holds predictions.
     Ok,
     /// The reply slot holds a failure.
     Failed,
+    /// The reply slot holds predictions, and the reply goes on once it is told so.
+    Part,
+    /// A reply in parts has ended; the reply slot holds nothing.
+    Done,
 }
 
 impl Status {
@@ -22,6 +30,8 @@ impl Status {
         match self {
             Status::Ok => STATUS_OK,
             Status::Failed => STATUS_FAILED,
+            Status::Part => STATUS_PART,
+            Status::Done => STATUS_DONE,
         }
     }
 
@@ -29,9 +39,20 @@ impl Status {
         match status {
             STATUS_OK => Ok(Status::Ok),
             STATUS_FAILED => Ok(Status::Failed),
+            STATUS_PART => Ok(Status::Part),
+            STATUS_DONE => Ok(Status::Done),
             _ => Err(LaneFault::UnknownStatus { status }),
         }
     }
+}
+
+/// What the engine answers to a part it has copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The next part may be written.
+    GoOn,
+    /// Nobody wants more: end the reply.
+    Stop,
 }
 
 /// How much of a slot a message uses; the header comes first.
@@ -56,6 +77,7 @@ impl Lengths {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequestEntry {
     Request(SentRequest),
+    Verdict(SentVerdict),
     Shut,
 }
 
@@ -68,6 +90,36 @@ pub(crate) struct SentRequest {
     pub(crate) lengths: Lengths,
 }
 
+/// A verdict as it crosses, with the names of the request whose part it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SentVerdict {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+    pub(crate) tag: u64,
+    pub(crate) verdict: Verdict,
+}
+
+impl SentVerdict {
+    fn encode(self) -> Entry {
+        let kind = match self.verdict {
+            Verdict::GoOn => KIND_GO_ON,
+            Verdict::Stop => KIND_STOP,
+        };
+        [pair(kind, self.slot), self.tag, 0, self.generation.into(), 0, 0, 0, 0]
+    }
+
+    fn decode(
+        entry: &Entry,
+        verdict: Verdict,
+        config: &LaneConfig,
+    ) -> Result<SentVerdict, LaneFault> {
+        let (_, slot) = halves(entry[0]);
+        let slot = known_slot(slot, config)?;
+        let (generation, _) = halves(entry[3]);
+        Ok(SentVerdict { slot, generation, tag: entry[1], verdict })
+    }
+}
+
 impl RequestEntry {
     pub(crate) fn encode(self) -> Entry {
         match self {
@@ -76,6 +128,7 @@ impl RequestEntry {
                 let sizes = pair(lengths.header_bytes, lengths.total_bytes);
                 [pair(KIND_REQUEST, slot), tag, sizes, generation.into(), 0, 0, 0, 0]
             }
+            RequestEntry::Verdict(sent) => sent.encode(),
             RequestEntry::Shut => [pair(KIND_SHUT, 0), 0, 0, 0, 0, 0, 0, 0],
         }
     }
@@ -90,6 +143,12 @@ impl RequestEntry {
                     Lengths { header_bytes, total_bytes }.check(config.request_slot_bytes)?;
                 let (generation, _) = halves(entry[3]);
                 Ok(RequestEntry::Request(SentRequest { slot, generation, tag: entry[1], lengths }))
+            }
+            KIND_GO_ON => {
+                Ok(RequestEntry::Verdict(SentVerdict::decode(entry, Verdict::GoOn, config)?))
+            }
+            KIND_STOP => {
+                Ok(RequestEntry::Verdict(SentVerdict::decode(entry, Verdict::Stop, config)?))
             }
             KIND_SHUT => Ok(RequestEntry::Shut),
             _ => Err(LaneFault::UnknownKind { kind }),
@@ -165,7 +224,16 @@ impl RequestSlot {
 enum State {
     Free,
     Leased,
-    Sent { tag: u64 },
+    Sent {
+        tag: u64,
+    },
+    /// A part was believed, and waits for the verdict on it.
+    Parted {
+        tag: u64,
+    },
+    Stopped {
+        tag: u64,
+    },
     Answered,
 }
 
@@ -216,12 +284,17 @@ impl SlotTable {
         self.in_flight += 1;
     }
 
-    /// Believes a reply only if it names a slot in flight, its generation and its tag.
+    /// Believes a reply only if it names a slot in flight, its generation and its tag, and comes when it may.
     pub(crate) fn answer(&mut self, reply: &ReplyEntry) -> Result<(), LaneFault> {
         let slot = reply.slot;
         let record = &mut self.records[slot as usize];
-        let State::Sent { tag } = record.state else {
-            return Err(LaneFault::SlotNotInFlight { slot });
+        let (tag, stopped) = match record.state {
+            State::Sent { tag } => (tag, false),
+            State::Stopped { tag } => (tag, true),
+            State::Parted { .. } => return Err(LaneFault::TooSoon { slot }),
+            State::Free | State::Leased | State::Answered => {
+                return Err(LaneFault::SlotNotInFlight { slot });
+            }
         };
         if record.generation != reply.generation {
             let (expected, found) = (record.generation, reply.generation);
@@ -230,9 +303,27 @@ impl SlotTable {
         if tag != reply.tag {
             return Err(LaneFault::WrongTag { slot, expected: tag, found: reply.tag });
         }
+        if reply.status == Status::Part {
+            record.state = State::Parted { tag };
+            return if stopped { Err(LaneFault::PartAfterStop { slot }) } else { Ok(()) };
+        }
         record.state = State::Answered;
         self.in_flight -= 1;
         Ok(())
+    }
+
+    /// A part was copied out: its slot may carry the next, or nothing but the end.
+    pub(crate) fn tell(&mut self, slot: u32, generation: u32, verdict: Verdict) -> SentVerdict {
+        let record = &mut self.records[slot as usize];
+        let State::Parted { tag } = record.state else {
+            panic!("a verdict is given once on each part");
+        };
+        assert_eq!(record.generation, generation, "on the lane it came from");
+        record.state = match verdict {
+            Verdict::GoOn => State::Sent { tag },
+            Verdict::Stop => State::Stopped { tag },
+        };
+        SentVerdict { slot, generation, tag, verdict }
     }
 
     /// The reply was copied out: the slot may carry another request.
@@ -245,7 +336,12 @@ impl SlotTable {
 
     #[cfg(test)]
     pub(crate) fn check_invariants(&self) {
-        let sent = |record: &&Record| matches!(record.state, State::Sent { .. });
+        let sent = |record: &&Record| {
+            matches!(
+                record.state,
+                State::Sent { .. } | State::Parted { .. } | State::Stopped { .. }
+            )
+        };
         assert_eq!(self.records.iter().filter(sent).count(), self.in_flight);
         assert!(!self.records.is_empty());
     }

@@ -100,6 +100,8 @@ fn a_model_whose_last_container_left_says_so_and_serves_with_the_next() {
     wait_until("the model is unavailable", || unavailable().status == 503);
     let error = unavailable().error();
     assert!(error.contains(&format!("dial in at {at}")), "{error}");
+    assert_eq!(engine.get("/v2/models/seen/ready").status, 503, "the model is not ready");
+    assert_eq!(engine.get("/v2/health/ready").status, 200, "the engine has done its part");
     let _next = serving(&engine, at, &["--tag", "next"]);
     assert_eq!(ask(&engine, &[1.0])["by"], "next");
     assert!(engine.said().contains("replica=1"), "ids are not used twice");

@@ -1,4 +1,4 @@
-//! Real clients against `foil serve`: tritonclient, kserve's, perf_analyzer, reflection; and the answers on record.
+//! Real clients against `foil serve`: tritonclient, kserve's, Clipper's, perf_analyzer, reflection; and the answers on record.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,6 +12,10 @@ use crate::shell::{Done, command, root, run, target_dir, works};
 const SUITE: &str = "tests/conformance";
 /// Its generated messages clash with those of the other clients: a process of its own.
 const WITH_KSERVE: &str = "tests/conformance/with_kserve";
+/// Its engine speaks Clipper's interface, and no other server does.
+const WITH_CLIPPER: &str = "tests/conformance/with_clipper";
+/// Installed without what it asks for: a pin of its own does not import on a Python of today.
+const WITHOUT_DEPENDENCIES: [&str; 1] = ["clipper-admin==0.4.1"];
 
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Arguments {
@@ -45,8 +49,12 @@ pub(crate) fn conformance(arguments: &Arguments) -> Done {
         }
         Err(why) => println!("perf_analyzer is left out: {why}"),
     }
-    run(suite.args([SUITE, "--ignore", WITH_KSERVE]))?;
-    if arguments.only.is_some() { Ok(()) } else { run(pytest(&python, arguments).arg(WITH_KSERVE)) }
+    run(suite.args([SUITE, "--ignore", WITH_KSERVE, "--ignore", WITH_CLIPPER]))?;
+    if arguments.only.is_some() {
+        return Ok(());
+    }
+    run(pytest(&python, arguments).arg(WITH_KSERVE))?;
+    if arguments.triton { Ok(()) } else { run(pytest(&python, arguments).arg(WITH_CLIPPER)) }
 }
 
 fn pytest(python: &PathBuf, arguments: &Arguments) -> Command {
@@ -66,7 +74,8 @@ fn environment() -> Done<PathBuf> {
     let stamp = directory.join("requirements-installed");
     let interpreter = directory.join("bin/python");
     let installed = fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted);
-    if installed && works(&mut command(&interpreter, &["-c", "import tritonclient"])) {
+    if installed && works(&mut command(&interpreter, &["-c", "import tritonclient, clipper_admin"]))
+    {
         return Ok(interpreter);
     }
     eprintln!("conformance: setting up the clients");
@@ -75,6 +84,8 @@ fn environment() -> Done<PathBuf> {
     let install =
         ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
     run(command(&interpreter, &install).arg(&requirements))?;
+    let bare = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"];
+    run(command(&interpreter, &bare).args(WITHOUT_DEPENDENCIES))?;
     fs::write(&stamp, wanted)
         .map_err(|error| format!("cannot write {}: {error}", stamp.display()))?;
     Ok(interpreter)

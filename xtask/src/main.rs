@@ -5,6 +5,7 @@ mod checks;
 mod codegen;
 mod conformance;
 mod demo;
+mod description;
 mod instructions;
 mod lane_figures;
 mod lanes;
@@ -40,6 +41,14 @@ enum Command {
     Ci,
     /// The slow lanes, by hand: long fuzzing, many property cases, dependency policy.
     Nightly,
+    /// Every fuzz target, its share of the seconds each.
+    Fuzz {
+        /// Of all targets together.
+        #[arg(long, default_value_t = 3600)]
+        seconds: u32,
+    },
+    /// schemathesis against `foil serve`, by docs/openapi.json.
+    Description,
     /// Real clients of the Open Inference Protocol against `foil serve`, and its answers beside Triton's.
     Conformance(conformance::Arguments),
     /// Bare hyper against `foil serve`, interleaved, on one core.
@@ -84,6 +93,8 @@ fn main() -> ExitCode {
         Command::Test => checks::test(),
         Command::Ci => checks::ci(),
         Command::Nightly => checks::nightly(),
+        Command::Fuzz { seconds } => checks::fuzz(seconds),
+        Command::Description => description::description(),
         Command::Conformance(arguments) => conformance::conformance(&arguments),
         Command::Overhead(arguments) => overhead::overhead(&arguments),
         Command::Prove(arguments) => prove::prove(&arguments),

@@ -13,3 +13,5 @@ BATCH_MAX = int(os.environ["PEER_BATCH_MAX"])
 # Empty: the peer's own default.
 DELAY_MS = os.environ["PEER_DELAY_MS"]
 JSON = os.environ["PEER_JSON"]
+# Empty: the peer is not asked over gRPC.
+GRPC_PORT = os.environ.get("PEER_GRPC_PORT", "")

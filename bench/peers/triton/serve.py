@@ -6,7 +6,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from settings import BATCH_MAX, DELAY_MS, FOLDER, MODEL, PORT
+from settings import BATCH_MAX, DELAY_MS, FOLDER, GRPC_PORT, MODEL, PORT
 
 DIMENSIONS = {"noop": 1, "linear": 10, "mlp": 10}
 
@@ -70,7 +70,7 @@ if __name__ == "__main__":
         f"--backend-directory={write_backend()}",
         "--http-address=127.0.0.1",
         f"--http-port={PORT}",
-        "--allow-grpc=false",
+        *(["--grpc-address=127.0.0.1", f"--grpc-port={GRPC_PORT}"] if GRPC_PORT else ["--allow-grpc=false"]),
         "--allow-metrics=false",
     ]
     os.execve(program, [program, *arguments], environment)

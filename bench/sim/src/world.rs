@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::batch::{
-    Batcher, BatcherConfig, Controller, CostRule, Effect, Leave, Outcome, TaskView,
+    Batcher, BatcherConfig, Controller, Copies, CostRule, Effect, Leave, Outcome, TaskView,
 };
 use engine::clock::Time;
 use engine::ids::{BatchId, DeviceClass, ReplicaId, ShapeKey, TaskId};
@@ -128,6 +128,7 @@ impl<C: Controller> World<C> {
             batch_bytes_max: 1 << 30,
             batch_cost_max: setup.batch_cost_max,
             cost_rule: setup.cost_rule,
+            copies: Copies::Allowed,
             slo: Some(Duration::from_nanos((setup.slo_ms * 1e6) as u64)),
             batch_timeout: Duration::from_secs(30),
         };

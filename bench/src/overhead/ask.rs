@@ -35,6 +35,11 @@ impl Form {
         }
     }
 
+    /// By the name above.
+    pub(crate) fn from_name(name: &str) -> Option<Form> {
+        [Form::Binary, Form::Json, Form::Grpc].into_iter().find(|form| form.name() == name)
+    }
+
     pub(crate) fn encoding(self) -> Encoding {
         match self {
             Form::Binary | Form::Grpc => Encoding::Binary,
@@ -60,6 +65,11 @@ pub(crate) enum Dialect {
 }
 
 impl Dialect {
+    /// The protocol as this form has it.
+    pub(crate) fn oip(form: Form) -> Dialect {
+        if form == Form::Grpc { Dialect::Grpc } else { Dialect::Oip }
+    }
+
     pub(crate) fn is_grpc(self) -> bool {
         matches!(self, Dialect::Grpc | Dialect::GrpcFloor)
     }

@@ -2,59 +2,47 @@
 
 use std::fmt;
 
-use crate::payload::Encoding;
+use crate::overhead::ask::Form;
 
 pub(super) const MODELS: [&str; 3] = ["noop", "linear", "mlp"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cell {
     pub(super) model: &'static str,
-    pub(super) encoding: Encoding,
+    pub(super) form: Form,
 }
 
 /// Those that the goals are set for.
-pub(super) const USUAL: [&str; 4] = ["noop/bin", "noop/json", "mlp/bin", "mlp/json"];
+pub(super) const USUAL: [&str; 5] = ["noop/bin", "noop/json", "noop/grpc", "mlp/bin", "mlp/json"];
 
-/// Every model in both encodings.
+/// Every model in every form.
 pub(super) fn all() -> Vec<Cell> {
-    let encodings = [Encoding::Binary, Encoding::Json];
-    MODELS.iter().flat_map(|&model| encodings.map(|encoding| Cell { model, encoding })).collect()
+    let forms = [Form::Binary, Form::Json, Form::Grpc];
+    MODELS.iter().flat_map(|&model| forms.map(|form| Cell { model, form })).collect()
 }
 
 impl Cell {
     /// As in `noop/bin`.
     pub(super) fn from_name(name: &str) -> Option<Cell> {
-        let (model, encoding) = name.split_once('/')?;
+        let (model, form) = name.split_once('/')?;
         let model = MODELS.into_iter().find(|known| *known == model)?;
-        let encoding = match encoding {
-            "bin" => Encoding::Binary,
-            "json" => Encoding::Json,
-            _ => return None,
-        };
-        Some(Cell { model, encoding })
+        Some(Cell { model, form: Form::from_name(form)? })
     }
 
     /// As in the keys of the result, and folders: `noop_bin`.
     pub(super) fn key(self) -> String {
-        format!("{}_{}", self.model, self.encoding_name())
-    }
-
-    pub(super) fn encoding_name(self) -> &'static str {
-        match self.encoding {
-            Encoding::Binary => "bin",
-            Encoding::Json => "json",
-        }
+        format!("{}_{}", self.model, self.form.name())
     }
 
     /// Cells whose numbers are also asked for under open loop and with many connections.
     pub(super) fn is_first(self) -> bool {
-        self.model == "noop" && self.encoding == Encoding::Binary
+        self.model == "noop" && self.form == Form::Binary
     }
 }
 
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.model, self.encoding_name())
+        write!(f, "{}/{}", self.model, self.form.name())
     }
 }
 

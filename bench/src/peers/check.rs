@@ -7,8 +7,7 @@ use std::process::Stdio;
 
 use super::PeersError;
 use super::launch::{Place, python};
-use crate::http::{connect, exchange_on};
-use crate::overhead::ask::{Question, of_raw, row};
+use crate::overhead::ask::{Question, Said, of_raw, row};
 use crate::overhead::servers::Server;
 
 /// As many at once as a run has connections, so that batches are as large.
@@ -43,7 +42,7 @@ impl Reference {
         self.0.get(seed as usize).is_some_and(|expected| close(expected, answer))
     }
 
-    /// Every caller asks its own row, several times, on its own connection.
+    /// Every caller asks its own row, several times, on connections of its own.
     pub(super) fn check(&self, server: &Server, question: &Question<'_>) -> Result<(), PeersError> {
         std::thread::scope(|scope| {
             let asking: Vec<_> = (0..CALLERS)
@@ -58,12 +57,11 @@ impl Reference {
 
     fn ask(&self, server: &Server, question: &Question<'_>, seed: u64) -> Result<(), PeersError> {
         let request = question.request(server.address, seed);
-        let mut stream = connect(server.address)?;
         for _ in 0..ROUNDS {
-            let answer = exchange_on(&mut stream, &request)?;
-            let right = question.answer(&answer.body).is_some_and(|it| self.fits(seed, &it));
-            if answer.status != 200 || !right {
-                let answer = String::from_utf8_lossy(&answer.body).into_owned();
+            let Said { is_answer, body } = question.ask(server.address, &request)?;
+            let right = question.answer(&body).is_some_and(|it| self.fits(seed, &it));
+            if !is_answer || !right {
+                let answer = String::from_utf8_lossy(&body).into_owned();
                 return Err(PeersError::WrongAnswer { server: server.name, seed, answer });
             }
         }

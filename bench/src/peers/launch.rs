@@ -6,6 +6,7 @@ use std::process::Command;
 use super::PeersError;
 use super::cell::Cell;
 use super::settings::{Json, Peer, Setting};
+use crate::overhead::ask::{Dialect, Form};
 use crate::overhead::servers::{Foil, Server, Workplace, free_address};
 
 /// Ours, as `bench/models` holds them.
@@ -40,21 +41,31 @@ impl Place {
     }
 }
 
+/// What any server of this form costs.
+pub(super) fn floor(
+    place: &Place,
+    workplace: &Workplace,
+    cell: Cell,
+) -> Result<Server, PeersError> {
+    Ok(match cell.form {
+        Form::Binary | Form::Json => Server::floor(workplace, place.core)?,
+        Form::Grpc => Server::grpc_floor(workplace, place.core)?,
+    })
+}
+
 /// One model and its default configuration.
 pub(super) fn ours(place: &Place, workplace: &Workplace, cell: Cell) -> Result<Server, PeersError> {
     let target = format!("{}.py", cell.model);
     let text = MODELS.iter().find(|(name, _)| *name == cell.model).map_or("", |(_, text)| text);
     workplace.write(&target, text)?;
-    Ok(Server::serving(
-        workplace,
-        &Foil {
-            program: &place.foil,
-            python: place.foil_python.as_deref(),
-            core: Some(place.core),
-            cores: &[place.core],
-            target: &target,
-        },
-    )?)
+    let foil = Foil {
+        program: &place.foil,
+        python: place.foil_python.as_deref(),
+        core: Some(place.core),
+        cores: &[place.core],
+        target: &target,
+    };
+    Ok(Server::serving_over(workplace, &foil, Dialect::oip(cell.form))?)
 }
 
 pub(super) fn peer(
@@ -78,15 +89,22 @@ pub(super) fn peer(
     if peer.name == "mosec" {
         command.args(["--address", "127.0.0.1", "--port", &address.port().to_string()]);
     }
-    command.env("PEER_MODEL", cell.model).env("PEER_ENCODING", cell.encoding_name());
+    command.env("PEER_MODEL", cell.model).env("PEER_ENCODING", cell.form.name());
     command.env("PEER_PORT", address.port().to_string());
     command.env("PEER_SPARE_PORTS", spare.join(",")).env("PEER_FOLDER", &folder);
     command.env("PEER_BATCH_MAX", setting.batch_max.to_string());
     command.env("PEER_DELAY_MS", setting.delay_ms.map_or(String::new(), |ms| ms.to_string()));
     command.env("PEER_JSON", if setting.json == Json::Orjson { "orjson" } else { "json" });
+    let ready_path = peer.ready_path.replace("{model}", cell.model);
     let core = Some(place.core);
-    let server = Server::start(workplace, setting.name, peer.dialect, address, core, command)?;
-    Ok(server.ready(&peer.ready_path.replace("{model}", cell.model))?)
+    if cell.form != Form::Grpc {
+        let server = Server::start(workplace, setting.name, peer.dialect, address, core, command)?;
+        return Ok(server.ready(&ready_path)?);
+    }
+    let grpc = free_address(setting.name)?;
+    command.env("PEER_GRPC_PORT", grpc.port().to_string());
+    let server = Server::start(workplace, setting.name, Dialect::Grpc, grpc, core, command)?;
+    Ok(server.ready_at(address, &ready_path)?)
 }
 
 /// A Python with what the peers share on its path, one thread for linear algebra and no byte code left behind.

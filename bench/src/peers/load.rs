@@ -8,12 +8,11 @@ use serde::Serialize;
 use super::PeersError;
 use super::record::{Failures, Open, Pair, Sample};
 use crate::arrivals::{Arrivals, Pattern};
-use crate::http::exchange;
 use crate::overhead::OverheadError;
 use crate::overhead::ask::Question;
 use crate::overhead::measure::{CLIENT_SHARE_MIN, Setup, calm, watched};
 use crate::overhead::servers::Server;
-use crate::plan::{Expect, Load, Plan, Target, Wait};
+use crate::plan::{Load, Plan, Target, Wait};
 use crate::threads::on_core;
 
 pub(super) const CONNECTIONS: usize = 64;
@@ -35,18 +34,13 @@ impl<'a> Asked<'a> {
         question: &Question<'_>,
     ) -> Result<Asked<'a>, PeersError> {
         let request = question.request(server.address, SEED);
-        let first = exchange(server.address, &request)?.body;
+        let first = question.ask(server.address, &request)?.body;
         // A row's sum is the same in any batch, byte by byte; a product of matrices is not, nor an answer that bears the
         // request's own number.
-        let repeats = exchange(server.address, &request)?.body == first;
+        let repeats = question.ask(server.address, &request)?.body == first;
         let body = (question.model == "noop" && repeats).then_some(first);
-        Ok(Asked { server, target: target(server, request, body) })
+        Ok(Asked { server, target: question.target(server.address, request, body) })
     }
-}
-
-fn target(server: &Server, request: Vec<u8>, body: Option<Vec<u8>>) -> Target {
-    let expect = Expect { status: Some(200), body, values: None };
-    Target::one(server.address, request, expect)
 }
 
 fn plan(connections: usize, load: Load, measure: Duration) -> Plan {

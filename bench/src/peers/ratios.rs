@@ -200,9 +200,10 @@ const fn at_most(bound: f64, key: &'static str, what: &'static str) -> Goal {
     Goal { key, due: Due::AtMost(bound), what }
 }
 
-pub(super) const GOALS: [Goal; 21] = [
+pub(super) const GOALS: [Goal; 22] = [
     at_least(2.3, "noop_bin_rps_vs_mosec", "requests/s, noop binary, ÷ mosec's best"),
     at_least(9.0, "noop_bin_rps_vs_triton", "÷ Triton's best"),
+    at_least(4.0, "noop_grpc_rps_vs_triton", "requests/s, noop over gRPC, ÷ Triton's best"),
     at_least(5.0, "noop_json_rps_vs_best_shipped", "noop JSON, ÷ the best peer as shipped"),
     at_least(3.0, "noop_json_rps_vs_mosec_orjson", "÷ mosec's best with orjson"),
     at_least(1.5, "mlp_bin_rps_vs_mosec", "mlp binary, ÷ mosec's best"),

@@ -1,8 +1,7 @@
 //! The peers and the settings each is measured in: as shipped, as its documentation advises for throughput, and without
 //! batching. What is listed here is what the results list.
 
-use crate::overhead::ask::Dialect;
-use crate::payload::Encoding;
+use crate::overhead::ask::{Dialect, Form};
 
 pub(super) struct Peer {
     pub(super) name: &'static str,
@@ -11,6 +10,8 @@ pub(super) struct Peer {
     pub(super) ready_path: &'static str,
     /// Its REST interface takes raw tensors, or something that can carry them.
     pub(super) takes_binary: bool,
+    /// It is asked over gRPC, too.
+    pub(super) takes_grpc: bool,
     /// Packages whose versions belong to a result.
     pub(super) packages: &'static [&'static str],
 }
@@ -21,6 +22,7 @@ pub(super) const PEERS: [Peer; 6] = [
         dialect: Dialect::Plain,
         ready_path: "/",
         takes_binary: true,
+        takes_grpc: false,
         packages: &["mosec", "numpy", "orjson"],
     },
     Peer {
@@ -28,6 +30,7 @@ pub(super) const PEERS: [Peer; 6] = [
         dialect: Dialect::Oip,
         ready_path: "/v2/models/{model}/ready",
         takes_binary: true,
+        takes_grpc: true,
         packages: &["nvidia-pytriton", "numpy"],
     },
     Peer {
@@ -35,6 +38,7 @@ pub(super) const PEERS: [Peer; 6] = [
         dialect: Dialect::Oip,
         ready_path: "/v2/models/{model}/ready",
         takes_binary: true,
+        takes_grpc: false,
         packages: &["nvidia-pytriton", "numpy"],
     },
     Peer {
@@ -42,6 +46,7 @@ pub(super) const PEERS: [Peer; 6] = [
         dialect: Dialect::Base64,
         ready_path: "/health",
         takes_binary: true,
+        takes_grpc: false,
         packages: &["litserve", "uvicorn", "numpy"],
     },
     Peer {
@@ -49,6 +54,7 @@ pub(super) const PEERS: [Peer; 6] = [
         dialect: Dialect::Oip,
         ready_path: "/v2/models/{model}/ready",
         takes_binary: false,
+        takes_grpc: false,
         packages: &["mlserver", "numpy"],
     },
     Peer {
@@ -56,6 +62,7 @@ pub(super) const PEERS: [Peer; 6] = [
         dialect: Dialect::Plain,
         ready_path: "/",
         takes_binary: true,
+        takes_grpc: false,
         packages: &["fastapi", "uvicorn", "uvloop", "httptools", "numpy", "orjson"],
     },
 ];
@@ -111,12 +118,12 @@ impl Setting {
     }
 
     /// Whether there is something to measure: another JSON library changes nothing of a binary request.
-    pub(super) fn applies_to(&self, encoding: Encoding) -> bool {
-        match encoding {
-            Encoding::Json => true,
-            Encoding::Binary => {
-                self.is_shipped() && peer(self.peer).is_some_and(|p| p.takes_binary)
-            }
+    pub(super) fn applies_to(&self, form: Form) -> bool {
+        let takes = |it: fn(&Peer) -> bool| self.is_shipped() && peer(self.peer).is_some_and(it);
+        match form {
+            Form::Json => true,
+            Form::Binary => takes(|peer| peer.takes_binary),
+            Form::Grpc => takes(|peer| peer.takes_grpc),
         }
     }
 }
@@ -151,8 +158,8 @@ pub(super) fn setting_named(name: &str) -> Option<&'static Setting> {
 }
 
 /// The settings of one peer that have something to measure, in the order of the list.
-pub(super) fn of_peer(peer: &str, encoding: Encoding) -> impl Iterator<Item = &'static Setting> {
-    SETTINGS.iter().filter(move |it| it.peer == peer && it.applies_to(encoding))
+pub(super) fn of_peer(peer: &str, form: Form) -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().filter(move |it| it.peer == peer && it.applies_to(form))
 }
 
 #[cfg(test)]
@@ -162,7 +169,7 @@ mod tests {
     #[test]
     fn every_peer_has_a_setting_and_every_setting_a_peer() {
         for known in &PEERS {
-            assert!(of_peer(known.name, Encoding::Json).next().is_some(), "{}", known.name);
+            assert!(of_peer(known.name, Form::Json).next().is_some(), "{}", known.name);
         }
         for one in &SETTINGS {
             assert!(peer(one.peer).is_some(), "{}", one.name);
@@ -173,9 +180,11 @@ mod tests {
 
     #[test]
     fn a_json_library_is_no_setting_of_a_binary_request() {
-        let names = |peer, encoding| of_peer(peer, encoding).map(|it| it.name).collect::<Vec<_>>();
-        assert_eq!(names("mosec", Encoding::Binary), ["mosec_10ms", "mosec_1ms", "mosec_off"]);
-        assert_eq!(names("mosec", Encoding::Json).len(), 5);
-        assert!(names("mlserver", Encoding::Binary).is_empty());
+        let names = |peer, form| of_peer(peer, form).map(|it| it.name).collect::<Vec<_>>();
+        assert_eq!(names("mosec", Form::Binary), ["mosec_10ms", "mosec_1ms", "mosec_off"]);
+        assert_eq!(names("mosec", Form::Json).len(), 5);
+        assert!(names("mlserver", Form::Binary).is_empty());
+        assert_eq!(names("triton", Form::Grpc).len(), 3);
+        assert!(names("mosec", Form::Grpc).is_empty());
     }
 }

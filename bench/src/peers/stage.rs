@@ -47,15 +47,15 @@ impl Run<'_> {
         let with = with.ok_or_else(|| PeersError::NoReference { cell: cell.to_string() })?;
         let workplace = Workplace::create()?;
         let reference = Reference::compute(&self.place, with.name, cell.model)?;
-        let floor = Server::floor(&workplace, self.place.core)?;
+        let floor = launch::floor(&self.place, &workplace, cell)?;
         let ours = launch::ours(&self.place, &workplace, cell)?;
-        reference.check(&ours, &question(cell, Dialect::Oip))?;
+        reference.check(&ours, &question(cell, ours.dialect))?;
         let stage = Stage {
             cell,
             workplace: &workplace,
             reference: &reference,
-            floor: Asked::new(&floor, &question(cell, Dialect::Floor))?,
-            ours: Asked::new(&ours, &question(cell, Dialect::Oip))?,
+            floor: Asked::new(&floor, &question(cell, floor.dialect))?,
+            ours: Asked::new(&ours, &question(cell, ours.dialect))?,
         };
         for name in alone {
             let record = if name == CROWD { self.crowd(&stage) } else { self.hyper(&stage) };
@@ -107,7 +107,7 @@ impl Run<'_> {
         let mut found = Vec::new();
         for &peer in peers {
             if self.is_set_up(peer) {
-                found.extend(of_peer(peer.name, cell.encoding).map(|setting| (peer, setting)));
+                found.extend(of_peer(peer.name, cell.form).map(|setting| (peer, setting)));
             } else if !self.skipped.iter().any(|(what, _)| what == peer.name) {
                 self.skip(peer.name, "its environment is not there");
             }
@@ -141,7 +141,7 @@ impl Run<'_> {
         setting: &Setting,
     ) -> Result<Record, PeersError> {
         let server = launch::peer(&self.place, stage.workplace, peer, setting, stage.cell)?;
-        let question = question(stage.cell, peer.dialect);
+        let question = question(stage.cell, server.dialect);
         stage.reference.check(&server, &question)?;
         let theirs = Asked::new(&server, &question)?;
         let mut record = self.compared(stage, setting.name, &theirs)?;
@@ -185,7 +185,7 @@ impl Run<'_> {
 }
 
 fn question(cell: Cell, dialect: Dialect) -> Question<'static> {
-    Question { dialect, encoding: cell.encoding, model: cell.model }
+    Question { dialect, encoding: cell.form.encoding(), model: cell.model }
 }
 
 /// Of the peer's packages, as its own Python tells them; none where it doesn't.

@@ -218,6 +218,7 @@ fn spec() -> ModelSpec {
         batch_timeout_us: 30_000_000,
         replicas: 1,
         pad: false,
+        decoupled: false,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Who may do what. Authorised is the operation, whatever protocol or path it came by: every front end asks [`may`].
 //!
 //! What changes the engine is refused on the public addresses, and on the administrators' to whoever does not show
-//! their token. Everything else is open on both.
+//! their token. Sharing memory, where it is switched on, is open on both, but not to browsers. Everything else is open.
 
 use std::sync::Arc;
 
@@ -15,17 +15,20 @@ use crate::api::status::ApiError;
 #[derive(Clone, Debug)]
 pub enum Door {
     Public,
-    /// That of `--admin`; without a token, whoever is on this machine may.
+    /// That of `--admin` or `--clipper-admin`; without a token, whoever is on this machine may.
     Admin {
         token: Option<Arc<str>>,
     },
 }
 
-/// What only administrators do.
+/// What not everybody does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     LoadModel,
     UnloadModel,
+    ShareMemory,
+    /// Applications, their links and models, over Clipper's admin API.
+    ChangeApplications,
     ChangeSettings,
 }
 
@@ -34,6 +37,8 @@ impl Operation {
         match self {
             Operation::LoadModel => "loading a model",
             Operation::UnloadModel => "unloading a model",
+            Operation::ShareMemory => "sharing memory",
+            Operation::ChangeApplications => "changing applications",
             Operation::ChangeSettings => "changing a setting",
         }
     }
@@ -50,6 +55,8 @@ pub enum Forbidden {
         "{operation} needs the administrators' token: send the header Authorization: Bearer <token>"
     )]
     NoToken { operation: &'static str },
+    #[error("{operation} is refused to a page in a browser, which may be anybody's")]
+    AnyPage { operation: &'static str },
     #[error("the token is not the administrators'; compare it with that of foil serve")]
     WrongToken,
     #[error(
@@ -60,8 +67,12 @@ pub enum Forbidden {
 
 /// Whether whoever sent these headers, or this metadata, to this address may do so.
 pub fn may(operation: Operation, door: &Door, headers: &HeaderMap) -> Result<(), ApiError> {
-    let operation = operation.name();
+    let (for_all, operation) = (operation == Operation::ShareMemory, operation.name());
     let allowed = match door {
+        Door::Public if for_all && headers.contains_key(ORIGIN) => {
+            Err(Forbidden::AnyPage { operation })
+        }
+        Door::Public if for_all => Ok(()),
         Door::Public => Err(Forbidden::Public { operation }),
         Door::Admin { token: Some(token) } => shows(token, operation, headers),
         // A page of anybody's can make a browser send requests to loopback; browsers say so.
@@ -109,6 +120,14 @@ mod tests {
         let token = [("authorization", "Bearer 0123456789abcdef")];
         assert!(refused(&Door::Public, &token).contains("--admin"));
         assert!(refused(&Door::Public, &[]).contains("--admin"));
+    }
+
+    #[test]
+    fn memory_is_shared_with_every_program_and_no_browser() {
+        let asked = |headers: &HeaderMap| may(Operation::ShareMemory, &Door::Public, headers);
+        assert_eq!(asked(&HeaderMap::new()), Ok(()));
+        let browser = [(ORIGIN, "null".parse().unwrap())].into_iter().collect();
+        assert!(asked(&browser).unwrap_err().to_string().contains("browser"));
     }
 
     #[test]

@@ -22,6 +22,42 @@ const DISCARD_TIME_MAX: Duration = Duration::from_secs(5);
 pub struct BodyLimits {
     pub bytes_max: u64,
     pub time_max: Duration,
+    /// Of all bodies that one core gathers at a time.
+    pub gathered_bytes_max: u64,
+}
+
+/// A body that comes together in memory; what it holds counts until it is whole.
+pub struct Gathering<'c> {
+    connection: &'c Connection,
+    limits: BodyLimits,
+    bytes: u64,
+}
+
+impl<'c> Gathering<'c> {
+    pub fn new(connection: &'c Connection, limits: BodyLimits) -> Gathering<'c> {
+        Gathering { connection, limits, bytes: 0 }
+    }
+
+    /// That many bytes more, unless they are too many for one body or with all others.
+    pub fn take(&mut self, bytes: usize) -> Result<(), ApiError> {
+        self.bytes += bytes as u64;
+        let gathered = self.connection.gather(bytes as u64);
+        match self.limits {
+            BodyLimits { bytes_max: limit, .. } if self.bytes > limit => {
+                Err(ApiError::BodyTooLarge { limit })
+            }
+            BodyLimits { gathered_bytes_max: limit, .. } if gathered > limit => {
+                Err(ApiError::Crowded { limit })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Gathering<'_> {
+    fn drop(&mut self) {
+        self.connection.gathered(self.bytes);
+    }
 }
 
 /// Reads to the end. A body that came in one piece, as most do, is not copied.
@@ -33,17 +69,19 @@ pub async fn read(
 ) -> Result<Bytes, ApiError> {
     let claimed = body.size_hint().exact();
     if claimed.is_some_and(|bytes| bytes > limits.bytes_max) {
-        return Err(too_large(body, limits, continue_asked));
+        let error = ApiError::BodyTooLarge { limit: limits.bytes_max };
+        return Err(refused(body, error, continue_asked));
     }
     let Some(first) = next(&mut body, limits, connection).await? else { return Ok(Bytes::new()) };
     if body.is_end_stream() && first.len() as u64 <= limits.bytes_max {
         return Ok(first);
     }
     let mut whole = Vec::with_capacity(claimed.unwrap_or(0).min(CLAIMED_BYTES_MAX) as usize);
+    let mut gathering = Gathering::new(connection, limits);
     let mut piece = Some(first);
     while let Some(bytes) = piece {
-        if (whole.len() + bytes.len()) as u64 > limits.bytes_max {
-            return Err(too_large(body, limits, Continue::No));
+        if let Err(error) = gathering.take(bytes.len()) {
+            return Err(refused(body, error, Continue::No));
         }
         whole.extend_from_slice(&bytes);
         piece = next(&mut body, limits, connection).await?;
@@ -84,11 +122,11 @@ async fn next(
     .await
 }
 
-fn too_large(body: Incoming, limits: BodyLimits, continue_asked: Continue) -> ApiError {
+fn refused(body: Incoming, error: ApiError, continue_asked: Continue) -> ApiError {
     if continue_asked == Continue::No {
         tokio::task::spawn_local(tokio::time::timeout(DISCARD_TIME_MAX, discard(body)));
     }
-    ApiError::BodyTooLarge { limit: limits.bytes_max }
+    error
 }
 
 async fn discard(mut body: Incoming) {

@@ -43,6 +43,8 @@ pub struct Connection {
     expired: Cell<bool>,
     /// Of the connection's task; it stays the same for the task's life.
     waker: RefCell<Option<Waker>>,
+    /// Bytes of bodies that are not whole yet, of all connections together.
+    gathered_bytes: Rc<Cell<u64>>,
 }
 
 impl Connection {
@@ -79,6 +81,17 @@ impl Connection {
         self.expired.get() && matches!(self.waiting.get(), Waiting::Body { .. })
     }
 
+    /// So many bytes more of bodies that are not whole yet; returns how many there are of all of them.
+    pub fn gather(&self, bytes: u64) -> u64 {
+        self.gathered_bytes.set(self.gathered_bytes.get() + bytes);
+        self.gathered_bytes.get()
+    }
+
+    /// Bodies with so many bytes are whole, or given up.
+    pub fn gathered(&self, bytes: u64) {
+        self.gathered_bytes.set(self.gathered_bytes.get() - bytes);
+    }
+
     fn wake(&self) {
         if let Some(waker) = self.waker.borrow().as_ref() {
             waker.wake_by_ref();
@@ -89,7 +102,11 @@ impl Connection {
 #[derive(Debug)]
 pub struct Connections {
     open: RefCell<HashMap<u64, Rc<Connection>>>,
+    /// Requests that share their connection with others: what each waits for.
+    shared: RefCell<HashMap<u64, Rc<Connection>>>,
     opened: Cell<u64>,
+    /// Bytes of bodies that are not whole yet.
+    gathered_bytes: Rc<Cell<u64>>,
     phase: Cell<DrainPhase>,
     /// Idle connections are to close now, the others after their answer.
     finishing: Cell<bool>,
@@ -100,7 +117,9 @@ impl Default for Connections {
     fn default() -> Connections {
         Connections {
             open: RefCell::default(),
+            shared: RefCell::default(),
             opened: Cell::new(0),
+            gathered_bytes: Rc::default(),
             phase: Cell::new(DrainPhase::Serving),
             finishing: Cell::new(false),
             closed: Notify::new(),
@@ -127,20 +146,34 @@ impl Connections {
 
     /// A new connection whose first request's head is due by `head_until`. It counts until the guard is dropped.
     pub fn open(self: &Rc<Connections>, head_until: Time) -> Open {
-        let key = self.opened.get();
-        self.opened.set(key + 1);
-        let connection = Rc::new(Connection {
-            waiting: Cell::new(Waiting::Head { until: head_until }),
-            expired: Cell::new(false),
-            waker: RefCell::new(None),
-        });
+        let (key, connection) = self.next(Waiting::Head { until: head_until });
         self.open.borrow_mut().insert(key, connection.clone());
         Open { connections: self.clone(), key, connection }
     }
 
+    /// A request that shares its connection with others and whose body is timed by itself.
+    pub fn share(self: &Rc<Connections>) -> Shared {
+        let (key, connection) = self.next(Waiting::No);
+        self.shared.borrow_mut().insert(key, connection.clone());
+        Shared { connections: self.clone(), key, connection }
+    }
+
+    fn next(&self, waiting: Waiting) -> (u64, Rc<Connection>) {
+        let key = self.opened.get();
+        self.opened.set(key + 1);
+        let connection = Connection {
+            waiting: Cell::new(waiting),
+            expired: Cell::new(false),
+            waker: RefCell::new(None),
+            gathered_bytes: self.gathered_bytes.clone(),
+        };
+        (key, Rc::new(connection))
+    }
+
     /// Wakes every connection whose client let its time pass.
     pub fn sweep(&self, now: Time) {
-        for connection in self.open.borrow().values() {
+        let (open, shared) = (self.open.borrow(), self.shared.borrow());
+        for connection in open.values().chain(shared.values()) {
             let (Waiting::Head { until } | Waiting::Body { until }) = connection.waiting.get()
             else {
                 continue;
@@ -176,6 +209,20 @@ impl Drop for Open {
     fn drop(&mut self) {
         self.connections.open.borrow_mut().remove(&self.key);
         self.connections.closed.notify_one();
+    }
+}
+
+/// One of several requests of a connection; dropping it takes it off the list.
+#[derive(Debug)]
+pub struct Shared {
+    connections: Rc<Connections>,
+    key: u64,
+    pub connection: Rc<Connection>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.connections.shared.borrow_mut().remove(&self.key);
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::admin::Door;
+use crate::api::body::BodyLimits;
 use crate::classes::Classes;
 use crate::client_shm::registry::Registry;
 use crate::clock::Clock;
@@ -18,7 +19,12 @@ use crate::observe::stages::CoreRecorder;
 pub struct HttpLimits {
     /// Per core.
     pub connections_max: usize,
+    /// The request line and the headers of one request.
+    pub head_bytes_max: usize,
+    /// Of one request, whether it comes compressed or not.
     pub body_bytes_max: u64,
+    /// Of all bodies that one core gathers at a time.
+    pub gathered_bytes_max: u64,
     /// From the connection's start to the end of its first request's head.
     pub head_time_max: Duration,
     /// Between an answer and the end of the next request's head; so an answer must be read within it, too.
@@ -32,13 +38,28 @@ impl Default for HttpLimits {
         HttpLimits {
             // Below the 8192 tasks of the hand-off to a dispatcher, so that a burst of one core fits it.
             connections_max: 4096,
+            // Eight times what proxies usually let pass.
+            head_bytes_max: 64 << 10,
             // What clients of other servers are used to, and the largest batch most models see.
             body_bytes_max: 64 << 20,
+            // Sixteen of the largest; a body that comes in one piece is not gathered.
+            gathered_bytes_max: 1 << 30,
             head_time_max: Duration::from_secs(10),
             // Longer than the 60 s after which most proxies close their side, so that they close first.
             idle_time_max: Duration::from_secs(75),
             // A full body over a link of 20 Mbit/s.
             body_time_max: Duration::from_secs(30),
+        }
+    }
+}
+
+impl HttpLimits {
+    /// Those of each body.
+    pub fn of_bodies(&self) -> BodyLimits {
+        BodyLimits {
+            bytes_max: self.body_bytes_max,
+            time_max: self.body_time_max,
+            gathered_bytes_max: self.gathered_bytes_max,
         }
     }
 }

@@ -19,7 +19,7 @@ use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::api::connections::{Connections, DrainPhase, Open};
 use crate::api::front_end::FrontEnd;
@@ -49,8 +49,7 @@ pub struct Link {
 }
 
 impl Link {
-    fn new(front: Rc<FrontEnd>, connections: Rc<Connections>) -> Link {
-        let open = connections.open(front.clock.coarse().after(front.limits.head_time_max));
+    fn new(front: Rc<FrontEnd>, connections: Rc<Connections>, open: Open) -> Link {
         Link {
             front,
             connections,
@@ -117,18 +116,37 @@ impl Drop for Turn {
 }
 
 /// Serves a connection; `handle` answers each of its requests.
-pub async fn serve<F, B>(
+pub async fn serve<S, F, B>(
     front: Rc<FrontEnd>,
     connections: Rc<Connections>,
-    stream: TcpStream,
+    stream: S,
     handle: fn(Rc<Link>, Request<Incoming>) -> F,
 ) where
+    S: AsyncRead + AsyncWrite + Unpin,
     F: Future<Output = Response<B>> + 'static,
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let open = connections.open(front.clock.coarse().after(front.limits.head_time_max));
     front.recorder.connection_opened();
-    let link = Rc::new(Link::new(front, connections));
+    go_on(front.clone(), connections, open, stream, handle).await;
+    front.recorder.connection_closed();
+}
+
+/// The same for a connection that has been counted and found to speak HTTP/2.
+pub async fn go_on<S, F, B>(
+    front: Rc<FrontEnd>,
+    connections: Rc<Connections>,
+    open: Open,
+    stream: S,
+    handle: fn(Rc<Link>, Request<Incoming>) -> F,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = Response<B>> + 'static,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let link = Rc::new(Link::new(front, connections, open));
     let service = service_fn(|request| {
         let turn = link.turn();
         let answer = handle(link.clone(), request);
@@ -151,7 +169,6 @@ pub async fn serve<F, B>(
     })
     .await;
     link.close();
-    link.front.recorder.connection_closed();
 }
 
 enum End {
@@ -195,7 +212,7 @@ fn builder() -> Builder<OwnThread> {
 
 /// Tasks stay on the core's thread.
 #[derive(Clone, Copy)]
-struct OwnThread;
+pub(super) struct OwnThread;
 
 impl<F> Executor<F> for OwnThread
 where

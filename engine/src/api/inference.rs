@@ -11,6 +11,7 @@ use crate::api::status::ApiError;
 use crate::classes::{Classes, SloClass};
 use crate::clock::Time;
 use crate::codec::answer::Choice;
+use crate::codec::classify;
 use crate::codec::fault::{InputFault, excerpt};
 use crate::dispatch::handle::ModelHandle;
 use crate::fleet::catalog::{Catalog, Missing, ModelEntry};
@@ -77,12 +78,13 @@ async fn ask<R>(
     let gone = CountIfGone::new(recorder);
     let prediction = serve::ask(handle, inputs, terms, submitted, front.core).await;
     gone.still_there();
-    let prediction = prediction?;
+    let mut prediction = prediction?;
 
     let returned = front.clock.now();
     let timings = prediction.timings;
     let due = terms.deadline.due;
     let noted = (returned > due || front.reports.traces()).then(|| id.clone());
+    classify::replace(&handle.spec, &handle.labels, &chosen, &mut prediction.outputs)?;
     let response = respond(Answered { handle, chosen, id, prediction })?;
     let done = front.clock.now();
     recorder.stage(Stage::Parse, submitted.since(arrived));

@@ -2,7 +2,8 @@
 //!
 //! Each core has its own listener on the same port (SO_REUSEPORT) and keeps what it accepts: nothing about a connection is shared
 //! between threads. A Unix socket has no such thing: there each core has a duplicate of one listener, and whichever core is free
-//! first takes the next connection. Bounds: connections per core, time for a head and for a body, bytes of a body.
+//! first takes the next connection. Bounds: connections per core, time and bytes of a head and of a body, headers of a head
+//! (hyper's 100: it has room for them on its stack, and another number would cost every request).
 //! Deliberately absent: a timer per request (see [`connections`](crate::api::connections)) and TLS.
 
 use std::cell::Cell;
@@ -16,19 +17,22 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use hyper::Request;
-use hyper::body::Incoming;
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
-use crate::api::connections::{Connection, Connections, sweep_period};
+use crate::api::connections::{Connection, Connections, Open, sweep_period};
+use crate::api::first_bytes::{self, Begun, Spoken};
 use crate::api::front_end::FrontEnd;
-use crate::api::oip_http::{self, HttpResponse};
+use crate::api::http2;
+use crate::api::oip_http;
 use crate::observe::metrics::ErrorKind;
 
 pub use crate::api::connections::DrainPhase;
@@ -208,29 +212,73 @@ fn concerns_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
-/// A connection that speaks the Open Inference Protocol.
-pub async fn oip<T>(front: Rc<FrontEnd>, connections: Rc<Connections>, stream: T)
+/// A connection that speaks the Open Inference Protocol, over HTTP/1.1 or HTTP/2 as its first bytes say.
+pub async fn oip<S>(front: Rc<FrontEnd>, connections: Rc<Connections>, stream: S)
 where
-    T: AsyncRead + AsyncWrite + Unpin + 'static,
-{
-    http1(&front, &connections, stream, oip_http::handle).await;
-}
-
-/// A connection that speaks HTTP/1.1; `handle` answers its requests, one after the other.
-pub async fn http1<T, H>(front: &FrontEnd, connections: &Rc<Connections>, stream: T, handle: H)
-where
-    T: AsyncRead + AsyncWrite + Unpin + 'static,
-    H: AsyncFn(&FrontEnd, &Connections, &Connection, Request<Incoming>) -> HttpResponse,
+    S: AsyncRead + AsyncWrite + Unpin,
 {
     let open = connections.open(front.clock.coarse().after(front.limits.head_time_max));
     front.recorder.connection_opened();
+    match first_bytes(&connections, &open, stream).await {
+        None => {}
+        Some((Spoken::Http1, stream)) => {
+            go_on(&front, &connections, open, stream, oip_http::handle).await;
+        }
+        Some((Spoken::Http2, stream)) => {
+            http2::go_on(front.clone(), connections, open, stream, oip_http::handle_beside).await;
+        }
+    }
+    front.recorder.connection_closed();
+}
+
+/// None: the client went, took too long, or had not begun when the connection was to end.
+async fn first_bytes<S: AsyncRead + Unpin>(
+    connections: &Connections,
+    open: &Open,
+    stream: S,
+) -> Option<(Spoken, Begun<S>)> {
+    let mut reading = pin!(first_bytes::read(stream));
+    poll_fn(|context| {
+        open.connection.register(context);
+        let read = reading.as_mut().poll(context);
+        let ended = open.connection.head_expired() || connections.finishing();
+        if read.is_pending() && ended { Poll::Ready(None) } else { read.map(Result::ok) }
+    })
+    .await
+}
+
+/// A connection that speaks HTTP/1.1; `handle` answers its requests, one after the other.
+pub async fn http1<S, H, B>(front: &FrontEnd, connections: &Rc<Connections>, stream: S, handle: H)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    H: AsyncFn(&FrontEnd, &Connections, &Rc<Connection>, Request<Incoming>) -> Response<B>,
+    B: Body<Data = Bytes, Error = Infallible> + 'static,
+{
+    let open = connections.open(front.clock.coarse().after(front.limits.head_time_max));
+    front.recorder.connection_opened();
+    go_on(front, connections, open, stream, handle).await;
+    front.recorder.connection_closed();
+}
+
+/// The same for a connection that has been counted.
+async fn go_on<S, H, B>(
+    front: &FrontEnd,
+    connections: &Rc<Connections>,
+    open: Open,
+    stream: S,
+    handle: H,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+    H: AsyncFn(&FrontEnd, &Connections, &Rc<Connection>, Request<Incoming>) -> Response<B>,
+    B: Body<Data = Bytes, Error = Infallible> + 'static,
+{
     let service = service_fn(async |request| {
         Ok::<_, Infallible>(handle(front, connections, &open.connection, request).await)
     });
+    let mut builder = Builder::new();
     // Heads are timed by the sweep, which costs a request nothing.
-    let protocol =
-        Builder::new().header_read_timeout(None).serve_connection(TokioIo::new(stream), service);
-    let mut protocol = pin!(protocol);
+    builder.header_read_timeout(None).max_header_size(front.limits.head_bytes_max);
+    let mut protocol = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut told = false;
     let ended = poll_fn(|context| {
         open.connection.register(context);
@@ -246,7 +294,6 @@ where
     if ended.is_err_and(|error| error.is_parse()) {
         front.recorder.error(ErrorKind::BadInput);
     }
-    front.recorder.connection_closed();
 }
 
 async fn turn_away(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {

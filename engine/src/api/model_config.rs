@@ -30,6 +30,7 @@ pub fn of(handle: &ModelHandle) -> ModelConfig {
         name: it.name.clone(),
         data_type: data_type(it.dtype).into(),
         dims: dims(it),
+        label_filename: labels(config, &it.name),
         ..ModelOutput::default()
     };
     let parameters = config.map(|config| config.parameters.clone()).unwrap_or_default();
@@ -42,10 +43,16 @@ pub fn of(handle: &ModelHandle) -> ModelConfig {
         input: spec.inputs.iter().map(input).collect(),
         output: spec.outputs.iter().map(output).collect(),
         parameters: parameters.into_iter().map(parameter).collect(),
-        model_transaction_policy: Some(ModelTransactionPolicy { decoupled: false }),
+        model_transaction_policy: Some(ModelTransactionPolicy { decoupled: spec.decoupled }),
         response_cache: None,
         scheduling_choice: spec.batched.then(|| scheduling(config)),
     }
+}
+
+/// The file that names an output's classes.
+fn labels(config: Option<&TritonConfig>, output: &str) -> String {
+    let said = config.and_then(|config| config.outputs.iter().find(|it| it.name == output));
+    said.and_then(|it| it.labels.clone()).unwrap_or_default()
 }
 
 /// Whatever batches batches dynamically here.

@@ -12,6 +12,7 @@ mod metadata;
 mod observed;
 mod reflection;
 mod repository;
+mod shared_memory;
 mod status;
 mod stream;
 
@@ -86,6 +87,8 @@ async fn inference_service(
     request: Request<Incoming>,
 ) -> Response<Body> {
     let link = &link;
+    // For calls that only administrators may make.
+    let headers = request.headers().clone();
     match method {
         "ServerLive" => unary(link, request, metadata::server_live).await,
         "ServerReady" => unary(link, request, metadata::server_ready).await,
@@ -93,25 +96,29 @@ async fn inference_service(
         "ModelReady" => unary(link, request, metadata::model_ready).await,
         "ModelMetadata" => unary(link, request, metadata::model).await,
         "ModelConfig" => unary(link, request, repository::config).await,
-        "RepositoryIndex" => unary(link, request, repository::index).await,
-        "RepositoryModelLoad" => {
-            let headers = request.headers().clone();
-            unary(link, request, |link, asked| repository::load(link, headers, asked)).await
-        }
-        "RepositoryModelUnload" => {
-            let headers = request.headers().clone();
-            unary(link, request, |link, asked| repository::unload(link, headers, asked)).await
-        }
+        "SystemSharedMemoryStatus" => unary(link, request, shared_memory::status).await,
+        "SystemSharedMemoryRegister" => unary(link, request, shared_memory::register).await,
+        "SystemSharedMemoryUnregister" => unary(link, request, shared_memory::unregister).await,
+        "CudaSharedMemoryStatus" => unary(link, request, shared_memory::cuda_status).await,
+        "CudaSharedMemoryRegister" => unary(link, request, shared_memory::cuda_register).await,
+        "CudaSharedMemoryUnregister" => unary(link, request, shared_memory::cuda_unregister).await,
         "ModelStatistics" => unary(link, request, observed::statistics).await,
         "TraceSetting" => {
-            let headers = request.headers().clone();
             let set = |link, asked| observed::trace_setting(link, headers, asked);
             unary(link, request, set).await
         }
         "LogSettings" => {
-            let headers = request.headers().clone();
             let set = |link, asked| observed::log_settings(link, headers, asked);
             unary(link, request, set).await
+        }
+        "RepositoryIndex" => unary(link, request, repository::index).await,
+        "RepositoryModelLoad" => {
+            let load = |link, asked| repository::load(link, headers, asked);
+            unary(link, request, load).await
+        }
+        "RepositoryModelUnload" => {
+            let unload = |link, asked| repository::unload(link, headers, asked);
+            unary(link, request, unload).await
         }
         "ModelStreamInfer" => {
             let said = Said::read(request.headers(), link.front.clock.now());

@@ -3,20 +3,29 @@
 //! Invariants: every request gets one response; whatever fails goes through [`status`]; nothing of a request outlives
 //! its connection. The path of an inference takes no lock and builds no tree of JSON values.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+use hyper::header::{
+    CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use schemas::lifecycle::ModelSpec;
 use smallvec::SmallVec;
 
-use crate::api::body::{self, BodyLimits, Continue};
+use crate::api::body::{self, BodyLimits, Continue, Gathering};
 use crate::api::connections::{Connection, Connections, DrainPhase};
+use crate::api::encoding::{self, Encoding};
+use crate::api::event_stream::{AnswerBody, Events};
 use crate::api::front_end::FrontEnd;
+use crate::api::generate::{self, Asked};
+use crate::api::http2::Link;
 use crate::api::inference::{self, Answered, Question, known_class};
 use crate::api::model_config;
 use crate::api::oip_metadata as metadata;
@@ -49,29 +58,48 @@ const SETTINGS_BYTES_MAX: u64 = 64 << 10;
 
 pub type HttpResponse = Response<Full<Bytes>>;
 
+/// One of several requests that a connection carries side by side.
+pub async fn handle_beside(link: Rc<Link>, request: Request<Incoming>) -> Response<AnswerBody> {
+    let shared = link.connections.share();
+    let mut answer = pin!(handle(&link.front, &link.connections, &shared.connection, request));
+    poll_fn(|context| {
+        shared.connection.register(context);
+        answer.as_mut().poll(context)
+    })
+    .await
+}
+
 /// One request of one connection.
 pub async fn handle(
     front: &FrontEnd,
     connections: &Connections,
-    connection: &Connection,
+    connection: &Rc<Connection>,
     request: Request<Incoming>,
-) -> HttpResponse {
+) -> Response<AnswerBody> {
     let now = front.clock.coarse();
     connection.await_body(now.after(front.limits.body_time_max));
-    let mut response = dispatch(front, connections, connection, request).await;
-    if connections.phase() != DrainPhase::Serving {
+    let closes = closes(&request);
+    let (mut response, events) = dispatch(front, connections, connection, request).await;
+    if closes || connections.phase() != DrainPhase::Serving {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     connection.await_head(front.clock.coarse().after(front.limits.idle_time_max));
-    response
+    response.map(|whole| events.map_or(AnswerBody::Whole(whole), AnswerBody::Events))
+}
+
+/// A chunked body ends its connection: a length may have stood beside the chunks, which hyper takes away unseen, and
+/// whoever went by that length would take the rest of such a body for the next request.
+fn closes(request: &Request<Incoming>) -> bool {
+    request.body().size_hint().exact().is_none() && request.version() <= hyper::Version::HTTP_11
 }
 
 async fn dispatch(
     front: &FrontEnd,
     connections: &Connections,
-    connection: &Connection,
+    connection: &Rc<Connection>,
     request: Request<Incoming>,
-) -> HttpResponse {
+) -> (HttpResponse, Option<Box<Events>>) {
+    let mut events = None;
     let (Parts { method, uri, mut headers, .. }, body) = request.into_parts();
     let said = Said::read(&headers);
     let trail = Trail::begin(front, said.trace_parent, said.request_id);
@@ -79,13 +107,30 @@ async fn dispatch(
         Err(error) => Err(counted(front, error)),
         Ok(Route::Model { name, version, page: ModelPage::Infer }) => {
             let received = receive(front, connection, &said, body).await;
+            let wanted = said.accepts.and_then(|value| Encoding::wanted(value.as_bytes()));
             headers.clear();
-            match received {
+            let answered = match received {
                 Ok(received) => {
                     infer(front, Query { model: &name, version }, received, headers).await
                 }
                 Err(error) => Err(counted(front, error)),
+            };
+            match (wanted, answered) {
+                (Some(encoding), Ok(response)) => Ok(packed(encoding, response).await),
+                (_, answered) => answered,
             }
+        }
+        Ok(Route::Model {
+            name,
+            version,
+            page: page @ (ModelPage::Generate | ModelPage::GenerateStream),
+        }) => {
+            let query = Query { model: &name, version };
+            let generated = generated(front, connection, query, page, &said, body);
+            Box::pin(generated).await.map(|(response, parts)| {
+                events = parts;
+                response
+            })
         }
         Ok(route) => {
             let incoming =
@@ -94,7 +139,26 @@ async fn dispatch(
             page.map_err(|error| counted(front, error))
         }
     };
-    trail::end(front, trail, &method, uri.path(), answered)
+    (trail::end(front, trail, &method, uri.path(), answered), events)
+}
+
+async fn generated(
+    front: &FrontEnd,
+    connection: &Rc<Connection>,
+    query: Query<'_>,
+    page: ModelPage,
+    said: &Said<'_>,
+    body: Incoming,
+) -> Result<(HttpResponse, Option<Box<Events>>), ApiError> {
+    let received = receive(front, connection, said, body).await;
+    let Received { body, timeout, class, arrived, .. } =
+        received.map_err(|error| counted(front, error))?;
+    let asked = Asked { body, timeout, class, arrived };
+    if page == ModelPage::Generate {
+        return generate::whole(front, query, asked).await.map(|response| (response, None));
+    }
+    let streamed = generate::events(front, connection, query, asked).await;
+    streamed.map(|(response, events)| (response, Some(events)))
 }
 
 /// What pages other than inference may want of their request.
@@ -115,6 +179,8 @@ async fn page(
     let (name, version, page) = match route {
         Route::Live => return Ok(metadata::live()),
         Route::Ready => return Ok(metadata::ready(is_ready(front, connections))),
+        Route::Description => return Ok(metadata::description()),
+        Route::Models => return Ok(metadata::models(&front.catalog.load())),
         Route::Server => return Ok(metadata::server(front)),
         Route::Statistics => return statistics_page(front, None, None).await,
         Route::Logging => return settings_page(front, Of::Log, rest).await,
@@ -126,7 +192,8 @@ async fn page(
             return repository_http::answer(front, connection, page, headers, body).await;
         }
         Route::SharedMemory { family, act } => {
-            return oip_shared_memory::page(front, rest.connection, (family, act), rest.body).await;
+            let Rest { connection, headers, body, .. } = rest;
+            return oip_shared_memory::page(front, connection, headers, (family, act), body).await;
         }
         Route::Model { name, version, page } => (name, version, page),
     };
@@ -166,8 +233,9 @@ async fn settings_page(
     rest: Rest<'_>,
 ) -> Result<HttpResponse, ApiError> {
     let settings = if rest.method == Method::POST {
+        let limits = BodyLimits { bytes_max: SETTINGS_BYTES_MAX, ..front.limits.of_bodies() };
         let Rest { connection, headers, said, body, .. } = rest;
-        let body = whole(front, connection, said, body, SETTINGS_BYTES_MAX).await?;
+        let body = body::read(body, limits, connection, said.expects()).await?;
         settings::change(front, headers, of, &settings::parse(&body)?)?
     } else {
         settings::read(front, of)?
@@ -194,32 +262,24 @@ async fn receive(
     said: &Said<'_>,
     body: Incoming,
 ) -> Result<Received, ApiError> {
-    check_encoding(said.encoding)?;
+    let encoding = said.encoding.map(|value| Encoding::of_request(value.as_bytes())).transpose()?;
     let timeout = said.timeout.map(header_timeout).transpose()?;
     let class = said.class.map(|name| known_class(&front.classes, name.as_bytes())).transpose()?;
-    let body = whole(front, connection, said, body, front.limits.body_bytes_max).await?;
+    let limits = front.limits.of_bodies();
+    let mut body = body::read(body, limits, connection, said.expects()).await?;
     connection.await_nothing();
+    if let Some(encoding) = encoding.flatten() {
+        body = encoding::inflate(encoding, body, Gathering::new(connection, limits)).await?;
+    }
     let arrived = front.clock.now();
     let form = binary_tensor::form(said.json_bytes.map(HeaderValue::as_bytes), body.len())?;
     Ok(Received { body, form, timeout, class: class.map(|class| class.id), arrived })
 }
 
-async fn whole(
-    front: &FrontEnd,
-    connection: &Connection,
-    said: &Said<'_>,
-    body: Incoming,
-    bytes_max: u64,
-) -> Result<Bytes, ApiError> {
-    let limits = BodyLimits { bytes_max, time_max: front.limits.body_time_max };
-    let expects = said.expect.is_some_and(|value| !value.is_empty());
-    let expects = if expects { Continue::Asked } else { Continue::No };
-    body::read(body, limits, connection, expects).await
-}
-
 /// The headers that matter here, each by its first value.
 #[derive(Default)]
 struct Said<'h> {
+    accepts: Option<&'h HeaderValue>,
     encoding: Option<&'h HeaderValue>,
     expect: Option<&'h HeaderValue>,
     json_bytes: Option<&'h HeaderValue>,
@@ -236,6 +296,7 @@ impl<'h> Said<'h> {
         let mut said = Said::default();
         for (name, value) in headers {
             let slot = match name.as_str() {
+                "accept-encoding" => &mut said.accepts,
                 "content-encoding" => &mut said.encoding,
                 "expect" => &mut said.expect,
                 "inference-header-content-length" => &mut said.json_bytes,
@@ -249,14 +310,12 @@ impl<'h> Said<'h> {
         }
         said
     }
-}
 
-fn check_encoding(encoding: Option<&HeaderValue>) -> Result<(), ApiError> {
-    let Some(encoding) = encoding else { return Ok(()) };
-    if encoding.is_empty() || encoding.as_bytes().eq_ignore_ascii_case(b"identity") {
-        return Ok(());
+    /// The empty expectation of C++ clients asks for nothing.
+    fn expects(&self) -> Continue {
+        let asked = self.expect.is_some_and(|value| !value.is_empty());
+        if asked { Continue::Asked } else { Continue::No }
     }
-    Err(ApiError::Encoding { found: excerpt(&String::from_utf8_lossy(encoding.as_bytes())) })
 }
 
 fn header_timeout(value: &HeaderValue) -> Result<Duration, ApiError> {
@@ -281,6 +340,21 @@ async fn infer(
     answered.await
 }
 
+/// The answer, compressed. The length of its JSON stays that of the JSON as it was.
+async fn packed(encoding: Encoding, response: HttpResponse) -> HttpResponse {
+    let (mut parts, body) = response.into_parts();
+    let plain = body.collect().await.unwrap_or_else(|never| match never {}).to_bytes();
+    let body = match encoding::deflate(encoding, &plain).await {
+        None => plain,
+        Some(packed) => {
+            let name = HeaderValue::from_static(encoding.name());
+            parts.headers.insert(CONTENT_ENCODING, name);
+            packed.into()
+        }
+    };
+    Response::from_parts(parts, Full::from(body))
+}
+
 fn understand(
     spec: &ModelSpec,
     classes: &Classes,
@@ -303,6 +377,7 @@ fn understand(
     let timeout = [by_header, timeout].into_iter().flatten().min();
     let class = request.class.as_deref().filter(|_| class_by_header.is_none());
     let class = class.map(|name| known_class(classes, name.as_bytes())).transpose()?;
+    let class = class.or_else(|| classes.of_priority(request.priority?.get()));
     let class = class_by_header.or(class.map(|class| class.id));
     let given = request.inputs.iter_mut().map(named).collect::<Result<SmallVec<[_; 1]>, _>>()?;
     Ok(Question { inputs: bind(spec, given)?, chosen, id, timeout, class })

@@ -16,11 +16,14 @@ use crate::query::serve::available;
 use crate::query::types::TaskError;
 
 /// Clients switch features on by these: only what works is listed.
-const EXTENSIONS: [&str; 7] = [
+const EXTENSIONS: [&str; 10] = [
     "binary_tensor_data",
     "model_configuration",
     "model_repository",
     "model_repository(unload_dependents)",
+    "classification",
+    "parameters",
+    "schedule_policy",
     "statistics",
     "trace",
     "logging",
@@ -52,6 +55,23 @@ pub fn extensions(front: &FrontEnd) -> Vec<&'static str> {
 pub fn server(front: &FrontEnd) -> Response<Full<Bytes>> {
     let about = json!({ "name": NAME, "version": VERSION, "extensions": extensions(front) });
     json_response(StatusCode::OK, &about)
+}
+
+/// Of the HTTP pages, in OpenAPI's terms.
+const DESCRIPTION: &str = include_str!("../../../docs/openapi.json");
+
+pub fn description() -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(DESCRIPTION));
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
+
+/// As KServe's own server lists them.
+pub fn models(catalog: &Catalog) -> Response<Full<Bytes>> {
+    let mut names: Vec<_> =
+        catalog.entries().into_iter().map(|entry| entry.handle.name.to_string()).collect();
+    names.dedup();
+    json_response(StatusCode::OK, &json!({ "models": names }))
 }
 
 pub fn model_ready(entry: &ModelEntry) -> Response<Full<Bytes>> {

@@ -8,14 +8,16 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::{Response, StatusCode};
+use hyper::{HeaderMap, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::api::admin::{Operation, may};
 use crate::api::body::{self, BodyLimits, Continue};
 use crate::api::connections::Connection;
 use crate::api::front_end::FrontEnd;
 use crate::api::oip_metadata::json_response;
+use crate::api::shared_memory::registry;
 use crate::api::status::ApiError;
 use crate::client_shm::region::{Origin, Region};
 use crate::client_shm::registry::{RegisterFault, Registry};
@@ -55,15 +57,18 @@ struct RegisterBody {
 pub async fn page(
     front: &FrontEnd,
     connection: &Connection,
+    headers: &HeaderMap,
     (family, act): (Family, Act<'_>),
     body: Incoming,
 ) -> Result<Response<Full<Bytes>>, ApiError> {
+    if !matches!(act, Act::Status { .. }) {
+        may(Operation::ShareMemory, &front.door, headers)?;
+    }
     let answer = match (family, act) {
         (Family::Cuda, act) => cuda(act)?,
         (Family::System, Act::Register { region }) => {
             let registry = registry(front)?;
-            let limits =
-                BodyLimits { bytes_max: BODY_BYTES_MAX, time_max: front.limits.body_time_max };
+            let limits = BodyLimits { bytes_max: BODY_BYTES_MAX, ..front.limits.of_bodies() };
             let body = body::read(body, limits, connection, Continue::No).await?;
             connection.await_nothing();
             register(registry, &region, &body)?
@@ -79,11 +84,6 @@ pub async fn page(
         }
     };
     Ok(json_response(StatusCode::OK, &answer))
-}
-
-fn registry(front: &FrontEnd) -> Result<&Registry, RegisterFault> {
-    let registry = front.shared_memory.as_deref();
-    registry.filter(|registry| registry.allows_names()).ok_or(RegisterFault::Off)
 }
 
 /// There are no regions, and so none of a name.

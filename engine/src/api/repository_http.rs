@@ -62,8 +62,7 @@ async fn read(
     connection: &Connection,
     body: Incoming,
 ) -> Result<Asked, ApiError> {
-    let time_max = front.limits.body_time_max;
-    let limits = BodyLimits { bytes_max: BODY_BYTES_MAX, time_max };
+    let limits = BodyLimits { bytes_max: BODY_BYTES_MAX, ..front.limits.of_bodies() };
     let body = body::read(body, limits, connection, Continue::No).await?;
     // A load may take its time.
     connection.await_nothing();

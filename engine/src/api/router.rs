@@ -16,6 +16,10 @@ const SET: &str = "GET, HEAD, POST";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route<'p> {
     Server,
+    /// Of these pages, for programs.
+    Description,
+    /// All models, by name.
+    Models,
     Live,
     Ready,
     Model {
@@ -51,6 +55,9 @@ pub enum ModelPage {
     Ready,
     Infer,
     Config,
+    /// The same in one flat object.
+    Generate,
+    GenerateStream,
     /// Without a version: of all there are.
     Statistics,
     /// What its batching learned and does: ours, not the protocol's.
@@ -61,6 +68,8 @@ pub fn route<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, ApiError> 
     let mut segments = [""; SEGMENTS_MAX];
     let found = match split(path, &mut segments)? {
         ["v2"] | ["v2", ""] => Route::Server,
+        ["openapi.json"] => Route::Description,
+        ["v2", "models"] => Route::Models,
         ["v2", "health", "live"] => Route::Live,
         ["v2", "health", "ready"] => Route::Ready,
         ["v2", "models", "stats"] => Route::Statistics,
@@ -73,6 +82,8 @@ pub fn route<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, ApiError> 
         ["v2", "models", name, "stats"] => model(name, None, ModelPage::Statistics)?,
         ["v2", "models", name, "config"] => model(name, None, ModelPage::Config)?,
         ["v2", "models", name, "infer"] => model(name, None, ModelPage::Infer)?,
+        ["v2", "models", name, "generate"] => model(name, None, ModelPage::Generate)?,
+        ["v2", "models", name, "generate_stream"] => model(name, None, ModelPage::GenerateStream)?,
         ["v2", "models", name, "versions", of] => model(name, Some(of), ModelPage::Metadata)?,
         ["v2", "models", name, "versions", of, "ready"] => model(name, Some(of), ModelPage::Ready)?,
         ["v2", "models", name, "versions", of, "batching"] => {
@@ -85,6 +96,12 @@ pub fn route<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, ApiError> 
             model(name, Some(of), ModelPage::Config)?
         }
         ["v2", "models", name, "versions", of, "infer"] => model(name, Some(of), ModelPage::Infer)?,
+        ["v2", "models", name, "versions", of, "generate"] => {
+            model(name, Some(of), ModelPage::Generate)?
+        }
+        ["v2", "models", name, "versions", of, "generate_stream"] => {
+            model(name, Some(of), ModelPage::GenerateStream)?
+        }
         ["v2", "repository", "index"] => Route::Repository(RepositoryPage::Index),
         ["v2", "repository", "models", name, "load"] => {
             Route::Repository(RepositoryPage::Load(named(name)?))
@@ -97,7 +114,11 @@ pub fn route<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, ApiError> 
         _ => return Err(ApiError::UnknownPath),
     };
     let allow = match &found {
-        Route::Model { page: ModelPage::Infer, .. } | Route::Repository(_) => ASK,
+        Route::Model {
+            page: ModelPage::Infer | ModelPage::Generate | ModelPage::GenerateStream,
+            ..
+        }
+        | Route::Repository(_) => ASK,
         Route::SharedMemory { act, .. } if !matches!(act, Act::Status { .. }) => ASK,
         Route::Logging | Route::Trace { .. } => SET,
         _ => READ,

@@ -3,7 +3,7 @@
 //! A request that names a region takes one snapshot of all of them, at its first, and keeps it to its answer; one that
 //! names none takes nothing.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use schemas::lifecycle::ModelSpec;
 
 use crate::api::front_end::FrontEnd;
 use crate::client_shm::region::{Place, Region, RegionFault};
-use crate::client_shm::registry::Regions;
+use crate::client_shm::registry::{Regions, RegisterFault, Registry};
 use crate::codec::answer::Chosen;
 use crate::codec::binary_tensor;
 use crate::codec::fault::{InputFault, excerpt};
@@ -22,31 +22,43 @@ use crate::query::types::{Tensor, TensorData, Tensors};
 pub struct SharedMemory<'f> {
     front: &'f FrontEnd,
     regions: OnceCell<Arc<Regions>>,
+    /// Bytes that may still be fetched: they take the place of a body, and have its bound.
+    left_bytes: Cell<u64>,
+}
+
+/// Where clients register by name, if they may.
+pub fn registry(front: &FrontEnd) -> Result<&Registry, RegisterFault> {
+    let registry = front.shared_memory.as_deref();
+    registry.filter(|registry| registry.allows_names()).ok_or(RegisterFault::Off)
 }
 
 impl<'f> SharedMemory<'f> {
     pub fn of(front: &'f FrontEnd) -> SharedMemory<'f> {
-        SharedMemory { front, regions: OnceCell::new() }
+        let left_bytes = Cell::new(front.limits.body_bytes_max);
+        SharedMemory { front, regions: OnceCell::new(), left_bytes }
     }
 
-    /// Gives every input that lies in a region its bytes. They take the place of a body, and have its bound.
+    /// Gives every input that lies in a region its bytes.
     pub fn attach(&self, inputs: &mut [RequestInput<'_>]) -> Result<(), InputFault> {
-        let mut left = self.front.limits.body_bytes_max;
         for input in inputs {
             let InputData::Shared(place) = &input.data else { continue };
-            let blob = self.fetch(place, &mut left);
-            let blob = blob.map_err(|fault| of_tensor(&input.name, fault))?;
+            let blob = self.fetch(&input.name, place)?;
             input.data = InputData::Here(binary_tensor::read(input, blob)?);
         }
         Ok(())
     }
 
-    /// A copy of what lies in a place now, if `left` allows for it.
-    pub fn fetch(&self, place: &Place, left: &mut u64) -> Result<Bytes, RegionFault> {
+    /// A copy of what lies in a place now, for this tensor.
+    pub fn fetch(&self, tensor: &str, place: &Place) -> Result<Bytes, InputFault> {
+        self.copied(place).map_err(|fault| of_tensor(tensor, fault))
+    }
+
+    fn copied(&self, place: &Place) -> Result<Bytes, RegionFault> {
         let region = self.region(place)?;
         region.check(place.offset, place.size)?;
+        let left_bytes = self.left_bytes.get().checked_sub(place.size);
         let limit = self.front.limits.body_bytes_max;
-        *left = left.checked_sub(place.size).ok_or(RegionFault::TooMuch { limit })?;
+        self.left_bytes.set(left_bytes.ok_or(RegionFault::TooMuch { limit })?);
         region.read(place.offset, place.size)
     }
 

@@ -25,6 +25,9 @@ const DRAINING_RETRY: Duration = Duration::from_secs(1);
 /// While more models are loaded and unloaded than may be at once.
 const ORDERS_RETRY: Duration = Duration::from_secs(1);
 
+/// Bodies that others send: most are there within a second.
+const CROWDED_RETRY: Duration = Duration::from_secs(1);
+
 /// Why a request gets no answer. Each message is a sentence for the caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiError {
@@ -42,12 +45,22 @@ pub enum ApiError {
         "the request body has more than the {limit} bytes this server takes; send fewer rows per request"
     )]
     BodyTooLarge { limit: u64 },
+    #[error(
+        "request bodies that arrive at this time have more than {limit} bytes together; retry after the time given, or raise gathered_bytes_max"
+    )]
+    Crowded { limit: u64 },
     #[error("the request body did not arrive within {limit:?}; send it without pauses")]
     SlowSender { limit: Duration },
     #[error("the request body broke off or is not valid HTTP; send it again, whole")]
     BrokenBody,
-    #[error("the content encoding '{found}' is not offered; send the body as it is")]
+    #[error(
+        "the content encoding '{found}' is not offered; send the body as it is, or with gzip or deflate"
+    )]
     Encoding { found: String },
+    #[error(
+        "the body is not what its Content-Encoding says, or not all of it; compress it again (deflate means zlib's framing)"
+    )]
+    BrokenEncoding,
     #[error("X-Request-Timeout-Ms must be a whole number of milliseconds, 1 or more")]
     BadTimeout,
     #[error("grpc-timeout must be up to eight digits and one of H, M, S, m, u, n")]
@@ -96,10 +109,19 @@ impl ApiError {
             ApiError::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, ErrorKind::TooLarge),
             ApiError::SlowSender { .. } => (StatusCode::REQUEST_TIMEOUT, ErrorKind::SlowSender),
             ApiError::Encoding { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorKind::Encoding),
-            ApiError::Setting(SettingError::Unsupported { .. }) => {
-                (StatusCode::NOT_IMPLEMENTED, ErrorKind::BadInput)
+            ApiError::Crowded { .. } => {
+                return Shown {
+                    status: StatusCode::SERVICE_UNAVAILABLE,
+                    kind: ErrorKind::QueueFull,
+                    retry_after: Some(CROWDED_RETRY),
+                };
+            }
+            ApiError::Setting(SettingError::Unsupported { .. })
+            | ApiError::Input(InputFault::NotOffered { .. }) => {
+                (StatusCode::NOT_IMPLEMENTED, ErrorKind::Unsupported)
             }
             ApiError::BrokenBody
+            | ApiError::BrokenEncoding
             | ApiError::BadTimeout
             | ApiError::BadGrpcTimeout
             | ApiError::AdminBody { .. }
@@ -119,9 +141,10 @@ impl ApiError {
     /// Whether bytes of the request may be left unread, so that the connection can't carry another one.
     fn ends_connection(&self) -> bool {
         match self {
-            ApiError::BodyTooLarge { .. } | ApiError::SlowSender { .. } | ApiError::BrokenBody => {
-                true
-            }
+            ApiError::BodyTooLarge { .. }
+            | ApiError::Crowded { .. }
+            | ApiError::SlowSender { .. }
+            | ApiError::BrokenBody => true,
             ApiError::Task(error) => *error == TaskError::Draining,
             _ => false,
         }
@@ -190,9 +213,13 @@ fn shown_task(error: &TaskError) -> Shown {
         TaskError::BadOutput { .. } => {
             (StatusCode::INTERNAL_SERVER_ERROR, ErrorKind::BadOutput, None)
         }
-        TaskError::ReplicaLost { .. } => {
+        TaskError::ReplicaLost { .. } | TaskError::StreamBroken { .. } => {
             (StatusCode::INTERNAL_SERVER_ERROR, ErrorKind::ReplicaLost, None)
         }
+        TaskError::ReaderTooSlow { .. } => {
+            (StatusCode::REQUEST_TIMEOUT, ErrorKind::SlowReader, None)
+        }
+        TaskError::NotOnePart { .. } => (StatusCode::BAD_REQUEST, ErrorKind::NotOnePart, None),
     };
     Shown { status, kind, retry_after }
 }

@@ -81,6 +81,7 @@ pub(super) fn spec(name: &str, with_text: bool) -> ModelSpec {
         batch_timeout_us: 1_000_000,
         replicas: 1,
         pad: false,
+        decoupled: false,
     }
 }
 
@@ -103,7 +104,7 @@ pub(super) fn entry(spec: ModelSpec, version: u64, script: Script) -> ModelEntry
 
 /// `gold` beside the default.
 fn classes() -> Classes {
-    Classes::new(vec![SloClass::new("gold", 10)]).unwrap()
+    Classes::new(vec![SloClass { priority: Some(1), ..SloClass::new("gold", 10) }]).unwrap()
 }
 
 async fn follow(script: &Script, submission: Submission) {
@@ -261,6 +262,22 @@ impl Client {
         self.stream.write_all(bytes).await.unwrap();
     }
 
+    /// Sends what the server takes: it may close before it has read everything.
+    pub(super) async fn send_all(&mut self, bytes: &[u8]) {
+        let _closed = self.stream.write_all(bytes).await;
+    }
+
+    /// Sends while it reads, to the end of the connection; all that came.
+    pub(super) async fn exchange(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let (mut read, mut write) = self.stream.split();
+        let mut answered = Vec::new();
+        let (sent, received) =
+            tokio::join!(write.write_all(bytes), read.read_to_end(&mut answered));
+        sent.unwrap();
+        received.unwrap();
+        answered
+    }
+
     pub(super) async fn reply(&mut self) -> Reply {
         let end = loop {
             if let Some(at) = self.unread.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -286,6 +303,12 @@ impl Client {
     /// Whether the server closed the connection without another byte.
     pub(super) async fn closed(&mut self) -> bool {
         self.unread.is_empty() && !self.fill().await
+    }
+
+    /// Reads to the end of the connection, whatever comes; all of it.
+    pub(super) async fn ended(&mut self) -> Vec<u8> {
+        while self.fill().await {}
+        std::mem::take(&mut self.unread)
     }
 
     async fn fill(&mut self) -> bool {

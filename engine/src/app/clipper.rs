@@ -7,7 +7,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::{ServeError, check_free, log_end};
+use super::administration::AdminDoor;
+use super::{ServeError, check_free, listen, log_end};
+use crate::api::admin::Door;
 use crate::api::clipper::{self, Clipper};
 use crate::api::connections::DrainPhase;
 use crate::api::front_end::FrontEnd;
@@ -15,7 +17,7 @@ use crate::api::listener;
 use crate::apps::control::{self, Control, Wishes};
 use crate::apps::{Apps, Mode, PublishedApps};
 use crate::clipper_rpc::Port;
-use crate::config;
+use crate::config::Config;
 use crate::dispatch::CoreLinks;
 use crate::fleet::catalog::PublishedCatalog;
 
@@ -25,23 +27,24 @@ pub(super) struct Interface {
     /// Where applications are asked; with port 0 the first core's listener chooses.
     query: SocketAddr,
     admin: SocketAddr,
-    /// Administrators are few: the first core has time for all of them, and takes it.
-    admin_listener: Option<TcpListener>,
+    /// For the first core: administrators are few.
+    admin_listener: Option<(TcpListener, Door)>,
     control: Control,
     wishes: Wishes,
 }
 
 impl Interface {
     pub(super) fn build(
-        config: config::Clipper,
-        containers: &Port,
+        config: &Config,
+        containers: Option<&Port>,
         catalog: &PublishedCatalog,
         links: &CoreLinks,
-    ) -> Result<Interface, ServeError> {
+    ) -> Result<Option<Interface>, ServeError> {
+        let (Some(config), Some(containers)) = (&config.clipper, containers) else {
+            return Ok(None);
+        };
         check_free(config.query)?;
-        check_free(config.admin)?;
-        let mut admin = config.admin;
-        let admin_listener = Some(super::listen(&mut admin)?);
+        let AdminDoor { address: admin, listener, door } = AdminDoor::open(&config.admin)?;
         let mode = if config.strict { Mode::Strict } else { Mode::Sane };
         let apps = PublishedApps::new(ArcSwap::from_pointee(Apps::default()));
         let (changes, wishes) = control::channel();
@@ -54,14 +57,14 @@ impl Interface {
         };
         let (links, query_ids) = (links.clone(), Arc::default());
         let shared = Clipper { apps, changes, containers, links, mode, query_ids };
-        Ok(Interface { shared, query: config.query, admin, admin_listener, control, wishes })
+        let (query, admin_listener) = (config.query, Some((listener, door)));
+        Ok(Some(Interface { shared, query, admin, admin_listener, control, wishes }))
     }
 
     /// One core's share.
     pub(super) fn seat(&mut self) -> Result<Seat, ServeError> {
-        let listener = super::listen(&mut self.query)?;
-        let admin = self.admin_listener.take();
-        Ok(Seat { clipper: self.shared.clone(), listener, admin })
+        let (clipper, query) = (self.shared.clone(), listen(&mut self.query)?);
+        Ok(Seat { clipper, query, admin: self.admin_listener.take() })
     }
 
     /// Takes changes from now on, on this thread.
@@ -75,24 +78,26 @@ impl Interface {
 /// What a core needs to answer applications.
 pub(super) struct Seat {
     clipper: Clipper,
-    listener: TcpListener,
-    admin: Option<TcpListener>,
+    query: TcpListener,
+    admin: Option<(TcpListener, Door)>,
 }
 
 impl Seat {
-    pub(super) fn take(self, front: Rc<FrontEnd>, drain: watch::Receiver<DrainPhase>) {
+    pub(super) fn take(self, front: &FrontEnd, drain: watch::Receiver<DrainPhase>) {
         let clipper = Rc::new(self.clipper);
-        if let Some(admin) = self.admin {
+        if let Some((listener, door)) = self.admin {
+            let front = FrontEnd { door, ..front.clone() };
             let clipper = clipper.clone();
             let speak = move |front, connections, stream| {
                 clipper::admin(clipper.clone(), front, connections, stream)
             };
-            let serving = listener::serve(front.clone(), admin, drain.clone(), speak);
+            let serving = listener::serve(Rc::new(front), listener, drain.clone(), speak);
             tokio::task::spawn_local(log_end(serving));
         }
         let speak = move |front, connections, stream| {
             clipper::query(clipper.clone(), front, connections, stream)
         };
-        tokio::task::spawn_local(log_end(listener::serve(front, self.listener, drain, speak)));
+        let front = Rc::new(front.clone());
+        tokio::task::spawn_local(log_end(listener::serve(front, self.query, drain, speak)));
     }
 }

@@ -107,10 +107,10 @@ impl Control {
     async fn establish(&self, new: &NewModel) -> Result<(Version, Runs), Refused> {
         let number = new.version.parse().ok().map(Version);
         let number = number.filter(|number| number.to_string() == new.version);
-        if let Some(number) = number {
-            if self.catalog.load().find(&new.model, Some(number)).is_ok() {
-                return Ok((number, Runs::Engine));
-            }
+        if let Some(number) = number
+            && self.catalog.load().find(&new.model, Some(number)).is_ok()
+        {
+            return Ok((number, Runs::Engine));
         }
         let id = model_id(&new.model, &new.version)?;
         let batch_size = u32::try_from(new.batch_size).ok().and_then(NonZeroU32::new);

@@ -258,6 +258,23 @@ impl<C: Controller> Batcher<C> {
         }
     }
 
+    /// A part of what a batch is answered with was handed on; the rest has till `ends`. Nothing happens when the replica
+    /// no longer has the batch.
+    pub fn handle_part(&mut self, now: Time, replica: ReplicaId, batch: BatchId, ends: Time) {
+        self.advance(now);
+        let times_out = self.now.after(self.config.batch_timeout);
+        let has_it = |it: &&mut Outgoing| it.replica == replica && it.id == batch && !it.overran;
+        let Some(out) = self.replicas.batches_mut().find(has_it) else { return };
+        (out.times_out, out.expires) = (times_out, ends);
+        for member in &out.members {
+            if let Some(task) = self.tasks.get_mut(&member.task) {
+                task.suspect = true;
+                task.waiting.late_limit = ends;
+            }
+        }
+        self.replicas.renew_next_timeout();
+    }
+
     /// Does what is due. Early and late calls are harmless.
     pub fn handle_timeout(&mut self, now: Time) {
         self.advance(now);

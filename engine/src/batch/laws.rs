@@ -96,6 +96,7 @@ impl World {
             batch_bytes_max: BYTES_MAX,
             batch_cost_max: u64::from(ROWS_MAX),
             cost_rule: rule,
+            copies: Copies::Allowed,
             slo: Some(SLO),
             batch_timeout: Duration::from_millis(100),
         };

@@ -100,7 +100,7 @@ impl ShedLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::{Batcher, BatcherConfig, CostRule, Refusal, TaskView};
+    use crate::batch::{Batcher, BatcherConfig, Copies, CostRule, Refusal, TaskView};
     use crate::ids::{ShapeKey, TaskId};
 
     #[test]
@@ -125,6 +125,7 @@ mod tests {
             batch_bytes_max: 10,
             batch_cost_max: 1,
             cost_rule: CostRule::Sum,
+            copies: Copies::Allowed,
             slo: None,
             batch_timeout: Duration::from_secs(1),
         });

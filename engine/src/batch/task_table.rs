@@ -54,7 +54,7 @@ pub(super) struct Task {
     pub(super) place: Place,
     /// Batches in flight that hold it: two while it is hedged.
     pub(super) copies: u8,
-    /// A replica died with it in flight. A second time, it leaves.
+    /// A replica died with it in flight, or a part of its answer was handed on. It leaves with the next that dies.
     pub(super) suspect: bool,
 }
 

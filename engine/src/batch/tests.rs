@@ -23,6 +23,7 @@ fn config() -> BatcherConfig {
         batch_bytes_max: 1_000,
         batch_cost_max: u64::from(ROWS_MAX),
         cost_rule: CostRule::Sum,
+        copies: Copies::Allowed,
         slo: None,
         batch_timeout: Duration::from_secs(2),
     }

@@ -13,7 +13,7 @@
 //! and one output, `output`: BYTES (dtype `str`) `[n]`, as the container said it. A row without elements is refused
 //! (`TaskError::InputRefused`) except for strings: Clipper's containers die of it.
 //!
-//! Until a container is live, the catalog has the version as `ModelState::Unavailable`, and again when the last has
+//! Until a container is live, the catalog has the version as `ModelState::Absent`, and again when the last has
 //! gone: that is the time for an app's default answer.
 //!
 //! **Versions.** Clipper's are texts, ours are numbers. `7` is version 7; any other text (`v1`, `007`) gets a number

@@ -438,6 +438,7 @@ fn spec(id: &ModelId, input_type: InputType, max_batch: u32) -> ModelSpec {
         batch_timeout_us: BATCH_TIMEOUT.as_micros() as u64,
         replicas: 1,
         pad: false,
+        decoupled: false,
     }
 }
 

@@ -1,11 +1,14 @@
 //! A model's outputs as the body of an answer: JSON, and behind it the tensors asked for in binary.
 
+use std::num::NonZeroU32;
+
 use schemas::lifecycle::ModelSpec;
 use smallvec::SmallVec;
 
 use crate::client_shm::region::Place;
 use crate::codec::binary_tensor;
 use crate::codec::bind::names;
+use crate::codec::classify::can_be_classified;
 use crate::codec::fault::{InputFault, excerpt};
 use crate::codec::json_tensor::write::{self, NoJson, has_json_form};
 use crate::codec::json_tensor::{InferRequest, RequestOutput};
@@ -23,7 +26,9 @@ pub struct Chosen {
     /// Position among the model's declared outputs.
     pub index: usize,
     pub binary: bool,
-    /// In client shared memory; the answer then tells only where. Never with `binary`.
+    /// So many of its largest scores, as text, in place of the tensor.
+    pub classes: Option<NonZeroU32>,
+    /// In client shared memory; the answer then has no data. Never with `binary`.
     pub place: Option<Box<Place>>,
 }
 
@@ -57,7 +62,7 @@ pub fn choose(spec: &ModelSpec, request: &InferRequest<'_>) -> Result<Choice, In
 /// Every output, in the order the model declares them.
 pub fn all(spec: &ModelSpec, binary: bool) -> Result<Choice, InputFault> {
     (0..spec.outputs.len())
-        .map(|index| checked(spec, Chosen { index, binary, place: None }))
+        .map(|index| checked(spec, Chosen { index, binary, place: None, classes: None }))
         .collect()
 }
 
@@ -67,26 +72,39 @@ fn asked_for(
     binary_default: bool,
 ) -> Result<Chosen, InputFault> {
     let binary = asked.place.is_none() && asked.binary.unwrap_or(binary_default);
-    one(spec, &asked.name, binary, asked.place.clone())
+    let wanted = Wanted { binary, place: asked.place.clone(), classes: asked.classes };
+    one(spec, &asked.name, wanted)
+}
+
+/// How an output is asked for.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    pub binary: bool,
+    pub place: Option<Box<Place>>,
+    pub classes: Option<NonZeroU32>,
 }
 
 /// The output of this name.
-pub fn one(
-    spec: &ModelSpec,
-    name: &str,
-    binary: bool,
-    place: Option<Box<Place>>,
-) -> Result<Chosen, InputFault> {
+pub fn one(spec: &ModelSpec, name: &str, wanted: Wanted) -> Result<Chosen, InputFault> {
+    let Wanted { binary, place, classes } = wanted;
     let position = spec.outputs.iter().position(|output| output.name == name);
     let index = position.ok_or_else(|| InputFault::UnknownOutput {
         tensor: excerpt(name),
         known: names(&spec.outputs),
     })?;
-    checked(spec, Chosen { index, binary, place })
+    checked(spec, Chosen { index, binary, place, classes })
 }
 
 fn checked(spec: &ModelSpec, chosen: Chosen) -> Result<Chosen, InputFault> {
     let output = &spec.outputs[chosen.index];
+    if chosen.classes.is_some() {
+        return if can_be_classified(output.dtype) {
+            Ok(chosen)
+        } else {
+            let (tensor, dtype) = (output.name.clone(), output.dtype);
+            Err(InputFault::NotClassified { tensor, dtype })
+        };
+    }
     if chosen.binary || chosen.place.is_some() || has_json_form(output.dtype) {
         return Ok(chosen);
     }
@@ -165,8 +183,9 @@ fn output(
         out.extend_from_slice(b"}}");
         return Ok(());
     }
-    if let Some(place) = &choice.place {
-        shared_parameters(out, place, binary_tensor::size_bytes(&tensor.data));
+    if choice.place.is_some() {
+        // Its client knows where. Parameters that name no binary_data_size would be an error to NVIDIA's C++ client.
+        out.push(b'}');
         return Ok(());
     }
     out.extend_from_slice(b",\"data\":");
@@ -178,17 +197,6 @@ fn output(
     })?;
     out.push(b'}');
     Ok(())
-}
-
-/// Where the tensor is, and how much of the place it takes.
-fn shared_parameters(out: &mut Vec<u8>, place: &Place, size: usize) {
-    out.extend_from_slice(b",\"parameters\":{\"shared_memory_region\":");
-    write::scalar(out, place.region.as_str());
-    out.extend_from_slice(b",\"shared_memory_offset\":");
-    write::scalar(out, &place.offset);
-    out.extend_from_slice(b",\"shared_memory_byte_size\":");
-    write::scalar(out, &size);
-    out.extend_from_slice(b"}}");
 }
 
 #[cfg(test)]

@@ -73,12 +73,14 @@ pub enum InputFault {
     DataTwice { tensor: String },
     #[error("tensor '{tensor}' has neither 'data' nor 'binary_data_size'; send one of them")]
     NoData { tensor: String },
-    #[error("'{what}' is not offered by this server; {instead}")]
+    #[error("'{what}' is unsupported by this server; {instead}")]
     NotOffered { what: &'static str, instead: &'static str },
+    #[error("the parameter '{found}' begins with triton_, which is kept for servers; leave it out")]
+    ReservedParameter { found: String },
     #[error(
-        "the tensor that ends at byte {at} needs both 'shared_memory_region' and 'shared_memory_byte_size'; send both or neither"
+        "a tensor has one of 'shared_memory_region' and 'shared_memory_byte_size'; send both or neither"
     )]
-    HalfAPlace { at: usize },
+    HalfAPlace,
     #[error("tensor '{tensor}': {fault}")]
     Region { tensor: String, fault: RegionFault },
 
@@ -162,6 +164,8 @@ pub enum InputFault {
     UnknownOutput { tensor: String, known: String },
     #[error("output '{tensor}' is {}, which has no JSON form; ask for it in binary (parameters: binary_data_output true)", .dtype.oip_name())]
     OutputNotInJson { tensor: String, dtype: DType },
+    #[error("output '{tensor}' is {}, whose values have no order here; ask for it without classification", .dtype.oip_name())]
+    NotClassified { tensor: String, dtype: DType },
     #[error(
         "output '{tensor}' holds bytes that are not UTF-8 and so have no JSON form; ask for it in binary (parameters: \
          binary_data_output true)"

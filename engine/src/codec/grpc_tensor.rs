@@ -4,6 +4,7 @@
 //! Answers are always raw, an entry for each output, since clients index that list without looking.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,10 +16,12 @@ use schemas::lifecycle::ModelSpec;
 use schemas::tensor::{DType, RANK_MAX, Shape, TENSORS_MAX, elements};
 use smallvec::SmallVec;
 
-use crate::codec::answer::{self, About, Choice, Chosen};
+use crate::client_shm::region::Place;
+use crate::codec::answer::{self, About, Choice, Chosen, Wanted};
 use crate::codec::binary_tensor::{self, Claim};
 use crate::codec::bind::Named;
 use crate::codec::fault::{InputFault, excerpt, shape_text};
+use crate::codec::json_tensor::is_reserved;
 use crate::query::types::{Tensor, TensorData};
 
 mod typed;
@@ -30,6 +33,8 @@ pub type Parameters = BTreeMap<String, InferParameter>;
 pub struct Asked<'p> {
     /// Absent when 0.
     pub timeout: Option<Duration>,
+    /// 1 is the highest; absent when 0.
+    pub priority: Option<NonZeroU32>,
     /// The name of an SLO class.
     pub class: Option<&'p str>,
     /// A stream's last message comes even where it carries no outputs.
@@ -50,12 +55,22 @@ pub fn asked(parameters: &Parameters) -> Result<Asked<'_>, InputFault> {
             "triton_enable_empty_final_response" => {
                 asked.empty_final_response = flag("triton_enable_empty_final_response", value)?;
             }
-            "priority" => drop(whole("priority", value)?),
+            "priority" => asked.priority = number("priority", value)?,
             "sequence_id" | "sequence_start" | "sequence_end" => refuse_sequence(value)?,
+            reserved if is_reserved(reserved) => {
+                return Err(InputFault::ReservedParameter { found: excerpt(reserved) });
+            }
             _ => {}
         }
     }
     Ok(asked)
+}
+
+/// A small whole number, absent when 0.
+fn number(name: &'static str, value: &ParameterChoice) -> Result<Option<NonZeroU32>, InputFault> {
+    let expected = "a whole number below 2 to the 32nd";
+    let number = u32::try_from(whole(name, value)?);
+    number.map(NonZeroU32::new).map_err(|_| InputFault::Parameter { name, expected })
 }
 
 fn whole(name: &'static str, value: &ParameterChoice) -> Result<u64, InputFault> {
@@ -99,16 +114,21 @@ fn refuse_sequence(value: &ParameterChoice) -> Result<(), InputFault> {
     })
 }
 
-/// The tensors of a request by name, each with its elements. Whether the model wants them is not asked here.
-pub fn inputs(
-    inputs: &mut [InferInputTensor],
+/// The tensors of a request by name, each with its elements. Whether the model wants them is not asked here. Those that
+/// lie in client shared memory have no entry among the raw ones; `fetch` brings their bytes.
+pub fn inputs<'i>(
+    inputs: &'i mut [InferInputTensor],
     raw: Vec<Bytes>,
-) -> Result<SmallVec<[Named<'_>; 1]>, InputFault> {
+    fetch: impl Fn(&str, &Place) -> Result<Bytes, InputFault>,
+) -> Result<SmallVec<[Named<'i>; 1]>, InputFault> {
     if inputs.is_empty() {
         return Err(InputFault::NoInputs);
     }
     if inputs.len() > TENSORS_MAX {
         return Err(InputFault::TooManyTensors);
+    }
+    if inputs.iter().any(is_shared) {
+        return beside_shared(inputs, raw, fetch);
     }
     if raw.is_empty() {
         return inputs.iter_mut().map(typed_input).collect();
@@ -120,6 +140,73 @@ pub fn inputs(
         return Err(InputFault::RawCount { inputs: inputs.len(), found: raw.len() });
     }
     inputs.iter().zip(raw).map(|(input, blob)| raw_input(input, blob)).collect()
+}
+
+fn is_shared(input: &InferInputTensor) -> bool {
+    input.parameters.contains_key(REGION)
+}
+
+/// The same where at least one input lies in shared memory.
+fn beside_shared<'i>(
+    inputs: &'i mut [InferInputTensor],
+    raw: Vec<Bytes>,
+    fetch: impl Fn(&str, &Place) -> Result<Bytes, InputFault>,
+) -> Result<SmallVec<[Named<'i>; 1]>, InputFault> {
+    let others = inputs.iter().filter(|input| !is_shared(input)).count();
+    if !raw.is_empty() && raw.len() != others {
+        return Err(InputFault::RawCount { inputs: others, found: raw.len() });
+    }
+    let mut raw = raw.into_iter();
+    let read = |input: &'i mut InferInputTensor| {
+        let blob = match place(&input.parameters)? {
+            Some(place) => Some(fetch(&input.name, &place)?),
+            None => raw.next(),
+        };
+        match blob {
+            Some(_) if input.contents.is_some() => {
+                Err(InputFault::DataTwice { tensor: excerpt(&input.name) })
+            }
+            Some(blob) => raw_input(input, blob),
+            None => typed_input(input),
+        }
+    };
+    inputs.iter_mut().map(read).collect()
+}
+
+const REGION: &str = "shared_memory_region";
+const OFFSET: &str = "shared_memory_offset";
+const SIZE: &str = "shared_memory_byte_size";
+
+/// Where in client shared memory a tensor lies, if it does.
+fn place(parameters: &Parameters) -> Result<Option<Place>, InputFault> {
+    if parameters.is_empty() {
+        return Ok(None);
+    }
+    let value = |name| parameters.get(name).and_then(|found| found.parameter_choice.as_ref());
+    match (value(REGION), value(SIZE)) {
+        (None, None) => Ok(None),
+        (Some(region), Some(size)) => {
+            let region = text(REGION, region)?.to_owned();
+            let offset = value(OFFSET).map_or(Ok(0), |offset| whole(OFFSET, offset))?;
+            Ok(Some(Place { region, offset, size: whole(SIZE, size)? }))
+        }
+        _ => Err(InputFault::HalfAPlace),
+    }
+}
+
+/// The same as parameters of an answer: `size` is what the tensor takes of the place.
+fn shared_parameters(place: &Place, size: usize) -> Parameters {
+    use ParameterChoice::{Int64Param, StringParam};
+    let signed = |number: u64| Int64Param(number.cast_signed());
+    let values = [
+        (REGION, StringParam(place.region.clone())),
+        (OFFSET, signed(place.offset)),
+        (SIZE, signed(size as u64)),
+    ];
+    let parameter = |(name, value): (&str, ParameterChoice)| {
+        (name.to_owned(), InferParameter { parameter_choice: Some(value) })
+    };
+    values.into_iter().map(parameter).collect()
 }
 
 fn raw_input(input: &InferInputTensor, blob: Bytes) -> Result<Named<'_>, InputFault> {
@@ -159,9 +246,6 @@ struct Head {
 
 fn head(input: &InferInputTensor) -> Result<Head, InputFault> {
     let tensor = || excerpt(&input.name);
-    if input.parameters.contains_key("shared_memory_region") {
-        return Err(NO_SHARED_MEMORY);
-    }
     let dtype = DType::from_oip(&input.datatype).ok_or_else(|| InputFault::UnknownDatatype {
         tensor: tensor(),
         found: excerpt(&input.datatype),
@@ -177,11 +261,6 @@ fn head(input: &InferInputTensor) -> Result<Head, InputFault> {
     Ok(Head { dtype, shape, elements })
 }
 
-const NO_SHARED_MEMORY: InputFault = InputFault::NotOffered {
-    what: "shared_memory_region",
-    instead: "send the tensor in the request",
-};
-
 /// The outputs a request asks for; none named: all of them.
 pub fn choose(
     spec: &ModelSpec,
@@ -196,7 +275,7 @@ pub fn choose(
     let mut chosen = Choice::new();
     for output in outputs {
         let next = choose_one(spec, output)?;
-        if chosen.contains(&next) {
+        if chosen.iter().any(|earlier| earlier.index == next.index) {
             return Err(InputFault::DuplicateTensor { tensor: excerpt(&output.name) });
         }
         chosen.push(next);
@@ -205,19 +284,18 @@ pub fn choose(
 }
 
 fn choose_one(spec: &ModelSpec, output: &InferRequestedOutputTensor) -> Result<Chosen, InputFault> {
+    let mut wanted = Wanted { binary: true, ..Wanted::default() };
     for (name, value) in &output.parameters {
         match (name.as_str(), &value.parameter_choice) {
-            ("classification", Some(value)) if whole("classification", value)? > 0 => {
-                return Err(InputFault::NotOffered {
-                    what: "classification",
-                    instead: "ask for the scores and take the largest",
-                });
+            ("classification", Some(value)) => {
+                wanted.classes = number("classification", value)?;
             }
-            ("shared_memory_region", _) => return Err(NO_SHARED_MEMORY),
             _ => {}
         }
     }
-    answer::one(spec, &output.name, true, None)
+    wanted.place = place(&output.parameters)?.map(Box::new);
+    wanted.binary = wanted.place.is_none();
+    answer::one(spec, &output.name, wanted)
 }
 
 /// The answer as a message. `outputs` are in the order the model declares them.
@@ -229,6 +307,9 @@ pub fn answer(about: About<'_>, chosen: &[Chosen], outputs: &[Tensor]) -> ModelI
             name: about.spec.outputs[choice.index].name.clone(),
             datatype: tensor.dtype.oip_name().to_owned(),
             shape: tensor.shape.iter().map(|size| size.cast_signed()).collect(),
+            parameters: choice.place.as_deref().map_or_else(Parameters::new, |place| {
+                shared_parameters(place, binary_tensor::size_bytes(&tensor.data))
+            }),
             ..InferOutputTensor::default()
         }
     });
@@ -238,12 +319,16 @@ pub fn answer(about: About<'_>, chosen: &[Chosen], outputs: &[Tensor]) -> ModelI
         id: about.id.map(str::to_owned).unwrap_or_default(),
         parameters: Parameters::new(),
         outputs: described.collect(),
-        raw_output_contents: chosen.iter().map(|choice| raw(&outputs[choice.index])).collect(),
+        raw_output_contents: chosen.iter().map(|choice| raw(choice, outputs)).collect(),
     }
 }
 
-fn raw(tensor: &Tensor) -> Bytes {
-    match &tensor.data {
+/// Empty for an output that was put into shared memory.
+fn raw(choice: &Chosen, outputs: &[Tensor]) -> Bytes {
+    if choice.place.is_some() {
+        return Bytes::new();
+    }
+    match &outputs[choice.index].data {
         TensorData::Fixed(bytes) => bytes.clone(),
         data @ TensorData::Variable { .. } => {
             let mut bytes = Vec::with_capacity(binary_tensor::size_bytes(data));

@@ -5,6 +5,7 @@
 //! Deliberately absent: a tree of values. Nothing is allocated per number.
 
 use std::borrow::Cow;
+use std::num::NonZeroU32;
 
 use schemas::tensor::{DType, RANK_MAX, Shape, TENSORS_MAX, elements};
 use smallvec::{Array, SmallVec};
@@ -13,6 +14,7 @@ use crate::client_shm::region::Place;
 use crate::codec::fault::{InputFault, excerpt, shape_text};
 use crate::query::types::TensorData;
 
+pub mod flat;
 mod lists;
 mod number;
 mod place;
@@ -28,6 +30,8 @@ pub struct InferRequest<'a> {
     pub id: Option<Cow<'a, str>>,
     /// Parameter `timeout`, µs; absent when 0.
     pub timeout_us: Option<u64>,
+    /// Parameter `priority`: 1 is the highest; absent when 0.
+    pub priority: Option<NonZeroU32>,
     /// Parameter `foil_class`: the name of an SLO class.
     pub class: Option<Cow<'a, str>>,
     /// Parameter `binary_data_output`: the default for all outputs.
@@ -63,6 +67,8 @@ pub struct RequestOutput<'a> {
     pub name: Cow<'a, str>,
     /// Parameter `binary_data`: overrides the request's default.
     pub binary: Option<bool>,
+    /// Parameter `classification`: so many of the largest scores, as text; absent when 0.
+    pub classes: Option<NonZeroU32>,
     /// Where in client shared memory it is to go.
     pub place: Option<Box<Place>>,
 }
@@ -187,7 +193,7 @@ fn request_parameters<'a>(
     scan: &mut Scanner<'a>,
     request: &mut InferRequest<'a>,
 ) -> Result<(), InputFault> {
-    let (mut timeout, mut binary, mut class) = (false, false, false);
+    let (mut timeout, mut binary, mut class, mut priority) = (false, false, false, false);
     require(scan, b"{", "parameters", "an object")?;
     scan.members(|scan, key| match key {
         "timeout" => {
@@ -205,9 +211,51 @@ fn request_parameters<'a>(
             request.class = optional(scan, |scan| text(scan, "foil_class"))?;
             Ok(())
         }
+        "priority" => {
+            once(&mut priority, "priority", scan)?;
+            request.priority = number(scan, "priority")?;
+            Ok(())
+        }
+        "sequence_id" => no_sequence(scan),
+        _ if is_reserved(key) => Err(InputFault::ReservedParameter { found: excerpt(key) }),
         _ => scan.skip(),
     })
 }
+
+/// What the protocol's widest-used server keeps for itself.
+const RESERVED: &str = "triton_";
+/// Of those, what clients send all the same: it means something to streams alone.
+const LET_PASS: [&str; 1] = ["triton_enable_empty_final_response"];
+
+/// Whether a parameter of this name is refused.
+pub fn is_reserved(key: &str) -> bool {
+    key.starts_with(RESERVED) && !LET_PASS.contains(&key)
+}
+
+/// A small whole number, absent when 0.
+fn number(scan: &mut Scanner<'_>, key: &'static str) -> Result<Option<NonZeroU32>, InputFault> {
+    let number = u32::try_from(whole(scan, key)?).map_err(|_| InputFault::WrongKind {
+        key,
+        at: scan.at,
+        expected: "a whole number below 2 to the 32nd",
+    })?;
+    Ok(NonZeroU32::new(number))
+}
+
+/// A number or a text; 0 and the empty text belong to no sequence.
+fn no_sequence(scan: &mut Scanner<'_>) -> Result<(), InputFault> {
+    const KEY: &str = "sequence_id";
+    let none = match scan.peek() {
+        b'"' => text(scan, KEY)?.is_empty(),
+        _ => whole(scan, KEY)? == 0,
+    };
+    if none { Ok(()) } else { Err(NO_SEQUENCES) }
+}
+
+const NO_SEQUENCES: InputFault = InputFault::NotOffered {
+    what: "sequence_id",
+    instead: "send the whole sequence in one request, or leave sequence_id out",
+};
 
 /// An input while its members arrive in any order.
 #[derive(Default)]
@@ -287,11 +335,11 @@ impl<'a> Pending<'a> {
             tensor: excerpt(name),
             shape: shape_text(shape),
         })?;
-        Ok(lists::Head { name, dtype: *dtype, shape, elements })
+        Ok(lists::Head { name, dtype: *dtype, shape, elements, form: lists::Form::Lists })
     }
 
     fn finish(mut self, scan: &Scanner<'a>) -> Result<RequestInput<'a>, InputFault> {
-        let (read, place) = (self.data.take(), self.place.finish(scan.at)?);
+        let (read, place) = (self.data.take(), self.place.finish()?);
         let head = self.head(scan.at)?;
         let (dtype, elements) = (head.dtype, head.elements);
         let tensor = || excerpt(head.name);
@@ -341,35 +389,43 @@ fn shape(scan: &mut Scanner<'_>) -> Result<Shape, InputFault> {
 }
 
 fn output<'a>(scan: &mut Scanner<'a>) -> Result<RequestOutput<'a>, InputFault> {
-    let (mut name, mut binary, mut parameters) = (None, None, false);
-    let mut place = PlaceParameters::default();
+    let (mut name, mut parameters) = (None, false);
+    let mut wanted = OutputParameters::default();
     require(scan, b"{", "outputs", "a list of objects")?;
     scan.members(|scan, key| match key {
         "name" => set(&mut name, "name", scan, |scan| text(scan, "name")),
         "parameters" => {
             once(&mut parameters, "parameters", scan)?;
-            optional(scan, |scan| output_parameters(scan, &mut binary, &mut place)).map(drop)
+            optional(scan, |scan| wanted.read(scan)).map(drop)
         }
         _ => scan.skip(),
     })?;
     let name = name.ok_or(InputFault::MissingKey { key: "name", at: scan.at })?;
-    Ok(RequestOutput { name, binary, place: place.finish(scan.at)? })
+    let OutputParameters { binary, classes, mut place } = wanted;
+    let (classes, place) = (classes.flatten(), place.finish()?);
+    Ok(RequestOutput { name, binary, classes, place })
 }
 
-fn output_parameters(
-    scan: &mut Scanner<'_>,
-    binary: &mut Option<bool>,
-    place: &mut PlaceParameters,
-) -> Result<(), InputFault> {
-    require(scan, b"{", "parameters", "an object")?;
-    scan.members(|scan, key| match key {
-        "binary_data" => set(binary, "binary_data", scan, |scan| flag(scan, "binary_data")),
-        "classification" => Err(InputFault::NotOffered {
-            what: "classification",
-            instead: "ask for the scores and take the largest",
-        }),
-        _ => place.member(scan, key),
-    })
+#[derive(Default)]
+struct OutputParameters {
+    binary: Option<bool>,
+    classes: Option<Option<NonZeroU32>>,
+    place: PlaceParameters,
+}
+
+impl OutputParameters {
+    fn read(&mut self, scan: &mut Scanner<'_>) -> Result<(), InputFault> {
+        require(scan, b"{", "parameters", "an object")?;
+        scan.members(|scan, key| match key {
+            "binary_data" => {
+                set(&mut self.binary, "binary_data", scan, |scan| flag(scan, "binary_data"))
+            }
+            "classification" => set(&mut self.classes, "classification", scan, |scan| {
+                number(scan, "classification")
+            }),
+            _ => self.place.member(scan, key),
+        })
+    }
 }
 
 #[cfg(test)]

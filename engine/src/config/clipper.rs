@@ -1,8 +1,10 @@
 //! Where Clipper's own interface is, if it is anywhere.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use super::ConfigError;
+use super::control::{self, Admin};
 use crate::cli::{ClipperMode, Serve};
 
 /// The ports that programs written for Clipper know.
@@ -10,10 +12,10 @@ const QUERY_PORT: u16 = 1337;
 const ADMIN_PORT: u16 = 1338;
 const RPC_PORT: u16 = 7000;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Clipper {
     pub query: SocketAddr,
-    pub admin: SocketAddr,
+    pub admin: Admin,
     pub strict: bool,
 }
 
@@ -24,6 +26,7 @@ pub(super) struct InFile {
     pub(super) query: Option<SocketAddr>,
     pub(super) admin: Option<SocketAddr>,
     pub(super) rpc: Option<SocketAddr>,
+    pub(super) token_file: Option<PathBuf>,
 }
 
 /// The interface, and where containers dial in.
@@ -41,9 +44,8 @@ pub(super) fn resolve(
         };
     };
     let admin = admin.unwrap_or(loopback(ADMIN_PORT));
-    if !admin.ip().is_loopback() {
-        return Err(ConfigError::ClipperAdminOpen { address: admin });
-    }
+    let token_file = flags.control.admin_token_file.as_ref().or(file.token_file.as_ref());
+    let admin = control::admin(admin, token_file.map(PathBuf::as_path))?;
     let query = query.unwrap_or(loopback(QUERY_PORT));
     let clipper = Clipper { query, admin, strict: mode == ClipperMode::Strict };
     Ok((Some(clipper), rpc.or(Some(loopback(RPC_PORT)))))
@@ -74,18 +76,19 @@ mod tests {
         let (clipper, rpc) = resolve(&flags, &InFile::default()).unwrap();
         let clipper = clipper.unwrap();
         assert_eq!(
-            (clipper.query.port(), clipper.admin.port(), clipper.strict),
+            (clipper.query.port(), clipper.admin.address.port(), clipper.strict),
             (1337, 1338, false)
         );
-        assert!(clipper.query.ip().is_loopback() && clipper.admin.ip().is_loopback());
+        assert!(clipper.query.ip().is_loopback() && clipper.admin.address.ip().is_loopback());
         assert_eq!(rpc.unwrap().port(), 7000);
-        assert_eq!(resolve(&Serve::default(), &InFile::default()).unwrap(), (None, None));
+        let (clipper, rpc) = resolve(&Serve::default(), &InFile::default()).unwrap();
+        assert!(clipper.is_none() && rpc.is_none());
     }
 
     #[test]
     fn the_file_may_switch_it_on() {
         assert!(resolved(Serve::default(), Some("strict")).unwrap().unwrap().strict);
-        assert_eq!(resolved(Serve::default(), Some("off")), Ok(None));
+        assert!(resolved(Serve::default(), Some("off")).unwrap().is_none());
         assert!(resolved(Serve::default(), Some("yes")).unwrap_err().contains("strict"));
     }
 
@@ -95,6 +98,6 @@ mod tests {
         let flags = Serve { clipper_admin: open, ..Serve::default() };
         assert!(resolved(flags.clone(), None).unwrap_err().contains("--clipper"));
         let flags = Serve { clipper: Some(ClipperMode::On), ..flags };
-        assert!(resolved(flags, None).unwrap_err().contains("loopback"));
+        assert!(resolved(flags, None).unwrap_err().contains("--admin-token-file"));
     }
 }

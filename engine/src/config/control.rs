@@ -44,11 +44,11 @@ pub enum ControlError {
     #[error("--repository-poll-secs goes with --model-control-mode poll, and is 1 or more")]
     Poll,
     #[error(
-        "--admin {address} is not loopback and there is no token: whoever reaches it could run code here. Give \
+        "the administrators' address {address} is not loopback and there is no token: whoever reaches it could run code here. Give \
          --admin-token-file or {TOKEN_VARIABLE}"
     )]
     OpenToAll { address: SocketAddr },
-    #[error("--admin-token-file goes with --admin")]
+    #[error("--admin-token-file goes with --admin or --clipper")]
     TokenWithoutAdmin,
     #[error("cannot read the administrators' token from {path}: {source}")]
     TokenFile { path: PathBuf, source: std::io::Error },
@@ -66,6 +66,8 @@ pub struct ControlFile {
     pub repository_poll_secs: Option<u64>,
     pub admin: Option<SocketAddr>,
     pub admin_token_file: Option<PathBuf>,
+    /// Another address of administrators asks for the token.
+    pub token_used: bool,
 }
 
 impl Control {
@@ -83,7 +85,9 @@ impl Control {
         let token_file = flags.admin_token_file.or(file.admin_token_file);
         let admin = match flags.admin.or(file.admin) {
             Some(address) => Some(admin(address, token_file.as_deref())?),
-            None if token_file.is_some() => return Err(ControlError::TokenWithoutAdmin),
+            None if token_file.is_some() && !file.token_used => {
+                return Err(ControlError::TokenWithoutAdmin);
+            }
             None => None,
         };
         Ok(Control { mode, load, poll_every, admin })
@@ -107,7 +111,8 @@ fn mode(
     }
 }
 
-fn admin(address: SocketAddr, file: Option<&Path>) -> Result<Admin, ControlError> {
+/// The administrators' address with the token that they have to show.
+pub(super) fn admin(address: SocketAddr, file: Option<&Path>) -> Result<Admin, ControlError> {
     let given = match file {
         Some(path) => {
             let wrong = |source| ControlError::TokenFile { path: path.to_owned(), source };

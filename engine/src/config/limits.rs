@@ -16,8 +16,12 @@ pub struct Limits {
     pub slot_bytes_max: u32,
     /// Bytes of a slot beyond its fixed part where a tensor's size is not declared; at most `slot_bytes_max` in all.
     pub variable_slot_bytes: u32,
-    /// Bytes of one request's body, or message of gRPC. Triton's default for HTTP.
+    /// Bytes of one request's line and headers: eight times what proxies usually let pass.
+    pub head_bytes_max: usize,
+    /// Bytes of one request's body, inflated where it comes compressed, or message of gRPC. Triton's default for HTTP.
     pub body_bytes_max: u64,
+    /// Bytes of all bodies that one core receives or inflates at a time: sixteen of the largest.
+    pub gathered_bytes_max: u64,
     /// Regions of client shared memory: each keeps a descriptor, of which a process has 1,024 by default.
     pub client_shm_regions_max: usize,
     /// Bytes of all of them: they stay allocated until they are unregistered, even when their client is gone.
@@ -47,7 +51,9 @@ impl Default for Limits {
             queue_bytes_max: 256 << 20,
             slot_bytes_max: 16 << 20,
             variable_slot_bytes: 1 << 20,
+            head_bytes_max: 64 << 10,
             body_bytes_max: 64 << 20,
+            gathered_bytes_max: 1 << 30,
             client_shm_regions_max: 512,
             client_shm_bytes_max: 8 << 30,
             connections_max: 4096,
@@ -81,7 +87,9 @@ impl Limits {
             ("limits.variable_slot_bytes", u64::from(self.variable_slot_bytes), 4096),
             // A batch that fits a slot must fit the queue.
             ("limits.queue_bytes_max", self.queue_bytes_max, u64::from(self.slot_bytes_max)),
+            ("limits.head_bytes_max", self.head_bytes_max as u64, 1024),
             ("limits.body_bytes_max", self.body_bytes_max, 1024),
+            ("limits.gathered_bytes_max", self.gathered_bytes_max, self.body_bytes_max),
         ];
         for (limit, value, least) in least {
             if value < least {

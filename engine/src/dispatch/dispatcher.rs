@@ -26,7 +26,7 @@ use super::outbox::Outbox;
 use super::recent::RecentCounts;
 use super::warm_up::WarmUps;
 use super::{ControlMsg, Core, FleetEvent, ModelSetup, Sharing};
-use crate::batch::{Batcher, BatcherConfig, Batching, CostRule, Effect, Outcome, TaskView};
+use crate::batch::{Batcher, BatcherConfig, Batching, Copies, CostRule, Effect, Outcome, TaskView};
 use crate::clock::{Clock, Time};
 use crate::ids::{BatchId, Incarnation, ReplicaId, ShapeKey, TaskId, Version};
 use crate::observe::stages::{ModelNames, ModelRecorder};
@@ -40,6 +40,7 @@ mod warming;
 const SUBMISSIONS_PER_TURN_MAX: usize = 1024;
 
 mod leaving;
+mod parts;
 mod replies;
 
 pub struct Dispatcher {
@@ -89,10 +90,12 @@ impl Dispatcher {
             batch_rows_max: rows_max,
             batch_bytes_max: task_bytes_max,
             batch_cost_max: match is_fixed {
+                _ if setup.spec.decoupled => 1,
                 true => rows_max.into(),
                 false => batch_cost_max(&setup.spec, task_bytes_max),
             },
             cost_rule: if setup.spec.pad { CostRule::Padded } else { CostRule::Sum },
+            copies: if setup.spec.decoupled { Copies::Never } else { Copies::Allowed },
             slo: setup.spec.slo_us.map(Duration::from_micros),
             batch_timeout: Duration::from_micros(setup.spec.batch_timeout_us),
         };
@@ -174,7 +177,7 @@ impl Dispatcher {
             id: TaskId(self.next_task),
             rows: inputs.rows,
             bytes: inputs.bytes(),
-            cost: inputs.rows.saturating_mul(self.row_cost(&inputs)),
+            cost: self.cost(&inputs),
             class: terms.class.0,
             weight: terms.weight * inputs.rows,
             shape: self.shape_key(&inputs),
@@ -193,10 +196,15 @@ impl Dispatcher {
         self.in_flight.accept(view.id, task);
     }
 
-    /// What a row of these costs: batches of a fixed size count rows, whatever is in them.
-    fn row_cost(&self, inputs: &TaskInputs) -> u32 {
+    /// What they cost a batch: batches of a fixed size count rows, whatever is in them; a task that is answered in parts
+    /// is a whole batch.
+    fn cost(&self, inputs: &TaskInputs) -> u32 {
+        if self.spec.decoupled {
+            return 1;
+        }
         let is_fixed = self.batcher.controller().learned().is_none();
-        if is_fixed { 1 } else { inputs.row_cost(&self.spec) }
+        let row_cost = if is_fixed { 1 } else { inputs.row_cost(&self.spec) };
+        inputs.rows.saturating_mul(row_cost)
     }
 
     /// Equal for tasks that may share a batch.

@@ -13,8 +13,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::ControlMsg;
 use super::hang_ups::HangUpNotes;
+use super::parts::{self, PartsOut, Stream};
 use crate::clock::Time;
 use crate::ids::{ClassId, CoreId, Version};
+use crate::labels::Labels;
 use crate::observe::statistics::Statistics;
 use crate::query::types::{TaskError, TaskInputs, TaskResult, Terms};
 use crate::triton_config::TritonConfig;
@@ -36,6 +38,8 @@ pub struct Submission {
 pub struct ReplyTo {
     pub origin: CoreId,
     pub waiter: oneshot::Sender<TaskResult>,
+    /// For who takes an answer in parts; the waiter then gets its end.
+    pub parts: Option<Box<PartsOut>>,
 }
 
 /// Awaited by the connection that asked. Dropped before it is answered, it cancels the task.
@@ -85,6 +89,8 @@ pub struct ModelHandle {
     pub class: ClassId,
     /// What its config.pbtxt says, where it has one.
     pub config: Option<Arc<TritonConfig>>,
+    /// What the classes of its outputs are called.
+    pub labels: Labels,
     entrance: Entrance,
 }
 
@@ -106,7 +112,12 @@ impl ModelHandle {
         class: ClassId,
         entrance: Entrance,
     ) -> ModelHandle {
-        ModelHandle { name, version, spec, core, class, config: None, entrance }
+        let labels = Labels::default();
+        ModelHandle { name, version, spec, core, class, config: None, labels, entrance }
+    }
+
+    pub fn with_labels(self, labels: Labels) -> ModelHandle {
+        ModelHandle { labels, ..self }
     }
 
     #[must_use]
@@ -142,10 +153,31 @@ impl ModelHandle {
         origin: CoreId,
     ) -> Result<Ticket<'_>, TaskError> {
         let (waiter, answer) = oneshot::channel();
-        let reply = ReplyTo { origin, waiter };
-        let Entrance { submissions, hang_ups, .. } = &self.entrance;
-        match submissions.try_send(Submission { inputs, terms, submitted, reply }) {
-            Ok(()) => Ok(Ticket::new(answer, hang_ups)),
+        let reply = ReplyTo { origin, waiter, parts: None };
+        self.hand_over(Submission { inputs, terms, submitted, reply })?;
+        Ok(Ticket::new(answer, &self.entrance.hang_ups))
+    }
+
+    /// The same for an answer in parts, however many the model gives. All of them are to have come by `ends`, which is
+    /// for the whole what the terms' deadline is for the first.
+    pub fn submit_for_parts(
+        &self,
+        inputs: TaskInputs,
+        terms: Terms,
+        ends: Time,
+        submitted: Time,
+        origin: CoreId,
+    ) -> Result<Stream, TaskError> {
+        let (waiter, answer) = oneshot::channel();
+        let (out, parts) = parts::channel(ends);
+        let reply = ReplyTo { origin, waiter, parts: Some(Box::new(out)) };
+        self.hand_over(Submission { inputs, terms, submitted, reply })?;
+        Ok(Stream::new(parts, answer, self.entrance.hang_ups.clone()))
+    }
+
+    fn hand_over(&self, submission: Submission) -> Result<(), TaskError> {
+        match self.entrance.submissions.try_send(submission) {
+            Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Full(_)) => {
                 Err(TaskError::QueueFull { retry_after: HANDOFF_FULL_RETRY })
             }

@@ -86,7 +86,7 @@ mod tests {
         for id in 0..count {
             let (waiter, answer) = oneshot::channel();
             tickets.push(Ticket::new(answer, notes));
-            let reply = ReplyTo { origin: CoreId(0), waiter };
+            let reply = ReplyTo { origin: CoreId(0), waiter, parts: None };
             let inputs = TaskInputs { tensors: Tensors::new(), rows: 1 };
             let (submitted, due, class) = (Time::ZERO, Time::NEVER, ClassId::DEFAULT);
             tasks.accept(TaskId(id), Accepted { inputs, reply, submitted, due, class });

@@ -22,6 +22,11 @@ pub struct Accepted {
 }
 
 impl Accepted {
+    /// A part of the answer is out.
+    pub fn has_begun(&self) -> bool {
+        self.reply.parts.as_ref().is_some_and(|parts| parts.begun)
+    }
+
     /// The client has gone: nobody waits for the answer.
     pub fn is_abandoned(&self) -> bool {
         self.reply.waiter.is_closed()
@@ -74,6 +79,14 @@ impl InFlight {
 
     pub fn task(&self, id: TaskId) -> Option<&Accepted> {
         self.tasks.get(&id)
+    }
+
+    pub fn task_mut(&mut self, id: TaskId) -> Option<&mut Accepted> {
+        self.tasks.get_mut(&id)
+    }
+
+    pub fn batch(&self, id: BatchId) -> Option<&Departed> {
+        self.batches.get(&id)
     }
 
     pub fn leave(&mut self, id: TaskId) -> Option<Accepted> {

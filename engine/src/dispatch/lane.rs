@@ -11,6 +11,7 @@ use std::time::Duration;
 use schemas::lifecycle::ModelSpec;
 use schemas::predict::{Failure, HEADER_BYTES_MAX};
 use schemas::tensor::{Dim, TENSOR_ALIGN, TensorSpec};
+pub use shm_rpc::Verdict;
 
 use crate::dispatch::{LaneSide, ReplicaLane};
 use crate::ids::{BatchId, Incarnation, ReplicaId};
@@ -62,15 +63,24 @@ impl Lane {
         }
     }
 
-    /// The next reply, if one has come. `rows` tells how many rows went out with a batch, by the engine's own record.
+    /// The next news, if any has come. `rows` tells how many rows went out with a batch, by the engine's own record.
     pub fn poll_reply(
         &mut self,
         spec: &ModelSpec,
         rows: impl Fn(BatchId) -> u32,
-    ) -> Result<Option<Reply>, LaneError> {
+    ) -> Result<Option<News>, LaneError> {
         match &mut self.way {
             Way::Shm(lane) => lane.poll_reply(spec, rows),
-            Way::Remote(lane) => lane.poll_reply(spec, rows),
+            Way::Remote(lane) => Ok(lane.poll_reply(spec, rows)?.map(News::Reply)),
+        }
+    }
+
+    /// How the reply goes on whose part was the last news; to be said before the next look.
+    pub fn tell(&mut self, verdict: Verdict) {
+        match &mut self.way {
+            Way::Shm(lane) => lane.tell(verdict),
+            // It has replies in one piece alone.
+            Way::Remote(_) => {}
         }
     }
 
@@ -116,13 +126,31 @@ pub struct Batch<'a> {
     pub tasks: &'a [&'a TaskInputs],
 }
 
+/// What a look at a lane finds.
+#[derive(Debug)]
+pub enum News {
+    Reply(Reply),
+    /// Its replica waits for [`Lane::tell`].
+    Part(Part),
+}
+
+/// Some of what a replica makes of a batch; its end comes as a [`Reply`].
+#[derive(Debug)]
+pub struct Part {
+    pub batch: BatchId,
+    /// As of a reply, so far.
+    pub model: Duration,
+    /// Whole-batch outputs in declared order.
+    pub outputs: Vec<Tensor>,
+}
+
 /// What a replica made of a batch.
 #[derive(Debug)]
 pub struct Reply {
     pub batch: BatchId,
     /// Time inside the model, by the replica's own account, for reports only.
     pub model: Duration,
-    /// Whole-batch outputs in declared order, or why there are none.
+    /// Whole-batch outputs in declared order, or why there are none. None at all end a reply in parts.
     pub outcome: Result<Vec<Tensor>, Failure>,
 }
 
@@ -141,6 +169,8 @@ pub enum LaneError {
         "lane fault output_shape: output '{output}' has another dtype or shape than the model declares for {rows} rows"
     )]
     OutputShape { output: String, rows: u32 },
+    #[error("lane fault part_undeclared: a part of a reply, from a model that declares none")]
+    PartUndeclared,
     #[error("a batch was due while no slot was free")]
     NoSlot,
     #[error("lane fault wrong_batch: the replica answered a batch that it does not have")]
@@ -247,6 +277,7 @@ mod tests {
             batch_timeout_us: 1,
             replicas: 1,
             pad: true,
+            decoupled: false,
         };
         assert_eq!(batch_cost_max(&spec, 80_000), 10_000, "8 bytes an element");
         assert_eq!(batch_cost_max(&spec, 80), 64, "empty rows cost something too");

@@ -75,7 +75,7 @@ mod tests {
 
     fn reply_to(core: usize) -> (ReplyTo, oneshot::Receiver<TaskResult>) {
         let (waiter, ticket) = oneshot::channel();
-        (ReplyTo { origin: CoreId(core), waiter }, ticket)
+        (ReplyTo { origin: CoreId(core), waiter, parts: None }, ticket)
     }
 
     #[test]

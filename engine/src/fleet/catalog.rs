@@ -19,6 +19,15 @@ pub enum ModelState {
     Ready,
     /// No replica can answer; `reason` is a sentence with the container's last output.
     Unavailable { reason: Arc<str>, retry_after: Duration },
+    /// No replica is there, and none is the engine's to bring: they come by themselves. The engine is ready all the same.
+    Absent { reason: Arc<str>, retry_after: Duration },
+}
+
+impl ModelState {
+    /// The engine has done for the model what it was told to.
+    fn is_settled(&self) -> bool {
+        matches!(self, ModelState::Ready | ModelState::Absent { .. })
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -63,12 +72,12 @@ impl Catalog {
         entries
     }
 
-    /// The engine has started what it was told to, every model can answer, and it is not shutting down. Where models come
-    /// and go at run time there may be none.
+    /// The engine has started what it was told to, every model of its own can answer, and it is not shutting down. Where
+    /// models come and go at run time there may be none.
     pub fn is_ready(&self) -> bool {
         self.started
             && !self.draining
-            && self.entries().iter().all(|entry| entry.state == ModelState::Ready)
+            && self.entries().iter().all(|entry| entry.state.is_settled())
     }
 
     pub fn is_draining(&self) -> bool {

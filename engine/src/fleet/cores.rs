@@ -100,6 +100,7 @@ mod tests {
             version: crate::ids::Version(1),
             program: crate::fleet::target::Program::Python { target: "m.py".into() },
             settings: "{}".into(),
+            labels: Default::default(),
             fixed_batches: None,
             warm_up: true,
             queue_tasks_max: None,

@@ -30,7 +30,7 @@ pub fn of(target: &Target, spec: &ModelSpec, lane: &str, cpus_available: usize) 
     let mut hasher = DefaultHasher::new();
     files(&target.program, &mut hasher);
     (&spec.platform, format!("{:?} {:?}", spec.inputs, spec.outputs)).hash(&mut hasher);
-    (spec.batched, spec.max_batch, spec.replicas, spec.pad).hash(&mut hasher);
+    (spec.batched, spec.max_batch, spec.replicas, spec.pad, spec.decoupled).hash(&mut hasher);
     (&target.env, format!("{:?}", target.devices), kept_environment()).hash(&mut hasher);
     (lane, cpus_available, processor()).hash(&mut hasher);
     hasher.finish()
@@ -150,6 +150,7 @@ mod tests {
                 env: Vec::new(),
                 devices: DeviceGroups::one(None),
                 class: None,
+                labels: Default::default(),
                 fixed_batches: None,
                 warm_up: true,
                 queue_tasks_max: None,
@@ -177,6 +178,7 @@ mod tests {
             batch_timeout_us: 1,
             replicas: 1,
             pad: false,
+            decoupled: false,
         }
     }
 

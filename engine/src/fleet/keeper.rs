@@ -33,6 +33,7 @@ use crate::dispatch::{
     ReplicaLane, Sharing,
 };
 use crate::ids::{Incarnation, ReplicaId};
+use crate::labels::Labels;
 use crate::observe::stages::ModelNames;
 
 mod life_error;
@@ -290,6 +291,16 @@ impl Keeper {
         self.model.name().unwrap_or("model").to_owned()
     }
 
+    /// Labels of outputs that the model doesn't have are of no use, and likely misspelt.
+    fn labels(&self, spec: &ModelSpec) -> Labels {
+        let labels = &self.model.target.labels;
+        let known = |output: &&str| spec.outputs.iter().any(|it| it.name == **output);
+        if let Some(output) = labels.outputs().find(|output| !known(output)) {
+            tracing::warn!(output, "labels are given for an output that the model doesn't have");
+        }
+        labels.clone()
+    }
+
     /// The first hello makes the model; later ones must say the same.
     async fn establish(&self, spec: ModelSpec, geometry: LaneGeometry) -> Result<(), LifeError> {
         if let Some(known) = self.model.established.get() {
@@ -318,6 +329,7 @@ impl Keeper {
         let (class, devices) = (self.model.class, self.model.target.devices.names());
         let names = ModelNames { devices, classes: self.shared.config.classes.clone() };
         let handle = ModelHandle::new(name.clone(), version, spec.clone(), core, class, entrance)
+            .with_labels(self.labels(&spec))
             .with_config(self.model.target.config.clone());
         let limits = &self.shared.config.limits;
         let setup = ModelSetup {

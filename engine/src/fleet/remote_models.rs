@@ -115,7 +115,7 @@ impl RemoteModel {
         let start = CoreMsg::StartModel(Box::new(setup));
         config.links[core.0].send(start).await.map_err(|_| EstablishError::Stopping)?;
         let handle = ModelHandle::new(name, version, spec, core, ClassId::DEFAULT, entrance);
-        let state = unavailable(&absent);
+        let state = absent_state(&absent);
         shared.publish(|catalog| catalog.with(ModelEntry { handle: handle.clone(), state }));
         Ok(RemoteModel {
             shared,
@@ -154,7 +154,7 @@ impl RemoteModel {
         if self.live.get() > 0 {
             return;
         }
-        self.set_state(unavailable(&self.absent));
+        self.set_state(absent_state(&self.absent));
         let (reason, retry_after) = (self.absent.clone(), UNAVAILABLE_RETRY);
         self.tell(ControlMsg::Unavailable { reason, retry_after }).await;
     }
@@ -193,6 +193,6 @@ impl RemoteModel {
     }
 }
 
-fn unavailable(absent: &Arc<str>) -> ModelState {
-    ModelState::Unavailable { reason: absent.clone(), retry_after: UNAVAILABLE_RETRY }
+fn absent_state(absent: &Arc<str>) -> ModelState {
+    ModelState::Absent { reason: absent.clone(), retry_after: UNAVAILABLE_RETRY }
 }

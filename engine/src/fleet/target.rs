@@ -11,6 +11,7 @@ use crate::batch::fixed::FixedBatches;
 use crate::classes::{ClassError, Classes};
 use crate::config::{ConfigError, ModelToml, duration, parse};
 use crate::ids::{ClassId, Version};
+use crate::labels::{Labels, LabelsError};
 use crate::triton_config::{ConfigFault, TritonConfig};
 
 /// Native models that `foil-container` carries.
@@ -30,6 +31,8 @@ pub struct Target {
     pub devices: DeviceGroups,
     /// The SLO class of requests that name none, by name.
     pub class: Option<String>,
+    /// What the classes of its outputs are called.
+    pub labels: Labels,
     /// Batches of a fixed size; None: learned ones.
     pub fixed_batches: Option<FixedBatches>,
     /// Its replicas run synthetic batches before they are live.
@@ -135,6 +138,8 @@ pub enum TargetError {
     )]
     TritonPython(PathBuf),
     #[error("{path}: {error}")]
+    Labels { path: PathBuf, error: LabelsError },
+    #[error("{path}: {error}")]
     Devices { path: PathBuf, error: DeviceGroupError },
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -209,6 +214,7 @@ fn file(target: &str) -> Result<Target, TargetError> {
         env: Vec::new(),
         devices: DeviceGroups::one(None),
         class: None,
+        labels: Labels::default(),
         fixed_batches: None,
         warm_up: true,
         queue_tasks_max: None,
@@ -259,6 +265,8 @@ pub(super) fn versioned(
     let env = toml.env.clone().into_iter().chain(parameters(toml)).collect();
     let devices = DeviceGroups::read(toml)
         .map_err(|error| TargetError::Devices { path: settings.to_owned(), error })?;
+    let labels = Labels::read(model, &toml.labels)
+        .map_err(|error| TargetError::Labels { path: settings.to_owned(), error })?;
     let (class, fixed_batches) = (toml.class.clone(), fixed_batches(settings, toml)?);
     let (settings, warm_up) = (overrides(toml, &devices), toml.warm_up.unwrap_or(true));
     let queue_tasks_max = toml.queue_tasks_max.map(|tasks| tasks as usize);
@@ -270,6 +278,7 @@ pub(super) fn versioned(
         env,
         devices,
         class,
+        labels,
         fixed_batches,
         warm_up,
         queue_tasks_max,

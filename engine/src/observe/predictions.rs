@@ -131,7 +131,7 @@ impl Predictions {
 
     fn record(&mut self, took: Duration, now: Time) {
         self.count += 1;
-        self.latency_us.record(took.as_secs_f32() * 1e6);
+        self.latency_us.record(took.as_micros() as f32);
         for meter in &mut self.meters {
             meter.mark(now);
         }
@@ -211,7 +211,7 @@ impl PredictionsRecorder {
         let of_model = counted(&mut counts.models, &model, now);
         of_model.record(timings.queue + timings.lane + timings.model, now);
         of_model.batch_rows.record(timings.batch_rows as f32);
-        of_model.queue_us.record(timings.queue.as_secs_f32() * 1e6);
+        of_model.queue_us.record(timings.queue.as_micros() as f32);
     }
 
     pub fn feedback(&self) {

@@ -7,9 +7,10 @@ use schemas::lifecycle::{Late, ModelSpec};
 use crate::classes::SloClass;
 use crate::clock::Time;
 use crate::dispatch::handle::ModelHandle;
+use crate::dispatch::parts::{Event, Stream};
 use crate::fleet::catalog::{Catalog, Missing, ModelEntry, ModelState};
 use crate::ids::{CoreId, Version};
-use crate::query::types::{Deadline, TaskError, TaskInputs, TaskResult, Terms};
+use crate::query::types::{Deadline, Prediction, TaskError, TaskInputs, TaskResult, Terms};
 
 /// Without an SLO nothing says how long an answer is worth waiting for; callers' own timeouts are rarely longer.
 pub const LATE_LIMIT_WITHOUT_SLO: Duration = Duration::from_secs(30);
@@ -40,7 +41,8 @@ pub fn available(entry: &ModelEntry) -> Result<&ModelHandle, TaskError> {
     let (reason, retry_after) = match &entry.state {
         ModelState::Ready => return Ok(handle),
         ModelState::Loading => ("it is still loading".into(), LOADING_RETRY),
-        ModelState::Unavailable { reason, retry_after } => (reason.clone(), *retry_after),
+        ModelState::Unavailable { reason, retry_after }
+        | ModelState::Absent { reason, retry_after } => (reason.clone(), *retry_after),
     };
     Err(TaskError::NoReplica { model: handle.name.clone(), reason, retry_after })
 }
@@ -84,6 +86,25 @@ fn hard(due: Time) -> Deadline {
     Deadline { due, late_limit: due }
 }
 
+/// By when a reply in parts that was asked for at `arrived` is to be whole: at its own deadline. Those that the model or
+/// the class gives are for the first part; how long the others may take, nobody knows.
+pub fn ends(arrived: Time, timeout: Option<Duration>) -> Time {
+    timeout.map_or(Time::NEVER, |timeout| arrived.after(timeout.min(TIMEOUT_MAX)))
+}
+
+/// Hands the task to the model, whose answer comes in parts; one, where the model gives whole ones. Dropped before its
+/// end came, the stream cancels the task.
+pub fn ask_for_parts(
+    handle: &ModelHandle,
+    inputs: TaskInputs,
+    terms: Terms,
+    ends: Time,
+    now: Time,
+    origin: CoreId,
+) -> Result<Stream, TaskError> {
+    handle.submit_for_parts(inputs, terms, ends, now, origin)
+}
+
 /// Hands the task to the model and waits. Dropped before it is done, it cancels the task.
 pub async fn ask(
     handle: &ModelHandle,
@@ -92,7 +113,26 @@ pub async fn ask(
     now: Time,
     origin: CoreId,
 ) -> TaskResult {
+    if handle.spec.decoupled {
+        // Boxed, so that what other models' questions wait in stays small.
+        let ends = terms.deadline.late_limit;
+        return Box::pin(only_part(ask_for_parts(handle, inputs, terms, ends, now, origin)?)).await;
+    }
     handle.submit(inputs, terms, now, origin)?.await
+}
+
+async fn only_part(mut stream: Stream) -> TaskResult {
+    let mut only = None;
+    loop {
+        match stream.next().await? {
+            Event::Part(part) if only.is_none() => only = Some(part),
+            Event::Part(_) => return Err(TaskError::NotOnePart { given: "more" }),
+            Event::End(timings) => {
+                let whole = only.map(|part| Prediction { timings, ..part });
+                return whole.ok_or(TaskError::NotOnePart { given: "none" });
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -176,6 +176,18 @@ pub enum TaskError {
         "the model did not answer within its batch_timeout of {limit:?}; it was stopped and restarted"
     )]
     BatchTimeout { limit: Duration },
+    #[error(
+        "the model's process ended while it streamed its answer; ask again. Last output: {last_output}"
+    )]
+    StreamBroken { last_output: Arc<str> },
+    #[error(
+        "the answer was not read as fast as the model gave it, {parts} parts were waiting; read faster, or let the model give fewer, larger parts"
+    )]
+    ReaderTooSlow { parts: usize },
+    #[error(
+        "the model answers in parts and gave {given} where one is expected; ask it by generate_stream or ModelStreamInfer"
+    )]
+    NotOnePart { given: &'static str },
     #[error("the engine is shutting down; send the request to another one")]
     Draining,
 }
@@ -204,6 +216,7 @@ mod tests {
             batch_timeout_us: 1,
             replicas: 1,
             pad,
+            decoupled: false,
         }
     }
 

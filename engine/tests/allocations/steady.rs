@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use engine::batch::{
-    Batcher, BatcherConfig, Controller, CostRule, Effect, Leave, Outcome, TaskView,
+    Batcher, BatcherConfig, Controller, Copies, CostRule, Effect, Leave, Outcome, TaskView,
 };
 use engine::clock::Time;
 use engine::ids::{BatchId, DeviceClass, ReplicaId, ShapeKey, TaskId};
@@ -40,6 +40,7 @@ impl Load {
             batch_bytes_max: 1 << 20,
             batch_cost_max: u64::from(self.rows_max),
             cost_rule: CostRule::Sum,
+            copies: Copies::Allowed,
             slo: Some(self.slo),
             batch_timeout: Duration::from_secs(30),
         }

@@ -1622,6 +1622,7 @@ impl<'a> ModelSpec<'a> {
   pub const VT_BATCH_TIMEOUT_US: ::flatbuffers::VOffsetT = 20;
   pub const VT_REPLICAS: ::flatbuffers::VOffsetT = 22;
   pub const VT_PAD: ::flatbuffers::VOffsetT = 24;
+  pub const VT_DECOUPLED: ::flatbuffers::VOffsetT = 26;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -1641,6 +1642,7 @@ impl<'a> ModelSpec<'a> {
     if let Some(x) = args.inputs { builder.add_inputs(x); }
     if let Some(x) = args.platform { builder.add_platform(x); }
     if let Some(x) = args.name { builder.add_name(x); }
+    builder.add_decoupled(args.decoupled);
     builder.add_pad(args.pad);
     builder.add_late(args.late);
     builder.add_batched(args.batched);
@@ -1725,6 +1727,13 @@ impl<'a> ModelSpec<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<bool>(ModelSpec::VT_PAD, Some(false)).unwrap()}
   }
+  #[inline]
+  pub fn decoupled(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(ModelSpec::VT_DECOUPLED, Some(false)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for ModelSpec<'_> {
@@ -1744,6 +1753,7 @@ impl ::flatbuffers::Verifiable for ModelSpec<'_> {
      .visit_field::<u64>("batch_timeout_us", Self::VT_BATCH_TIMEOUT_US, false)?
      .visit_field::<u32>("replicas", Self::VT_REPLICAS, false)?
      .visit_field::<bool>("pad", Self::VT_PAD, false)?
+     .visit_field::<bool>("decoupled", Self::VT_DECOUPLED, false)?
      .finish();
     Ok(())
   }
@@ -1760,6 +1770,7 @@ pub struct ModelSpecArgs<'a> {
     pub batch_timeout_us: u64,
     pub replicas: u32,
     pub pad: bool,
+    pub decoupled: bool,
 }
 impl<'a> Default for ModelSpecArgs<'a> {
   #[inline]
@@ -1776,6 +1787,7 @@ impl<'a> Default for ModelSpecArgs<'a> {
       batch_timeout_us: 0,
       replicas: 0,
       pad: false,
+      decoupled: false,
     }
   }
 }
@@ -1830,6 +1842,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ModelSpecBuilder<'a, 'b, A> {
     self.fbb_.push_slot::<bool>(ModelSpec::VT_PAD, pad, false);
   }
   #[inline]
+  pub fn add_decoupled(&mut self, decoupled: bool) {
+    self.fbb_.push_slot::<bool>(ModelSpec::VT_DECOUPLED, decoupled, false);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ModelSpecBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     ModelSpecBuilder {
@@ -1858,6 +1874,7 @@ impl ::core::fmt::Debug for ModelSpec<'_> {
       ds.field("batch_timeout_us", &self.batch_timeout_us());
       ds.field("replicas", &self.replicas());
       ds.field("pad", &self.pad());
+      ds.field("decoupled", &self.decoupled());
       ds.finish()
   }
 }

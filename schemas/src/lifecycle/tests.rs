@@ -20,6 +20,7 @@ fn spec() -> ModelSpec {
         batch_timeout_us: 30_000_000,
         replicas: 2,
         pad: false,
+        decoupled: false,
     }
 }
 

@@ -81,6 +81,7 @@ pub(super) unsafe fn read_model(model: *const foil_model) -> Result<ModelSpec, F
             },
             replicas: 1,
             pad: false,
+            decoupled: false,
         })
     }
 }

@@ -246,3 +246,24 @@ fn sleeps_until_a_request_is_published() {
     engine.shut();
     serving.join().unwrap();
 }
+
+#[test]
+fn a_verdict_is_believed_only_while_its_part_is_out() {
+    let (mut engine, mut container) = lane();
+    send(&mut engine, 1, b"one");
+    let request = take(&mut container);
+    container.part(&request, 0, 0, 0, 0);
+    let part = engine.poll().unwrap().unwrap();
+    engine.tell(part, Verdict::GoOn);
+    assert_eq!(container.next(Duration::ZERO).unwrap_err(), LaneFault::VerdictUnasked { slot: 0 });
+
+    let (mut engine, mut container) = lane();
+    send(&mut engine, 1, b"one");
+    send(&mut engine, 2, b"two");
+    let (one, two) = (take(&mut container), take(&mut container));
+    container.part(&two, 0, 0, 0, 0);
+    let part = engine.poll().unwrap().unwrap();
+    engine.tell(part, Verdict::GoOn);
+    let fault = LaneFault::VerdictUnasked { slot: 1 };
+    assert_eq!(container.verdict(&one, Duration::ZERO).unwrap_err(), fault);
+}

@@ -45,6 +45,8 @@ over_both! {
     a_lane_is_made_where_its_node_is_and_where_there_is_no_such_node
 }
 
+mod parts;
+
 fn lane(memory: Memory) -> (EngineSide, ContainerSide) {
     let config = LaneConfig { memory, ..CONFIG };
     let (engine, fds) = EngineSide::create(config, INCARNATION).unwrap();
@@ -178,7 +180,7 @@ fn every_lie_about_a_reply_is_its_own_fault(memory: Memory) {
         slot_bytes: CONFIG.reply_slot_bytes,
     };
     let mut unknown_status = honest().encode();
-    unknown_status[3] = 1 | 3 << 32;
+    unknown_status[3] = 1 | 5 << 32;
     let mut zeroed_status = honest().encode();
     zeroed_status[3] = 1;
     let lies = [
@@ -198,7 +200,7 @@ fn every_lie_about_a_reply_is_its_own_fault(memory: Memory) {
             ReplyEntry { lengths: lengths(u32::MAX, u32::MAX), ..honest() }.encode(),
             wrong_length(u32::MAX, u32::MAX),
         ),
-        (unknown_status, LaneFault::UnknownStatus { status: 3 }),
+        (unknown_status, LaneFault::UnknownStatus { status: 5 }),
         (zeroed_status, LaneFault::UnknownStatus { status: 0 }),
     ];
     for (lie, fault) in lies {

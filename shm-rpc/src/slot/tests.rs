@@ -86,12 +86,15 @@ proptest! {
         tag in any::<u64>(),
         total_bytes in 0..=CONFIG.request_slot_bytes,
         times in any::<(u64, u64)>(),
-        failed in any::<bool>(),
+        said in 0..4_usize,
     ) {
         let lengths = Lengths { header_bytes: total_bytes / 2, total_bytes };
         let request = RequestEntry::Request(SentRequest { slot, generation, tag, lengths });
         prop_assert_eq!(RequestEntry::decode(&request.encode(), &CONFIG), Ok(request));
-        let status = if failed { Status::Failed } else { Status::Ok };
+        let verdict = if said % 2 == 0 { Verdict::GoOn } else { Verdict::Stop };
+        let sent = RequestEntry::Verdict(SentVerdict { slot, generation, tag, verdict });
+        prop_assert_eq!(RequestEntry::decode(&sent.encode(), &CONFIG), Ok(sent));
+        let status = [Status::Ok, Status::Failed, Status::Part, Status::Done][said];
         let (started_ns, ended_ns) = times;
         let reply = ReplyEntry { slot, generation, tag, status, lengths, started_ns, ended_ns };
         prop_assert_eq!(ReplyEntry::decode(&reply.encode(), &CONFIG), Ok(reply));
@@ -119,7 +122,7 @@ proptest! {
     }
 
     #[test]
-    fn no_order_of_events_loses_a_slot(events in proptest::collection::vec(0_u8..4, 0..200)) {
+    fn no_order_of_events_loses_a_slot(events in proptest::collection::vec(0_u8..5, 0..200)) {
         let mut table = SlotTable::new(3);
         let (mut leased, mut out, mut answered) = (Vec::new(), Vec::new(), Vec::new());
         for (number, event) in events.into_iter().enumerate() {
@@ -131,7 +134,13 @@ proptest! {
                     table.send(slot, tag);
                     reply
                 })),
-                2 => answered.extend(out.pop().inspect(|reply| table.answer(reply).unwrap())),
+                2 => out.last().into_iter().for_each(|reply: &ReplyEntry| {
+                    let part = ReplyEntry { status: Status::Part, ..*reply };
+                    table.answer(&part).unwrap();
+                    assert_eq!(table.answer(reply), Err(LaneFault::TooSoon { slot: part.slot }));
+                    table.tell(part.slot, part.generation, Verdict::GoOn);
+                }),
+                3 => answered.extend(out.pop().inspect(|reply| table.answer(reply).unwrap())),
                 _ => answered.pop().iter().for_each(|it: &ReplyEntry| {
                     table.finish(it.slot, it.generation);
                 }),
@@ -150,17 +159,18 @@ proptest! {
 #[test]
 fn descriptors_are_believed_exactly_when_every_word_is_possible() {
     let small = LaneConfig::new(4, 3, 2, 2);
-    let words = || 0..5_u64;
+    let words = || 0..6_u64;
     for (first, second) in words().flat_map(|kind| words().map(move |slot| (kind, slot))) {
         for (header, total) in words().flat_map(|header| words().map(move |total| (header, total)))
         {
             let sizes = header | total << 32;
             let fits = header <= total && total <= 2;
             let request = [first | second << 32, 7, sizes, 1, 0, 0, 0, 0];
-            let possible = first == 2 || (first == 1 && second < 3 && fits);
+            let verdict = (first == 3 || first == 4) && second < 3;
+            let possible = first == 2 || verdict || (first == 1 && second < 3 && fits);
             assert_eq!(RequestEntry::decode(&request, &small).is_ok(), possible, "{request:?}");
             let reply = [first, 7, sizes, 1 | second << 32, 0, 0, 0, 0];
-            let possible = first < 3 && fits && (second == 1 || second == 2);
+            let possible = first < 3 && fits && (1..=4).contains(&second);
             assert_eq!(ReplyEntry::decode(&reply, &small).is_ok(), possible, "{reply:?}");
         }
     }

@@ -4,6 +4,7 @@ use hyper::Method;
 
 use super::Clipper;
 use super::exchange::{Asked, Reply};
+use crate::api::admin::{Operation, may};
 use crate::api::front_end::FrontEnd;
 use crate::apps::change::{Change, Refused};
 use crate::apps::known::Known;
@@ -93,6 +94,13 @@ enum Page {
     Ping,
 }
 
+impl Page {
+    fn changes(self) -> bool {
+        use Page::{AddApp, AddModel, DeleteApp, DeleteModel, Link, SetVersion, Unlink};
+        matches!(self, AddApp | DeleteApp | Link | Unlink | AddModel | SetVersion | DeleteModel)
+    }
+}
+
 /// Why a page does not do what it is asked for.
 enum Failure {
     Json(JsonFault),
@@ -122,6 +130,11 @@ pub(super) async fn answer(clipper: &Clipper, front: &FrontEnd, asked: Asked) ->
         (Page::Ping, _) => return Reply::Method { allow: "GET" },
         (_, &Method::POST) => {}
         _ => return Reply::Method { allow: "POST" },
+    }
+    if page.changes()
+        && let Err(error) = may(Operation::ChangeApplications, &front.door, &asked.headers)
+    {
+        return Reply::Forbidden(error);
     }
     let told = match Body::read(&asked.body) {
         Ok(body) => tell(clipper, front, *page, body).await,

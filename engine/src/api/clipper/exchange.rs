@@ -5,17 +5,17 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, EXPECT, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use std::rc::Rc;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use crate::api::body::{self, BodyLimits, Continue};
+use crate::api::body::{self, Continue};
 use crate::api::connections::{Connection, Connections, DrainPhase};
 use crate::api::front_end::FrontEnd;
 use crate::api::listener;
 use crate::api::oip_http::HttpResponse;
-use crate::api::status;
+use crate::api::status::{self, ApiError};
 use crate::apps::Mode;
 use crate::clock::Time;
 use crate::observe::metrics::ErrorKind;
@@ -24,6 +24,7 @@ use crate::observe::metrics::ErrorKind;
 pub(super) struct Asked {
     pub(super) method: Method,
     pub(super) path: String,
+    pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
     /// When its last byte was read.
     pub(super) arrived: Time,
@@ -39,6 +40,8 @@ pub(super) enum Reply {
     Method {
         allow: &'static str,
     },
+    /// For administrators alone.
+    Forbidden(ApiError),
     /// The engine can't do it now.
     Unavailable(String),
 }
@@ -54,6 +57,7 @@ impl Reply {
             Reply::Bad(..) => StatusCode::BAD_REQUEST,
             Reply::NoSuchPage => StatusCode::NOT_FOUND,
             Reply::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Reply::Forbidden(error) => error.shown().status,
             Reply::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -64,6 +68,7 @@ impl Reply {
             Reply::Bad(_, kind) => Some(*kind),
             Reply::NoSuchPage => Some(ErrorKind::UnknownPath),
             Reply::Method { .. } => Some(ErrorKind::Method),
+            Reply::Forbidden(error) => Some(error.shown().kind),
             Reply::Unavailable(_) => Some(ErrorKind::Draining),
         }
     }
@@ -77,6 +82,7 @@ impl Reply {
         match self {
             Reply::Good(body) => body,
             Reply::Bad(text, _) | Reply::Unavailable(text) => text.into(),
+            Reply::Forbidden(error) => error.to_string().into(),
             Reply::NoSuchPage => error_body(
                 "Not found",
                 "there is no such page or application; applications are asked at /NAME/predict",
@@ -105,7 +111,7 @@ pub(super) async fn speak<A>(
     let hang_up = Notify::new();
     let handle = async |front: &FrontEnd,
                         connections: &Connections,
-                        connection: &Connection,
+                        connection: &Rc<Connection>,
                         request: Request<Incoming>| {
         match exchange(front, connection, request, mode, &answer).await {
             Some(response) => closing(front, connections, connection, response),
@@ -134,8 +140,7 @@ where
 {
     connection.await_body(front.clock.coarse().after(front.limits.body_time_max));
     let (Parts { method, uri, headers, .. }, body) = request.into_parts();
-    let limits =
-        BodyLimits { bytes_max: front.limits.body_bytes_max, time_max: front.limits.body_time_max };
+    let limits = front.limits.of_bodies();
     let expects = if headers.contains_key(EXPECT) { Continue::Asked } else { Continue::No };
     let body = match body::read(body, limits, connection, expects).await {
         Ok(body) => body,
@@ -146,7 +151,7 @@ where
     };
     connection.await_nothing();
     let (arrived, path) = (front.clock.now(), uri.path().to_owned());
-    let reply = answer(front, Asked { method, path, body, arrived }).await;
+    let reply = answer(front, Asked { method, path, headers, body, arrived }).await;
     if let Some(kind) = reply.error_kind() {
         front.recorder.error(kind);
     }

@@ -1,3 +1,6 @@
+mod hostile;
+mod over_http2;
+
 use crate::api::front_end::{HttpLimits, HttpOptions};
 use tokio::sync::mpsc;
 

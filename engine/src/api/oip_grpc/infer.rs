@@ -15,6 +15,7 @@ use crate::api::front_end::FrontEnd;
 use crate::api::http2::Link;
 use crate::api::inference::{self, Answered, Question, known_class};
 use crate::api::router::version;
+use crate::api::shared_memory::SharedMemory;
 use crate::api::status::ApiError;
 use crate::classes::Classes;
 use crate::codec::answer::About;
@@ -45,9 +46,11 @@ pub(super) async fn answer(
     let deadline = said.deadline.clone().inspect_err(counted)?;
     let timeout = deadline.map(|deadline| deadline.since(arrived));
     let query = Query { model: &name, version };
+    let memory = SharedMemory::of(front);
     let understand = |spec: &ModelSpec| {
-        understand(spec, &front.classes, said.class.as_deref(), timeout, message)
+        understand(spec, &front.classes, said.class.as_deref(), timeout, &memory, message)
     };
+    let respond = |answered: Answered<'_>| respond(&memory, answered);
     inference::infer(front, query, arrived, understand, respond).await
 }
 
@@ -56,21 +59,30 @@ fn understand(
     classes: &Classes,
     class_by_head: Option<&[u8]>,
     timeout: Option<Duration>,
+    memory: &SharedMemory<'_>,
     mut message: ModelInferRequest,
 ) -> Result<Question, InputFault> {
     let asked = grpc_tensor::asked(&message.parameters)?;
     let chosen = grpc_tensor::choose(spec, &message.outputs)?;
+    memory.expect(spec, &chosen)?;
     let class = class_by_head.or(asked.class.map(str::as_bytes));
     let class = class.map(|name| known_class(classes, name)).transpose()?;
+    let class = class.or_else(|| classes.of_priority(asked.priority?.get()));
     let timeout = [timeout, asked.timeout].into_iter().flatten().min();
-    let given = grpc_tensor::inputs(&mut message.inputs, message.raw_input_contents)?;
+    let raw = message.raw_input_contents;
+    let given =
+        grpc_tensor::inputs(&mut message.inputs, raw, |name, place| memory.fetch(name, place))?;
     let inputs = bind(spec, given)?;
     let id = (!message.id.is_empty()).then_some(message.id);
     Ok(Question { inputs, chosen, id, timeout, class: class.map(|class| class.id) })
 }
 
-fn respond(answered: Answered<'_>) -> Result<ModelInferResponse, ApiError> {
+fn respond(
+    memory: &SharedMemory<'_>,
+    answered: Answered<'_>,
+) -> Result<ModelInferResponse, ApiError> {
     let Answered { handle, chosen, id, prediction } = answered;
+    memory.deliver(&handle.spec, &chosen, &prediction.outputs)?;
     let about = About {
         spec: &handle.spec,
         model: &handle.name,

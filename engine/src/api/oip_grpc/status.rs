@@ -40,9 +40,10 @@ fn code(error: &ApiError) -> Code {
             Code::Unimplemented
         }
         ApiError::UnknownModel { .. } | ApiError::UnknownVersion { .. } => Code::NotFound,
-        ApiError::BodyTooLarge { .. } => Code::ResourceExhausted,
+        ApiError::BodyTooLarge { .. } | ApiError::Crowded { .. } => Code::ResourceExhausted,
         ApiError::SlowSender { .. } => Code::DeadlineExceeded,
         ApiError::BrokenBody
+        | ApiError::BrokenEncoding
         | ApiError::BadTimeout
         | ApiError::BadGrpcTimeout
         | ApiError::AdminBody { .. }
@@ -101,7 +102,10 @@ fn task_code(error: &TaskError) -> Code {
         TaskError::DeadlinePassed | TaskError::BatchTimeout { .. } => Code::DeadlineExceeded,
         TaskError::ModelRaised { .. }
         | TaskError::BadOutput { .. }
+        | TaskError::StreamBroken { .. }
         | TaskError::ReplicaLost { .. } => Code::Internal,
+        TaskError::ReaderTooSlow { .. } => Code::ResourceExhausted,
+        TaskError::NotOnePart { .. } => Code::FailedPrecondition,
     }
 }
 

@@ -1,3 +1,4 @@
+use schemas::tensor::DType;
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -5,6 +6,7 @@ use super::*;
 use crate::api::front_end::{HttpLimits, HttpOptions};
 use crate::api::test_server::{ROW, Script, TestServer, entry, post, run, spec};
 use crate::fleet::catalog::ModelState;
+use crate::labels::Labels;
 use crate::observe::metrics::ErrorKind;
 use crate::query::types::TaskError;
 
@@ -147,7 +149,9 @@ fn unknown_things_and_wrong_methods_are_told_apart() {
 fn encodings_and_timeouts_in_headers_are_checked() {
     run(async {
         let server = TestServer::one(Script::Echo);
-        assert_eq!(server.infer("content-encoding: gzip\r\n", ROW).await.status, 415);
+        assert_eq!(server.infer("content-encoding: br\r\n", ROW).await.status, 415);
+        assert_eq!(server.infer("content-encoding: gzip, gzip\r\n", ROW).await.status, 415);
+        assert_eq!(server.infer("content-encoding: gzip\r\n", ROW).await.status, 400);
         assert_eq!(server.infer("content-encoding: identity\r\n", ROW).await.status, 200);
         for bad in ["0", "-5", "1.5", "soon", "", "99999999999999999999999"] {
             let header = format!("x-request-timeout-ms: {bad}\r\n");
@@ -188,12 +192,19 @@ fn the_class_is_the_headers_else_the_parameters_else_the_models() {
         let server = TestServer::one(Script::Hold(hold));
         let parameter = [br#"{"parameters":{"foil_class":"gold"},"#, &ROW[1..]].concat();
         let none = [br#"{"parameters":{"foil_class":null},"#, &ROW[1..]].concat();
+        let first = [br#"{"parameters":{"priority":1},"#, &ROW[1..]].concat();
+        let second = [br#"{"parameters":{"priority":2},"#, &ROW[1..]].concat();
+        let both = [br#"{"parameters":{"priority":1,"foil_class":"default"},"#, &ROW[1..]].concat();
         for (header, body, class, weight) in [
             ("", ROW, 0, 1),
             ("", &none[..], 0, 1),
             ("x-foil-class: gold\r\n", ROW, 1, 10),
             ("", &parameter[..], 1, 10),
             ("x-foil-class: default\r\n", &parameter[..], 0, 1),
+            ("", &first[..], 1, 10),
+            ("", &second[..], 0, 1),
+            ("", &both[..], 0, 1),
+            ("x-foil-class: default\r\n", &first[..], 0, 1),
         ] {
             let mut client = server.client().await;
             client.send(&post("/v2/models/m/infer", header, body)).await;
@@ -274,6 +285,9 @@ fn server_and_models_describe_themselves() {
                 "model_configuration",
                 "model_repository",
                 "model_repository(unload_dependents)",
+                "classification",
+                "parameters",
+                "schedule_policy",
                 "statistics",
                 "trace",
                 "logging"
@@ -383,6 +397,157 @@ fn settings_that_do_not_work_are_refused() {
         }
         let large = " ".repeat(SETTINGS_BYTES_MAX as usize + 1);
         assert_eq!(set("/v2/logging", &large).await.status, 413);
+    });
+}
+
+#[test]
+fn compressed_questions_are_understood() {
+    run(async {
+        let server = TestServer::one(Script::Echo);
+        let long = [ROW, &[b' '; 2000]].concat();
+        for encoding in [Encoding::Gzip, Encoding::Deflate] {
+            let packed = encoding::deflate(encoding, &long).await.unwrap();
+            // The length header is that of the JSON before it was compressed, as Triton's clients send it.
+            let header = format!(
+                "content-encoding: {}\r\ninference-header-content-length: {}\r\n",
+                encoding.name(),
+                long.len()
+            );
+            assert_eq!(server.infer(&header, &packed).await.status, 200);
+        }
+    });
+}
+
+#[test]
+fn a_body_that_inflates_beyond_the_bound_is_refused_as_if_it_came_so() {
+    run(async {
+        let limits = HttpLimits { body_bytes_max: 100_000, ..HttpLimits::default() };
+        let model = entry(spec("m", false), 1, Script::Echo);
+        let server = TestServer::start_with(vec![model], limits, HttpOptions::default());
+        let bomb = encoding::deflate(Encoding::Gzip, &[b' '; 10_000_000]).await.unwrap();
+        assert!(bomb.len() < 100_000);
+        let reply = server.infer("content-encoding: gzip\r\n", &bomb).await;
+        assert_eq!((reply.status, server.errors(ErrorKind::TooLarge)), (413, 1));
+    });
+}
+
+/// More rows than a packet holds, as JSON and behind it.
+fn many_rows() -> (ModelSpec, Vec<u8>, usize) {
+    let spec = ModelSpec { max_batch: 1000, ..spec("m", false) };
+    let json = br#"{"parameters":{"binary_data_output":true},"inputs":[{"name":"x","shape":[1000,2],"datatype":"FP32",
+        "parameters":{"binary_data_size":8000}}]}"#;
+    (spec, [&json[..], &[0; 8000]].concat(), json.len())
+}
+
+#[test]
+fn an_answer_is_compressed_for_whoever_names_one_encoding() {
+    run(async {
+        let (spec, body, json_bytes) = many_rows();
+        let server = TestServer::start(vec![entry(spec, 1, Script::Echo)]);
+        let ask = |accepts: &'static str| {
+            let headers = format!("inference-header-content-length: {json_bytes}\r\n{accepts}");
+            let (server, body) = (&server, &body);
+            async move { server.infer(&headers, body).await }
+        };
+        let plain = ask("accept-encoding: gzip, deflate\r\n").await;
+        assert_eq!(plain.headers.get("content-encoding"), None);
+        for encoding in [Encoding::Gzip, Encoding::Deflate] {
+            let reply = ask(match encoding {
+                Encoding::Gzip => "accept-encoding: gzip\r\n",
+                Encoding::Deflate => "accept-encoding: deflate\r\n",
+            });
+            let reply = reply.await;
+            assert_eq!(reply.headers["content-encoding"], encoding.name());
+            let same = "inference-header-content-length";
+            assert_eq!(reply.headers[same], plain.headers[same], "of the JSON as it was");
+            let longer = |name: &&String| {
+                name.starts_with("content-length") && name.len() > "content-length".len()
+            };
+            assert_eq!(reply.headers.keys().find(longer), None, "C++ clients compare prefixes");
+            let shared = std::rc::Rc::new(Connections::default()).share();
+            let gathering = Gathering::new(&shared.connection, HttpLimits::default().of_bodies());
+            let unpacked = encoding::inflate(encoding, reply.body.into(), gathering).await;
+            assert_eq!(unpacked.unwrap(), plain.body);
+        }
+        let error = server.infer("accept-encoding: gzip\r\n", b"{").await;
+        assert_eq!((error.status, error.headers.get("content-encoding")), (400, None));
+    });
+}
+
+#[test]
+fn classes_come_in_place_of_scores_in_json_and_in_binary() {
+    run(async {
+        let mut model = entry(spec("m", false), 1, Script::Echo);
+        model.handle = model.handle.with_labels(Labels::new([("x", vec!["cat".into()])]));
+        let server = TestServer::start(vec![model]);
+        let ask = |parameters: &str| {
+            let outputs = format!(r#"{{"outputs":[{{"name":"x","parameters":{{{parameters}}}}}],"#);
+            [outputs.as_bytes(), &ROW[1..]].concat()
+        };
+        let reply = server.infer("", &ask(r#""classification":2"#)).await;
+        let output = json!({"name": "x", "datatype": "BYTES", "shape": [1, 2], "data": ["1.500000:0:cat", "-2.000000:1"]});
+        assert_eq!(reply.json()["outputs"], json!([output]));
+        let reply = server.infer("", &ask(r#""classification":1,"binary_data":true"#)).await;
+        let text = b"1.500000:0:cat";
+        let tail = [&(text.len() as u32).to_le_bytes()[..], text].concat();
+        assert!(reply.body.ends_with(&tail));
+        let length: usize = reply.headers["inference-header-content-length"].parse().unwrap();
+        let head: serde_json::Value = serde_json::from_slice(&reply.body[..length]).unwrap();
+        assert_eq!(head["outputs"][0]["parameters"]["binary_data_size"], tail.len());
+        assert_eq!(head["outputs"][0]["shape"], json!([1, 1]));
+    });
+}
+
+#[test]
+fn what_has_no_order_is_refused_before_the_model_runs() {
+    run(async {
+        let server = TestServer::start(vec![entry(spec("m", true), 1, Script::Echo)]);
+        let outputs =
+            br#"{"outputs":[{"name":"s","parameters":{"classification":1}}],"inputs":[]}"#;
+        let reply = server.infer("", outputs).await;
+        assert_eq!(reply.status, 400);
+        let given = br#"{"outputs":[{"name":"s","parameters":{"classification":1}}],"inputs":[
+            {"name":"s","shape":[1],"datatype":"BYTES","data":["a"]},
+            {"name":"x","shape":[1,2],"datatype":"FP32","data":[1,2]}]}"#;
+        let reply = server.infer("", given).await;
+        assert!(
+            reply.status == 400 && reply.error().contains("without classification"),
+            "{reply:?}"
+        );
+    });
+}
+
+#[test]
+fn sequences_are_unsupported_with_the_status_that_says_so() {
+    run(async {
+        let server = TestServer::one(Script::Echo);
+        let asked =
+            [br#"{"parameters":{"sequence_id":7,"sequence_end":true},"#, &ROW[1..]].concat();
+        let reply = server.infer("", &asked).await;
+        assert_eq!((reply.status, server.errors(ErrorKind::Unsupported)), (501, 1));
+        assert!(reply.error().contains("unsupported"));
+    });
+}
+
+#[test]
+fn halves_travel_in_binary_only() {
+    run(async {
+        for dtype in [DType::F16, DType::Bf16] {
+            let mut spec = spec("m", false);
+            spec.inputs[0].dtype = dtype;
+            spec.outputs[0].dtype = dtype;
+            let server = TestServer::start(vec![entry(spec, 1, Script::Echo)]);
+            let name = dtype.oip_name();
+            let json = format!(
+                r#"{{"parameters":{{"binary_data_output":true}},"inputs":[{{"name":"x","shape":[1,2],"datatype":"{name}","parameters":{{"binary_data_size":4}}}}]}}"#
+            );
+            let header = format!("inference-header-content-length: {}\r\n", json.len());
+            let reply = server.infer(&header, &[json.as_bytes(), b"\x80\x3f\0\xc0"].concat()).await;
+            assert!(reply.status == 200 && reply.body.ends_with(b"\x80\x3f\0\xc0"), "{reply:?}");
+            let json = String::from_utf8(ROW.to_vec()).unwrap().replace("FP32", name);
+            let reply = server.infer("", json.as_bytes()).await;
+            assert!(reply.status == 400 && reply.error().contains("binary"), "{reply:?}");
+        }
     });
 }
 

@@ -52,7 +52,7 @@ fn other_paths_are_unknown() {
         "*",
         "/",
         "/v1",
-        "/v2/models",
+        "/v2/models/",
         "/v2//",
         "/v2/models/m/x",
         "/v2/models/m/versions/1/ready/x",
@@ -79,4 +79,55 @@ fn wrong_methods_say_the_right_one() {
         route(&Method::DELETE, "/v2/models/m"),
         Err(ApiError::Method { allow: "GET, HEAD" })
     );
+}
+
+fn description() -> serde_json::Value {
+    serde_json::from_str(include_str!("../../../../docs/openapi.json")).unwrap()
+}
+
+/// `["v2", "models", name]` of the table of routes as `/v2/models/{model}`.
+fn path_of(pattern: &str) -> String {
+    let parameter = |segment: &str| match segment {
+        "name" => "/{model}".to_owned(),
+        "of" => "/{version}".to_owned(),
+        literal => format!("/{}", literal.trim_matches('"')),
+    };
+    pattern.split(", ").filter(|segment| *segment != "\"\"").map(parameter).collect()
+}
+
+#[test]
+fn every_page_of_the_table_is_described() {
+    let table = include_str!("../router.rs");
+    let described = description();
+    let mut count = 0;
+    let is_route = |line: &&str| line.starts_with("[\"v2\"") || line.starts_with("[\"openapi");
+    let lines = table.lines().map(str::trim).filter(is_route);
+    for pattern in lines.filter_map(|line| line.split(']').next()) {
+        let pattern = pattern.trim_start_matches('[');
+        if pattern.contains("..") {
+            let family = path_of(pattern.split(", rest").next().unwrap());
+            assert!(described["paths"].get(format!("{family}/status")).is_some(), "{family}");
+            continue;
+        }
+        count += 1;
+        assert!(described["paths"].get(path_of(pattern)).is_some(), "{}", path_of(pattern));
+    }
+    assert!(count > 20, "the table was not found: {count}");
+}
+
+#[test]
+fn every_description_is_true() {
+    let described = description();
+    for (path, page) in described["paths"].as_object().unwrap() {
+        let path = path.replace("{version}", "1").replace("{model}", "m").replace("{region}", "r");
+        for (method, name) in [(Method::GET, "get"), (Method::POST, "post")] {
+            let found = route(&method, &path);
+            match page.get(name) {
+                Some(_) => assert!(found.is_ok(), "{method} {path}: {found:?}"),
+                None => {
+                    assert!(matches!(found, Err(ApiError::Method { .. })), "{method} {path}");
+                }
+            }
+        }
+    }
 }

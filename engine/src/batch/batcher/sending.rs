@@ -1,12 +1,12 @@
 //! How a batch is formed and sent: from the queue, as a copy, or again.
 
 use super::Batcher;
-use crate::batch::Effect;
 use crate::batch::batch_size::Controller;
 use crate::batch::deadline_queue::{BatchBounds, Stop};
 use crate::batch::extent::Extent;
 use crate::batch::replicas::{NEARLY_BACK, Outgoing};
 use crate::batch::task_table::{Place, Waiting};
+use crate::batch::{Copies, Effect};
 use crate::clock::Time;
 use crate::ids::{BatchId, ReplicaId, TaskId};
 
@@ -93,7 +93,7 @@ impl<C: Controller> Batcher<C> {
             members,
             cost,
             at_bound,
-            hedged: false,
+            hedged: self.config.copies == Copies::Never,
             departed: self.now,
             first_due: tasks.iter().map(|task| task.due).min().unwrap_or(self.now),
             last_due: tasks.iter().map(|task| task.due).max().unwrap_or(self.now),

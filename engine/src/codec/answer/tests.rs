@@ -25,6 +25,7 @@ fn spec(outputs: &[(&str, DType)]) -> ModelSpec {
         batch_timeout_us: 1_000_000,
         replicas: 1,
         pad: false,
+        decoupled: false,
     }
 }
 

@@ -39,6 +39,7 @@ fn spec(dtype: DType, dims: &[Dim]) -> ModelSpec {
         batch_timeout_us: 1_000_000,
         replicas: 1,
         pad: false,
+        decoupled: false,
     }
 }
 

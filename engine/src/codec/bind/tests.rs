@@ -22,6 +22,7 @@ fn spec(inputs: &[(&str, DType, &[Dim])]) -> ModelSpec {
         batch_timeout_us: 1_000_000,
         replicas: 1,
         pad: false,
+        decoupled: false,
     }
 }
 

@@ -194,6 +194,7 @@ mod tests {
             batch_timeout_us: 1,
             replicas: 1,
             pad: false,
+            decoupled: false,
         }
     }
 

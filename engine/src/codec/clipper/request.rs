@@ -101,7 +101,7 @@ fn input(key: &'static str, text: &str, of: InputType, mode: Mode) -> Result<Inp
 /// `text` is of the kind that [`form`] says.
 fn value(text: &str, of: InputType, mode: Mode) -> Result<Input, JsonFault> {
     Ok(match of {
-        InputType::Integers => Input::Integers(numbers(text, |it| integer(it))?),
+        InputType::Integers => Input::Integers(numbers(text, integer)?),
         InputType::Floats => Input::Floats(numbers(text, |it| float(it, "float", mode))?),
         InputType::Doubles => Input::Doubles(numbers(text, |it| float(it, "double", mode))?),
         InputType::Strings => Input::Strings(unquoted(text)?),

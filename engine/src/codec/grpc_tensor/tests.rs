@@ -4,6 +4,7 @@ use schemas::lifecycle::Late;
 use schemas::tensor::{Dim, TensorSpec};
 
 use super::*;
+use crate::client_shm::region::RegionFault;
 use crate::ids::Version;
 
 fn parameter(value: ParameterChoice) -> InferParameter {
@@ -19,10 +20,15 @@ fn input(datatype: &str, shape: &[i64], contents: Option<InferTensorContents>) -
     InferInputTensor { name, datatype, shape: shape.to_vec(), contents, ..Default::default() }
 }
 
+/// There is no shared memory.
+fn nowhere(tensor: &str, _: &Place) -> Result<Bytes, InputFault> {
+    Err(InputFault::Region { tensor: tensor.to_owned(), fault: RegionFault::Off })
+}
+
 /// The one tensor that a request holds.
 fn read(mut input: InferInputTensor, raw: &[&'static [u8]]) -> Result<Tensor, InputFault> {
     let raw = raw.iter().map(|bytes| Bytes::from_static(bytes)).collect();
-    let mut named = inputs(std::slice::from_mut(&mut input), raw)?;
+    let mut named = inputs(std::slice::from_mut(&mut input), raw, nowhere)?;
     Ok(named.remove(0).tensor)
 }
 
@@ -59,6 +65,7 @@ fn spec(outputs: &[(&str, DType)]) -> ModelSpec {
         batch_timeout_us: 1_000_000,
         replicas: 1,
         pad: false,
+        decoupled: false,
     }
 }
 
@@ -160,7 +167,7 @@ fn elements_come_one_way_only() {
     assert!(matches!(read(both, &[&[1]]), Err(InputFault::RawAndTyped)));
     let many = read(input("BOOL", &[1], None), &[&[1], &[1]]);
     assert!(matches!(many, Err(InputFault::RawCount { inputs: 1, found: 2 })));
-    assert!(matches!(inputs(&mut [], Vec::new()), Err(InputFault::NoInputs)));
+    assert!(matches!(inputs(&mut [], Vec::new(), nowhere), Err(InputFault::NoInputs)));
 }
 
 #[test]
@@ -171,10 +178,47 @@ fn shapes_and_datatypes_that_can_not_be_are_refused() {
     assert!(matches!(fault("BOOL", &[i64::MAX, i64::MAX]), InputFault::ShapeTooLarge { .. }));
     assert!(matches!(fault("BOOL", &[1; RANK_MAX + 1]), InputFault::RankTooHigh { .. }));
     assert!(matches!(fault("BYTES", &[i64::MAX]), InputFault::BinarySize { .. }));
-    let mut shared = input("BOOL", &[1], None);
-    shared.parameters =
-        parameters(&[("shared_memory_region", ParameterChoice::StringParam("r".into()))]);
-    assert!(matches!(read(shared, &[&[1]]), Err(InputFault::NotOffered { .. })));
+}
+
+fn in_region(offset: i64, size: i64) -> Parameters {
+    parameters(&[
+        (REGION, ParameterChoice::StringParam("r".into())),
+        (OFFSET, ParameterChoice::Int64Param(offset)),
+        (SIZE, ParameterChoice::Uint64Param(size as u64)),
+    ])
+}
+
+#[test]
+fn tensors_in_shared_memory_have_no_entry_among_the_raw_ones() {
+    let named = |name: &str, parameters| InferInputTensor {
+        name: name.into(),
+        parameters,
+        ..input("UINT8", &[2], None)
+    };
+    let bytes = |at: &Place| Bytes::from(vec![at.offset as u8; at.size as usize]);
+    let fetch = |_: &str, place: &Place| Ok(bytes(place));
+    let mut three =
+        [named("a", in_region(7, 2)), named("b", Parameters::new()), named("c", in_region(9, 2))];
+    let raw = vec![Bytes::from_static(&[1, 2])];
+    let data = |found: SmallVec<[Named<'_>; 1]>| -> Vec<_> {
+        found.iter().map(|named| fixed(&named.tensor).to_vec()).collect()
+    };
+    let found = data(inputs(&mut three, raw, fetch).unwrap());
+    assert_eq!(found, [[7, 7], [1, 2], [9, 9]]);
+
+    let raw = vec![Bytes::from_static(&[1, 2]); 3];
+    let fault = inputs(&mut three, raw, fetch).unwrap_err();
+    assert!(matches!(fault, InputFault::RawCount { inputs: 1, found: 3 }));
+    let mut short = [named("a", in_region(7, 1))];
+    assert!(matches!(inputs(&mut short, vec![], fetch), Err(InputFault::BinarySize { .. })));
+    let contents = Some(InferTensorContents { uint_contents: vec![1, 2], ..Default::default() });
+    let mut twice = [InferInputTensor { contents, ..named("a", in_region(7, 2)) }];
+    assert!(matches!(inputs(&mut twice, vec![], fetch), Err(InputFault::DataTwice { .. })));
+    let mut half = [named("a", in_region(7, 2))];
+    half[0].parameters.remove(SIZE);
+    assert!(matches!(inputs(&mut half, vec![], fetch), Err(InputFault::HalfAPlace)));
+    let mut negative = [named("a", in_region(-7, 2))];
+    assert!(matches!(inputs(&mut negative, vec![], fetch), Err(InputFault::Parameter { .. })));
 }
 
 #[test]
@@ -190,6 +234,7 @@ fn parameters_are_read_in_either_kind_of_number() {
     ]);
     let expected = Asked {
         timeout: Some(Duration::from_micros(1500)),
+        priority: NonZeroU32::new(2),
         class: Some("gold"),
         empty_final_response: true,
     };
@@ -207,6 +252,9 @@ fn parameters_that_can_not_be_meant_are_refused() {
     assert!(parameter(refused("timeout", Int64Param(-1))));
     assert!(parameter(refused("timeout", StringParam("1".into()))));
     assert!(parameter(refused("priority", BoolParam(true))));
+    assert!(parameter(refused("priority", Int64Param(1 << 32))));
+    let reserved = refused("triton_mine", Int64Param(1));
+    assert!(matches!(reserved, InputFault::ReservedParameter { .. }));
     assert!(parameter(refused("foil_class", Int64Param(1))));
     for value in [Int64Param(7), StringParam("a".into()), BoolParam(true)] {
         let fault = refused("sequence_id", value);
@@ -229,10 +277,18 @@ fn outputs_are_chosen_by_name_and_none_means_all() {
         chosen(&[plain("score"), plain("score")]),
         Err(InputFault::DuplicateTensor { .. })
     ));
-    let top =
-        |count| ask("score", parameters(&[("classification", ParameterChoice::Int64Param(count))]));
-    assert!(matches!(chosen(&[top(2)]), Err(InputFault::NotOffered { .. })));
-    assert_eq!(chosen(&[top(0)]), Ok(vec![1]), "no classes are asked for");
+    let top = |name: &str, count| {
+        ask(name, parameters(&[("classification", ParameterChoice::Int64Param(count))]))
+    };
+    let refused = chosen(&[top("score", 2)]);
+    assert!(matches!(refused, Err(InputFault::NotClassified { .. })), "halves have no order");
+    assert_eq!(chosen(&[top("score", 0)]), Ok(vec![1]), "no classes are asked for");
+    let classes = choose(&spec, &[top("label", 2)]).unwrap()[0].classes;
+    assert_eq!(classes, NonZeroU32::new(2));
+    assert!(matches!(
+        chosen(&[top("label", 2), plain("label")]),
+        Err(InputFault::DuplicateTensor { .. })
+    ));
 }
 
 #[test]
@@ -250,7 +306,7 @@ fn an_answer_lists_an_entry_for_each_output_in_order() {
         data: TensorData::Variable { offsets: [1, 3, 4].into(), values },
     };
     let about = About { spec: &spec, model: "m", version: Version(3), id: Some("q") };
-    let chosen = [1, 0].map(|index| Chosen { index, binary: true, place: None });
+    let chosen = [1, 0].map(|index| Chosen { index, binary: true, place: None, classes: None });
     let answer = answer(about, &chosen, &[label, word]);
     assert_eq!(
         (answer.model_name.as_str(), answer.model_version.as_str(), answer.id.as_str()),
@@ -278,7 +334,7 @@ proptest! {
         let contents = typed.then(|| InferTensorContents { int_contents: ints, ..Default::default() });
         let mut input = input(&datatype, &shape, contents);
         let raw = raw.into_iter().map(Bytes::from).collect();
-        if let Ok(named) = inputs(std::slice::from_mut(&mut input), raw) {
+        if let Ok(named) = inputs(std::slice::from_mut(&mut input), raw, nowhere) {
             let elements: u64 = named[0].tensor.shape.iter().product();
             match (&named[0].tensor.data, named[0].tensor.dtype.size_bytes()) {
                 (TensorData::Fixed(bytes), Some(size)) => prop_assert_eq!(bytes.len() as u64, elements * size as u64),

@@ -17,6 +17,15 @@ pub(super) struct Head<'h> {
     pub(super) dtype: DType,
     pub(super) shape: &'h Shape,
     pub(super) elements: u64,
+    pub(super) form: Form,
+}
+
+/// How elements may be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Lists,
+    /// A tensor of one may be given by it alone.
+    ListsOrOne,
 }
 
 impl Head<'_> {
@@ -151,6 +160,9 @@ impl Lists {
         sink: &mut impl Sink,
     ) -> Result<(), InputFault> {
         if scan.peek() != b'[' {
+            if head.form == Form::ListsOrOne && head.elements == 1 {
+                return sink.take(scan, head);
+            }
             return Err(head.expected(*scan, "a list"));
         }
         self.list(scan, head, sink, 0)?;

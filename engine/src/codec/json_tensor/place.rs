@@ -35,14 +35,13 @@ impl PlaceParameters {
         self.0.get_or_insert_default()
     }
 
-    /// `at` is where the tensor was looked at.
-    pub(super) fn finish(&mut self, at: usize) -> Result<Option<Box<Place>>, InputFault> {
+    pub(super) fn finish(&mut self) -> Result<Option<Box<Place>>, InputFault> {
         match self.0.take().map(|given| *given) {
             None => Ok(None),
             Some(Given { region: Some(region), offset, size: Some(size) }) => {
                 Ok(Some(Box::new(Place { region, offset: offset.unwrap_or(0), size })))
             }
-            Some(_) => Err(InputFault::HalfAPlace { at }),
+            Some(_) => Err(InputFault::HalfAPlace),
         }
     }
 }

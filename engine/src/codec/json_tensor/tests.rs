@@ -286,12 +286,50 @@ fn what_is_missing_or_of_the_wrong_kind_is_named() {
 
 #[test]
 fn features_that_are_not_offered_say_what_to_do() {
-    let classify = request("BOOL", "[1]", "[true]").replacen(
-        '{',
-        r#"{"outputs":[{"name":"o","parameters":{"classification":3}}],"#,
-        1,
-    );
-    assert!(matches!(data_of(&classify), Err(InputFault::NotOffered { .. })));
+    for sequence in ["7", "\"a\"", "4294967296"] {
+        let asked = with_parameters(&format!("\"sequence_id\":{sequence},\"sequence_start\":true"));
+        assert!(matches!(data_of(&asked), Err(InputFault::NotOffered { .. })), "{sequence}");
+    }
+    for none in ["0", "\"\""] {
+        assert!(data_of(&with_parameters(&format!("\"sequence_id\":{none}"))).is_ok());
+    }
+}
+
+fn with_parameters(parameters: &str) -> String {
+    let parameters = format!("{{\"parameters\":{{{parameters}}},");
+    request("BOOL", "[1]", "[true]").replacen('{', &parameters, 1)
+}
+
+#[test]
+fn unknown_parameters_pass_but_for_those_that_servers_keep() {
+    for (parameters, passes) in [
+        (r#""mine":1,"yours":"a","ours":true"#, true),
+        (r#""triton_enable_empty_final_response":true"#, true),
+        (r#""triton_mine":1"#, false),
+        (r#""triton_final_response":true"#, false),
+    ] {
+        let found = data_of(&with_parameters(parameters));
+        assert_eq!(found.is_ok(), passes, "{parameters}");
+    }
+}
+
+#[test]
+fn priority_and_classification_are_small_numbers_and_none_when_zero() {
+    let json = r#"{"parameters":{"priority":P},"inputs":[{"name":"x","shape":[0],"datatype":"BOOL","data":[]}],
+        "outputs":[{"name":"o","parameters":{"classification":C}}]}"#;
+    let parsed = |priority, classes| {
+        let json = json.replace('P', priority).replace('C', classes);
+        let request = parse_request(json.as_bytes()).map_err(|fault| fault.to_string())?;
+        Ok::<_, String>((
+            request.priority.map(u32::from),
+            request.outputs[0].classes.map(u32::from),
+        ))
+    };
+    assert_eq!(parsed("1", "3"), Ok((Some(1), Some(3))));
+    assert_eq!(parsed("0", "0"), Ok((None, None)));
+    assert!(parsed("4294967296", "0").unwrap_err().contains("priority"));
+    assert!(parsed("0", "1.5").unwrap_err().contains("classification"));
+    assert!(parsed("0", "-1").unwrap_err().contains("classification"));
 }
 
 #[test]

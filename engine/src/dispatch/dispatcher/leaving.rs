@@ -89,6 +89,9 @@ impl Dispatcher {
             Leave::Raised => Err(TaskError::ModelRaised { message: self.cause.message() }),
             Leave::Refused => Err(TaskError::InputRefused { message: self.cause.message() }),
             Leave::BadOutput => Err(TaskError::BadOutput { message: self.cause.message() }),
+            Leave::Lost if task.has_begun() => {
+                Err(TaskError::StreamBroken { last_output: self.cause.message() })
+            }
             Leave::Lost => Err(TaskError::ReplicaLost { last_output: self.cause.message() }),
             Leave::TimedOut => Err(TaskError::BatchTimeout {
                 limit: Duration::from_micros(self.spec.batch_timeout_us),
@@ -160,6 +163,9 @@ fn without_prediction(error: &TaskError) -> ClassOutcome {
         | TaskError::InputRefused { .. }
         | TaskError::BadOutput { .. }
         | TaskError::ReplicaLost { .. }
-        | TaskError::BatchTimeout { .. } => ClassOutcome::Failed,
+        | TaskError::BatchTimeout { .. }
+        | TaskError::StreamBroken { .. }
+        | TaskError::NotOnePart { .. } => ClassOutcome::Failed,
+        TaskError::ReaderTooSlow { .. } => ClassOutcome::Cancelled,
     }
 }

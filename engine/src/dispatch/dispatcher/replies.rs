@@ -9,7 +9,7 @@ use crate::batch::Outcome;
 use crate::clock::Time;
 use crate::dispatch::cause::{Answered, Cause};
 use crate::dispatch::in_flight::Departed;
-use crate::dispatch::lane::Reply;
+use crate::dispatch::lane::{News, Reply};
 use crate::observe::statistics::Compute;
 use crate::query::types::Tensor;
 
@@ -22,7 +22,12 @@ impl Dispatcher {
             let in_flight = &self.in_flight;
             match lane.poll_reply(&self.spec, |batch| in_flight.rows(batch)) {
                 // The thread may have been preempted since `now`, by this very replica where they share a core.
-                Ok(Some(reply)) => self.settle(self.clock.now(), reply),
+                Ok(Some(News::Reply(reply))) => self.settle(self.clock.now(), reply),
+                Ok(Some(News::Part(part))) => {
+                    self.pass_on(self.clock.now(), index, part);
+                    // One a turn: a replica that has nothing but parts must not hold up the others.
+                    index += 1;
+                }
                 Ok(None) => index += 1,
                 Err(error) => self.end_lane(now, index, &error),
             }
@@ -38,6 +43,7 @@ impl Dispatcher {
         let service = now.since(departed.at);
         self.recorder.batch(departed.rows);
         let outcome = match reply.outcome {
+            Ok(outputs) if outputs.is_empty() && self.is_unwanted(&departed) => Outcome::Withdrawn,
             Ok(outputs) => {
                 self.executed(now, departed, outputs, reply.model);
                 Outcome::Answered { service }

@@ -34,7 +34,9 @@ impl Dispatcher {
             Err(error) => return self.report_fault(replica, incarnation, error.to_string()),
         }
         let rows = self.warm_ups.rows(&self.spec, self.task_bytes_max);
-        let rows_max = rows.fitting(self.spec.max_batch, self.task_bytes_max);
+        // A model that answers in parts takes one task at a time, whatever its rows.
+        let rows_wanted = if self.spec.decoupled { 1 } else { self.spec.max_batch };
+        let rows_max = rows.fitting(rows_wanted, self.task_bytes_max);
         let ended = match order {
             Order::Off => Ended::Off,
             Order::GivenUp => Ended::GivenUp,

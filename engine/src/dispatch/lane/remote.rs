@@ -163,6 +163,7 @@ mod tests {
             batch_timeout_us: 1,
             replicas: 1,
             pad: false,
+            decoupled: false,
         }
     }
 

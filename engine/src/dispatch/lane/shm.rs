@@ -14,12 +14,12 @@ use schemas::lifecycle::ModelSpec;
 use schemas::predict::{self, BatchHeader, HEADER_BYTES_MAX, HeaderWriter};
 use schemas::tensor::{self, DType, Layout, Placement, Shape};
 use shm_rpc::engine_side::{Completion, EngineSide};
-use shm_rpc::{LaneFault, RequestSlot, Status};
+use shm_rpc::{LaneFault, RequestSlot, Status, Verdict};
 use tokio::io::unix::AsyncFd;
 
 use super::doorbell::watch;
 use super::padding::{self, Piece};
-use super::{Batch, LaneError, Reply, shape_agrees};
+use super::{Batch, LaneError, News, Part, Reply, shape_agrees};
 use crate::ids::BatchId;
 use crate::query::types::{TaskInputs, Tensor, TensorData};
 
@@ -34,6 +34,8 @@ pub struct ShmLane {
     header: BatchHeader,
     /// Private copy of a reply's header.
     head: Vec<u8>,
+    /// The part that was read last, until its replica is told how to go on.
+    part: Option<Completion>,
 }
 
 impl ShmLane {
@@ -47,6 +49,7 @@ impl ShmLane {
             writer: HeaderWriter::new(),
             header: BatchHeader::default(),
             head: Vec::with_capacity(HEADER_BYTES_MAX),
+            part: None,
         })
     }
 
@@ -175,39 +178,65 @@ impl ShmLane {
         Ok(())
     }
 
-    /// The next reply, if one has come: copied, checked, its slot free again. `rows` tells how many rows went out
+    /// The next news, if any has come: copied, checked, and the slot of a reply free again. `rows` tells how many rows went out
     /// with a batch, by the engine's own record.
     pub fn poll_reply(
         &mut self,
         spec: &ModelSpec,
         rows: impl Fn(BatchId) -> u32,
-    ) -> Result<Option<Reply>, LaneError> {
+    ) -> Result<Option<News>, LaneError> {
         self.rings.check()?;
         let Some(completion) = self.side.poll()? else { return Ok(None) };
         self.rings.replied();
         let batch = BatchId(completion.tag);
         let model = completion.ended_ns.saturating_sub(completion.started_ns);
-        let outcome = self.read_outcome(&completion, spec, rows(batch));
+        let model = Duration::from_nanos(model);
+        let rows = rows(batch);
+        let outcome = match completion.status {
+            Status::Ok => Ok(self.read_predictions(&completion, spec, rows)?),
+            Status::Failed => Err(self.read_failure(&completion)?),
+            Status::Part | Status::Done if !spec.decoupled => {
+                return Err(LaneError::PartUndeclared);
+            }
+            Status::Part => {
+                let outputs = self.read_predictions(&completion, spec, rows)?;
+                self.part = Some(completion);
+                return Ok(Some(News::Part(Part { batch, model, outputs })));
+            }
+            Status::Done => Ok(Vec::new()),
+        };
         self.side.finish(completion);
-        Ok(Some(Reply { batch, model: Duration::from_nanos(model), outcome: outcome? }))
+        Ok(Some(News::Reply(Reply { batch, model, outcome })))
     }
 
-    fn read_outcome(
+    /// How the reply goes on whose part was read last.
+    pub fn tell(&mut self, verdict: Verdict) {
+        if let Some(part) = self.part.take() {
+            self.side.tell(part, verdict);
+        }
+    }
+
+    fn read_predictions(
         &mut self,
         completion: &Completion,
         spec: &ModelSpec,
         rows: u32,
-    ) -> Result<Result<Vec<Tensor>, predict::Failure>, LaneError> {
+    ) -> Result<Vec<Tensor>, LaneError> {
+        self.read_head(completion)?;
+        predict::read_reply(&self.head, &mut self.header)?;
+        self.read_outputs(completion, spec, rows)
+    }
+
+    fn read_failure(&mut self, completion: &Completion) -> Result<predict::Failure, LaneError> {
+        self.read_head(completion)?;
+        Ok(predict::read_failure(&self.head)?.1)
+    }
+
+    fn read_head(&mut self, completion: &Completion) -> Result<(), LaneError> {
         self.head.clear();
         self.head.resize(completion.header_bytes as usize, 0);
         self.side.read(completion, 0, &mut self.head)?;
-        match completion.status {
-            Status::Failed => Ok(Err(predict::read_failure(&self.head)?.1)),
-            Status::Ok => {
-                predict::read_reply(&self.head, &mut self.header)?;
-                Ok(Ok(self.read_outputs(completion, spec, rows)?))
-            }
-        }
+        Ok(())
     }
 
     fn read_outputs(

@@ -130,6 +130,7 @@ mod tests {
             batch_timeout_us: 1_000_000,
             replicas: 1,
             pad: false,
+            decoupled: false,
         }
     }
 

@@ -51,6 +51,7 @@ mod tests {
             env: Vec::new(),
             devices: DeviceGroups::one(None),
             class: None,
+            labels: Default::default(),
             fixed_batches: None,
             warm_up: true,
             queue_tasks_max: None,

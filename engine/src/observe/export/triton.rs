@@ -125,8 +125,11 @@ impl Reason {
             | ErrorKind::UnknownVersion
             | ErrorKind::Method
             | ErrorKind::SlowSender
+            | ErrorKind::SlowReader
+            | ErrorKind::NotOnePart
             | ErrorKind::TooLarge
             | ErrorKind::Encoding
+            | ErrorKind::Unsupported
             | ErrorKind::Forbidden
             | ErrorKind::Order => Reason::Other,
         }

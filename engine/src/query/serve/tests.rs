@@ -17,6 +17,7 @@ fn spec(slo_us: Option<u64>, late: Late) -> ModelSpec {
         batch_timeout_us: 1_000_000,
         replicas: 1,
         pad: false,
+        decoupled: false,
     }
 }
 

@@ -14,6 +14,10 @@ use crate::lane::{HEAD, Lane, Request, TAIL};
 use crate::socket::Socket;
 use crate::{hello, welcomed};
 
+/// Statuses of replies in parts.
+const PART: u64 = 3;
+const DONE: u64 = 4;
+
 macro_rules! attacks {
     ($($attack:ident = $name:literal)*) => {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +58,16 @@ attacks! {
     TooManyOutputs = "too_many_outputs"
     WrongRows = "wrong_rows"
     FlipWhileVerifying = "flip_while_verifying"
+    // Parts of replies.
+    PartUndeclared = "part_undeclared"
+    DoneUndeclared = "done_undeclared"
+    PartOfOtherTag = "part_of_other_tag"
+    PartBehindTheEnd = "part_behind_the_end"
+    PartOfNonsense = "part_of_nonsense"
+    PartFlood = "part_flood"
+    PartFloodTaken = "part_flood_taken"
+    PartThenSilence = "part_then_silence"
+    PartThenExit = "part_then_exit"
     // Memory.
     TruncateOwn = "truncate_own"
     TruncateAll = "truncate_all"
@@ -129,7 +143,37 @@ impl Attack {
             | Attack::ExitAfterBytes
             | Attack::ExitAfterEntry
             | Attack::ExitBeforeBell => self.end(lane, request),
+            Attack::PartFlood
+            | Attack::PartFloodTaken
+            | Attack::PartThenSilence
+            | Attack::PartThenExit => self.answer_in_parts(lane, request),
             _ => self.lie(lane, request),
+        }
+    }
+
+    /// The model declares replies in parts.
+    pub(crate) fn is_in_parts(self) -> bool {
+        (Attack::PartOfOtherTag as usize..=Attack::PartThenExit as usize).contains(&(self as usize))
+    }
+
+    /// Honest parts, but too many, or not to their end.
+    fn answer_in_parts(self, lane: &mut Lane, request: &Request) {
+        lane.take();
+        let (header, total_bytes) = lane.fill(request);
+        lane.put(lane.reply_at(request.slot), &header);
+        let part = as_status(lane.reply_to(request, header.len() as u32, total_bytes), PART);
+        lane.say(&part);
+        match self {
+            Attack::PartThenSilence => std::thread::park(),
+            Attack::PartThenExit => std::process::exit(0),
+            _ => loop {
+                // Slow enough for the engine to have taken it: what it is to mind is the parts, not a full ring.
+                std::thread::park_timeout(Duration::from_millis(5));
+                if self == Attack::PartFloodTaken {
+                    lane.take_all();
+                }
+                lane.say(&part);
+            },
         }
     }
 
@@ -149,8 +193,21 @@ impl Attack {
             Attack::UnknownStatus => entry[3] |= 0xff << 32,
             Attack::Oversize => entry[2] = u64::from(header_bytes) | u64::from(u32::MAX) << 32,
             Attack::HeaderBeyondMessage => entry[2] = 2 | 1 << 32,
+            Attack::PartUndeclared | Attack::PartOfNonsense => entry = as_status(entry, PART),
+            Attack::DoneUndeclared => entry = as_status(entry, DONE),
+            Attack::PartOfOtherTag => {
+                entry = as_status(entry, PART);
+                entry[1] += 1;
+            }
+            Attack::PartBehindTheEnd => {
+                lane.say(&entry.clone());
+                entry = as_status(entry, PART);
+            }
             Attack::FlipWhileVerifying => flip_header(lane, request, header_bytes),
             _ => self.lie_in_the_header(lane, request, &mut entry),
+        }
+        if self == Attack::PartOfNonsense {
+            lane.put(lane.reply_at(request.slot), &[0xa5; 64]);
         }
         lane.say(&entry);
     }
@@ -313,6 +370,12 @@ impl Attack {
         }
         (socket, lane)
     }
+}
+
+/// The same descriptor with another status.
+fn as_status(mut entry: [u64; 8], status: u64) -> [u64; 8] {
+    entry[3] = entry[3] & u64::from(u32::MAX) | status << 32;
+    entry
 }
 
 fn raw(fd: &impl AsFd) -> i32 {

@@ -112,6 +112,12 @@ impl Lane {
         self.put_word(HEAD, self.head);
     }
 
+    /// Tells it that all its descriptors were.
+    pub(crate) fn take_all(&mut self) {
+        self.head = self.engine_word(TAIL);
+        self.put_word(HEAD, self.head);
+    }
+
     /// Echoes the input, as an honest container would.
     pub(crate) fn answer(&mut self, request: &Request) {
         self.take();

@@ -30,12 +30,10 @@ const HONEST_ANSWERS: u32 = 5;
 
 fn main() {
     let target = std::env::args().skip_while(|it| it != "--target").nth(1).expect("--target");
-    let name = Path::new(&target).file_stem().and_then(|it| it.to_str()).expect("a file");
-    let name = name.split('.').nth(1).expect("attack.<name>.py");
-    if let Some(step) = name.strip_prefix("wait_") {
+    if let Some(step) = name_of(&target).strip_prefix("wait_") {
         return wait_at(step, &target);
     }
-    let attack = Attack::named(name);
+    let attack = attack_of(&target).expect("it is no step to wait at");
     let life = count_life(&format!("{target}.lives"));
     let in_handshake = attack.is_on_the_handshake();
     let turn = match (life, in_handshake) {
@@ -49,6 +47,17 @@ fn main() {
         socket.send(&encode_from_container(&FromContainer::Ready));
     }
     serve(&mut lane, &socket, attack, turn);
+}
+
+/// What stands in `attack.<name>.py`.
+fn name_of(target: &str) -> &str {
+    let file = Path::new(target).file_stem().and_then(|it| it.to_str()).expect("a file");
+    file.split('.').nth(1).expect("attack.<name>.py")
+}
+
+fn attack_of(target: &str) -> Option<Attack> {
+    let name = name_of(target);
+    (!name.starts_with("wait_")).then(|| Attack::named(name))
 }
 
 /// Goes as far as `step`, says so in a file, and waits for the engine to be gone.
@@ -130,6 +139,7 @@ fn welcomed(socket: &Socket) -> Lane {
 
 /// Echoes two numbers a row; a batch may take half a second.
 fn hello() -> Hello {
+    let target = std::env::args().skip_while(|it| it != "--target").nth(1).expect("--target");
     let tensor = |name: &str| TensorSpec {
         name: name.to_owned(),
         dtype: DType::F32,
@@ -152,6 +162,7 @@ fn hello() -> Hello {
             batch_timeout_us: 500_000,
             replicas: 1,
             pad: false,
+            decoupled: attack_of(&target).is_some_and(Attack::is_in_parts),
         },
     }
 }
