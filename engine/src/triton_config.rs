@@ -41,6 +41,8 @@ pub struct Tensor {
     pub dtype: DType,
     /// Without the batch dimension; None: any size.
     pub dims: Vec<Option<u64>>,
+    /// Of an output: the file with its classes' names, beside config.pbtxt.
+    pub labels: Option<String>,
     pub at: Place,
 }
 

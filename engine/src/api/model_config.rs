@@ -30,6 +30,7 @@ pub fn of(handle: &ModelHandle) -> ModelConfig {
         name: it.name.clone(),
         data_type: data_type(it.dtype).into(),
         dims: dims(it),
+        label_filename: labels(config, &it.name),
         ..ModelOutput::default()
     };
     let parameters = config.map(|config| config.parameters.clone()).unwrap_or_default();
@@ -46,6 +47,12 @@ pub fn of(handle: &ModelHandle) -> ModelConfig {
         response_cache: None,
         scheduling_choice: spec.batched.then(|| scheduling(config)),
     }
+}
+
+/// The file that names an output's classes.
+fn labels(config: Option<&TritonConfig>, output: &str) -> String {
+    let said = config.and_then(|config| config.outputs.iter().find(|it| it.name == output));
+    said.and_then(|it| it.labels.clone()).unwrap_or_default()
 }
 
 /// Whatever batches batches dynamically here.

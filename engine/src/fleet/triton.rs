@@ -100,7 +100,19 @@ pub fn merge(
     if config.warms_up {
         both("model_warmup", &mut toml.warm_up, Some(true))?;
     }
+    merge_labels(toml, config)?;
     merge_batching(toml, config)
+}
+
+fn merge_labels(toml: &mut ModelToml, config: &TritonConfig) -> Result<(), TritonError> {
+    for output in &config.outputs {
+        let Some(file) = &output.labels else { continue };
+        let theirs = toml.labels.entry(output.name.clone()).or_insert_with(|| file.clone());
+        if theirs != file {
+            return Err(contradicts("label_filename", file, theirs));
+        }
+    }
+    Ok(())
 }
 
 fn merge_batching(toml: &mut ModelToml, config: &TritonConfig) -> Result<(), TritonError> {
@@ -228,16 +240,17 @@ pub fn check(config: &TritonConfig, spec: &ModelSpec) -> Result<(), MismatchErro
     }
     check_tensors("input", &config.inputs, &spec.inputs)?;
     check_tensors("output", &config.outputs, &spec.outputs)?;
-    check_decoupled(config)
+    check_decoupled(config, spec)
 }
 
-fn check_decoupled(config: &TritonConfig) -> Result<(), MismatchError> {
+fn check_decoupled(config: &TritonConfig, spec: &ModelSpec) -> Result<(), MismatchError> {
+    let declared = match spec.decoupled {
+        true => "answers in parts: its predict is a generator",
+        false => "gives one answer to each request: make its predict a generator",
+    };
     match config.decoupled {
-        Some(true) => {
-            let declared = "gives one answer to each request";
-            Err(MismatchError::Decoupled { said: true, declared })
-        }
-        Some(false) | None => Ok(()),
+        Some(said) if said != spec.decoupled => Err(MismatchError::Decoupled { said, declared }),
+        _ => Ok(()),
     }
 }
 

@@ -74,10 +74,7 @@ pub(super) fn config(message: &Message) -> Result<TritonConfig, ConfigFault> {
             "backend" => set(&mut config.backend, field, field.text()?)?,
             "max_batch_size" => set(&mut config.max_batch_size, field, field.count()?)?,
             "input" => config.inputs.push(tensors::input(field)?),
-            "output" => {
-                let output = tensors::output(field, &mut config.warnings)?;
-                config.outputs.push(output);
-            }
+            "output" => config.outputs.push(tensors::output(field)?),
             "instance_group" => config.groups.push(group(field)?),
             "version_policy" => set(&mut config.versions, field, versions(field)?)?,
             "dynamic_batching" => {

@@ -12,11 +12,13 @@ fn merged(text: &str, toml: &str, gpus: u32) -> Result<ModelToml, String> {
 
 #[test]
 fn settings_come_from_both_files() {
-    let text = "name: \"digits\" max_batch_size: 8 instance_group [{ count: 2 }, { count: 1 kind: KIND_CPU }] \
+    let text = "output { name: \"y\" data_type: TYPE_FP32 label_filename: \"names.txt\" } \
+        name: \"digits\" max_batch_size: 8 instance_group [{ count: 2 }, { count: 1 kind: KIND_CPU }] \
         dynamic_batching { preferred_batch_size: 4 max_queue_delay_microseconds: 100 \
         default_queue_policy { default_timeout_microseconds: 5000 max_queue_size: 9 } }";
     let found = merged(text, "class = \"gold\"\nmax_batch = 8", 0).unwrap();
     assert_eq!((found.max_batch, found.replicas), (Some(8), Some(3)));
+    assert_eq!(found.labels["y"], "names.txt");
     assert_eq!((found.slo.as_deref(), found.late.as_deref()), (Some("5000us"), Some("shed")));
     let fixed = FixedBatchesToml { size: 4, delay: Some("100us".into()) };
     assert_eq!(found.fixed_batches, Some(fixed));

@@ -23,7 +23,7 @@ const SIZES: &str = "the sizes of batches are learned; name one preferred size t
 const DELAY: &str =
     "how long to wait for company is learned; it goes with one preferred_batch_size";
 const ORDER: &str = "every request gets its own answer, in the order of its connection";
-const LEVELS: &str = "requests are told apart by SLO classes (X-Foil-Class), not by levels";
+const LEVELS: &str = "a request's own priority is heeded as it is; levels need no setting up";
 const OVERRIDE: &str = "a request's own timeout is always heeded";
 
 pub(super) fn dynamic(

@@ -42,7 +42,6 @@ const FORMAT: &str = "a tensor has the dimensions that are declared, in their or
 const SHAPE_TENSOR: &str = "it belongs to TensorRT, which does not run here";
 const RAGGED: &str = "inputs of one batch are laid together here; see pad in model.toml";
 const OPTIONAL: &str = "every input is always there; give it a value that means nothing";
-const LABELS: &str = "classification answers name classes by their numbers";
 
 pub(super) fn input(field: &Field) -> Result<Tensor, ConfigFault> {
     let message = field.message()?;
@@ -61,19 +60,17 @@ pub(super) fn input(field: &Field) -> Result<Tensor, ConfigFault> {
     tensor.whole(message.at)
 }
 
-pub(super) fn output(field: &Field, warnings: &mut Vec<Warning>) -> Result<Tensor, ConfigFault> {
+pub(super) fn output(field: &Field) -> Result<Tensor, ConfigFault> {
     let message = field.message()?;
-    let mut tensor = Parts::default();
+    let (mut tensor, mut labels) = (Parts::default(), None);
     for field in &message.fields {
         match field.name.as_str() {
             "label_filename" if field.text()?.is_empty() => {}
-            "label_filename" => {
-                warnings.push(Warning { at: field.at, field: "label_filename", why: LABELS });
-            }
+            "label_filename" => set(&mut labels, field, field.text()?)?,
             _ => tensor.part(field)?,
         }
     }
-    tensor.whole(message.at)
+    Ok(Tensor { labels, ..tensor.whole(message.at)? })
 }
 
 /// Of a tensor, while it is read.
@@ -107,7 +104,7 @@ impl Parts {
         let missing = |name| ConfigFault { at, fault: Fault::Missing { name } };
         let name = self.name.ok_or_else(|| missing("name"))?;
         let dtype = self.dtype.ok_or_else(|| missing("data_type"))?;
-        Ok(Tensor { name, dtype, dims: self.dims, at })
+        Ok(Tensor { name, dtype, dims: self.dims, labels: None, at })
     }
 }
 
