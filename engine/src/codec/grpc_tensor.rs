@@ -286,11 +286,8 @@ pub fn choose(
 fn choose_one(spec: &ModelSpec, output: &InferRequestedOutputTensor) -> Result<Chosen, InputFault> {
     let mut wanted = Wanted { binary: true, ..Wanted::default() };
     for (name, value) in &output.parameters {
-        match (name.as_str(), &value.parameter_choice) {
-            ("classification", Some(value)) => {
-                wanted.classes = number("classification", value)?;
-            }
-            _ => {}
+        if let ("classification", Some(value)) = (name.as_str(), &value.parameter_choice) {
+            wanted.classes = number("classification", value)?;
         }
     }
     wanted.place = place(&output.parameters)?.map(Box::new);
