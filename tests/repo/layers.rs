@@ -21,7 +21,16 @@ const CONFINED: [(&str, &[&str]); 19] = [
     ("flatbuffers", &["schemas/"]),
     ("indicatif", &["bench/src/output/progress.rs"]),
     ("h2", &["bench/src/grpc"]),
-    ("prost", &["schemas/", "engine/src/api/oip_grpc", "bench/src/grpc", "xtask/src/codegen.rs"]),
+    (
+        "prost",
+        &[
+            "schemas/",
+            "engine/src/api/oip_grpc",
+            "bench/src/grpc",
+            "bench/src/overhead/ask.rs",
+            "xtask/src/codegen.rs",
+        ],
+    ),
     ("tonic", &["schemas/", "engine/src/api/oip_grpc", "bench/src/grpc/tests.rs"]),
     ("tonic_reflection", &["engine/src/api/oip_grpc"]),
     ("send_wrapper", &["engine/src/api/oip_grpc"]),
