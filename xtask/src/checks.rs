@@ -1,5 +1,6 @@
 //! The tests, what the continuous integration adds to them, and what only runs by night.
 
+use crate::conformance::{self, conformance};
 use crate::demo::{Arguments, demo};
 use crate::description::description;
 use crate::instructions::{self, instructions};
@@ -9,13 +10,12 @@ use crate::shell::{Done, cargo, command, output, root, run, target_dir, venv, wo
 use std::path::Path;
 
 /// Fuzz targets, each over bytes that come from outside.
-const FUZZ_TARGETS: [&str; 10] = [
+const FUZZ_TARGETS: [&str; 9] = [
     "json_request",
     "binary_request",
     "http_bytes",
     "grpc_message",
     "clipper_json",
-    "config_text",
     "config_pbtxt",
     "lane_reply",
     "handshake",
@@ -156,6 +156,7 @@ fn tests(lanes: &mut Lanes) {
         }
         run(&mut cargo(&["test", "--package", "tests", "--locked"]))
     });
+    lanes.run("conformance", || conformance(&conformance::Arguments::default()));
 }
 
 /// Whether the extension compiles without the interpreter's lock. PyO3 is told what interpreter it
