@@ -5,8 +5,8 @@
 //!                                                 └────── arrival ─────► registry (control thread) ◄── models::ClipperModels
 //! ```
 //!
-//! [`models`] is what the rest of the engine asks; [`registry`] who is there; [`session`] one container; [`frames`] what
-//! messages mean; [`batches`] rows as arrays; [`zmtp`] ZeroMQ's wire. Sessions run on a thread of their own: whatever
+//! [`models`] is what the rest of the engine asks; `registry` who is there; `session` one container; `frames` what
+//! messages mean; `batches` rows as arrays; `zmtp` ZeroMQ's wire. Sessions run on a thread of their own: whatever
 //! containers send, neither a front-end core nor the control thread sees more of it than answers.
 //!
 //! Deliberately absent: feedback, which Clipper's server never sends.

@@ -1,6 +1,6 @@
 //! Clipper's own interface: its query API on one address, its admin API on another.
 //!
-//! [`query`] answers applications, [`prediction`] is their walk to a model, [`admin`] changes what there is; [`exchange`] is
+//! [`query`] answers applications, `prediction` is their walk to a model, [`admin`] changes what there is; `exchange` is
 //! one HTTP exchange, the same for both. The texts are Clipper's, since programs compare them; they are made in
 //! [`crate::codec::clipper`]. Where Clipper's behaviour is a defect, [`Mode`] decides; the table is in `docs/clipper.md`.
 

@@ -10,7 +10,7 @@ use crate::api::front_end::FrontEnd;
 use crate::api::status::ApiError;
 use crate::classes::{Classes, SloClass};
 use crate::clock::Time;
-use crate::codec::answer::Choice;
+use crate::codec::answer::{Choice, Chosen};
 use crate::codec::classify;
 use crate::codec::fault::{InputFault, excerpt};
 use crate::dispatch::handle::ModelHandle;
@@ -37,9 +37,9 @@ pub struct Question {
 /// What a question came to.
 pub struct Answered<'a> {
     pub handle: &'a ModelHandle,
-    pub chosen: Choice,
-    pub id: Option<String>,
-    pub prediction: Prediction,
+    pub chosen: &'a [Chosen],
+    pub id: Option<&'a str>,
+    pub prediction: &'a Prediction,
 }
 
 /// Asks what `understand` makes of a request whose last byte was read at `arrived`; `respond` turns the answer into the
@@ -81,19 +81,17 @@ async fn ask<R>(
     let mut prediction = prediction?;
 
     let returned = front.clock.now();
-    let timings = prediction.timings;
     let due = terms.deadline.due;
-    let noted = (returned > due || front.reports.traces()).then(|| id.clone());
     classify::replace(&handle.spec, &handle.labels, &chosen, &mut prediction.outputs)?;
-    let response = respond(Answered { handle, chosen, id, prediction })?;
+    let id = id.as_deref();
+    let response = respond(Answered { handle, chosen: &chosen, id, prediction: &prediction })?;
     let done = front.clock.now();
     recorder.stage(Stage::Parse, submitted.since(arrived));
-    recorder.task_stages(&timings);
+    recorder.task_stages(&prediction.timings);
     recorder.stage(Stage::Respond, done.since(returned));
     recorder.answered(done.since(arrived));
-    if let Some(id) = noted {
-        let (model, version) = (&*handle.name, handle.version);
-        let (id, timings) = (id.as_deref(), &timings);
+    if returned > due || front.reports.traces() {
+        let (model, version, timings) = (&*handle.name, handle.version, &prediction.timings);
         note(front, &Predicted { model, version, id, arrived, submitted, done, timings }, due);
     }
     Ok(response)

@@ -1,8 +1,8 @@
 //! The Open Inference Protocol over gRPC: message → question → prediction → message.
 //!
 //! tonic reads and writes the messages; its generated services are not used, since they want futures that could move
-//! between threads, and a core's never do. The calls are those of the table in [`dispatch`]; what they do beside
-//! inference stands in a file for each group. Every call gets one status, which [`status`] makes of an error.
+//! between threads, and a core's never do. The calls are those of the table in `dispatch`; what they do beside
+//! inference stands in a file for each group. Every call gets one status, which `status` makes of an error.
 
 mod arriving;
 mod call;

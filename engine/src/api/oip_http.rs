@@ -407,14 +407,9 @@ fn respond(
     mut headers: HeaderMap,
 ) -> Result<HttpResponse, ApiError> {
     let Answered { handle, chosen, id, prediction } = answered;
-    let about = About {
-        spec: &handle.spec,
-        model: &handle.name,
-        version: handle.version,
-        id: id.as_deref(),
-    };
-    memory.deliver(&handle.spec, &chosen, &prediction.outputs)?;
-    let encoded = answer::encode(about, &chosen, &prediction.outputs)?;
+    let about = About { spec: &handle.spec, model: &handle.name, version: handle.version, id };
+    memory.deliver(&handle.spec, chosen, &prediction.outputs)?;
+    let encoded = answer::encode(about, chosen, &prediction.outputs)?;
     match encoded.json_bytes {
         None => headers.insert(CONTENT_TYPE, status::JSON),
         Some(json_bytes) => {

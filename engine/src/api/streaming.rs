@@ -1,4 +1,4 @@
-//! One question whose answer comes in parts, whatever protocol it came by: as [`inference`] does it for whole answers.
+//! One question whose answer comes in parts, whatever protocol it came by: as `inference` does it for whole answers.
 
 use std::future::poll_fn;
 use std::rc::Rc;

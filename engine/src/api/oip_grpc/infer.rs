@@ -123,12 +123,7 @@ fn respond(
     answered: Answered<'_>,
 ) -> Result<ModelInferResponse, ApiError> {
     let Answered { handle, chosen, id, prediction } = answered;
-    memory.deliver(&handle.spec, &chosen, &prediction.outputs)?;
-    let about = About {
-        spec: &handle.spec,
-        model: &handle.name,
-        version: handle.version,
-        id: id.as_deref(),
-    };
-    Ok(grpc_tensor::answer(about, &chosen, &prediction.outputs))
+    memory.deliver(&handle.spec, chosen, &prediction.outputs)?;
+    let about = About { spec: &handle.spec, model: &handle.name, version: handle.version, id };
+    Ok(grpc_tensor::answer(about, chosen, &prediction.outputs))
 }
