@@ -1,6 +1,6 @@
 //! Triton's configuration of a model, `config.pbtxt`, or the same as JSON: pure, from text to what it says.
 //!
-//! `text` and `json` make a tree of fields with their places, [`mod@read`] makes a typed configuration of that tree.
+//! `text` and `json` make a tree of fields with their places, `read` makes a typed configuration of that tree.
 //! Nothing is passed over in silence: a field that can't be honoured is an error or a warning, one that Triton does not
 //! know an error with the name that was most likely meant. What becomes of it in a fleet is not known here.
 

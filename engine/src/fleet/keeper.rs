@@ -190,6 +190,8 @@ impl Keeper {
         let seconds = self.shared.config.limits.load_s;
         let mut stopping = self.stopping.clone();
         Err(tokio::select! {
+            // One that was live and died of its first batch didn't end in its warm-up: what was told first counts first.
+            biased;
             Ok(()) = warm => return Ok(()),
             ended = process.ended() => ended.map_or_else(LifeError::Wait, LifeError::Exited),
             error = guest.closed() => closed_or_exited(process, error).await,
