@@ -434,7 +434,7 @@ impl CoreSeed {
         if let Some(AdminDoor { listener, door, .. }) = self.admin {
             let front = FrontEnd { door, ..front.clone() };
             let front =
-                listener::serve(Rc::new(front), listener, self.drain.clone(), listener::oip);
+                listener::serve(Rc::new(front), listener, self.drain.clone(), listener::admin);
             tokio::task::spawn_local(log_end(front));
         }
         let core = Core { id: self.id, clock: self.clock, links: self.links, recorder };

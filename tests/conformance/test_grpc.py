@@ -153,6 +153,29 @@ def test_repository_index(client):
     assert {entry.state for entry in index} == {"READY"}
 
 
+@pytest.fixture
+def manager(server):
+    """Where administrators call: an address of its own, but for Triton."""
+    with grpc.InferenceServerClient(server.grpc if server.name == "triton" else server.admin) as manager:
+        yield manager
+
+
+def test_administration(client, manager, server):
+    manager.unload_model("kinds")
+    assert not client.is_model_ready("kinds")
+    manager.load_model("kinds")
+    assert client.is_model_ready("kinds")
+    with pytest.raises(InferenceServerException, match="nobody"):
+        manager.load_model("nobody")
+    manager.update_log_settings({"log_verbose_level": 1})
+    manager.update_log_settings({"log_verbose_level": 0})
+    manager.update_trace_settings("simple", {"trace_level": ["OFF"]})
+    if server.name != "triton":
+        with pytest.raises(InferenceServerException, match="--admin") as refused:
+            client.unload_model("simple")
+        assert refused.value.status() == "StatusCode.PERMISSION_DENIED"
+
+
 def test_settings(client):
     assert "log_info" in client.get_log_settings().settings
     assert client.get_trace_settings().settings["trace_level"].value == ["OFF"]

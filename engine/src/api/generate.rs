@@ -62,10 +62,10 @@ async fn whole(front: &FrontEnd, query: Query<'_>, asked: Asked) -> Result<HttpR
             spec: &answered.handle.spec,
             model: &answered.handle.name,
             version: answered.handle.version,
-            id: answered.id.as_deref(),
+            id: answered.id,
         };
         let mut body = Vec::new();
-        generate::write(&mut body, about, &answered.chosen, &answered.prediction.outputs)?;
+        generate::write(&mut body, about, answered.chosen, &answered.prediction.outputs)?;
         let mut response = Response::new(Full::from(body));
         response.headers_mut().insert(CONTENT_TYPE, status::JSON);
         Ok(response)

@@ -32,6 +32,7 @@ use crate::api::connections::{Connection, Connections, Open, sweep_period};
 use crate::api::first_bytes::{self, Begun, Spoken};
 use crate::api::front_end::FrontEnd;
 use crate::api::http2;
+use crate::api::oip_grpc;
 use crate::api::oip_http;
 use crate::observe::metrics::ErrorKind;
 
@@ -217,6 +218,28 @@ pub async fn oip<S>(front: Rc<FrontEnd>, connections: Rc<Connections>, stream: S
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    either_version(front, connections, stream, oip_http::handle_beside).await;
+}
+
+/// The same for administrators, who find gRPC on their one address, too.
+pub async fn admin<S>(front: Rc<FrontEnd>, connections: Rc<Connections>, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    either_version(front, connections, stream, oip_grpc::beside_pages).await;
+}
+
+async fn either_version<S, F, B>(
+    front: Rc<FrontEnd>,
+    connections: Rc<Connections>,
+    stream: S,
+    beside: fn(Rc<http2::Link>, Request<Incoming>) -> F,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = Response<B>> + 'static,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let open = connections.open(front.clock.coarse().after(front.limits.head_time_max));
     front.recorder.connection_opened();
     match first_bytes(&connections, &open, stream).await {
@@ -225,7 +248,7 @@ where
             go_on(&front, &connections, open, stream, oip_http::handle).await;
         }
         Some((Spoken::Http2, stream)) => {
-            http2::go_on(front.clone(), connections, open, stream, oip_http::handle_beside).await;
+            http2::go_on(front.clone(), connections, open, stream, beside).await;
         }
     }
     front.recorder.connection_closed();

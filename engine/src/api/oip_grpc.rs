@@ -18,7 +18,9 @@ mod stream;
 
 use std::rc::Rc;
 
+use http_body_util::Either;
 use hyper::body::Incoming;
+use hyper::header::CONTENT_TYPE;
 use hyper::{Request, Response};
 use schemas::health::health_server;
 use schemas::inference::grpc_inference_service_server as service;
@@ -28,17 +30,34 @@ use tonic::{Code, Status};
 
 use self::call::{Said, bidirectional, server_streaming, unary};
 use crate::api::connections::Connections;
+use crate::api::event_stream::AnswerBody;
 use crate::api::front_end::FrontEnd;
 use crate::api::http2::{self, Link};
+use crate::api::oip_http;
 use crate::api::status::ApiError;
 use crate::api::trail::{self, Failed, Trail};
 use crate::observe::metrics::ErrorKind;
+
+/// How the content type of every call begins.
+const GRPC: &[u8] = b"application/grpc";
 
 const MODEL_INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
 
 /// A connection that speaks the Open Inference Protocol over gRPC.
 pub async fn oip(front: Rc<FrontEnd>, connections: Rc<Connections>, stream: TcpStream) {
     http2::serve(front, connections, stream, handle).await;
+}
+
+/// A request to an address that has the pages, too: a call if it says so, else one of those.
+pub async fn beside_pages(
+    link: Rc<Link>,
+    request: Request<Incoming>,
+) -> Response<Either<AnswerBody, Body>> {
+    let says = request.headers().get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    if says.starts_with(GRPC) {
+        return handle(link, request).await.map(Either::Right);
+    }
+    oip_http::handle_beside(link, request).await.map(Either::Left)
 }
 
 async fn handle(link: Rc<Link>, request: Request<Incoming>) -> Response<Body> {
