@@ -29,6 +29,7 @@ const CONFINED: [(&str, &[&str]); 19] = [
             "bench/src/grpc",
             "bench/src/overhead/ask.rs",
             "xtask/src/codegen.rs",
+            "fuzz/fuzz_targets/grpc_message.rs",
         ],
     ),
     ("tonic", &["schemas/", "engine/src/api/oip_grpc", "bench/src/grpc/tests.rs"]),
