@@ -11,8 +11,8 @@ mod infer;
 mod metadata;
 mod observed;
 mod reflection;
+mod regions;
 mod repository;
-mod shared_memory;
 mod status;
 mod stream;
 
@@ -114,12 +114,12 @@ async fn inference_service(
         "ServerMetadata" => unary(link, request, metadata::server).await,
         "ModelReady" => unary(link, request, metadata::model_ready).await,
         "ModelMetadata" => unary(link, request, metadata::model).await,
-        "SystemSharedMemoryStatus" => unary(link, request, shared_memory::status).await,
-        "SystemSharedMemoryRegister" => unary(link, request, shared_memory::register).await,
-        "SystemSharedMemoryUnregister" => unary(link, request, shared_memory::unregister).await,
-        "CudaSharedMemoryStatus" => unary(link, request, shared_memory::cuda_status).await,
-        "CudaSharedMemoryRegister" => unary(link, request, shared_memory::cuda_register).await,
-        "CudaSharedMemoryUnregister" => unary(link, request, shared_memory::cuda_unregister).await,
+        "SystemSharedMemoryStatus" => unary(link, request, regions::status).await,
+        "SystemSharedMemoryRegister" => unary(link, request, regions::register).await,
+        "SystemSharedMemoryUnregister" => unary(link, request, regions::unregister).await,
+        "CudaSharedMemoryStatus" => unary(link, request, regions::cuda_status).await,
+        "CudaSharedMemoryRegister" => unary(link, request, regions::cuda_register).await,
+        "CudaSharedMemoryUnregister" => unary(link, request, regions::cuda_unregister).await,
         "ModelConfig" => unary(link, request, repository::config).await,
         "ModelStatistics" => unary(link, request, observed::statistics).await,
         "TraceSetting" => {
