@@ -2,7 +2,9 @@
 #![no_main]
 
 use bytes::Bytes;
+use engine::client_shm::region::Place;
 use engine::codec::bind::bind;
+use engine::codec::fault::InputFault;
 use engine::codec::grpc_tensor;
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
@@ -29,6 +31,7 @@ fn spec() -> ModelSpec {
         batch_timeout_us: 1,
         replicas: 1,
         pad: false,
+        decoupled: false,
     }
 }
 
@@ -38,7 +41,12 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = grpc_tensor::asked(&message.parameters);
     let _ = grpc_tensor::choose(&spec, &message.outputs);
     let raw = std::mem::take(&mut message.raw_input_contents);
-    if let Ok(given) = grpc_tensor::inputs(&mut message.inputs, raw) {
+    // Of client memory any place holds its own name.
+    let fetch = |name: &str, place: &Place| {
+        let bytes = place.region.bytes().cycle().take(place.size.min(64) as usize).collect();
+        if name.is_empty() { Err(InputFault::NoInputs) } else { Ok(bytes) }
+    };
+    if let Ok(given) = grpc_tensor::inputs(&mut message.inputs, raw, fetch) {
         let _ = bind(&spec, given);
     }
 });
