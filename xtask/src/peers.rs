@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_delimiter = ',', default_values = ["mosec", "triton"])]
     only: Vec<String>,
     /// Models and encodings, as in noop/bin,linear/json; or all.
-    #[arg(long, value_delimiter = ',', default_values = ["noop/bin", "noop/json", "mlp/bin", "mlp/json"])]
+    #[arg(long, value_delimiter = ',', default_values = ["noop/bin", "noop/json", "noop/grpc", "mlp/bin", "mlp/json"])]
     cells: Vec<String>,
     /// Interleaved pairs for each figure.
     #[arg(long, default_value_t = 7)]

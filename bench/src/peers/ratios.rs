@@ -302,11 +302,11 @@ mod tests {
         let against = ["mosec_1ms", "mosec_orjson_1ms", "mosec_off", "triton_1ms", "pytriton_1ms"];
         let more = ["litserve_1ms", "mlserver_1ms", HYPER, CROWD];
         let mut records = Vec::new();
-        for cell in ["noop/bin", "noop/json", "mlp/bin", "mlp/json"] {
+        let names = ["noop/bin", "noop/json", "noop/grpc", "mlp/bin", "mlp/json"];
+        for cell in names {
             records.extend(against.iter().chain(&more).map(|it| record(cell, it, 2.0)));
         }
-        let cells = ["noop/bin", "noop/json", "mlp/bin", "mlp/json"]
-            .map(|name| OfCell::of(Cell::from_name(name).expect("a cell"), &records));
+        let cells = names.map(|name| OfCell::of(Cell::from_name(name).expect("a cell"), &records));
         let found = figures(&cells);
         for goal in &GOALS {
             assert!(found.contains_key(goal.key), "{}", goal.key);
