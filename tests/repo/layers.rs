@@ -19,7 +19,7 @@ const CONFINED: [(&str, &[&str]); 19] = [
     ),
     ("flate2", &["engine/src/api/encoding.rs"]),
     ("flatbuffers", &["schemas/"]),
-    ("indicatif", &["bench/src/output/progress.rs"]),
+    ("indicatif", &["bench/src/output/progress.rs", "xtask/src/steps/show.rs"]),
     ("h2", &["bench/src/grpc"]),
     (
         "prost",
