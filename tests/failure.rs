@@ -8,3 +8,4 @@ mod kills;
 mod models;
 mod processes;
 mod requests;
+mod upgrade;

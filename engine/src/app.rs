@@ -2,30 +2,25 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use shm_rpc::Memory;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::api::admin::Door;
-use crate::api::front_end::{FrontEnd, HttpLimits, HttpOptions};
+use crate::api::front_end::HttpLimits;
 use crate::api::listener::{self, DrainPhase};
-use crate::api::oip_grpc;
 use crate::classes::{ClassError, Classes};
 use crate::cli::{Lane, LogFormat, MetricsCompat, Serve};
-use crate::client_shm::registry::Registry;
 use crate::clipper_rpc::{Port, Registry as Containers};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Limits};
-use crate::dispatch::{CORE_MAILBOX_MESSAGES_MAX, Core, CoreLinks, CoreMsg, run_core_mailbox};
+use crate::dispatch::{CORE_MAILBOX_MESSAGES_MAX, CoreLinks, CoreMsg};
 use crate::fleet::catalog::{Catalog, PublishedCatalog};
 use crate::fleet::cores::{self, CpusError};
 use crate::fleet::launch::process::Programs;
@@ -35,24 +30,31 @@ use crate::fleet::profiles::Profiles;
 use crate::fleet::supervisor::{Fleet, FleetConfig, StartError};
 use crate::fleet::target::{self, TargetError};
 use crate::fleet::welcome::LaneSettings;
+use crate::handover::{self, HandoverError, Role};
 use crate::ids::{ClassId, CoreId};
 use crate::observe::export::{self, Compat};
 use crate::observe::log::{Log, Style};
-use crate::observe::reports::{Reporting, Reports};
-use crate::observe::stages::{CoreRecorder, CoreSnapshot};
+use crate::observe::reports::Reporting;
+use crate::observe::stages::CoreSnapshot;
 use crate::socket_file::SocketError;
 use crate::threads;
 
 mod administration;
 mod clipper;
 mod containers;
+mod core_thread;
+mod doors;
 mod local_doors;
 mod socket_directory;
+mod upgrade;
 
 use self::administration::{AdminDoor, wanted};
-use self::clipper::{Interface, Seat};
+use self::clipper::Interface;
+use self::core_thread::{CoreSeed, Share};
+use self::doors::Doors;
 use self::local_doors::LocalDoors;
 use self::socket_directory::SocketDirectory;
+use self::upgrade::{Program, Signals, Wish};
 
 /// A core that does not answer a scrape within this is left out of it.
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(1);
@@ -73,6 +75,8 @@ pub enum ServeError {
     Listen { address: SocketAddr, source: io::Error },
     #[error(transparent)]
     Socket(#[from] SocketError),
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
     #[error("cannot {doing}: {source}")]
     System { doing: &'static str, source: io::Error },
 }
@@ -83,15 +87,18 @@ fn system(doing: &'static str) -> impl Fn(io::Error) -> ServeError {
 
 /// Serves until a signal, then drains.
 pub fn serve(flags: Serve) -> Result<(), ServeError> {
+    // Before anything else: the file may be replaced while it runs.
+    let program = Program::of_this_process();
+    let doors = Doors::new(handover::inherited()?);
     let config = Config::resolve(flags, &threads::available_cpus())?;
     let log = start_log(config.log_format);
     let targets =
         target::resolve(&config.targets, config.name.as_deref(), &wanted(&config.control))?;
     cores::check(&targets, &threads::available_cpus())?;
     let targets = with_classes(targets, &config.classes)?;
-    let (engine, orders) = Engine::build(config, log)?;
+    let (engine, orders) = Engine::build(config, log, doors)?;
     let control = runtime().map_err(system("start the control runtime"))?;
-    control.block_on(engine.run(targets, orders))
+    control.block_on(engine.run(targets, orders, &program))
 }
 
 /// Each target with the class of its requests.
@@ -131,60 +138,41 @@ struct Engine {
     /// The same.
     clipper: Option<Interface>,
     sockets: SocketDirectory,
-    doors: LocalDoors,
+    local: LocalDoors,
+    doors: Doors,
+    /// Cores answer from when this is true.
+    open: watch::Sender<bool>,
     users: Option<Users>,
     admin: Option<SocketAddr>,
 }
 
 impl Engine {
-    fn build(config: Config, log: Arc<Log>) -> Result<(Engine, mpsc::Receiver<Order>), ServeError> {
+    fn build(
+        config: Config,
+        log: Arc<Log>,
+        mut doors: Doors,
+    ) -> Result<(Engine, mpsc::Receiver<Order>), ServeError> {
         let clock = Clock::start();
         let reporting = Reporting { log, traces: Arc::default(), access_log: config.access_log };
         let catalog = PublishedCatalog::new(ArcSwap::from_pointee(Catalog::default()));
         let drain = watch::Sender::new(DrainPhase::Serving);
-        let metrics = TcpListener::bind(config.metrics)
-            .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-            .map_err(|source| ServeError::Listen { address: config.metrics, source })?;
+        let open = watch::Sender::new(!doors.has_predecessor());
+        let metrics = doors.alone(Role::Metrics, &mut config.metrics.clone())?;
         let (links, mailboxes): (Vec<_>, Vec<_>) =
             config.cores.iter().map(|_| mpsc::channel(CORE_MAILBOX_MESSAGES_MAX)).unzip();
         let links: CoreLinks = links.into();
         let containers = config.clipper_rpc.map(containers::bind).transpose()?;
-        let mut clipper = Interface::build(&config, containers.as_ref(), &catalog, &links)?;
-        check_free(config.http)?;
-        check_free(config.grpc)?;
+        let clipper = Interface::build(&config, containers.as_ref(), &catalog, &links)?;
         let users = Users::available(config.shared_user);
         let sockets = SocketDirectory::make(clock, users.is_some())
             .map_err(system("make a directory for sockets"))?;
-        let doors = LocalDoors::open(&config)?;
+        let local = LocalDoors::open(&config, &mut doors)?;
         let (fleet, orders) = FleetLink::channel();
-        let mut admin_door = config.control.admin.as_ref().map(AdminDoor::open).transpose()?;
+        let admin_door = config.control.admin.as_ref();
+        let admin_door = admin_door.map(|admin| AdminDoor::open(admin, &mut doors)).transpose()?;
         let admin = admin_door.as_ref().map(|door| door.address);
-        let (mut cores, mut http, mut grpc) = (Vec::new(), config.http, config.grpc);
-        for (index, mailbox) in mailboxes.into_iter().enumerate() {
-            let listeners = Listeners { http: listen(&mut http)?, grpc: listen(&mut grpc)? };
-            let seed = CoreSeed {
-                id: CoreId(index),
-                clock,
-                links: links.clone(),
-                catalog: catalog.clone(),
-                classes: config.classes.clone(),
-                drain: drain.subscribe(),
-                limits: http_limits(&config),
-                server_timing: config.server_timing,
-                reporting: reporting.clone(),
-                listeners,
-                shared_memory: doors.registry(),
-                unix: doors.http_for_a_core().map_err(system("duplicate a listener"))?,
-                clipper: clipper.as_mut().map(Interface::seat).transpose()?,
-                mailbox,
-                fleet: fleet.clone(),
-                // Administrators are few: the first core has time for all of them.
-                admin: admin_door.take(),
-            };
-            let thread = threads::spawn_pinned(index, config.cores[index], move || seed.run());
-            cores.push(thread.map_err(system("start a core's thread"))?);
-        }
-        let engine = Engine {
+        let (http, grpc, cores) = (config.http, config.grpc, Vec::new());
+        let mut engine = Engine {
             config,
             clock,
             catalog,
@@ -197,22 +185,63 @@ impl Engine {
             containers,
             clipper,
             sockets,
+            local,
             doors,
+            open,
             users,
             admin,
         };
+        engine.start_cores(mailboxes, &fleet, &reporting, admin_door)?;
         Ok((engine, orders))
+    }
+
+    fn start_cores(
+        &mut self,
+        mailboxes: Vec<mpsc::Receiver<CoreMsg>>,
+        fleet: &FleetLink,
+        reporting: &Reporting,
+        mut admin: Option<AdminDoor>,
+    ) -> Result<(), ServeError> {
+        let config = &self.config;
+        let http = self.doors.one_each(Role::Http, &mut self.http, mailboxes.len())?;
+        let grpc = self.doors.one_each(Role::Grpc, &mut self.grpc, mailboxes.len())?;
+        let listeners = http.into_iter().zip(grpc);
+        for (index, (mailbox, (http, grpc))) in mailboxes.into_iter().zip(listeners).enumerate() {
+            let share = Share {
+                catalog: self.catalog.clone(),
+                classes: config.classes.clone(),
+                drain: self.drain.subscribe(),
+                open: self.open.subscribe(),
+                limits: http_limits(config),
+                server_timing: config.server_timing,
+                reporting: reporting.clone(),
+                http,
+                grpc,
+                unix: self.local.http_for_a_core().map_err(system("duplicate a listener"))?,
+                shared_memory: self.local.registry(),
+                clipper: self.clipper.as_mut().map(Interface::seat).transpose()?,
+                fleet: fleet.clone(),
+                // Administrators are few: the first core has time for all of them.
+                admin: admin.take(),
+            };
+            let (id, links) = (CoreId(index), self.links.clone());
+            let seed = CoreSeed { id, clock: self.clock, links, mailbox, share };
+            let thread = threads::spawn_pinned(index, config.cores[index], move || seed.run());
+            self.cores.push(thread.map_err(system("start a core's thread"))?);
+        }
+        Ok(())
     }
 
     async fn run(
         mut self,
         targets: Vec<(target::Target, ClassId)>,
         orders: mpsc::Receiver<Order>,
+        program: &Program,
     ) -> Result<(), ServeError> {
-        let mut term = signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?;
-        let mut int = signal(SignalKind::interrupt()).map_err(system("listen for SIGINT"))?;
-        self.serve_metrics()?;
-        self.doors.serve().map_err(system("serve clients on this machine"))?;
+        let mut signals = Signals::listen()?;
+        self.announce()?;
+        let metrics = self.serve_metrics()?;
+        self.local.serve().map_err(system("serve clients on this machine"))?;
         let mut fleet = Fleet::new(self.fleet_config());
         let containers = containers::open(self.containers.take(), &fleet, &self.config)?;
         if let Some(clipper) = self.clipper.take() {
@@ -220,38 +249,57 @@ impl Engine {
         }
         tokio::select! {
             started = fleet.start(targets) => started?,
-            _ = term.recv() => return Ok(()),
-            _ = int.recv() => return Ok(()),
+            () = signals.end() => return Ok(()),
         }
+        self.relieve_predecessor()?;
         fleet.follow(orders);
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
+        let mut handed_over = false;
+        loop {
+            if signals.next().await == Wish::End {
+                break;
+            }
+            tokio::select! {
+                () = signals.end() => break,
+                upgraded = self.upgrade(&fleet, program) => if upgraded {
+                    metrics.abort();
+                    handed_over = true;
+                    break;
+                }
+            }
         }
+        self.doors.close();
         eprintln!("draining; signal again to end at once");
         tokio::select! {
-            () = self.drain(fleet, containers) => {}
-            _ = term.recv() => {}
-            _ = int.recv() => {}
+            () = self.drain(fleet, containers, handed_over) => {}
+            () = signals.end() => {}
         }
         Ok(())
     }
 
-    fn serve_metrics(&self) -> Result<(), ServeError> {
-        let doing = "serve metrics";
-        let listener = self.metrics.try_clone().map_err(system(doing))?;
-        let address = listener.local_addr().map_err(system(doing))?;
+    /// Says where it listens.
+    fn announce(&self) -> Result<(), ServeError> {
+        let metrics = self.metrics.local_addr().map_err(system("read a listener's address"))?;
         let Engine { http, grpc, .. } = self;
         let admin = self.admin.map_or(String::new(), |admin| format!("  admin http://{admin}"));
-        eprintln!("listening  http://{http}  grpc {grpc}  metrics http://{address}/metrics{admin}");
+        eprintln!("listening  http://{http}  grpc {grpc}  metrics http://{metrics}/metrics{admin}");
+        Ok(())
+    }
+
+    fn serve_metrics(&self) -> Result<tokio::task::JoinHandle<()>, ServeError> {
+        let doing = "serve metrics";
+        let listener = self.metrics.try_clone().map_err(system(doing))?;
         let listener = tokio::net::TcpListener::from_std(listener).map_err(system(doing))?;
-        let links = self.links.clone();
+        let (links, mut open) = (self.links.clone(), self.open.subscribe());
         let compat = match self.config.metrics_compat {
             None => Compat::None,
             Some(MetricsCompat::Triton) => Compat::Triton,
         };
-        tokio::task::spawn_local(export::serve(listener, compat, move || scrape(links.clone())));
-        Ok(())
+        Ok(tokio::task::spawn_local(async move {
+            // An error means that the engine ends.
+            if open.wait_for(|open| *open).await.is_ok() {
+                export::serve(listener, compat, move || scrape(links.clone())).await;
+            }
+        }))
     }
 
     fn fleet_config(&self) -> FleetConfig {
@@ -275,12 +323,17 @@ impl Engine {
         }
     }
 
-    /// Not ready at once; accepts for the delay; then answers what was accepted and ends.
-    async fn drain(&self, fleet: Fleet, containers: Option<Rc<Containers>>) {
-        self.catalog.store(Arc::new(self.catalog.load().drained()));
-        self.drain.send_replace(DrainPhase::NotReady);
-        tokio::time::sleep(self.config.drain_delay).await;
-        self.drain.send_replace(DrainPhase::Closing);
+    /// Not ready at once; accepts for the delay; then answers what was accepted and ends. Whoever has handed over does
+    /// the last only.
+    async fn drain(&self, fleet: Fleet, containers: Option<Rc<Containers>>, handed_over: bool) {
+        if handed_over {
+            self.drain.send_replace(DrainPhase::HandedOver);
+        } else {
+            self.catalog.store(Arc::new(self.catalog.load().drained()));
+            self.drain.send_replace(DrainPhase::NotReady);
+            tokio::time::sleep(self.config.drain_delay).await;
+            self.drain.send_replace(DrainPhase::Closing);
+        }
         let bound = Duration::from_secs(self.config.limits.drain_s);
         let ended = tokio::time::timeout(bound, async {
             // Front ends drop their receivers when their last connection has ended.
@@ -375,93 +428,4 @@ async fn scrape(links: CoreLinks) -> Vec<CoreSnapshot> {
         }
     }
     snapshots
-}
-
-/// What the clock on the wall says.
-fn since_1970(clock: Clock) -> Duration {
-    clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default()
-}
-
-/// Where a core is asked, by protocol.
-struct Listeners {
-    http: TcpListener,
-    grpc: TcpListener,
-}
-
-/// What a core's thread is born with.
-struct CoreSeed {
-    id: CoreId,
-    clock: Clock,
-    links: CoreLinks,
-    catalog: PublishedCatalog,
-    classes: Classes,
-    drain: watch::Receiver<DrainPhase>,
-    limits: HttpLimits,
-    server_timing: bool,
-    reporting: Reporting,
-    listeners: Listeners,
-    shared_memory: Option<Arc<Registry>>,
-    unix: Option<UnixListener>,
-    clipper: Option<Seat>,
-    mailbox: mpsc::Receiver<CoreMsg>,
-    fleet: FleetLink,
-    admin: Option<AdminDoor>,
-}
-
-impl CoreSeed {
-    fn run(self) {
-        match runtime() {
-            Ok(runtime) => runtime.block_on(self.serve()),
-            Err(error) => tracing::error!(%error, "a core's runtime could not start"),
-        }
-    }
-
-    async fn serve(self) {
-        let recorder = CoreRecorder::new(self.id);
-        let front = FrontEnd {
-            core: self.id,
-            clock: self.clock,
-            catalog: self.catalog,
-            classes: self.classes,
-            recorder: recorder.clone(),
-            reports: Rc::new(Reports::new(self.reporting, self.id, since_1970(self.clock))),
-            limits: self.limits,
-            options: HttpOptions { server_timing: self.server_timing },
-            shared_memory: self.shared_memory,
-            door: Door::Public,
-            fleet: self.fleet,
-        };
-        if let Some(AdminDoor { listener, door, .. }) = self.admin {
-            let front = FrontEnd { door, ..front.clone() };
-            let front =
-                listener::serve(Rc::new(front), listener, self.drain.clone(), listener::admin);
-            tokio::task::spawn_local(log_end(front));
-        }
-        let core = Core { id: self.id, clock: self.clock, links: self.links, recorder };
-        let (front, Listeners { http, grpc }) = (Rc::new(front), self.listeners);
-        if let Some(unix) = self.unix {
-            let drain = self.drain.clone();
-            tokio::task::spawn_local(log_end(listener::serve(
-                front.clone(),
-                unix,
-                drain,
-                listener::oip,
-            )));
-        }
-        if let Some(clipper) = self.clipper {
-            clipper.take(&front, self.drain.clone());
-        }
-        let drain = self.drain.clone();
-        let grpc = listener::serve(front.clone(), grpc, drain, oip_grpc::oip);
-        let http = listener::serve(front, http, self.drain, listener::oip);
-        tokio::task::spawn_local(log_end(http));
-        tokio::task::spawn_local(log_end(grpc));
-        run_core_mailbox(core, self.mailbox).await;
-    }
-}
-
-async fn log_end(front_end: impl Future<Output = io::Result<()>>) {
-    if let Err(error) = front_end.await {
-        tracing::error!(%error, "a core's front end ended");
-    }
 }

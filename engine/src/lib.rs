@@ -14,6 +14,7 @@ pub mod codec;
 pub mod config;
 pub mod dispatch;
 pub mod fleet;
+pub mod handover;
 pub mod ids;
 pub mod labels;
 pub mod observe;

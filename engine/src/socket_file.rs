@@ -1,6 +1,7 @@
 //! A Unix socket under a path: made with the mode that was asked for, in place of one that nobody listens to any more,
 //! removed with its owner.
 
+use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -31,6 +32,8 @@ pub enum SocketError {
 pub struct SocketFile {
     path: PathBuf,
     identity: Identity,
+    /// Somebody else looks after it.
+    left: Cell<bool>,
 }
 
 /// Device, inode, and when it last changed: inodes are used again.
@@ -47,7 +50,7 @@ fn made(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
     socket.bind(&SockAddr::unix(path)?)?;
     // Before it listens, nobody can connect.
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-    let file = SocketFile { path: path.to_owned(), identity: identity(path)? };
+    let file = SocketFile::adopt(path)?;
     socket.set_nonblocking(true)?;
     socket.listen(BACKLOG)?;
     Ok((socket.into(), file))
@@ -79,6 +82,17 @@ fn identity(path: &Path) -> io::Result<Identity> {
 }
 
 impl SocketFile {
+    /// Looks after a socket that is there.
+    pub fn adopt(path: &Path) -> io::Result<SocketFile> {
+        let identity = identity(path)?;
+        Ok(SocketFile { path: path.to_owned(), identity, left: Cell::new(false) })
+    }
+
+    /// It stays when this is dropped.
+    pub fn leave(&self) {
+        self.left.set(true);
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -86,7 +100,8 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
+        if !self.left.get() && identity(&self.path).is_ok_and(|identity| identity == self.identity)
+        {
             let _gone = fs::remove_file(&self.path);
         }
     }

@@ -21,6 +21,21 @@ pub enum DrainPhase {
     NotReady,
     /// No new connections; what was accepted is answered, then the connection closed.
     Closing,
+    /// The same, and another engine accepts in this one's place: all is well, and idle clients get more time to come back
+    /// and be told to connect anew.
+    HandedOver,
+}
+
+impl DrainPhase {
+    /// New connections are somebody else's, or nobody's.
+    pub fn is_closing(self) -> bool {
+        matches!(self, DrainPhase::Closing | DrainPhase::HandedOver)
+    }
+
+    /// Whoever asks is to be sent here.
+    pub fn is_ready(self) -> bool {
+        matches!(self, DrainPhase::Serving | DrainPhase::HandedOver)
+    }
 }
 
 /// What a connection's client has to do next, and by when.

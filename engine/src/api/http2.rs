@@ -21,7 +21,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::api::connections::{Connections, DrainPhase, Open};
+use crate::api::connections::{Connections, Open};
 use crate::api::front_end::FrontEnd;
 
 /// Requests of one connection that may run side by side; a client holds back the others. A thousand of the least
@@ -70,7 +70,7 @@ impl Link {
 
     /// Every model can answer, and the engine stays.
     pub fn is_ready(&self) -> bool {
-        self.connections.phase() == DrainPhase::Serving && self.front.catalog.load().is_ready()
+        self.connections.phase().is_ready() && self.front.catalog.load().is_ready()
     }
 
     /// False: that many more bytes on their way are too many.

@@ -48,6 +48,9 @@ const BACKLOG: i32 = 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// While closing, an idle connection stays this long: its client may have sent a request that is still on its way.
 const IDLE_GRACE: Duration = Duration::from_millis(200);
+/// Where another engine has taken over there is no haste: most clients ask again within this, and are told to connect anew
+/// with an answer instead of by a close that may cross their request.
+const HANDED_OVER_GRACE: Duration = Duration::from_secs(3);
 /// Connections beyond the bound that are being told so; more are closed without a word.
 const TURNED_AWAY_MAX: usize = 64;
 /// For the refused client to read its answer.
@@ -131,7 +134,7 @@ where
     ) {
         loop {
             self.connections.set_phase(*drain.borrow_and_update());
-            if self.connections.phase() == DrainPhase::Closing {
+            if self.connections.phase().is_closing() {
                 return;
             }
             tokio::select! {
@@ -195,7 +198,9 @@ where
 
     /// Every request that is on its way is answered; idle connections close after a moment.
     async fn finish(&self, sweep: &mut Interval) {
-        let grace = tokio::time::sleep(IDLE_GRACE);
+        let handed_over = self.connections.phase() == DrainPhase::HandedOver;
+        let grace = if handed_over { HANDED_OVER_GRACE } else { IDLE_GRACE };
+        let grace = tokio::time::sleep(grace);
         let mut grace = pin!(grace);
         while self.connections.count() > 0 {
             tokio::select! {

@@ -233,7 +233,7 @@ async fn settings_page(
 }
 
 fn is_ready(front: &FrontEnd, connections: &Connections) -> bool {
-    connections.phase() == DrainPhase::Serving && front.catalog.load().is_ready()
+    connections.phase().is_ready() && front.catalog.load().is_ready()
 }
 
 /// A whole request, before anything in it is looked at.

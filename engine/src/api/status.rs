@@ -180,7 +180,7 @@ fn shown_order(error: &OrderError) -> Shown {
         | OrderError::Settings { .. }
         | OrderError::NotAlive { .. }
         | OrderError::Polled { .. } => (StatusCode::BAD_REQUEST, None),
-        OrderError::Busy | OrderError::Stopping => {
+        OrderError::Busy | OrderError::HandingOver | OrderError::Stopping => {
             (StatusCode::SERVICE_UNAVAILABLE, Some(ORDERS_RETRY))
         }
     };

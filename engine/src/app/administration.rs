@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 
+use super::doors::Doors;
 use super::{ServeError, check_free, listen};
 use crate::api::admin::Door;
 use crate::cli::control::ModelControlMode;
@@ -9,6 +10,7 @@ use crate::config::Config;
 use crate::config::control::{Admin, Control};
 use crate::fleet::repository::Repositories;
 use crate::fleet::target::{self, Wanted};
+use crate::handover::Role;
 use crate::threads;
 
 /// The administrators' listener, for the one core that has it: they are few.
@@ -19,11 +21,22 @@ pub(super) struct AdminDoor {
 }
 
 impl AdminDoor {
-    pub(super) fn open(admin: &Admin) -> Result<AdminDoor, ServeError> {
+    pub(super) fn open(admin: &Admin, doors: &mut Doors) -> Result<AdminDoor, ServeError> {
+        let mut address = admin.address;
+        let listener = doors.alone(Role::Admin, &mut address)?;
+        Ok(AdminDoor::new(admin, address, listener))
+    }
+
+    /// One that isn't handed on.
+    pub(super) fn bind(admin: &Admin) -> Result<AdminDoor, ServeError> {
         let mut address = admin.address;
         check_free(address)?;
         let listener = listen(&mut address)?;
-        Ok(AdminDoor { address, listener, door: Door::Admin { token: admin.token.clone() } })
+        Ok(AdminDoor::new(admin, address, listener))
+    }
+
+    fn new(admin: &Admin, address: SocketAddr, listener: TcpListener) -> AdminDoor {
+        AdminDoor { address, listener, door: Door::Admin { token: admin.token.clone() } }
     }
 }
 

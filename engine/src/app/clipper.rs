@@ -8,7 +8,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::administration::AdminDoor;
-use super::{ServeError, check_free, listen, log_end};
+use super::core_thread::spawn;
+use super::{ServeError, check_free, listen};
 use crate::api::admin::Door;
 use crate::api::clipper::{self, Clipper};
 use crate::api::connections::DrainPhase;
@@ -44,7 +45,7 @@ impl Interface {
             return Ok(None);
         };
         check_free(config.query)?;
-        let AdminDoor { address: admin, listener, door } = AdminDoor::open(&config.admin)?;
+        let AdminDoor { address: admin, listener, door } = AdminDoor::bind(&config.admin)?;
         let mode = if config.strict { Mode::Strict } else { Mode::Sane };
         let apps = PublishedApps::new(ArcSwap::from_pointee(Apps::default()));
         let (changes, wishes) = control::channel();
@@ -91,13 +92,12 @@ impl Seat {
             let speak = move |front, connections, stream| {
                 clipper::admin(clipper.clone(), front, connections, stream)
             };
-            let serving = listener::serve(Rc::new(front), listener, drain.clone(), speak);
-            tokio::task::spawn_local(log_end(serving));
+            spawn(listener::serve(Rc::new(front), listener, drain.clone(), speak));
         }
         let speak = move |front, connections, stream| {
             clipper::query(clipper.clone(), front, connections, stream)
         };
         let front = Rc::new(front.clone());
-        tokio::task::spawn_local(log_end(listener::serve(front, self.query, drain, speak)));
+        spawn(listener::serve(front, self.query, drain, speak));
     }
 }

@@ -5,10 +5,12 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::doors::Doors;
 use crate::client_shm::passed;
 use crate::client_shm::registry::{Bounds, Names, Registry};
 use crate::config::{Config, Limits};
-use crate::socket_file::{self, SocketError, SocketFile};
+use crate::handover::Role;
+use crate::socket_file::{SocketError, SocketFile};
 
 /// All of them may be closed. Their files go with the engine.
 pub(super) struct LocalDoors {
@@ -18,12 +20,13 @@ pub(super) struct LocalDoors {
 }
 
 impl LocalDoors {
-    pub(super) fn open(config: &Config) -> Result<LocalDoors, SocketError> {
-        let open = |path: &Option<_>| {
+    pub(super) fn open(config: &Config, doors: &mut Doors) -> Result<LocalDoors, SocketError> {
+        let mut open = |role, path: &Option<_>| {
             let path: Option<&Path> = path.as_deref();
-            path.map(|path| socket_file::listen(path, config.socket_mode)).transpose()
+            path.map(|path| doors.unix(role, path, config.socket_mode)).transpose()
         };
-        let (http, passing) = (open(&config.http_socket)?, open(&config.client_shm_socket)?);
+        let http = open(Role::HttpSocket, &config.http_socket)?;
+        let passing = open(Role::ClientMemory, &config.client_shm_socket)?;
         let on = config.client_shm || passing.is_some();
         Ok(LocalDoors { http, passing, registry: on.then(|| Arc::new(registry(config))) })
     }
@@ -36,6 +39,13 @@ impl LocalDoors {
     /// A duplicate of the one listener: whichever core is free first takes the next connection.
     pub(super) fn http_for_a_core(&self) -> io::Result<Option<UnixListener>> {
         self.http.as_ref().map(|(listener, _)| listener.try_clone()).transpose()
+    }
+
+    /// They are another engine's now.
+    pub(super) fn leave_files(&self) {
+        for (_, file) in [&self.http, &self.passing].into_iter().flatten() {
+            file.leave();
+        }
     }
 
     /// Says where the doors are, and takes clients that pass memory. HTTP is the cores' affair.

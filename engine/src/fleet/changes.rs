@@ -58,6 +58,9 @@ pub async fn poll(shared: Rc<Shared>, every: Duration) {
     let mut before = at_start(&under_way.shared);
     loop {
         tokio::time::sleep(every).await;
+        if under_way.shared.handing_over.get() {
+            continue;
+        }
         let Some(seen) = look(&under_way.shared).await else { continue };
         under_way.adjust(&before, &seen).await;
         before = seen;
@@ -96,6 +99,9 @@ impl UnderWay {
         if let Some(name) = order.name().filter(|_| self.shared.config.poll_every.is_some()) {
             let name = name.to_owned();
             return order.refuse(OrderError::Polled { name });
+        }
+        if self.shared.handing_over.get() && !matches!(order, Order::Index { .. }) {
+            return order.refuse(OrderError::HandingOver);
         }
         let Ok(_room) = self.room.try_acquire() else { return order.refuse(OrderError::Busy) };
         match order {

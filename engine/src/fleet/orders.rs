@@ -33,6 +33,8 @@ pub enum OrderError {
     Polled { name: String },
     #[error("there are {ORDERS_WAITING_MAX} orders under way already; retry when some are done")]
     Busy,
+    #[error("another engine is about to take this one's place; retry when it has")]
+    HandingOver,
     #[error("the engine is shutting down")]
     Stopping,
 }

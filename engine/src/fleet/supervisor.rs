@@ -104,6 +104,8 @@ pub struct Shared {
     /// Models of the engine's start that have not been ready yet.
     to_start: Cell<usize>,
     pub stopping: watch::Sender<bool>,
+    /// Another engine is to take this one's place: nothing changes until it has, or won't.
+    pub handing_over: Cell<bool>,
     pub models: RefCell<Vec<Rc<Model>>>,
     /// Why the last load of a name failed. Only names of directories get here, and an index drops those that are gone.
     pub complaints: RefCell<BTreeMap<String, String>>,
@@ -120,6 +122,7 @@ impl Fleet {
             next_incarnation: Cell::new(1),
             to_start: Cell::new(0),
             stopping: watch::Sender::new(false),
+            handing_over: Cell::new(false),
             models: RefCell::default(),
             complaints: RefCell::default(),
         });
@@ -177,6 +180,14 @@ impl Fleet {
                 let _first = model.digest.set(digest);
             }
         });
+    }
+
+    /// From now on, or no longer: orders are refused, and what was learned is stored for the engine that takes over.
+    pub async fn hand_over(&self, under_way: bool) {
+        self.shared.handing_over.set(under_way);
+        if under_way {
+            store_last(&self.shared).await;
+        }
     }
 
     /// Drains every dispatcher, lets containers leave, reaps them.

@@ -88,7 +88,7 @@ fn order_code(error: &OrderError) -> Code {
         | OrderError::Settings { .. }
         | OrderError::NotAlive { .. }
         | OrderError::Polled { .. } => Code::InvalidArgument,
-        OrderError::Busy | OrderError::Stopping => Code::Unavailable,
+        OrderError::Busy | OrderError::HandingOver | OrderError::Stopping => Code::Unavailable,
     }
 }
 
