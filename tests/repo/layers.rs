@@ -25,7 +25,14 @@ const CONFINED: [(&str, &[&str]); 20] = [
     ),
     ("flate2", &["engine/src/api/encoding.rs"]),
     ("flatbuffers", &["schemas/"]),
-    ("indicatif", &["engine/src/client/progress.rs", "bench/src/output/progress.rs"]),
+    (
+        "indicatif",
+        &[
+            "engine/src/client/progress.rs",
+            "bench/src/output/progress.rs",
+            "xtask/src/steps/show.rs",
+        ],
+    ),
     ("h2", &["bench/src/grpc"]),
     (
         "prost",
