@@ -51,7 +51,7 @@ fn models(models: &[Model], now: SystemTime) -> String {
 
 fn model_row(model: &Model, now: SystemTime) -> [String; 8] {
     // A model whose first version has not made it yet shows how that stands.
-    let shown = model.active_version().or(model.versions.last());
+    let shown = model.active_version().or(model.newest());
     let version = |text: fn(&Version) -> String| shown.map_or(String::new(), text);
     [
         model.name.clone(),
@@ -91,7 +91,9 @@ fn versions(model: &Model, now: SystemTime) -> String {
     let from = if model.managed { "" } else { "  served from a TARGET of foil serve" };
     let head = format!("{}  {} replicas{slo}{url}{from}\n", model.name, replica_counts(model));
     let header = ["VERSION", "ROLE", "STANDING", "LAUNCHER", "IMAGE", "SIZE", "DEPLOYED", "NOTE"];
-    let rows: Vec<_> = model.versions.iter().rev().map(|it| version_row(model, it, now)).collect();
+    let mut newest_first: Vec<&Version> = model.versions.iter().collect();
+    newest_first.sort_by_key(|it| std::cmp::Reverse(it.version));
+    let rows: Vec<_> = newest_first.iter().map(|it| version_row(model, it, now)).collect();
     head + &render(header, &rows)
 }
 
