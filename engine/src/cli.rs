@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub mod control;
+pub mod fleet;
 
 /// Puts any model behind HTTP at the lowest latency a machine can give.
 #[derive(Debug, Parser)]
@@ -23,7 +24,10 @@ pub enum Command {
   foil serve model.py:Digits          that class, whatever else the file holds
   foil serve models/                  a repository: models/<name>/<version>/model.py
   foil serve a.py b.py --http 0.0.0.0:8000 --cores 0,1")]
-    Serve(Serve),
+    Serve(Box<Serve>),
+
+    #[command(flatten)]
+    Fleet(fleet::FleetCommand),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -214,7 +214,7 @@ impl Config {
             drain_delay: drain_delay.as_deref().map_or(Ok(Duration::ZERO), duration)?,
             server_timing: !flags.no_server_timing && file.server_timing.unwrap_or(true),
             warm_up: !flags.no_warm_up && file.warm_up.unwrap_or(true),
-            state: state(flags.state.or(file.state)),
+            state: state_directory(flags.state.or(file.state)),
             log_format: log_format(flags.log_format, file.log_format)?,
             deployments,
             control: Control::resolve(flags.control, control)?,
@@ -313,7 +313,7 @@ fn metrics_compat(
 }
 
 /// Where what is learned outlives the engine; None where that is not wanted, or nobody has a home.
-fn state(given: Option<PathBuf>) -> Option<PathBuf> {
+pub fn state_directory(given: Option<PathBuf>) -> Option<PathBuf> {
     const OURS: &str = "hydrofoil";
     if let Some(given) = given {
         return (given != Path::new("none")).then_some(given);

@@ -138,6 +138,11 @@ pub enum ControlMsg {
         incarnation: Incarnation,
         last_output: Arc<str>,
     },
+    /// The replica gets no new batch, and hears that it may leave once the one it has is back.
+    ReplicaLeave {
+        replica: ReplicaId,
+        incarnation: Incarnation,
+    },
     /// No replica is coming back soon: what waits is answered with the reason.
     Unavailable {
         reason: Arc<str>,

@@ -18,7 +18,11 @@ pub mod remote_models;
 pub mod repository;
 pub mod retire;
 pub mod sample;
+pub mod scaling;
+pub mod standing;
 pub mod supervisor;
 pub mod target;
+#[cfg(test)]
+pub mod test_config;
 pub mod triton;
 pub mod welcome;

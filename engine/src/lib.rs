@@ -7,6 +7,7 @@ pub mod apps;
 pub mod batch;
 pub mod classes;
 pub mod cli;
+pub mod client;
 pub mod client_shm;
 pub mod clipper_rpc;
 pub mod clock;

@@ -1,6 +1,7 @@
 //! The program `foil`: allocator, command line, exit code.
 #![forbid(unsafe_code)]
 
+use std::fmt::Display;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -10,8 +11,14 @@ use engine::cli::{Cli, Command};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let Cli { command: Command::Serve(flags) } = Cli::parse();
-    match engine::app::serve(flags) {
+    match Cli::parse().command {
+        Command::Serve(flags) => said(engine::app::serve(*flags)),
+        Command::Fleet(command) => said(engine::client::run(command)),
+    }
+}
+
+fn said<E: Display>(done: Result<(), E>) -> ExitCode {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");

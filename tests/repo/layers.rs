@@ -3,10 +3,16 @@
 use super::source::{files, production};
 
 /// A crate, and the only places that may name it.
-const CONFINED: [(&str, &[&str]); 19] = [
+const CONFINED: [(&str, &[&str]); 20] = [
     ("base64", &["engine/src/codec/clipper"]),
-    ("hyper", &["engine/src/api", "engine/src/observe/export/server.rs", "bench/"]),
-    ("hyper_util", &["engine/src/api", "engine/src/observe/export/server.rs", "bench/"]),
+    (
+        "hyper",
+        &["engine/src/api", "engine/src/client", "engine/src/observe/export/server.rs", "bench/"],
+    ),
+    (
+        "hyper_util",
+        &["engine/src/api", "engine/src/client", "engine/src/observe/export/server.rs", "bench/"],
+    ),
     ("core_affinity", &["engine/src/threads.rs", "bench/src/threads.rs"]),
     (
         "mimalloc",
@@ -19,7 +25,14 @@ const CONFINED: [(&str, &[&str]); 19] = [
     ),
     ("flate2", &["engine/src/api/encoding.rs"]),
     ("flatbuffers", &["schemas/"]),
-    ("indicatif", &["bench/src/output/progress.rs"]),
+    (
+        "indicatif",
+        &[
+            "engine/src/client/progress.rs",
+            "bench/src/output/progress.rs",
+            "xtask/src/steps/show.rs",
+        ],
+    ),
     ("h2", &["bench/src/grpc"]),
     (
         "prost",
@@ -39,12 +52,13 @@ const CONFINED: [(&str, &[&str]); 19] = [
     ("prometheus_client", &["engine/src/observe/export"]),
     ("safetensors", &["gpu-containers/src/models/linear.rs"]),
     ("loom", &["shm-rpc/src/sync.rs", "shm-rpc/src/control.rs", "shm-rpc/src/ring/models.rs"]),
+    ("tar", &["engine/src/client/archive.rs"]),
     ("shared_memory", &["shm-rpc/src/segment/posix.rs"]),
     ("libc", &["shm-rpc/src/segment/numa.rs"]),
 ];
 
 /// A room of the engine, and the rooms it must not import.
-const FORBIDDEN: [(&str, &[&str]); 11] = [
+const FORBIDDEN: [(&str, &[&str]); 12] = [
     (
         "batch",
         &[
@@ -78,6 +92,22 @@ const FORBIDDEN: [(&str, &[&str]); 11] = [
     (
         "threads",
         &["apps", "api", "app", "batch", "dispatch", "fleet", "query", "observe", "clipper_rpc"],
+    ),
+    // The commands know an engine by its HTTP API alone.
+    (
+        "client",
+        &[
+            "apps",
+            "api",
+            "app",
+            "batch",
+            "codec",
+            "dispatch",
+            "fleet",
+            "query",
+            "observe",
+            "clipper_rpc",
+        ],
     ),
 ];
 

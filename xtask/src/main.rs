@@ -6,6 +6,8 @@ mod codegen;
 mod conformance;
 mod demo;
 mod description;
+mod docker;
+mod images;
 mod instructions;
 mod lane_figures;
 mod lanes;
@@ -16,6 +18,7 @@ mod reload;
 mod setup;
 mod shell;
 mod slo;
+mod steps;
 
 use std::process::ExitCode;
 
@@ -70,6 +73,8 @@ enum Command {
     Slo(slo::Arguments),
     /// What a model that is loaded anew costs its neighbours' p99, in interleaved pairs.
     Reload(reload::Arguments),
+    /// The Docker images that models run in, on a base of your choice; what is unchanged is not made again.
+    Images(images::Arguments),
     /// Instructions per request, against their budget.
     Instructions(instructions::Arguments),
     /// Makes schemas/src/generated from schemas/fbs and schemas/proto. Needs `--features codegen`.
@@ -103,6 +108,7 @@ fn main() -> ExitCode {
         Command::Sim { arguments } => sim(&arguments),
         Command::Slo(arguments) => slo::slo(&arguments),
         Command::Reload(arguments) => reload::reload(&arguments),
+        Command::Images(arguments) => images::images(&arguments),
         Command::Instructions(arguments) => instructions::instructions(&arguments),
         Command::Codegen { check } => codegen::codegen(check),
     };

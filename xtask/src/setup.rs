@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::shell::{Done, command, output, root, run, venv, works};
+use crate::shell::{Done, command, output, root, run, target_dir, venv, works};
 
 /// What the demo and the tests import, beside the wheel.
 const PACKAGES: [&str; 6] = ["numpy", "scikit-learn", "safetensors", "pytest", "joblib", "pyzmq"];
@@ -13,7 +13,7 @@ const PACKAGES: [&str; 6] = ["numpy", "scikit-learn", "safetensors", "pytest", "
 const SOURCES: [&str; 7] =
     ["Cargo.toml", "engine", "shm-rpc", "schemas", "gpu-containers", "bench", "python"];
 
-const PYTHON_LEAST: (u32, u32) = (3, 11);
+pub(crate) const PYTHON_LEAST: (u32, u32) = (3, 11);
 
 pub(crate) fn setup() -> Done {
     system_packages()?;
@@ -43,8 +43,7 @@ pub(crate) fn apt_install(packages: &[&str]) -> Done {
     if packages.is_empty() {
         return Ok(());
     }
-    let root = output(&mut command("id", &["-u"]))?.trim() == "0";
-    if !root || !works(&mut command("apt-get", &["--version"])) {
+    if !is_root() || !works(&mut command("apt-get", &["--version"])) {
         let names = packages.join(" ");
         return Err(format!("these system packages are missing, install them first: {names}"));
     }
@@ -52,6 +51,10 @@ pub(crate) fn apt_install(packages: &[&str]) -> Done {
     run(command("apt-get", &["update", "-qq"]).env("DEBIAN_FRONTEND", "noninteractive"))?;
     let mut install = command("apt-get", &["install", "-y", "-qq", "--no-install-recommends"]);
     run(install.args(packages).env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+pub(crate) fn is_root() -> bool {
+    output(&mut command("id", &["-u"])).is_ok_and(|user| user.trim() == "0")
 }
 
 /// The first interpreter that is new enough.
@@ -105,6 +108,29 @@ fn install_wheel() -> Done {
     fs::write(&begun, "").map_err(cannot)?;
     pip(&["--force-reinstall", "--no-deps", "./python"])?;
     fs::rename(&begun, &stamp).map_err(cannot)
+}
+
+/// The wheel that `.venv/` was set up with, made again when it was cleaned away.
+pub(crate) fn wheel() -> Done<PathBuf> {
+    setup()?;
+    let wheels = target_dir().join("wheels");
+    if let Some(wheel) = latest_wheel(&wheels) {
+        return Ok(wheel);
+    }
+    eprintln!("setup: building the wheel (several minutes the first time)");
+    let build = ["-m", "pip", "wheel", "--quiet", "--no-deps", "./python", "--wheel-dir"];
+    run(command(venv("python"), &build).arg(&wheels))?;
+    latest_wheel(&wheels).ok_or_else(|| format!("pip left no wheel in {}", wheels.display()))
+}
+
+fn latest_wheel(wheels: &Path) -> Option<PathBuf> {
+    let start = format!("hydrofoil-{}-", env!("CARGO_PKG_VERSION"));
+    let entries = fs::read_dir(wheels).ok()?.flatten().map(|entry| entry.path());
+    let ours = entries.filter(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(&start) && name.ends_with(".whl")
+    });
+    ours.max_by_key(|path| modified(path))
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {

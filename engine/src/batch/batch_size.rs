@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::edf_list::EdfList;
-use super::replicas::Replicas;
+use super::replicas::{Outgoing, Replica, Replicas};
 use crate::clock::Time;
 use crate::ids::{BatchId, DeviceClass, ReplicaId};
 
@@ -137,7 +137,7 @@ impl ReplicasView<'_> {
 
     /// Each live replica's class, and whether it is idle.
     pub fn devices(&self) -> impl Iterator<Item = (DeviceClass, bool)> {
-        let live = self.replicas.all().iter().filter(|replica| !replica.ending);
+        let live = self.replicas.all().iter().filter(|replica| replica.is_live());
         live.map(|replica| (replica.device, replica.out.is_empty()))
     }
 
@@ -151,27 +151,32 @@ impl ReplicasView<'_> {
     }
 
     pub fn ids(&self) -> impl Iterator<Item = ReplicaId> {
-        self.replicas.all().iter().filter(|replica| !replica.ending).map(|replica| replica.id)
+        self.replicas.all().iter().filter(|replica| replica.is_live()).map(|replica| replica.id)
     }
 
-    /// Those that should be back first, by what was expected when they left, come first.
+    /// Whose replicas are counted on for what comes next. Those that should be back first, by what was expected when
+    /// they left, come first.
     pub fn running(&self) -> impl Iterator<Item = Running> {
-        self.replicas.expected().map(|(replica, out)| Running {
-            replica: replica.id,
-            device: replica.device,
-            batch: out.id,
-            cost: out.cost,
-            departed: out.departed,
-            first_due: out.first_due,
-            last_due: out.last_due,
-            nearly_back: out.nearly_back,
-            hedged: out.hedged,
-        })
+        self.replicas.expected().filter(|(replica, _)| replica.is_live()).map(running)
     }
 
-    /// Of those, the ones that should be back soon, or by now.
+    /// What should be back soon, or by now; also from those that are suspect or leave.
     pub fn nearly_back(&self, now: Time) -> impl Iterator<Item = Running> {
-        self.running().take_while(move |running| running.nearly_back <= now)
+        self.replicas.expected().map(running).take_while(move |running| running.nearly_back <= now)
+    }
+}
+
+fn running((replica, out): (&Replica, &Outgoing)) -> Running {
+    Running {
+        replica: replica.id,
+        device: replica.device,
+        batch: out.id,
+        cost: out.cost,
+        departed: out.departed,
+        first_due: out.first_due,
+        last_due: out.last_due,
+        nearly_back: out.nearly_back,
+        hedged: out.hedged,
     }
 }
 

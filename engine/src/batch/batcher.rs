@@ -103,6 +103,10 @@ impl<C: Controller> Batcher<C> {
         self.tasks.get(&task).is_some_and(|task| task.place == Place::InFlight)
     }
 
+    pub fn has_batch(&self, replica: ReplicaId) -> bool {
+        self.replicas.has_batch(replica)
+    }
+
     /// Batches with replicas.
     pub fn in_flight(&self) -> usize {
         self.replicas.batches().count()
@@ -242,6 +246,18 @@ impl<C: Controller> Batcher<C> {
         for batch in self.replicas.remove(replica) {
             self.settle_lost(batch);
         }
+    }
+
+    /// A replica is to go: nothing more is sent to it, and what it has is waited for.
+    pub fn handle_replica_leave(&mut self, now: Time, replica: ReplicaId) {
+        self.advance(now);
+        self.replicas.leave(replica);
+    }
+
+    /// Its batch is out for so long that nobody counts on the replica until it is back.
+    pub fn handle_replica_suspect(&mut self, now: Time, replica: ReplicaId) {
+        self.advance(now);
+        self.replicas.suspect(replica);
     }
 
     /// A batch came back. One that this replica does not have is no news.

@@ -34,6 +34,8 @@ enum Event {
     Outcome { which: usize, kind: u8, row: u32 },
     Up { replica: u32, device: u8 },
     Down(usize),
+    Leave(usize),
+    Suspect(usize),
     Cancel(usize),
     Pass { ms: u64 },
 }
@@ -49,6 +51,8 @@ fn event() -> impl Strategy<Value = Event> {
             .prop_map(|(which, kind, row)| Event::Outcome { which, kind, row }),
         1 => (0u32..REPLICAS, 0u8..2).prop_map(|(replica, device)| Event::Up { replica, device }),
         1 => (0usize..REPLICAS as usize).prop_map(Event::Down),
+        1 => (0usize..2 * REPLICAS as usize).prop_map(Event::Leave),
+        1 => (0usize..REPLICAS as usize).prop_map(Event::Suspect),
         1 => (0usize..50).prop_map(Event::Cancel),
         2 => (0u64..80).prop_map(|ms| Event::Pass { ms }),
     ]
@@ -82,7 +86,7 @@ struct World {
     gone: BTreeSet<TaskId>,
     out: Vec<Out>,
     up: BTreeSet<ReplicaId>,
-    /// To be killed, and not yet down.
+    /// To be killed or on their way out, and not yet down.
     ending: BTreeSet<ReplicaId>,
     log: Vec<Effect>,
 }
@@ -129,6 +133,12 @@ impl World {
             Event::Outcome { which, kind, row } => self.outcome(which, kind, row),
             Event::Up { replica, device } => self.up(ReplicaId(replica), DeviceClass(device)),
             Event::Down(which) => self.down(which),
+            Event::Leave(which) => self.leave(which),
+            Event::Suspect(which) => {
+                if let Some(&replica) = self.up.iter().nth(which) {
+                    self.batcher.handle_replica_suspect(self.now, replica);
+                }
+            }
             Event::Cancel(which) => {
                 if let Some(&id) = self.waiting.keys().nth(which) {
                     self.batcher.handle_cancel(self.now, id);
@@ -203,6 +213,13 @@ impl World {
         self.batcher.handle_replica_down(self.now, replica);
     }
 
+    fn leave(&mut self, which: usize) {
+        let Some(&replica) = self.up.iter().nth(which) else { return };
+        self.up.remove(&replica);
+        self.ending.insert(replica);
+        self.batcher.handle_replica_leave(self.now, replica);
+    }
+
     fn carry_out(&mut self) {
         while let Some(effect) = self.batcher.poll_effect() {
             self.log.push(effect.clone());
@@ -215,8 +232,8 @@ impl World {
                     assert!(self.gone.insert(task), "{task:?} leaves once");
                 }
                 Effect::Kill { replica, .. } => {
-                    assert!(self.up.remove(&replica), "only a live replica is killed");
-                    self.ending.insert(replica);
+                    let was_leaving = !self.ending.insert(replica);
+                    assert!(self.up.remove(&replica) || was_leaving, "who is there is killed");
                 }
             }
         }

@@ -68,14 +68,29 @@ impl Outgoing {
 pub(super) struct Replica {
     pub(super) id: ReplicaId,
     pub(super) device: DeviceClass,
-    /// Told to be killed: nothing more is sent to it.
-    pub(super) ending: bool,
+    pub(super) service: Service,
     pub(super) out: Vec<Outgoing>,
 }
 
+/// Whether a replica may be sent anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Service {
+    In,
+    /// Its batch is out for so long that nobody counts on it until it is back.
+    Suspect,
+    /// It goes once its batch is back.
+    Leaving,
+    /// Told to be killed.
+    Ending,
+}
+
 impl Replica {
+    pub(super) fn is_live(&self) -> bool {
+        self.service == Service::In
+    }
+
     fn is_idle(&self) -> bool {
-        !self.ending && self.out.len() < CREDITS_PER_REPLICA
+        self.is_live() && self.out.len() < CREDITS_PER_REPLICA
     }
 }
 
@@ -111,7 +126,7 @@ pub(super) struct Replicas {
     classes: Vec<IdleOfClass>,
     /// Of the batches, in order; those expected back first are the ones that decisions ask for.
     expected: VecDeque<Expected>,
-    /// Of the replicas, not ending; and not ending without a batch.
+    /// Of the replicas, those in service; and those of them without a batch.
     live: usize,
     idle: usize,
     /// Nothing expires or times out before this; may be too early.
@@ -137,7 +152,7 @@ impl Default for Replicas {
 impl Replicas {
     pub(super) fn add(&mut self, id: ReplicaId, device: DeviceClass) {
         let at = self.replicas.partition_point(|replica| replica.id < id);
-        self.replicas.insert(at, Replica { id, device, ending: false, out: Vec::new() });
+        self.replicas.insert(at, Replica { id, device, service: Service::In, out: Vec::new() });
         self.live += 1;
         self.now_idle(id, device);
     }
@@ -146,12 +161,45 @@ impl Replicas {
     pub(super) fn remove(&mut self, id: ReplicaId) -> Vec<Outgoing> {
         let Some(at) = self.position(id) else { return Vec::new() };
         let replica = self.replicas.remove(at);
-        self.live -= usize::from(!replica.ending);
+        self.live -= usize::from(replica.is_live());
         if replica.is_idle() {
             self.no_longer_idle(id, replica.device);
         }
         replica.out.iter().for_each(|batch| self.expect_no_more(batch));
         replica.out
+    }
+
+    /// Nothing more is sent to it, whatever becomes of its batch.
+    pub(super) fn leave(&mut self, id: ReplicaId) {
+        let Some(at) = self.position(id).filter(|&at| self.replicas[at].service != Service::Ending)
+        else {
+            return;
+        };
+        self.take_out_of_service(at, Service::Leaving);
+    }
+
+    /// One that has a batch and was in service.
+    pub(super) fn suspect(&mut self, id: ReplicaId) {
+        let is_counted_on =
+            |&at: &usize| self.replicas[at].is_live() && !self.replicas[at].out.is_empty();
+        if let Some(at) = self.position(id).filter(is_counted_on) {
+            self.take_out_of_service(at, Service::Suspect);
+        }
+    }
+
+    fn take_out_of_service(&mut self, at: usize, service: Service) {
+        let replica = &mut self.replicas[at];
+        let (id, device) = (replica.id, replica.device);
+        let (was_live, was_idle) = (replica.is_live(), replica.is_idle());
+        replica.service = service;
+        self.live -= usize::from(was_live);
+        if was_idle {
+            self.no_longer_idle(id, device);
+        }
+    }
+
+    pub(super) fn has_batch(&self, id: ReplicaId) -> bool {
+        self.position(id).is_some_and(|at| !self.replicas[at].out.is_empty())
     }
 
     pub(super) fn live(&self) -> usize {
@@ -199,7 +247,8 @@ impl Replicas {
     /// Batches of replicas that are not ending, those expected back first at the front.
     pub(super) fn expected(&self) -> impl Iterator<Item = (&Replica, &Outgoing)> {
         let found = self.expected.iter().filter_map(|it| self.position(it.replica));
-        let live = found.map(|at| &self.replicas[at]).filter(|replica| !replica.ending);
+        let live =
+            found.map(|at| &self.replicas[at]).filter(|replica| replica.service != Service::Ending);
         live.flat_map(|replica| replica.out.iter().map(move |batch| (replica, batch)))
     }
 
@@ -236,11 +285,12 @@ impl Replicas {
     /// Marks one batch that is out past its time, and its replica as ending. Each batch is returned once.
     pub(super) fn overrun(&mut self, now: Time) -> Option<Overrun> {
         for replica in &mut self.replicas {
+            let was_live = replica.is_live();
             let overran = |batch: &&mut Outgoing| !batch.overran && batch.times_out <= now;
             let Some(batch) = replica.out.iter_mut().find(overran) else { continue };
             batch.overran = true;
-            self.live -= usize::from(!replica.ending);
-            replica.ending = true;
+            self.live -= usize::from(was_live);
+            replica.service = Service::Ending;
             return Some(Overrun {
                 replica: replica.id,
                 device: replica.device,
@@ -272,6 +322,10 @@ impl Replicas {
         let replica = &mut self.replicas[at];
         let nth = replica.out.iter().position(|out| out.id == batch)?;
         let batch = replica.out.remove(nth);
+        if replica.service == Service::Suspect {
+            replica.service = Service::In;
+            self.live += 1;
+        }
         let (is_idle, device) = (replica.is_idle(), replica.device);
         if is_idle {
             self.now_idle(id, device);
@@ -332,7 +386,7 @@ impl Replicas {
 
     pub(super) fn check_invariants(&self) {
         assert!(self.replicas.is_sorted_by(|a, b| a.id < b.id), "a replica is known once");
-        assert_eq!(self.live, self.replicas.iter().filter(|replica| !replica.ending).count());
+        assert_eq!(self.live, self.replicas.iter().filter(|replica| replica.is_live()).count());
         assert_eq!(self.idle, self.replicas.iter().filter(|replica| replica.is_idle()).count());
         for class in &self.classes {
             let of_class = self.replicas.iter().filter(|replica| replica.device == class.device);
@@ -346,7 +400,14 @@ impl Replicas {
         assert!(self.batches().all(|it| self.expected.binary_search(&Expected::new(it)).is_ok()));
         for replica in &self.replicas {
             assert!(replica.out.len() <= CREDITS_PER_REPLICA, "credits hold");
-            assert!(replica.out.iter().all(|batch| !batch.overran || replica.ending));
+            let has_batch = !replica.out.is_empty();
+            assert!(has_batch || replica.service != Service::Suspect, "a suspect is waited for");
+            assert!(
+                replica
+                    .out
+                    .iter()
+                    .all(|batch| !batch.overran || replica.service == Service::Ending)
+            );
         }
     }
 }

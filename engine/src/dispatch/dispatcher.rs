@@ -33,7 +33,10 @@ use crate::observe::stages::{ModelNames, ModelRecorder};
 use crate::query::types::{TaskError, TaskInputs};
 
 mod ending;
+mod farewells;
 mod warming;
+
+use farewells::Farewell;
 
 /// Submissions moved into the queue in one turn; more wait in the hand-off for the next, so that replies and
 /// connections on this core are not held up by a flood.
@@ -62,6 +65,7 @@ pub struct Dispatcher {
     /// Of live replicas, and of those that are warmed up.
     lanes: Vec<Lane>,
     warm_ups: WarmUps,
+    farewells: Vec<Farewell>,
     outbox: Outbox,
     recorder: Rc<ModelRecorder>,
     names: ModelNames,
@@ -121,6 +125,7 @@ impl Dispatcher {
             in_flight: InFlight::default(),
             lanes: Vec::new(),
             warm_ups: WarmUps::new(setup.sample, setup.stored_profiles),
+            farewells: Vec::new(),
             outbox: Outbox::new(core.id, core.links.clone()),
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             timer_at: None,
@@ -143,6 +148,7 @@ impl Dispatcher {
             self.take_control(now);
             self.take_replies(now);
             self.take_time(now);
+            self.say_farewells();
             self.outbox.flush();
             if std::mem::take(&mut self.answered) {
                 behind_the_answered().await;
@@ -233,6 +239,9 @@ impl Dispatcher {
                 self.take_replies(now);
                 self.lose_replica(now, replica, incarnation, last_output);
             }
+            ControlMsg::ReplicaLeave { replica, incarnation } => {
+                self.replica_leaves(now, replica, incarnation);
+            }
             ControlMsg::Unavailable { reason, retry_after } => {
                 self.answer_waiting(
                     now,
@@ -261,7 +270,9 @@ impl Dispatcher {
         let Some(index) = known else { return };
         self.lanes.swap_remove(index);
         self.warm_ups.end(replica);
-        self.recorder.replica_lost();
+        if !self.has_left(replica) {
+            self.recorder.replica_lost();
+        }
         self.record_replicas();
         self.in_flight.forget_replica(replica);
         self.cause = Cause::ReplicaLost(last_output);

@@ -98,11 +98,11 @@ pub fn check_name(name: &str) -> Result<(), FleetError> {
 
 /// Everything of the state directory, held by this engine alone.
 pub struct Opened {
-    pub(super) lock: StateLock,
-    pub(super) store: Store,
+    lock: StateLock,
+    store: Store,
     pub artifacts: Artifacts,
-    pub(super) desired: Desired,
-    pub(super) state: PathBuf,
+    desired: Desired,
+    state: PathBuf,
 }
 
 /// Takes the state directory; what a dead engine left half-way is removed. `patience`: how long another engine that is

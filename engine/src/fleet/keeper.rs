@@ -1,10 +1,9 @@
 //! Keeps one replica alive: start, welcome, hand over, watch, bury, wait, start again.
 
+use std::cell::RefCell;
 use std::ffi::OsString;
-use std::fs::DirBuilder;
 use std::hash::{BuildHasher, RandomState};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,10 +19,10 @@ use super::learned;
 use super::liveness::BackOff;
 use super::model::{Established, Model, Place};
 use super::sample;
+use super::standing::{Doing, Standing};
 use super::supervisor::{Shared, StartError};
 use super::triton;
 use super::welcome::{Door, Guest, WelcomeError, geometry};
-use crate::clock::Time;
 use crate::dispatch::handle::{Entrance, ModelHandle};
 use crate::dispatch::hang_ups::HangUps;
 use crate::dispatch::lane::payload_bytes_max;
@@ -36,9 +35,13 @@ use crate::ids::{Incarnation, ReplicaId};
 use crate::labels::Labels;
 use crate::observe::stages::ModelNames;
 
+mod life;
 mod life_error;
+mod signals;
 
+use life::{Home, Life};
 pub use life_error::LifeError;
+use signals::Signals;
 
 /// What callers are told to wait while a model has no replica.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
@@ -50,25 +53,32 @@ const BACK_AT_ONCE: Duration = Duration::from_millis(500);
 /// can't stand zeros must still be servable.
 const WARM_UP_ENDS_MAX: u32 = 2;
 
-/// Keeps one replica alive; [`Keeper::run`] ends with the engine.
+/// Keeps one replica alive; [`Keeper::run`] ends with its model, or when it is told to leave.
 pub struct Keeper {
     shared: Rc<Shared>,
     model: Rc<Model>,
     replica: ReplicaId,
     back_off: BackOff,
-    stopping: watch::Receiver<bool>,
+    signals: Signals,
+    standing: Rc<RefCell<Standing>>,
 }
 
 pub type First = oneshot::Sender<Result<(), StartError>>;
 
 impl Keeper {
-    pub fn new(shared: Rc<Shared>, model: Rc<Model>, replica: ReplicaId) -> Keeper {
-        let stopping = model.stopping.subscribe();
-        Keeper { shared, model, replica, back_off: BackOff::default(), stopping }
+    pub fn new(
+        shared: Rc<Shared>,
+        model: Rc<Model>,
+        replica: ReplicaId,
+        leaving: watch::Receiver<bool>,
+        standing: Rc<RefCell<Standing>>,
+    ) -> Keeper {
+        let signals = Signals::new(model.stopping.subscribe(), leaving);
+        Keeper { shared, model, replica, back_off: BackOff::default(), signals, standing }
     }
 
     pub async fn run(mut self, mut first: Option<First>) {
-        while !*self.stopping.borrow() {
+        while !self.signals.is_ending() {
             let mut life = Life::default();
             let mut error = self.live(&mut life, &mut first).await;
             let output = life.process.as_ref().map(|it| it.log.text()).unwrap_or_default();
@@ -84,8 +94,8 @@ impl Keeper {
                 }
                 error = LifeError::Fault(reason);
             }
-            if *self.stopping.borrow() {
-                return;
+            if self.signals.is_ending() {
+                return self.say_if_last(&life, &error).await;
             }
             self.wait_back_off(&life, &error).await;
         }
@@ -94,6 +104,7 @@ impl Keeper {
     /// One incarnation, until whatever ends it.
     async fn live(&mut self, life: &mut Life, first: &mut Option<First>) -> LifeError {
         let incarnation = self.shared.incarnation();
+        self.standing.borrow_mut().starts(self.shared.config.clock.now());
         life.incarnation = Some(incarnation);
         // Before the dispatcher hears of the lane: a container may break it with its first word.
         let (tell, mut fault) = oneshot::channel();
@@ -112,21 +123,37 @@ impl Keeper {
         }
         life.live_since = Some(self.shared.config.clock.now());
         self.came_up();
+        self.does(Doing::Live);
         if let Some(tell) = first.take() {
             let _listening = tell.send(Ok(()));
         }
         let Some(process) = life.process.as_mut() else { return LifeError::Stopping };
-        let mut stopping = self.stopping.clone();
+        let mut signals = self.signals.clone();
         tokio::select! {
             ended = process.ended() => ended.map_or_else(LifeError::Wait, LifeError::Exited),
             error = guest.closed() => closed_or_exited(process, error).await,
+            Ok(fault) = &mut fault => LifeError::Fault(fault),
+            () = signals.ending() => self.leave(process, incarnation, fault).await,
+        }
+    }
+
+    /// The dispatcher tells the container to leave once nothing waits; it has all the time that takes.
+    async fn leave(
+        &self,
+        process: &mut Process,
+        incarnation: Incarnation,
+        fault: oneshot::Receiver<String>,
+    ) -> LifeError {
+        self.does(Doing::Leaving);
+        if !self.signals.is_stopping() {
+            let replica = self.replica;
+            self.tell(ControlMsg::ReplicaLeave { replica, incarnation }).await;
+        }
+        let drain = Duration::from_secs(self.shared.config.limits.drain_s);
+        tokio::select! {
+            _ended = process.ended() => LifeError::Stopping,
             Ok(fault) = fault => LifeError::Fault(fault),
-            _ = stopping.wait_for(|stopping| *stopping) => {
-                // The dispatcher tells the container to leave once nothing waits; give it all the time that takes.
-                let drain = Duration::from_secs(self.shared.config.limits.drain_s);
-                let _in_time = tokio::time::timeout(drain, process.ended()).await;
-                LifeError::Stopping
-            }
+            () = tokio::time::sleep(drain) => LifeError::Stopping,
         }
     }
 
@@ -147,7 +174,8 @@ impl Keeper {
         }
         let process = self.spawn(&home.path, &socket, nonce, user).map_err(LifeError::Spawn)?;
         let process = life.process.insert(process);
-        let mut stopping = self.stopping.clone();
+        self.standing.borrow_mut().pid = process.pid();
+        let mut signals = self.signals.clone();
         let hello = async {
             let mut guest = door.accept().await?;
             let spec = guest.hello(nonce).await?;
@@ -158,11 +186,12 @@ impl Keeper {
         let (mut guest, spec) = tokio::select! {
             hello = hello => alive(process, hello.map_err(|_| late)?).await?,
             ended = process.ended() => return Err(ended.map_or_else(LifeError::Wait, LifeError::Exited)),
-            _ = stopping.wait_for(|stopping| *stopping) => return Err(LifeError::Stopping),
+            () = signals.ending() => return Err(LifeError::Stopping),
         };
-        let owns_cores = self.owns_cores(spec.replicas);
+        let owns_cores = self.owns_cores(self.model.wanted.get().unwrap_or(spec.replicas));
         let geometry = geometry(&spec, incarnation, &self.shared.config.lane, owns_cores)?;
         self.establish(spec, geometry).await?;
+        self.does(Doing::Loading);
         let (device, group) = self.model.target.devices.of(self.replica);
         let node = group.cpus.as_deref().and_then(cores::node_of);
         let load = guest.join(geometry, node);
@@ -171,13 +200,14 @@ impl Keeper {
         let side = tokio::select! {
             side = load => alive(process, side.map_err(|_| late)?).await?,
             ended = process.ended() => return Err(ended.map_or_else(LifeError::Wait, LifeError::Exited)),
-            _ = stopping.wait_for(|stopping| *stopping) => return Err(LifeError::Stopping),
+            () = signals.ending() => return Err(LifeError::Stopping),
         };
         let side = LaneSide::Shm(side);
         let lane = Box::new(ReplicaLane { replica: self.replica, device, incarnation, side });
         let (live, warm) = oneshot::channel();
         life.handed_over = true;
         self.tell(ControlMsg::ReplicaUp { lane, warm_up, live }).await;
+        self.does(Doing::Warming);
         Ok((guest, warm))
     }
 
@@ -192,7 +222,7 @@ impl Keeper {
     ) -> Result<(), LifeError> {
         let Some(process) = life.process.as_mut() else { return Err(LifeError::Stopping) };
         let seconds = self.shared.config.limits.load_s;
-        let mut stopping = self.stopping.clone();
+        let mut signals = self.signals.clone();
         Err(tokio::select! {
             // One that was live and died of its first batch didn't end in its warm-up: what was told first counts first.
             biased;
@@ -201,7 +231,7 @@ impl Keeper {
             error = guest.closed() => closed_or_exited(process, error).await,
             Ok(fault) = fault => LifeError::Fault(fault),
             () = tokio::time::sleep(Duration::from_secs(seconds)) => LifeError::WarmUpLate { seconds },
-            _ = stopping.wait_for(|stopping| *stopping) => LifeError::Stopping,
+            () = signals.ending() => LifeError::Stopping,
         })
     }
 
@@ -401,16 +431,27 @@ impl Keeper {
     async fn wait_back_off(&mut self, life: &Life, error: &LifeError) {
         let now = self.shared.config.clock.now();
         let wait = self.back_off.after_end(now, life.live_since);
+        self.standing.borrow_mut().waits(now, error.to_string().into());
         tracing::warn!(model = self.name(), replica = %self.replica, ?wait, "a replica ended: {error}");
         let back_at_once = life.live_since.is_some() && wait <= BACK_AT_ONCE;
         if self.model.live.get() == 0 && !back_at_once {
             self.unavailable(life, error, wait).await;
         }
-        let mut stopping = self.stopping.clone();
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
-            _ = stopping.wait_for(|stopping| *stopping) => {}
+            () = self.signals.ending() => {}
         }
+    }
+
+    /// One that leaves may have been the last that was live: the others are still to come back.
+    async fn say_if_last(&self, life: &Life, error: &LifeError) {
+        if !self.signals.is_stopping() && life.live_since.is_some() && self.model.live.get() == 0 {
+            self.unavailable(life, error, UNAVAILABLE_RETRY).await;
+        }
+    }
+
+    fn does(&self, doing: Doing) {
+        self.standing.borrow_mut().does(doing, self.shared.config.clock.now());
     }
 
     async fn unavailable(&self, life: &Life, error: &LifeError, wait: Duration) {
@@ -430,44 +471,6 @@ impl Keeper {
         let Some(known) = self.model.established.get() else { return };
         if known.control.send(message).await.is_err() {
             tracing::debug!("a dispatcher ended before its replica");
-        }
-    }
-}
-
-/// One incarnation as far as it got.
-#[derive(Default)]
-struct Life {
-    incarnation: Option<Incarnation>,
-    process: Option<Process>,
-    /// Dropped after the process, which lives in it.
-    home: Option<Home>,
-    /// The dispatcher has its lane.
-    handed_over: bool,
-    live_since: Option<Time>,
-}
-
-/// The directory of one incarnation: its socket, and what it may write. Removed with everything in it.
-struct Home {
-    path: PathBuf,
-}
-
-impl Home {
-    fn make(root: &Path, incarnation: Incarnation, user: Option<u32>) -> Result<Home, LifeError> {
-        let path = root.join(incarnation.to_string());
-        DirBuilder::new().mode(0o700).create(&path).map_err(LifeError::Home)?;
-        let home = Home { path };
-        if let Some(user) = user {
-            std::os::unix::fs::chown(&home.path, Some(user), Some(user))
-                .map_err(LifeError::Home)?;
-        }
-        Ok(home)
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.path) {
-            tracing::debug!(%error, "a replica's directory could not be removed");
         }
     }
 }

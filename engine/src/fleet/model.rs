@@ -3,10 +3,12 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
 
+use schemas::lifecycle::REPLICAS_MAX;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::JoinHandle;
 
 use super::profiles::Key;
+use super::scaling::Kept;
+use super::standing::Standing;
 use super::target::Target;
 use crate::dispatch::ControlMsg;
 use crate::dispatch::handle::ModelHandle;
@@ -51,7 +53,12 @@ pub struct Model {
     pub batches_stored: Cell<u64>,
     /// Its replicas are to end and not to start again.
     pub stopping: watch::Sender<bool>,
-    pub keepers: RefCell<Vec<JoinHandle<()>>>,
+    /// As many replicas as it was told to have; None: as many as it declares.
+    pub wanted: Cell<Option<u32>>,
+    /// Its first replica was live: the others may start.
+    pub others_may_start: Cell<bool>,
+    /// Those that keep its replicas, also the ones on their way out.
+    pub keepers: RefCell<Vec<Kept>>,
 }
 
 /// What is known once the first replica said hello.
@@ -90,14 +97,30 @@ impl Model {
             warm_up_ends: Cell::new(0),
             batches_stored: Cell::new(0),
             stopping: watch::Sender::new(false),
+            wanted: Cell::new(None),
+            others_may_start: Cell::new(false),
             keepers: RefCell::default(),
         })
     }
 
-    /// As its groups of devices say, else its declaration; one until that is known.
+    /// As it was told, else as its groups of devices say, else its declaration; one until that is known.
     pub fn replicas(&self) -> u32 {
         let declared = || self.established.get().map_or(1, |known| known.handle.spec.replicas);
-        self.target.devices.replicas().unwrap_or_else(declared)
+        let given = || self.target.devices.replicas();
+        self.wanted.get().or_else(given).unwrap_or_else(declared)
+    }
+
+    /// More it can't be told to have.
+    pub fn replicas_max(&self) -> u32 {
+        self.target.devices.replicas().unwrap_or(REPLICAS_MAX)
+    }
+
+    /// What each of its replicas is doing, in order of their ids.
+    pub fn standings(&self) -> Vec<Standing> {
+        let keepers = self.keepers.borrow();
+        let mut all: Vec<_> = keepers.iter().map(|it| it.standing.borrow().clone()).collect();
+        all.sort_by_key(|standing| standing.replica);
+        all
     }
 
     /// As it is served, or will be; None before a file's model has said its own.

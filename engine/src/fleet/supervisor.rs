@@ -18,7 +18,7 @@ use super::catalog::{Catalog, PublishedCatalog};
 use super::changes;
 use super::deployments::{Manager, Opened};
 use super::digest;
-use super::keeper::{Keeper, LifeError};
+use super::keeper::LifeError;
 use super::launch::process::Programs;
 use super::launch::users::Users;
 use super::learned::{keep_storing, store_last};
@@ -26,6 +26,8 @@ use super::model::Model;
 use super::orders::Order;
 use super::profiles::Profiles;
 use super::repository::Repositories;
+use super::scaling;
+pub use super::scaling::{keepers_ended, set_replicas, start_others};
 use super::target::Target;
 use super::welcome::LaneSettings;
 use crate::classes::Classes;
@@ -237,26 +239,8 @@ pub fn begin(shared: &Rc<Shared>, model: &Rc<Model>) -> oneshot::Receiver<Result
     if *shared.stopping.borrow() {
         model.stopping.send_replace(true);
     }
-    let keeper = Keeper::new(shared.clone(), model.clone(), ReplicaId(0));
-    model.keepers.borrow_mut().push(tokio::task::spawn_local(keeper.run(Some(tell))));
+    scaling::keep(shared, model, ReplicaId(0), Some(tell));
     first
-}
-
-pub fn start_others(shared: &Rc<Shared>, model: &Rc<Model>) {
-    for replica in 1..model.replicas() {
-        let keeper = Keeper::new(shared.clone(), model.clone(), ReplicaId(replica));
-        model.keepers.borrow_mut().push(tokio::task::spawn_local(keeper.run(None)));
-    }
-}
-
-/// Waits for the end of those that were told to.
-pub async fn keepers_ended(model: &Model) {
-    let keepers = std::mem::take(&mut *model.keepers.borrow_mut());
-    for keeper in keepers {
-        if let Err(error) = keeper.await {
-            tracing::error!(%error, "a replica's keeper ended early");
-        }
-    }
 }
 
 impl StartError {

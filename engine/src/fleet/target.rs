@@ -64,13 +64,10 @@ pub enum Program {
 impl Target {
     /// With what is set for the deployed model in place of what its version says.
     #[must_use]
-    pub fn with_settings(mut self, replicas: Option<u32>, slo: Option<&str>) -> Target {
+    pub fn with_settings(mut self, slo: Option<&str>) -> Target {
         // Written by `overrides`.
         let mut settings: serde_json::Value =
             serde_json::from_str(&self.settings).unwrap_or_default();
-        if let Some(replicas) = replicas {
-            settings["replicas"] = replicas.into();
-        }
         if let Some(slo) = slo {
             settings["slo"] = slo.into();
         }

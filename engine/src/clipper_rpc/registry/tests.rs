@@ -8,19 +8,15 @@ use smallvec::smallvec;
 use tokio::runtime::{Builder, LocalOptions};
 
 use super::*;
-use crate::classes::Classes;
 use crate::clipper_rpc::batches;
 use crate::clipper_rpc::models::{ClipperModels, channel};
 use crate::clock::Clock;
-use crate::config::Limits;
 use crate::dispatch::handle::ModelHandle;
 use crate::dispatch::lane::remote::{PeerEnd, pair};
 use crate::dispatch::{Core, run_core_mailbox};
 use crate::fleet::catalog::{Catalog, ModelState, PublishedCatalog};
-use crate::fleet::launch::process::Programs;
-use crate::fleet::repository::Repositories;
 use crate::fleet::supervisor::{Fleet, FleetConfig};
-use crate::fleet::welcome::LaneSettings;
+use crate::fleet::test_config::config;
 use crate::ids::{ClassId, CoreId};
 use crate::observe::stages::CoreRecorder;
 use crate::query::types::{Deadline, TaskInputs, TaskResult, Tensor, TensorData, Terms};
@@ -42,33 +38,7 @@ fn stand(strangers: Strangers) -> Stand {
     let core = Core { id: CORE, clock, links: [link].into(), recorder: CoreRecorder::new(CORE) };
     let links = core.links.clone();
     tokio::task::spawn_local(run_core_mailbox(core, mailbox));
-    let fleet = Fleet::new(FleetConfig {
-        clock,
-        limits: Limits::default(),
-        lane: LaneSettings {
-            memory: shm_rpc::Memory::Memfd,
-            huge_pages: false,
-            slot_bytes_max: 1 << 20,
-            variable_slot_bytes: 1 << 16,
-        },
-        cores: vec![0],
-        users: None,
-        programs: Programs::find(None),
-        classes: Classes::new(Vec::new()).unwrap(),
-        catalog: catalog.clone(),
-        links,
-        sockets: std::env::temp_dir(),
-        warm_up: true,
-        profiles: None,
-        repositories: Repositories {
-            roots: Vec::new(),
-            classes: Classes::new(Vec::new()).unwrap(),
-            cpus: vec![0],
-        },
-        changes: false,
-        poll_every: None,
-        base_url: "http://test".into(),
-    });
+    let fleet = Fleet::new(FleetConfig { catalog: catalog.clone(), ..config(clock, links) });
     let (models, asks) = channel();
     Registry::start(fleet.shared(), strangers, ([127, 0, 0, 1], 7000).into(), asks);
     Stand { models, catalog, clock, _fleet: fleet }

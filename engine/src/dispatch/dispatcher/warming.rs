@@ -174,9 +174,9 @@ impl Dispatcher {
         }
     }
 
-    /// Lanes of replicas that are live.
+    /// Lanes of replicas that are live and stay.
     pub(super) fn live_lanes(&self) -> usize {
-        self.lanes.len() - self.warm_ups.count()
+        self.lanes.len() - self.warm_ups.count() - self.farewells.len()
     }
 
     /// What was learned so far, to be stored.

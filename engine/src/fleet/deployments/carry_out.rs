@@ -13,6 +13,7 @@ use super::wanted::{Failure, ModelRow, Refused, Role};
 use crate::fleet::catalog::{DefaultVersion, ModelEntry, ModelState};
 use crate::fleet::model::Place;
 use crate::fleet::retire::retire;
+use crate::fleet::supervisor::set_replicas;
 use crate::ids::Version;
 
 /// After a change that could not be written: the disk may have room by then.
@@ -25,7 +26,7 @@ const HANDING_OVER: Duration = Duration::from_millis(200);
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// Looks after one model.
-pub async fn drive(managed: Rc<Managed>) {
+pub(super) async fn drive(managed: Rc<Managed>) {
     let mut stopping = managed.shared.stopping.subscribe();
     while !*stopping.borrow() && !managed.is_gone() {
         let step = async {
@@ -83,7 +84,7 @@ async fn carry_out(managed: &Rc<Managed>, action: Action) -> Result<(), FleetErr
         Action::Fail(version, why) => fail(managed, version, why).await,
         Action::Expire(version) => managed.transition(|row, _| row.stop(version)).await.map(drop),
         Action::SetReplicas(version, count) => {
-            set_replicas(managed, version, count);
+            scale(managed, version, count);
             Ok(())
         }
         Action::Replace(version) => {
@@ -100,7 +101,7 @@ async fn carry_out(managed: &Rc<Managed>, action: Action) -> Result<(), FleetErr
 
 impl Managed {
     /// One change of what is wanted, unless it makes no sense any more. True: it is durable.
-    pub async fn transition(
+    pub(super) async fn transition(
         &self,
         change: impl FnOnce(&mut ModelRow, u64) -> Result<(), Refused>,
     ) -> Result<bool, FleetError> {
@@ -174,9 +175,13 @@ async fn fail(managed: &Rc<Managed>, version: u64, why: Failure) -> Result<(), F
     Ok(())
 }
 
-fn set_replicas(managed: &Managed, version: u64, count: u32) {
-    if let Some(running) = managed.running(version) {
-        running.replicas.set(Some(count));
+fn scale(managed: &Managed, version: u64, count: u32) {
+    let Some(running) = managed.running(version) else { return };
+    let Some(model) = running.model() else { return };
+    // Not tried again: what can't be is for the version's own settings to allow.
+    running.replicas.set(Some(count));
+    if let Err(error) = set_replicas(&managed.shared, &model, count) {
+        tracing::warn!(model = &*managed.name, version, "not scaled to {count}: {error}");
     }
 }
 

@@ -52,11 +52,15 @@ impl Managed {
             .deploy(artifact, options, at_least, self.now_ms())
             .map_err(|refused| self.refused(refused))?;
         let name = self.name.clone();
-        self.files.borrow_mut().insert(version);
         let kept =
             tokio::task::spawn_blocking(move || artifacts.keep(staged, &name, version)).await;
-        kept.map_err(|_| FleetError::Stopping)?.map_err(FleetError::Disk)?;
-        self.commit(row).await?;
+        let done = match kept.map_err(|_| FleetError::Stopping)?.map_err(FleetError::Disk) {
+            Ok(_) => self.commit(row).await,
+            Err(error) => Err(error),
+        };
+        // Not before it is wanted, or known not to be: what lies there unwanted is removed.
+        self.files.borrow_mut().insert(version);
+        done?;
         self.publish_default();
         let accepted = self.listeners.borrow_mut().add(version);
         self.told_unwanted("a newer version was deployed before this one was ready");

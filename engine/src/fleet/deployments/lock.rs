@@ -20,13 +20,13 @@ pub enum LockError {
     File { path: PathBuf, source: io::Error },
 }
 
-pub struct StateLock {
+pub(super) struct StateLock {
     file: File,
 }
 
 impl StateLock {
     /// Waits as long for an engine that is about to go.
-    pub fn take(state: &Path, patience: Duration) -> Result<StateLock, LockError> {
+    pub(super) fn take(state: &Path, patience: Duration) -> Result<StateLock, LockError> {
         let path = state.join(LOCK);
         let failed = |source| LockError::File { path: path.clone(), source };
         let options =
@@ -62,12 +62,12 @@ impl StateLock {
     }
 
     /// For the engine that takes this one's place.
-    pub fn release(&self) -> io::Result<()> {
+    pub(super) fn release(&self) -> io::Result<()> {
         self.file.unlock()
     }
 
     /// It did not take it.
-    pub fn retake(&mut self) -> io::Result<()> {
+    pub(super) fn retake(&mut self) -> io::Result<()> {
         self.file.lock()?;
         self.sign()
     }

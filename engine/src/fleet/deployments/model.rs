@@ -18,40 +18,40 @@ use crate::fleet::model::Model;
 use crate::fleet::supervisor::Shared;
 use crate::ids::Version;
 
-pub struct Managed {
+pub(super) struct Managed {
     manager: Weak<Manager>,
-    pub shared: Rc<Shared>,
-    pub name: Arc<str>,
+    pub(super) shared: Rc<Shared>,
+    pub(super) name: Arc<str>,
     /// As the store has it.
-    pub row: RefCell<ModelRow>,
-    pub running: RefCell<BTreeMap<u64, Rc<Running>>>,
+    pub(super) row: RefCell<ModelRow>,
+    pub(super) running: RefCell<BTreeMap<u64, Rc<Running>>>,
     /// Versions whose files lie on the disk.
-    pub files: RefCell<BTreeSet<u64>>,
-    pub listeners: RefCell<Listeners>,
+    pub(super) files: RefCell<BTreeSet<u64>>,
+    pub(super) listeners: RefCell<Listeners>,
     /// Something was: look again.
-    pub changed: Notify,
+    pub(super) changed: Notify,
     /// Held from the look at the row to its commit.
-    pub changing: Mutex<()>,
+    pub(super) changing: Mutex<()>,
 }
 
 /// One version that runs, or is about to.
-pub struct Running {
-    pub version: u64,
-    pub role: Cell<Role>,
-    pub stage: RefCell<Stage>,
-    pub model: RefCell<Option<Rc<Model>>>,
+pub(super) struct Running {
+    pub(super) version: u64,
+    pub(super) role: Cell<Role>,
+    pub(super) stage: RefCell<Stage>,
+    pub(super) model: RefCell<Option<Rc<Model>>>,
     /// Requests that name it find it.
-    pub published: Cell<bool>,
+    pub(super) published: Cell<bool>,
     /// Its answer was compared with what it is to be, and is.
-    pub checked: Cell<bool>,
-    pub slo: RefCell<Option<String>>,
-    pub replicas: Cell<Option<u32>>,
-    pub since: Time,
+    pub(super) checked: Cell<bool>,
+    pub(super) slo: RefCell<Option<String>>,
+    pub(super) replicas: Cell<Option<u32>>,
+    pub(super) since: Time,
 }
 
 /// As [`super::reconcile::Phase`], by what was done; whether it is live is the model's to say.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Stage {
+pub(super) enum Stage {
     Loading,
     Up,
     Checking,
@@ -61,7 +61,7 @@ pub enum Stage {
 }
 
 impl Managed {
-    pub fn new(manager: &Rc<Manager>, name: &str, row: ModelRow) -> Rc<Managed> {
+    pub(super) fn new(manager: &Rc<Manager>, name: &str, row: ModelRow) -> Rc<Managed> {
         let managed = Managed {
             manager: Rc::downgrade(manager),
             shared: manager.shared.clone(),
@@ -78,16 +78,16 @@ impl Managed {
     }
 
     /// The manager lives as long as the engine.
-    pub fn manager(&self) -> Result<Rc<Manager>, FleetError> {
+    pub(super) fn manager(&self) -> Result<Rc<Manager>, FleetError> {
         self.manager.upgrade().ok_or(FleetError::Stopping)
     }
 
-    pub fn now_ms(&self) -> u64 {
+    pub(super) fn now_ms(&self) -> u64 {
         wall_ms(self.shared.config.clock)
     }
 
     /// Writes what is wanted from now on; it is so once this returns. Called with `changing` held.
-    pub async fn commit(&self, row: ModelRow) -> Result<(), FleetError> {
+    pub(super) async fn commit(&self, row: ModelRow) -> Result<(), FleetError> {
         let manager = self.manager()?;
         let stored = (!row.versions.is_empty()).then(|| row.clone());
         let written: Result<(), StoreError> = manager.holds()?.store.put(&self.name, stored).await;
@@ -98,7 +98,7 @@ impl Managed {
     }
 
     /// Requests without a version go to the active one, and to no other.
-    pub fn publish_default(&self) {
+    pub(super) fn publish_default(&self) {
         let row = self.row.borrow();
         let default = match row.active {
             Some(version) => DefaultVersion::Only(Version(version)),
@@ -108,24 +108,24 @@ impl Managed {
         self.shared.publish(|catalog| catalog.with_default(&self.name, default));
     }
 
-    pub fn tell(&self, version: u64, event: &Event) {
+    pub(super) fn tell(&self, version: u64, event: &Event) {
         self.listeners.borrow_mut().tell(version, event);
     }
 
-    pub fn step(&self, version: u64, text: impl Into<String>) {
+    pub(super) fn step(&self, version: u64, text: impl Into<String>) {
         self.tell(version, &Event::Step(text.into()));
     }
 
-    pub fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("{}/v2/models/{}", self.shared.config.base_url, self.name)
     }
 
-    pub fn running(&self, version: u64) -> Option<Rc<Running>> {
+    pub(super) fn running(&self, version: u64) -> Option<Rc<Running>> {
         self.running.borrow().get(&version).cloned()
     }
 
     /// Nothing is wanted of it, nothing is left of it, and nobody is about to change that.
-    pub fn is_gone(&self) -> bool {
+    pub(super) fn is_gone(&self) -> bool {
         self.row.borrow().versions.is_empty()
             && self.running.borrow().is_empty()
             && self.files.borrow().is_empty()
@@ -134,7 +134,7 @@ impl Managed {
 }
 
 impl Running {
-    pub fn new(version: u64, role: Role, row: &ModelRow, since: Time) -> Rc<Running> {
+    pub(super) fn new(version: u64, role: Role, row: &ModelRow, since: Time) -> Rc<Running> {
         Rc::new(Running {
             version,
             role: Cell::new(role),
@@ -148,16 +148,16 @@ impl Running {
         })
     }
 
-    pub fn model(&self) -> Option<Rc<Model>> {
+    pub(super) fn model(&self) -> Option<Rc<Model>> {
         self.model.borrow().clone()
     }
 
-    pub fn is_leaving(&self) -> bool {
+    pub(super) fn is_leaving(&self) -> bool {
         *self.stage.borrow() == Stage::Leaving
     }
 
     /// At least one replica answers.
-    pub fn is_live(&self) -> bool {
+    pub(super) fn is_live(&self) -> bool {
         self.model().is_some_and(|model| model.live.get() > 0)
     }
 }

@@ -3,7 +3,7 @@
 use super::model::{Managed, Running, Stage};
 use super::reconcile::{Observed, Phase, Seen};
 
-pub fn observe(managed: &Managed) -> Observed {
+pub(super) fn observe(managed: &Managed) -> Observed {
     let running = managed.running.borrow();
     let versions = running.iter().map(|(version, running)| (*version, seen(running))).collect();
     let files = managed.files.borrow().iter().copied().collect();

@@ -12,8 +12,10 @@ use super::manager::Manager;
 use super::model::{Managed, Running, Stage};
 use super::wanted::{Role, VersionRow};
 use crate::fleet::catalog::{Catalog, ModelEntry, ModelState};
+use crate::fleet::model::Model;
+use crate::fleet::standing::Standing;
 
-pub fn show(manager: &Manager, what: &Show) -> Result<Value, FleetError> {
+pub(super) fn show(manager: &Manager, what: &Show) -> Result<Value, FleetError> {
     match what {
         Show::Engine => Ok(engine(manager)),
         Show::Models => Ok(json!({ "models": models(manager) })),
@@ -66,7 +68,7 @@ fn model(manager: &Manager, name: &str) -> Result<Value, FleetError> {
 }
 
 /// A deployed model.
-pub fn managed(managed: &Managed) -> Value {
+pub(super) fn managed(managed: &Managed) -> Value {
     let row = managed.row.borrow();
     let active = row.active.and_then(|version| managed.running(version));
     let model = active.as_ref().and_then(|active| active.model());
@@ -136,8 +138,8 @@ fn standing(
 
 /// Of a replica that does not come up.
 fn last_error(running: &Running) -> Option<String> {
-    let _model = running.model()?;
-    None
+    let standings = running.model()?.standings();
+    standings.iter().find_map(|standing| Some(standing.last_error.as_ref()?.to_string()))
 }
 
 fn state(entry: &ModelEntry) -> (&'static str, Option<String>) {
@@ -190,11 +192,37 @@ fn unmanaged(manager: &Manager, catalog: &Catalog, name: &str) -> Value {
     })
 }
 
-fn replicas(_manager: &Manager) -> Vec<Value> {
-    Vec::new()
+/// Every replica there is, by model, version and number.
+fn replicas(manager: &Manager) -> Vec<Value> {
+    let models = manager.shared.models.borrow();
+    let mut models: Vec<_> = models.iter().collect();
+    models.sort_by_key(|model| (model.name().unwrap_or_default().to_owned(), model.target.version));
+    models.iter().flat_map(|model| of_model(manager, model)).collect()
 }
 
-pub fn output(manager: &Manager, of: &OutputOf) -> Result<Vec<Output>, FleetError> {
+fn of_model(manager: &Manager, model: &Model) -> Vec<Value> {
+    let clock = manager.shared.config.clock;
+    let one = |standing: Standing| {
+        let (_, group) = model.target.devices.of(standing.replica);
+        json!({
+            "model": model.name(),
+            "version": model.target.version.0,
+            "replica": standing.replica.0,
+            "standing": standing.doing.name(),
+            "launcher": "process",
+            "pid": standing.pid,
+            "container": standing.container.as_deref(),
+            "device": &*group.name,
+            "cpus": group.cpus,
+            "restarts": standing.restarts,
+            "since": at(clock.wall_at(standing.since)),
+            "last_error": standing.last_error.as_deref(),
+        })
+    };
+    model.standings().into_iter().map(one).collect()
+}
+
+pub(super) fn output(manager: &Manager, of: &OutputOf) -> Result<Vec<Output>, FleetError> {
     let _models = manager.shared.models.borrow();
     let _ = of;
     Err(FleetError::NoReplica)

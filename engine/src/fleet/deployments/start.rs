@@ -21,7 +21,7 @@ const REPLICAS_WAIT: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Begins it; how far it has come is the stage of what is running.
-pub fn start(managed: &Rc<Managed>, version: u64, role: Role) {
+pub(super) fn start(managed: &Rc<Managed>, version: u64, role: Role) {
     let now = managed.shared.config.clock.now();
     let running = Running::new(version, role, &managed.row.borrow(), now);
     managed.running.borrow_mut().insert(version, running.clone());
@@ -123,15 +123,16 @@ async fn others(managed: &Managed, model: &Rc<Model>) {
 
 /// The active version is found by requests from its first hello on; others only once they have been found good.
 fn make(managed: &Managed, running: &Running, target: Target, class: ClassId) -> Rc<Model> {
-    let active = managed.row.borrow().active.and_then(|active| managed.running(active));
-    let before = active.and_then(|active| active.model());
-    if running.role.get() == Role::Active {
-        let model = Model::placed(target, class, Place::Served, None);
-        model.keeps_trying.set(true);
-        running.published.set(true);
-        return model;
-    }
-    Model::placed(target, class, Place::Beside, before.as_ref())
+    let active = managed.row.borrow().active.filter(|active| *active != running.version);
+    let before = active.and_then(|active| managed.running(active)?.model());
+    let is_active = running.role.get() == Role::Active;
+    let place = if is_active { Place::Served } else { Place::Beside };
+    let model = Model::placed(target, class, place, before.as_ref());
+    model.keeps_trying.set(is_active);
+    running.published.set(is_active);
+    // What it can't have shows when it is told again, once it is up.
+    model.wanted.set(running.replicas.get().map(|count| count.min(model.replicas_max())));
+    model
 }
 
 /// The version as its files have it, with what is set for the model in their place.
@@ -153,7 +154,7 @@ async fn read(managed: &Managed, running: &Running) -> Result<(Target, ClassId),
     let read = tokio::task::spawn_blocking(read).await.unwrap_or(Err(FleetError::Stopping));
     let (target, class) = read?;
     let slo = running.slo.borrow().clone();
-    Ok((target.with_settings(running.replicas.get(), slo.as_deref()), class))
+    Ok((target.with_settings(slo.as_deref()), class))
 }
 
 impl From<StartError> for Failure {

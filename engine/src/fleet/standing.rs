@@ -1,0 +1,79 @@
+//! What one replica is doing, for people and for whoever looks after the fleet.
+
+use std::sync::Arc;
+
+use crate::clock::Time;
+use crate::ids::ReplicaId;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// Its container was started and has not said hello.
+    Starting,
+    Loading,
+    Warming,
+    Live,
+    /// It gets no new batch and ends once the one it has is back.
+    Leaving,
+    /// It ended, and starts again after a while.
+    Waiting,
+}
+
+impl Doing {
+    pub fn name(self) -> &'static str {
+        match self {
+            Doing::Starting => "starting",
+            Doing::Loading => "loading",
+            Doing::Warming => "warming",
+            Doing::Live => "live",
+            Doing::Leaving => "leaving",
+            Doing::Waiting => "waiting",
+        }
+    }
+}
+
+/// One replica as its keeper sees it.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    pub replica: ReplicaId,
+    pub doing: Doing,
+    pub since: Time,
+    /// Of the process, as the engine's host numbers it; None while there is none.
+    pub pid: Option<u32>,
+    /// The id of its Docker container, where it runs in one.
+    pub container: Option<Arc<str>>,
+    /// Lives before this one.
+    pub restarts: u32,
+    /// Why the life before this one ended.
+    pub last_error: Option<Arc<str>>,
+}
+
+impl Standing {
+    pub fn new(replica: ReplicaId, now: Time) -> Standing {
+        Standing {
+            replica,
+            doing: Doing::Starting,
+            since: now,
+            pid: None,
+            container: None,
+            restarts: 0,
+            last_error: None,
+        }
+    }
+
+    pub fn does(&mut self, doing: Doing, now: Time) {
+        (self.doing, self.since) = (doing, now);
+    }
+
+    pub fn starts(&mut self, now: Time) {
+        self.does(Doing::Starting, now);
+        (self.pid, self.container) = (None, None);
+    }
+
+    /// A life ended, and another begins after a while.
+    pub fn waits(&mut self, now: Time, why: Arc<str>) {
+        self.does(Doing::Waiting, now);
+        (self.pid, self.container) = (None, None);
+        self.restarts = self.restarts.saturating_add(1);
+        self.last_error = Some(why);
+    }
+}
