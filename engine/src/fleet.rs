@@ -3,6 +3,7 @@
 pub mod catalog;
 pub mod changes;
 pub mod cores;
+pub mod deployments;
 pub mod device_groups;
 pub mod digest;
 pub mod keeper;

@@ -1,0 +1,74 @@
+//! What is asked of the fleet of deployed models, from any thread, with the way back for the answer.
+
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::FleetError;
+use super::artifacts::Staged;
+use super::events::Accepted;
+use super::wanted::{Options, Replicas};
+
+/// One ask. Whoever gave it may go; what it changes is changed all the same.
+#[derive(Debug)]
+pub enum Ask {
+    Show { what: Show, done: oneshot::Sender<Result<Value, FleetError>> },
+    Roll { name: String, roll: Roll, done: oneshot::Sender<Result<Accepted, FleetError>> },
+    Set { name: String, set: Set, done: oneshot::Sender<Result<Value, FleetError>> },
+    Remove { name: String, version: Option<u64>, done: oneshot::Sender<Result<(), FleetError>> },
+    Output { of: OutputOf, done: oneshot::Sender<Result<Vec<Output>, FleetError>> },
+}
+
+/// As JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Show {
+    Engine,
+    Models,
+    Model { name: String },
+    Replicas,
+}
+
+/// What gives the traffic to another version.
+#[derive(Debug)]
+pub enum Roll {
+    Deploy { staged: Staged, options: Options },
+    Promote { version: u64 },
+    Back,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Set {
+    Replicas(Replicas),
+    Slo(Option<String>),
+}
+
+/// Whose output is wanted: of all where nothing is said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputOf {
+    pub name: String,
+    pub version: Option<u64>,
+    pub replica: Option<u32>,
+    /// The last of each.
+    pub lines: usize,
+}
+
+/// The last lines of one replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    pub replica: u32,
+    /// Of one life of it.
+    pub life: u64,
+    /// Number of the first of `lines` in this life.
+    pub from: u64,
+    pub lines: Vec<String>,
+}
+
+impl Ask {
+    pub fn refuse(self, why: FleetError) {
+        match self {
+            Ask::Show { done, .. } | Ask::Set { done, .. } => drop(done.send(Err(why))),
+            Ask::Roll { done, .. } => drop(done.send(Err(why))),
+            Ask::Remove { done, .. } => drop(done.send(Err(why))),
+            Ask::Output { done, .. } => drop(done.send(Err(why))),
+        }
+    }
+}
