@@ -16,7 +16,7 @@ use super::archive::{self, PIECES_MAX, Piece};
 use super::bundle::{self, Bundle};
 use super::engine_link::{Body, Engine, Lines, page};
 use super::error::ClientError;
-use super::events::{self, Event, Ready};
+use super::events::{self, Event, Failed, Ready};
 use super::progress::Progress;
 use super::table::size;
 use super::try_it;
@@ -37,7 +37,8 @@ pub(super) async fn deploy(flags: Deploy) -> Result<(), ClientError> {
         Ok(lines) => lines,
         Err(error) => return Err(packing_error(packing).await.unwrap_or(error)),
     };
-    let ready = follow(&bundle.name, lines, &progress, flags.patience.json).await?;
+    let followed = follow(&bundle.name, lines, &progress, flags.patience.json).await?;
+    let ready = followed.map_err(|failed| failure(&bundle.name, failed))?;
     if flags.patience.json {
         return Ok(());
     }
@@ -107,13 +108,24 @@ async fn packing_error(packing: JoinHandle<io::Result<()>>) -> Option<ClientErro
     }
 }
 
-/// Tells what happens until the report ends well; otherwise why not.
+/// The failure as it is told, with what this command knows of a fix.
+fn failure(name: &str, mut failed: Failed) -> ClientError {
+    if failed.fix.is_none() {
+        let missing = events::missing_file(name, &failed);
+        failed.fix = missing.map(|file| {
+            format!("{file} is not part of the deployment: send it along by --with {file}")
+        });
+    }
+    ClientError::Failed(events::failure(name, &failed))
+}
+
+/// Tells what happens until the report ends: well, or with the version's failure.
 pub(super) async fn follow(
     name: &str,
     mut lines: Lines,
     progress: &Progress,
     json: bool,
-) -> Result<Ready, ClientError> {
+) -> Result<Result<Ready, Failed>, ClientError> {
     progress.waiting(name);
     while let Some(line) = lines.next().await? {
         if line.is_empty() {
@@ -127,11 +139,11 @@ pub(super) async fn follow(
             Event::Step { text } => progress.say(&format!("  {text}")),
             Event::Ready(ready) => {
                 progress.end();
-                return Ok(ready);
+                return Ok(Ok(ready));
             }
             Event::Failed(failed) => {
                 progress.end();
-                return Err(ClientError::Failed(events::failure(name, &failed)));
+                return Ok(Err(failed));
             }
             Event::Later => {}
         }
@@ -145,7 +157,7 @@ fn accepted(name: &str, version: u64, progress: &Progress) -> String {
     label
 }
 
-pub(super) fn told(name: &str, ready: &Ready, held: bool) -> String {
+fn told(name: &str, ready: &Ready, held: bool) -> String {
     let Ready { version, seconds, url, checked } = ready;
     let mut text = format!("ready  {name} v{version} in {seconds:.1} s");
     // Writing to a string can't fail.

@@ -54,10 +54,12 @@ pub(super) fn parse(line: &[u8]) -> Result<Event, ClientError> {
 /// All that is known of a failure, the most important first.
 pub(super) fn failure(name: &str, failed: &Failed) -> String {
     let version = failed.version.map_or(String::new(), |version| format!(" v{version}"));
-    let mut text = format!("{name}{version} failed: {}", failed.error.trim_end());
     let said = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
+    let output = said(&failed.output);
+    let error = without_repetition(failed.error.trim_end(), output.as_deref());
+    let mut text = format!("{name}{version} failed: {error}");
     // Writing to a string can't fail.
-    if let Some(output) = said(&failed.output) {
+    if let Some(output) = output {
         text.push_str("\nlast output:");
         output.trim_end().lines().for_each(|line| {
             let _ = write!(text, "\n  | {line}");
@@ -70,6 +72,24 @@ pub(super) fn failure(name: &str, failed: &Failed) -> String {
         let _ = write!(text, "\nfix: {}", fix.trim_end());
     }
     text
+}
+
+/// A container tells its engine what it writes as well: once is enough.
+fn without_repetition<'e>(error: &'e str, output: Option<&str>) -> &'e str {
+    let is_repeated = output.is_some_and(|output| output.contains(error));
+    if is_repeated { error.lines().next().unwrap_or_default() } else { error }
+}
+
+/// A file that the model reads and that is not part of the version, by its name beside the model.
+pub(super) fn missing_file(name: &str, failed: &Failed) -> Option<String> {
+    let version = failed.version?;
+    let output = failed.output.as_deref().unwrap_or_default();
+    let mut lines = failed.error.lines().chain(output.lines());
+    let line = lines.find(|line| line.contains("No such file or directory"))?;
+    // In the engine's own directory, or in a Docker container.
+    let beside = [format!("/artifacts/{name}/{version}/"), "/model/".to_owned()];
+    let rest = beside.iter().find_map(|start| line.split_once(start))?.1;
+    rest.split(['\'', '"', ':']).next().filter(|file| !file.is_empty()).map(ToOwned::to_owned)
 }
 
 #[cfg(test)]
@@ -100,5 +120,27 @@ mod tests {
         let line = r#"{"event":"failed","error":"no","output":"","cause":null}"#;
         let Event::Failed(failed) = parse(line.as_bytes()).unwrap() else { panic!("failed") };
         assert_eq!(failure("digits", &failed), "digits failed: no");
+    }
+
+    #[test]
+    fn what_the_output_repeats_is_said_once() {
+        let line = r#"{"event":"failed","error":"KeyError: 'a'\n  File m.py","output":"KeyError: 'a'\n  File m.py\n"}"#;
+        let Event::Failed(failed) = parse(line.as_bytes()).unwrap() else { panic!("failed") };
+        let told = "m failed: KeyError: 'a'\nlast output:\n  | KeyError: 'a'\n  |   File m.py";
+        assert_eq!(failure("m", &failed), told);
+    }
+
+    #[test]
+    fn a_file_that_was_left_at_home_is_named() {
+        let missing = |path: &str| {
+            let error = format!("FileNotFoundError: [Errno 2] No such file or directory: '{path}'");
+            let (output, cause, fix) = (None, None, None);
+            let failed = Failed { version: Some(3), error, output, cause, fix };
+            missing_file("digits", &failed)
+        };
+        let state = "/home/me/.local/state/hydrofoil/artifacts/digits/3/w/a.npy";
+        assert_eq!(missing(state).as_deref(), Some("w/a.npy"));
+        assert_eq!(missing("/model/w.npy").as_deref(), Some("w.npy"));
+        assert_eq!(missing("/etc/w.npy"), None);
     }
 }

@@ -118,8 +118,13 @@ fn note(model: &Model, version: &Version, now: SystemTime) -> String {
     }
     let previous = (model.previous == Some(version.version)).then(|| "rollback leads here".into());
     let warm = version.warm_until.as_deref().and_then(|at| until(at, now));
-    let warm = warm.map(|span| format!("warm for {}", rough(span)));
+    let warm = warm.map(|span| format!("warm for {}", rough(whole_minutes(span))));
     previous.into_iter().chain(warm).collect::<Vec<String>>().join(", ")
+}
+
+/// Rounded up: ten minutes are not nine a moment later.
+fn whole_minutes(span: Duration) -> Duration {
+    Duration::from_secs(span.as_secs().div_ceil(60) * 60)
 }
 
 fn replicas(replicas: &[Replica], now: SystemTime) -> String {

@@ -6,22 +6,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlencode
 
 from hydrofoil.client import _versions
 from hydrofoil.client._bundle import Bundle
 from hydrofoil.client._errors import DeployError, EngineError
-from hydrofoil.client._link import Asker, Link, page, parsed
+from hydrofoil.client._link import Link, page, parsed
 from hydrofoil.client._link import lines as lines_of
+from hydrofoil.client._questions import Questions
 from hydrofoil.client._sources import Source, source_of
-from hydrofoil.client._tensors import answer, fitted, request
 
 # Longest silence of the engine while a version starts: it bounds what it waits for itself, within 11 minutes by default.
 REPORT_WAIT_S = 720.0
-# A prediction that was given no time of its own.
-PREDICT_WAIT_S = 60.0
-# Beyond the time that a request may take, for its way there and back.
-MARGIN_S = 5.0
+# Lines of a log that are there already.
+LOGS_WAIT_S = 60.0
 
 Replicas = int | tuple[int, int]
 Progress = Callable[[str], None]
@@ -57,9 +55,7 @@ class Client:
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._asker = Asker()
-        self._urls: dict[str, str] = {}
-        self._inputs: dict[tuple[str, int | None], dict[str, str]] = {}
+        self._questions = Questions(link.host, lambda name: self.model(name)["url"])
 
     def __repr__(self) -> str:
         return f"<engine at {self._link}>"
@@ -168,9 +164,8 @@ class Client:
         raise EngineError("the engine ended its report early. What it has accepted goes on: see models()")
 
     def _ready(self, name: str, event: Mapping[str, Any], tell: Progress) -> Deployment:
-        url = event.get("url") or self._url(name)
-        self._urls[name] = url
-        self._inputs = {key: it for key, it in self._inputs.items() if key[0] != name}
+        url = event.get("url") or self.model(name)["url"]
+        self._questions.forget(name)
         seconds, checked = float(event.get("seconds") or 0), bool(event.get("checked"))
         deployment = Deployment(name, event["version"], url, seconds, checked, self)
         tell(f"ready {name} v{deployment.version} in {seconds:.1f} s  {url}")
@@ -180,60 +175,14 @@ class Client:
         """What the model answers to rows of input.
 
         ``x`` is an array, rows first, or a dict of arrays by the inputs' names; numbers are converted to the
-        model's dtype where that keeps their kind. ``timeout`` in seconds is a hard deadline: past it the engine does not
-        run the request. Returns one array, or a dict of them by name where the model has several outputs. Texts come as
+        model's dtype where that keeps their kind. More rows than the model takes at once go in several requests, one
+        after the other. ``timeout`` in seconds is a hard deadline for each: past it the engine does not run it. Returns one array, or a dict of them by name where the model has several outputs. Texts come as
         str where all are UTF-8, else as bytes.
 
         Raises ``ValueError`` when ``x`` does not suit the model, :class:`EngineError` when the engine refuses:
         ``status`` 404 no such model, 503 overload, 504 deadline passed, 500 the model raised.
         """
-        known = (name, version) in self._inputs
-        try:
-            return self._predict(name, x, version, timeout)
-        except (ValueError, EngineError) as error:
-            status = getattr(error, "status", 400)
-            if not known or status not in (400, 404, None):
-                raise
-        # Another version may have another signature, and another engine another address.
-        self._inputs.pop((name, version), None)
-        self._urls.pop(name, None)
-        return self._predict(name, x, version, timeout)
-
-    def _predict(self, name: str, x: Any, version: int | None, timeout: float | None) -> Any:
-        datatypes = self._datatypes(name, version)
-        given = x if isinstance(x, Mapping) else {next(iter(datatypes)): x}
-        if set(given) != set(datatypes):
-            raise ValueError(f"the model takes {', '.join(datatypes)}: give a dict with each of them")
-        arrays = {key: fitted(key, given[key], datatype) for key, datatype in datatypes.items()}
-        body, headers = request(arrays, datatypes)
-        if timeout is not None:
-            headers["X-Request-Timeout-Ms"] = str(max(1, round(timeout * 1000)))
-        wait_s = PREDICT_WAIT_S if timeout is None else timeout + MARGIN_S
-        netloc, path = self._place(name, version)
-        got, text = self._asker.ask("POST", netloc, f"{path}/infer", body, headers, wait_s)
-        outputs = answer(got, text)
-        return next(iter(outputs.values())) if len(outputs) == 1 else outputs
-
-    def _datatypes(self, name: str, version: int | None) -> dict[str, str]:
-        key = (name, version)
-        if key not in self._inputs:
-            netloc, path = self._place(name, version)
-            _, text = self._asker.ask("GET", netloc, path, None, {}, PREDICT_WAIT_S)
-            self._inputs[key] = {it["name"]: it["datatype"] for it in parsed(text)["inputs"]}
-        return self._inputs[key]
-
-    def _place(self, name: str, version: int | None) -> tuple[str, str]:
-        """Host, port and path of a model."""
-        url = urlsplit(self._url(name))
-        host = self._link.host if url.hostname in ("0.0.0.0", "::") else url.hostname or self._link.host
-        netloc = f"[{host}]" if ":" in host else host
-        path = f"/v2/models/{quote(name, safe='')}"
-        return f"{netloc}:{url.port or 80}", path if version is None else f"{path}/versions/{version}"
-
-    def _url(self, name: str) -> str:
-        if name not in self._urls:
-            self._urls[name] = self.model(name)["url"]
-        return self._urls[name]
+        return self._questions.predict(name, x, version, timeout)
 
     def models(self) -> list[dict[str, Any]]:
         """All models, each with ``name``, ``active``, ``previous``, ``replicas`` (``min``, ``max``, ``live``,
@@ -277,7 +226,7 @@ class Client:
         """Removes a model with all its versions, or one version that has no traffic."""
         query = "" if version is None else f"?version={version}"
         self._link.json("DELETE", page(name) + query)
-        self._urls.pop(name, None)
+        self._questions.forget(name)
 
     def logs(
         self,
@@ -296,7 +245,7 @@ class Client:
         given = {"lines": lines, "version": version, "replica": replica, "follow": "true" if follow else None}
         query = urlencode({key: it for key, it in given.items() if it is not None})
         # A log that is followed may be silent for as long as its model is.
-        wait_s = None if follow else PREDICT_WAIT_S
+        wait_s = None if follow else LOGS_WAIT_S
         response = self._link.ask("GET", f"{page(name)}/logs?{query}", wait_s=wait_s)
         return (line.decode(errors="replace") for line in lines_of(response, str(self._link)))
 
