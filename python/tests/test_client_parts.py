@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 import hydrofoil as foil
 from hydrofoil.client import DeployError, VersionMismatch, _pickles, _versions
+from hydrofoil.client._errors import failure
 from hydrofoil.client._bundle import Bundle, of_directory, toml
 from hydrofoil.client._sources import source_of
 from hydrofoil.client._tensors import answer, fitted, request
@@ -67,7 +68,6 @@ def labels_that_are_words_travel_as_text():
 
 
 def a_closure_takes_along_what_it_refers_to():
-    pytest.importorskip("cloudpickle")
     weights = np.ones((2, 3), np.float32)
     source = source_of(lambda rows: rows @ weights, X.astype(np.float32), None, True)
     assert 'rows: foil.f32["n", 2]) -> foil.f32["n", 3]' in written(source)
@@ -75,7 +75,6 @@ def a_closure_takes_along_what_it_refers_to():
 
 
 def several_inputs_and_outputs_keep_their_names():
-    pytest.importorskip("cloudpickle")
 
     def both(a, *, b):
         return {"sum": a + b, "text": [str(it) for it in b]}
@@ -87,7 +86,6 @@ def several_inputs_and_outputs_keep_their_names():
 
 
 def a_module_beside_the_program_travels_by_value(tmp_path, monkeypatch):
-    pytest.importorskip("cloudpickle")
     (tmp_path / "my_own_features.py").write_text("def twice(x):\n    return x * 2\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     import my_own_features
@@ -166,7 +164,6 @@ def a_declared_model_goes_as_its_file_or_by_value_from_the_main_program():
     source = source_of(declared_here, [1, 2], None, True)
     assert source.bundle.settings == {"entry": "test_client_parts.py:declared_here"}
     assert sent(source, "expected.json")["outputs"][0]["data"] == [2, 3]
-    pytest.importorskip("cloudpickle")
     main = types.FunctionType(declared_here.__code__, globals(), "in_main")
     main.__module__ = "__main__"
     main.__annotations__ = declared_here.__annotations__
@@ -262,7 +259,7 @@ def tensors_survive_the_way_there_and_back():
     length = int(headers["Inference-Header-Content-Length"])
     head = json.loads(body[:length])
     head = json.dumps({"outputs": head["inputs"]}).encode()
-    back = answer({"Inference-Header-Content-Length": str(len(head))}, head + body[length:])
+    back = answer(head + body[length:], str(len(head)))
     for name, array in arrays.items():
         assert back[name].tolist() == array.tolist(), name
 
@@ -274,3 +271,12 @@ def values_are_fitted_to_the_model_as_long_as_they_stay_what_they_are():
     for value, datatype in ([1.5], "INT64"), ([300], "UINT8"), (["a"], "FP32"), ([1], "BYTES"):
         with pytest.raises(ValueError, match="convert it"):
             fitted("x", value, datatype)
+
+
+def a_failure_is_told_once_with_what_to_send_along():
+    error = "FileNotFoundError: No such file or directory: '/s/artifacts/m/2/w/a.npy'\n  File model.py"
+    told = failure("m", {"version": 2, "error": error, "output": error + "\nmore\n"})
+    assert (told.version, told.fix) == (2, "w/a.npy is not part of the deployment: send it along by files=['w/a.npy']")
+    assert str(told).count("File model.py") == 1 and "  | more" in str(told)
+    plain = failure("m", {"error": "no", "output": None, "cause": "c", "fix": "f"})
+    assert str(plain) == "m failed: no\nprobable cause: c\nfix: f"

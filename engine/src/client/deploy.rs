@@ -3,11 +3,11 @@
 use std::fmt::Write;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::stream::poll_fn;
 use http_body_util::{BodyExt, StreamBody};
-use hyper::Method;
 use hyper::body::Frame;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -30,10 +30,10 @@ pub(super) async fn deploy(flags: Deploy) -> Result<(), ClientError> {
     let _there: serde::de::IgnoredAny = engine.get("/fleet").await?;
     let progress = Progress::new(flags.patience.json);
     progress.uploading(&sending(&bundle), bundle.bytes());
-    let (body, packing) = upload(&bundle, progress.sent());
+    let sent = Arc::new(AtomicU64::new(0));
+    let (body, packing) = upload(&bundle, counting(progress.sent(), sent.clone()));
     let path = page(&bundle.name) + &query(&flags);
-    let sent = engine.lines(Method::PUT, &path, body, silence(&flags.patience)?).await;
-    let lines = match sent {
+    let lines = match engine.upload(&path, body, &sent, silence(&flags.patience)?).await {
         Ok(lines) => lines,
         Err(error) => return Err(packing_error(packing).await.unwrap_or(error)),
     };
@@ -46,6 +46,17 @@ pub(super) async fn deploy(flags: Deploy) -> Result<(), ClientError> {
     let sample = flags.sample.as_deref();
     let lines = try_it::lines(&engine, &bundle.name, ready.version, ready.url.as_deref(), sample);
     super::commands::print(&lines.await)
+}
+
+/// For the one who watches, and for whoever waits.
+fn counting(
+    shown: impl Fn(u64) + Send + Sync + 'static,
+    sent: Arc<AtomicU64>,
+) -> impl Fn(u64) + Send + Sync + 'static {
+    move |bytes| {
+        sent.fetch_add(bytes, Ordering::Relaxed);
+        shown(bytes);
+    }
 }
 
 fn sending(bundle: &Bundle) -> String {

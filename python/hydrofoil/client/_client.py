@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from hydrofoil.client import _versions
 from hydrofoil.client._bundle import Bundle
-from hydrofoil.client._errors import DeployError, EngineError
+from hydrofoil.client._errors import DeployError, EngineError, failure
 from hydrofoil.client._link import Link, page, parsed
 from hydrofoil.client._link import lines as lines_of
 from hydrofoil.client._questions import Questions
@@ -157,10 +157,7 @@ class Client:
                 case "ready":
                     return self._ready(name, event, tell)
                 case "failed":
-                    version = event.get("version")
-                    label = name if version is None else f"{name} v{version}"
-                    given = {key: event.get(key) for key in ("version", "output", "cause", "fix")}
-                    raise DeployError(f"{label} failed: {event['error']}", **given)
+                    raise failure(name, event)
         raise EngineError("the engine ended its report early. What it has accepted goes on: see models()")
 
     def _ready(self, name: str, event: Mapping[str, Any], tell: Progress) -> Deployment:

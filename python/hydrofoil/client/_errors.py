@@ -1,5 +1,11 @@
 """What can go wrong between a program and an engine. Each says what to do."""
 
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_MISSING = re.compile(r"No such file or directory.*?(?:/artifacts/[^/]+/\d+/|/model/)([^'\":\n]+)")
+
 
 class EngineError(Exception):
     """The engine can't be reached, or refuses. ``status`` is its HTTP status; None when it did not answer."""
@@ -45,3 +51,17 @@ class VersionMismatch(DeployError):
     def __init__(self, message: str, *, package: str, here: str, there: str | None, fix: str) -> None:
         super().__init__(message, fix=fix)
         self.package, self.here, self.there = package, here, there
+
+
+def failure(name: str, event: Mapping[str, Any]) -> DeployError:
+    """Of the last line of the engine's report on a version."""
+    version, output, cause, fix = (event.get(key) for key in ("version", "output", "cause", "fix"))
+    error = event["error"].rstrip()
+    missing = _MISSING.search(f"{error}\n{output or ''}")
+    if missing and not fix:
+        fix = f"{missing[1]} is not part of the deployment: send it along by files=[{missing[1]!r}]"
+    if output and error in output:
+        # A container tells its engine what it writes as well: once is enough.
+        error = error.partition("\n")[0]
+    label = name if version is None else f"{name} v{version}"
+    return DeployError(f"{label} failed: {error}", version=version, output=output, cause=cause, fix=fix)

@@ -195,7 +195,7 @@ class Asker:
 
     def ask(
         self, method: str, netloc: str, path: str, body: bytes | None, headers: Mapping[str, str], wait_s: float
-    ) -> tuple[Mapping[str, str], bytes]:
+    ) -> tuple[http.client.HTTPMessage, bytes]:
         """Headers and body of a successful answer."""
         kept = self._kept()
         connection = kept.pop(netloc, None)

@@ -9,7 +9,7 @@ import numpy as np
 
 from hydrofoil.client._errors import EngineError
 from hydrofoil.client._link import Asker, parsed
-from hydrofoil.client._tensors import Tensors, answer, fitted, request
+from hydrofoil.client._tensors import LENGTH, Tensors, answer, fitted, request
 
 # A prediction that was given no time of its own.
 PREDICT_WAIT_S = 60.0
@@ -82,7 +82,8 @@ class Questions:
             headers["X-Request-Timeout-Ms"] = str(max(1, round(timeout * 1000)))
         wait_s = PREDICT_WAIT_S if timeout is None else timeout + MARGIN_S
         netloc, path = self._place(name, version)
-        return answer(*self._asker.ask("POST", netloc, f"{path}/infer", body, headers, wait_s))
+        got, text = self._asker.ask("POST", netloc, f"{path}/infer", body, headers, wait_s)
+        return answer(text, got.get(LENGTH))
 
     def _signature(self, name: str, version: int | None) -> Signature:
         key = (name, version)

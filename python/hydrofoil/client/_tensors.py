@@ -100,9 +100,9 @@ def _holds(dtype: np.dtype, array: np.ndarray) -> bool:
     return not array.size or (info.min <= int(array.min()) and int(array.max()) <= info.max)
 
 
-def answer(headers: Mapping[str, str], body: bytes) -> Tensors:
-    """The outputs by name. Texts are str where all are UTF-8, else bytes."""
-    length = int(headers.get(LENGTH) or len(body))
+def answer(body: bytes, header_length: str | None) -> Tensors:
+    """The outputs by name. Texts are str where all are UTF-8, else bytes. ``header_length`` is what `LENGTH` says."""
+    length = int(header_length or len(body))
     outputs, at = {}, length
     for tensor in json.loads(body[:length])["outputs"]:
         name, shape = tensor["name"], tuple(tensor["shape"])
