@@ -49,17 +49,25 @@ pub struct OutputOf {
     pub replica: Option<u32>,
     /// The last of each.
     pub lines: usize,
+    /// What has been shown already.
+    pub seen: Vec<(Printer, u64)>,
 }
 
-/// The last lines of one replica.
+/// One life of a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Printer {
+    pub version: u64,
+    pub replica: u32,
+    pub life: u32,
+}
+
+/// The last lines of one of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
-    pub replica: u32,
-    /// Of one life of it.
-    pub life: u64,
-    /// Number of the first of `lines` in this life.
-    pub from: u64,
+    pub printer: Printer,
     pub lines: Vec<String>,
+    /// Lines that it has printed so far.
+    pub total: u64,
 }
 
 impl Ask {

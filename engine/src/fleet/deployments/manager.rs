@@ -12,7 +12,7 @@ use super::asks::{Ask, Set};
 use super::lock::StateLock;
 use super::model::Managed;
 use super::store::{Desired, Store};
-use super::{FleetError, Opened, carry_out, check_name, report};
+use super::{FleetError, Opened, carry_out, check_name, output, report};
 use crate::fleet::supervisor::Shared;
 
 /// Asks that are carried out, beside those that wait to be taken up.
@@ -127,7 +127,7 @@ impl Manager {
         let Ok(_room) = self.under_way.try_acquire() else { return ask.refuse(FleetError::Busy) };
         match ask {
             Ask::Show { what, done } => drop(done.send(report::show(&self, &what))),
-            Ask::Output { of, done } => drop(done.send(report::output(&self, &of))),
+            Ask::Output { of, done } => drop(done.send(output::output(&self, &of))),
             ask => match self.may_change() {
                 Ok(()) => self.change(ask).await,
                 Err(why) => ask.refuse(why),
