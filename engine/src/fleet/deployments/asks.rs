@@ -11,11 +11,34 @@ use super::wanted::{Options, Replicas};
 /// One ask. Whoever gave it may go; what it changes is changed all the same.
 #[derive(Debug)]
 pub enum Ask {
-    Show { what: Show, done: oneshot::Sender<Result<Value, FleetError>> },
-    Roll { name: String, roll: Roll, done: oneshot::Sender<Result<Accepted, FleetError>> },
-    Set { name: String, set: Set, done: oneshot::Sender<Result<Value, FleetError>> },
-    Remove { name: String, version: Option<u64>, done: oneshot::Sender<Result<(), FleetError>> },
-    Output { of: OutputOf, done: oneshot::Sender<Result<Vec<Output>, FleetError>> },
+    Show {
+        what: Show,
+        done: oneshot::Sender<Result<Value, FleetError>>,
+    },
+    Roll {
+        name: String,
+        roll: Roll,
+        done: oneshot::Sender<Result<Accepted, FleetError>>,
+    },
+    Set {
+        name: String,
+        set: Set,
+        done: oneshot::Sender<Result<Value, FleetError>>,
+    },
+    Remove {
+        name: String,
+        version: Option<u64>,
+        done: oneshot::Sender<Result<(), FleetError>>,
+    },
+    /// Python and its libraries, as models would have them there.
+    Runtime {
+        of: RuntimeOf,
+        done: oneshot::Sender<Result<Value, FleetError>>,
+    },
+    Output {
+        of: OutputOf,
+        done: oneshot::Sender<Result<Vec<Output>, FleetError>>,
+    },
 }
 
 /// As JSON.
@@ -39,6 +62,13 @@ pub enum Roll {
 pub enum Set {
     Replicas(Replicas),
     Slo(Option<String>),
+}
+
+/// Where a model would run; nothing said: where this engine's do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RuntimeOf {
+    pub launcher: Option<String>,
+    pub image: Option<String>,
 }
 
 /// Whose output is wanted: of all where nothing is said.
@@ -73,7 +103,9 @@ pub struct Output {
 impl Ask {
     pub fn refuse(self, why: FleetError) {
         match self {
-            Ask::Show { done, .. } | Ask::Set { done, .. } => drop(done.send(Err(why))),
+            Ask::Show { done, .. } | Ask::Set { done, .. } | Ask::Runtime { done, .. } => {
+                drop(done.send(Err(why)));
+            }
             Ask::Roll { done, .. } => drop(done.send(Err(why))),
             Ask::Remove { done, .. } => drop(done.send(Err(why))),
             Ask::Output { done, .. } => drop(done.send(Err(why))),

@@ -82,6 +82,10 @@ impl Managed {
         self.manager.upgrade().ok_or(FleetError::Stopping)
     }
 
+    pub(super) fn is_ending(&self) -> bool {
+        *self.shared.stopping.borrow()
+    }
+
     pub(super) fn now_ms(&self) -> u64 {
         wall_ms(self.shared.config.clock)
     }

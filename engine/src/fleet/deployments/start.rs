@@ -57,7 +57,7 @@ async fn bring_up(managed: &Rc<Managed>, running: &Rc<Running>) -> Result<(), St
     }
     let budget = manager.loads.acquire().await.map_err(|_| Stopped::Unwanted)?;
     let read = read(managed, running).await;
-    if running.is_leaving() || *managed.shared.stopping.borrow() {
+    if running.is_leaving() || managed.is_ending() {
         return Err(Stopped::Unwanted);
     }
     let of_start = running.role.get() == Role::Active;
@@ -77,7 +77,7 @@ async fn bring_up(managed: &Rc<Managed>, running: &Rc<Running>) -> Result<(), St
     if of_start {
         manager.one_started();
     }
-    if running.is_leaving() || *managed.shared.stopping.borrow() {
+    if running.is_leaving() || managed.is_ending() {
         return Err(Stopped::Unwanted);
     }
     match (first, running.model()) {
@@ -99,7 +99,7 @@ async fn come_back(managed: &Rc<Managed>, running: &Running, why: &Failure) -> R
     );
     let Some(model) = running.model() else { return Err(Stopped::Unwanted) };
     while model.live.get() == 0 {
-        if running.is_leaving() || *managed.shared.stopping.borrow() {
+        if running.is_leaving() || managed.is_ending() {
             return Err(Stopped::Unwanted);
         }
         let _looked = timeout(LOOK_EVERY, model.came_up.notified()).await;
