@@ -275,8 +275,8 @@ impl Engine {
         self.announce()?;
         let metrics = self.serve_metrics()?;
         self.local.serve().map_err(system("serve clients on this machine"))?;
-        let mut fleet = Fleet::new(self.fleet_config(), targets.len());
-        fleet.manage(self.opened.take());
+        let mut fleet = Fleet::new(self.fleet_config());
+        fleet.manage(self.opened.take(), targets.len());
         let containers = containers::open(self.containers.take(), &fleet, &self.config)?;
         if let Some(clipper) = self.clipper.take() {
             clipper.open();

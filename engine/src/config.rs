@@ -420,8 +420,25 @@ pub struct ModelToml {
     pub queue_tasks_max: Option<u32>,
     /// What the model may ask for by name, as `ctx.parameters`.
     pub parameters: BTreeMap<String, String>,
+    /// How close a deployed version's answer to its sample must be to what is expected.
+    pub check: CheckToml,
     /// False: replicas are live without having run a synthetic batch.
     pub warm_up: Option<bool>,
+}
+
+/// `[check]` in model.toml, for outputs that are no whole numbers: `|answer - expected| <= atol + rtol * |expected|`.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct CheckToml {
+    pub rtol: f64,
+    pub atol: f64,
+}
+
+impl Default for CheckToml {
+    fn default() -> CheckToml {
+        // What other libraries, threads and batch sizes change in the last digits of f32.
+        CheckToml { rtol: 1e-3, atol: 1e-5 }
+    }
 }
 
 /// One of `[[devices]]` in model.toml.

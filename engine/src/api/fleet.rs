@@ -22,7 +22,7 @@ use crate::api::oip_metadata::json_response;
 use crate::api::router::fleet::FleetPage;
 use crate::api::status::ApiError;
 use crate::fleet::deployments::FleetError;
-use crate::fleet::deployments::asks::{Ask, Roll, Set, Show};
+use crate::fleet::deployments::asks::{Ask, Roll, RuntimeOf, Set, Show};
 
 mod asked;
 mod deploy;
@@ -59,7 +59,7 @@ pub async fn answer(
         FleetPage::Models => show(front, Show::Models).await,
         FleetPage::Replicas => show(front, Show::Replicas).await,
         FleetPage::Model(name) => show(front, Show::Model { name: name.into_owned() }).await,
-        FleetPage::Runtime => Err(ApiError::UnknownPath),
+        FleetPage::Runtime => runtime(front, &query).await,
         FleetPage::Remove(name) => remove(front, name.into_owned(), &query).await,
         FleetPage::Scale(name) => {
             let replicas = asked::replicas(&read(front, request).await?)?;
@@ -107,6 +107,13 @@ fn operation(page: &FleetPage<'_>) -> Operation {
 
 async fn show(front: &FrontEnd, what: Show) -> Result<HttpResponse, ApiError> {
     let shown = front.fleet.ask(|done| Ask::Show { what, done }).await?;
+    Ok(json_response(StatusCode::OK, &shown))
+}
+
+async fn runtime(front: &FrontEnd, query: &Query<'_>) -> Result<HttpResponse, ApiError> {
+    let text = |key| query.text(key).map(str::to_owned);
+    let of = RuntimeOf { launcher: text("launcher"), image: text("image") };
+    let shown = front.fleet.ask(|done| Ask::Runtime { of, done }).await?;
     Ok(json_response(StatusCode::OK, &shown))
 }
 
@@ -171,6 +178,7 @@ impl From<FleetError> for ApiError {
             FleetError::Archive(ArchiveError::TooLarge(_)) => Refusal::TooLarge,
             FleetError::Archive(ArchiveError::Write { .. })
             | FleetError::Disk(_)
+            | FleetError::Runtime { .. }
             | FleetError::Store(_) => Refusal::Broken,
             FleetError::Name { .. }
             | FleetError::Archive(_)

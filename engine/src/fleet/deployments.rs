@@ -17,14 +17,19 @@ use crate::clock::Clock;
 pub mod artifacts;
 pub mod asks;
 mod carry_out;
+mod causes;
 mod changes;
+mod check;
 pub mod events;
 mod lock;
 mod manager;
 mod model;
 mod observe;
+mod output;
 pub mod reconcile;
+mod replace;
 mod report;
+mod runtime;
 mod start;
 pub mod store;
 pub mod uploads;
@@ -73,6 +78,8 @@ pub enum FleetError {
     Disk(std::io::Error),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("the Python that runs models does not say which libraries it has: {why}")]
+    Runtime { why: String },
     #[error("there is no replica to show the output of; foil ps shows those there are")]
     NoReplica,
     #[error("{most} uploads are under way already; retry when some are done", most = uploads::UPLOADS_MAX)]

@@ -175,6 +175,7 @@ impl Keeper {
         let process = self.spawn(&home.path, &socket, nonce, user).map_err(LifeError::Spawn)?;
         let process = life.process.insert(process);
         self.standing.borrow_mut().pid = process.pid();
+        self.standing.borrow_mut().prints(process.log.clone());
         let mut signals = self.signals.clone();
         let hello = async {
             let mut guest = door.accept().await?;

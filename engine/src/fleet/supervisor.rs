@@ -118,7 +118,7 @@ pub struct Shared {
 }
 
 impl Fleet {
-    pub fn new(config: FleetConfig, models: usize) -> Fleet {
+    pub fn new(config: FleetConfig) -> Fleet {
         let (events, mailbox) = mpsc::channel(EVENTS_MAX);
         let shared = Rc::new(Shared {
             load: RefCell::new(vec![0; config.links.len()]),
@@ -126,7 +126,7 @@ impl Fleet {
             events,
             faults: RefCell::default(),
             next_incarnation: Cell::new(1),
-            to_start: Cell::new(models + 1),
+            to_start: Cell::new(0),
             deployed: RefCell::default(),
             stopping: watch::Sender::new(false),
             handing_over: Cell::new(false),
@@ -143,13 +143,18 @@ impl Fleet {
         self.shared.clone()
     }
 
-    /// Looks after deployed models from now on; without a state directory it says that it doesn't.
-    pub fn manage(&mut self, opened: Option<Opened>) {
+    /// Looks after deployed models from now on, beside so many others of the engine's start; without a state directory it
+    /// says that it doesn't.
+    pub fn manage(&mut self, opened: Option<Opened>, others: usize) {
+        self.shared.to_start.set(others + 1);
         self.manager = Some(Manager::new(self.shared.clone(), opened));
     }
 
     /// Starts all models at once and waits until each has its first live replica, or the first that can't.
     pub async fn start(&mut self, targets: Vec<(Target, ClassId)>) -> Result<(), StartError> {
+        if self.manager.is_none() {
+            self.manage(None, targets.len());
+        }
         let mut firsts = Vec::new();
         for (target, class) in targets {
             let model = Model::new(target, class, None);

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use hyper::header::HeaderValue;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use super::asked::Query;
 use super::lines::Lines;
@@ -15,6 +16,7 @@ use crate::api::encoding::Encoding;
 use crate::api::event_stream::AnswerBody;
 use crate::api::front_end::FrontEnd;
 use crate::api::status::ApiError;
+use crate::clock::{Clock, Time};
 use crate::codec::fault::excerpt;
 use crate::fleet::deployments::artifacts::Staged;
 use crate::fleet::deployments::asks::{Ask, Roll};
@@ -101,13 +103,14 @@ pub(super) async fn roll(
     name: String,
     roll: Roll,
 ) -> Result<Answer, ApiError> {
+    let asked = front.clock.now();
     let accepted = front.fleet.ask(|done| Ask::Roll { name, roll, done }).await?;
     let (sender, lines) = Lines::new(front, connection);
-    tokio::task::spawn_local(write(accepted, sender));
+    tokio::task::spawn_local(write(front.clock, asked, accepted, sender));
     Ok((head(NDJSON), Some(AnswerBody::Lines(Box::new(lines)))))
 }
 
-async fn write(accepted: Accepted, lines: tokio::sync::mpsc::Sender<Bytes>) {
+async fn write(clock: Clock, asked: Time, accepted: Accepted, lines: mpsc::Sender<Bytes>) {
     let Accepted { version, mut events } = accepted;
     let mut told = lines.send(line(&json!({ "event": "accepted", "version": version }))).await;
     let mut ended = false;
@@ -119,14 +122,14 @@ async fn write(accepted: Accepted, lines: tokio::sync::mpsc::Sender<Bytes>) {
             return;
         };
         ended = !matches!(event, Event::Step(_));
-        told = lines.send(line(&shown(&event))).await;
+        told = lines.send(line(&shown(&event, clock.now().since(asked).as_secs_f64()))).await;
     }
 }
 
-fn shown(event: &Event) -> Value {
+fn shown(event: &Event, seconds: f64) -> Value {
     match event {
         Event::Step(text) => json!({ "event": "step", "text": text }),
-        Event::Ready { version, seconds, url, checked } => json!({
+        Event::Ready { version, url, checked } => json!({
             "event": "ready", "version": version, "seconds": seconds, "url": url, "checked": checked,
         }),
         Event::Failed { version, failure } => json!({

@@ -4,10 +4,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::FleetError;
+use super::check::check;
 use super::events::Event;
 use super::model::{Managed, Running, Stage};
 use super::observe::observe;
 use super::reconcile::{Action, Next, next};
+use super::replace::replace;
 use super::start::start;
 use super::wanted::{Failure, ModelRow, Refused, Role};
 use crate::fleet::catalog::{DefaultVersion, ModelEntry, ModelState};
@@ -115,12 +117,6 @@ impl Managed {
     }
 }
 
-fn check(managed: &Rc<Managed>, version: u64) {
-    if let Some(running) = managed.running(version) {
-        *running.stage.borrow_mut() = Stage::Checked;
-    }
-}
-
 /// From now on requests that name it find it.
 fn publish(managed: &Managed, version: u64) {
     let Some(running) = managed.running(version) else { return };
@@ -161,8 +157,7 @@ async fn activate(managed: &Rc<Managed>, version: u64) -> Result<(), FleetError>
 
 fn told_ready(managed: &Managed, running: &Running) {
     let (version, checked) = (running.version, running.checked.get());
-    let seconds = managed.shared.config.clock.now().since(running.since).as_secs_f64();
-    managed.tell(version, &Event::Ready { version, seconds, url: managed.url(), checked });
+    managed.tell(version, &Event::Ready { version, url: managed.url(), checked });
 }
 
 async fn fail(managed: &Rc<Managed>, version: u64, why: Failure) -> Result<(), FleetError> {
@@ -182,12 +177,6 @@ fn scale(managed: &Managed, version: u64, count: u32) {
     running.replicas.set(Some(count));
     if let Err(error) = set_replicas(&managed.shared, &model, count) {
         tracing::warn!(model = &*managed.name, version, "not scaled to {count}: {error}");
-    }
-}
-
-fn replace(managed: &Rc<Managed>, version: u64) {
-    if let Some(running) = managed.running(version) {
-        running.slo.borrow_mut().clone_from(&managed.row.borrow().slo);
     }
 }
 

@@ -14,7 +14,6 @@ pub enum Event {
     /// It can answer, and does, unless it is held.
     Ready {
         version: u64,
-        seconds: f64,
         url: String,
         checked: bool,
     },

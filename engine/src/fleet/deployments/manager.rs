@@ -1,18 +1,19 @@
 //! All deployed models of this engine, each looked after by a task of its own on the control thread.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::artifacts::Artifacts;
-use super::asks::{Ask, Set};
+use super::asks::{Ask, RuntimeOf, Set};
 use super::lock::StateLock;
 use super::model::Managed;
 use super::store::{Desired, Store};
-use super::{FleetError, Opened, carry_out, check_name, report};
+use super::{FleetError, Opened, carry_out, check_name, output, report, runtime};
 use crate::fleet::supervisor::Shared;
 
 /// Asks that are carried out, beside those that wait to be taken up.
@@ -28,6 +29,8 @@ pub struct Manager {
     /// Active versions of the engine's start whose fate is not known yet.
     pub(super) to_start: Cell<usize>,
     under_way: Semaphore,
+    /// What was found out about the places where models run.
+    pub(super) runtimes: RefCell<HashMap<RuntimeOf, Value>>,
 }
 
 /// What is held of the state directory.
@@ -55,6 +58,7 @@ impl Manager {
             loads: Semaphore::new((cpus / 2).max(1)),
             to_start: Cell::new(desired.values().filter(|row| row.active.is_some()).count()),
             under_way: Semaphore::new(ASKS_UNDER_WAY_MAX),
+            runtimes: RefCell::default(),
         });
         if manager.to_start.get() == 0 {
             manager.shared.deployments_started();
@@ -127,7 +131,8 @@ impl Manager {
         let Ok(_room) = self.under_way.try_acquire() else { return ask.refuse(FleetError::Busy) };
         match ask {
             Ask::Show { what, done } => drop(done.send(report::show(&self, &what))),
-            Ask::Output { of, done } => drop(done.send(report::output(&self, &of))),
+            Ask::Output { of, done } => drop(done.send(output::output(&self, &of))),
+            Ask::Runtime { of, done } => drop(done.send(runtime::of(&self, &of).await)),
             ask => match self.may_change() {
                 Ok(()) => self.change(ask).await,
                 Err(why) => ask.refuse(why),
@@ -153,11 +158,11 @@ impl Manager {
             Ask::Remove { name, version, done } => {
                 drop(done.send(self.remove(&name, version).await));
             }
-            Ask::Show { .. } | Ask::Output { .. } => {}
+            Ask::Show { .. } | Ask::Output { .. } | Ask::Runtime { .. } => {}
         }
     }
 
-    async fn set(&self, name: &str, set: Set) -> Result<serde_json::Value, FleetError> {
+    async fn set(&self, name: &str, set: Set) -> Result<Value, FleetError> {
         let managed = self.find(name)?;
         managed.set(set).await?;
         Ok(report::managed(&managed))

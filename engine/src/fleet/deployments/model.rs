@@ -12,7 +12,6 @@ use super::manager::Manager;
 use super::store::StoreError;
 use super::wanted::{ModelRow, Role};
 use super::{FleetError, wall_ms};
-use crate::clock::Time;
 use crate::fleet::catalog::DefaultVersion;
 use crate::fleet::model::Model;
 use crate::fleet::supervisor::Shared;
@@ -45,8 +44,9 @@ pub(super) struct Running {
     /// Its answer was compared with what it is to be, and is.
     pub(super) checked: Cell<bool>,
     pub(super) slo: RefCell<Option<String>>,
+    /// Another one, with other settings, is on its way to its place.
+    pub(super) replacing: Cell<bool>,
     pub(super) replicas: Cell<Option<u32>>,
-    pub(super) since: Time,
 }
 
 /// As [`super::reconcile::Phase`], by what was done; whether it is live is the model's to say.
@@ -80,6 +80,10 @@ impl Managed {
     /// The manager lives as long as the engine.
     pub(super) fn manager(&self) -> Result<Rc<Manager>, FleetError> {
         self.manager.upgrade().ok_or(FleetError::Stopping)
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        *self.shared.stopping.borrow()
     }
 
     pub(super) fn now_ms(&self) -> u64 {
@@ -134,7 +138,7 @@ impl Managed {
 }
 
 impl Running {
-    pub(super) fn new(version: u64, role: Role, row: &ModelRow, since: Time) -> Rc<Running> {
+    pub(super) fn new(version: u64, role: Role, row: &ModelRow) -> Rc<Running> {
         Rc::new(Running {
             version,
             role: Cell::new(role),
@@ -143,8 +147,8 @@ impl Running {
             published: Cell::new(false),
             checked: Cell::new(false),
             slo: RefCell::new(row.slo.clone()),
+            replacing: Cell::new(false),
             replicas: Cell::new(row.replicas.map(|it| it.min)),
-            since,
         })
     }
 

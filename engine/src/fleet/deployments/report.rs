@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::FleetError;
-use super::asks::{Output, OutputOf, Show};
+use super::asks::Show;
 use super::manager::Manager;
 use super::model::{Managed, Running, Stage};
 use super::wanted::{Role, VersionRow};
@@ -220,12 +220,6 @@ fn of_model(manager: &Manager, model: &Model) -> Vec<Value> {
         })
     };
     model.standings().into_iter().map(one).collect()
-}
-
-pub(super) fn output(manager: &Manager, of: &OutputOf) -> Result<Vec<Output>, FleetError> {
-    let _models = manager.shared.models.borrow();
-    let _ = of;
-    Err(FleetError::NoReplica)
 }
 
 fn at_ms(ms: u64) -> String {

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::model::{Managed, Running, Stage};
 use super::wanted::{Failure, Role};
-use super::{FleetError, in_archive};
+use super::{FleetError, causes, in_archive};
 use crate::fleet::cores;
 use crate::fleet::model::{Model, Place};
 use crate::fleet::supervisor::{StartError, begin, start_others};
@@ -22,8 +22,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Begins it; how far it has come is the stage of what is running.
 pub(super) fn start(managed: &Rc<Managed>, version: u64, role: Role) {
-    let now = managed.shared.config.clock.now();
-    let running = Running::new(version, role, &managed.row.borrow(), now);
+    let running = Running::new(version, role, &managed.row.borrow());
     managed.running.borrow_mut().insert(version, running.clone());
     let managed = managed.clone();
     tokio::task::spawn_local(async move {
@@ -58,7 +57,7 @@ async fn bring_up(managed: &Rc<Managed>, running: &Rc<Running>) -> Result<(), St
     }
     let budget = manager.loads.acquire().await.map_err(|_| Stopped::Unwanted)?;
     let read = read(managed, running).await;
-    if running.is_leaving() || *managed.shared.stopping.borrow() {
+    if running.is_leaving() || managed.is_ending() {
         return Err(Stopped::Unwanted);
     }
     let of_start = running.role.get() == Role::Active;
@@ -70,7 +69,7 @@ async fn bring_up(managed: &Rc<Managed>, running: &Rc<Running>) -> Result<(), St
             let first = begin(&managed.shared, &model).await;
             first
                 .unwrap_or_else(|_| Err(StartError::stopping(&model)))
-                .map_err(|error| error.into())
+                .map_err(|error| failure(managed, version, &error))
         }
         Err(error) => Err(Failure { error: error.to_string(), ..Failure::default() }),
     };
@@ -78,7 +77,7 @@ async fn bring_up(managed: &Rc<Managed>, running: &Rc<Running>) -> Result<(), St
     if of_start {
         manager.one_started();
     }
-    if running.is_leaving() || *managed.shared.stopping.borrow() {
+    if running.is_leaving() || managed.is_ending() {
         return Err(Stopped::Unwanted);
     }
     match (first, running.model()) {
@@ -100,7 +99,7 @@ async fn come_back(managed: &Rc<Managed>, running: &Running, why: &Failure) -> R
     );
     let Some(model) = running.model() else { return Err(Stopped::Unwanted) };
     while model.live.get() == 0 {
-        if running.is_leaving() || *managed.shared.stopping.borrow() {
+        if running.is_leaving() || managed.is_ending() {
             return Err(Stopped::Unwanted);
         }
         let _looked = timeout(LOOK_EVERY, model.came_up.notified()).await;
@@ -110,7 +109,7 @@ async fn come_back(managed: &Rc<Managed>, running: &Running, why: &Failure) -> R
 }
 
 /// As many as it is to have, as far as they come in time.
-async fn others(managed: &Managed, model: &Rc<Model>) {
+pub(super) async fn others(managed: &Managed, model: &Rc<Model>) {
     start_others(&managed.shared, model);
     let all = async {
         while model.live.get() < model.replicas() as usize {
@@ -136,7 +135,10 @@ fn make(managed: &Managed, running: &Running, target: Target, class: ClassId) ->
 }
 
 /// The version as its files have it, with what is set for the model in their place.
-async fn read(managed: &Managed, running: &Running) -> Result<(Target, ClassId), FleetError> {
+pub(super) async fn read(
+    managed: &Managed,
+    running: &Running,
+) -> Result<(Target, ClassId), FleetError> {
     let manager = managed.manager()?;
     let directory = manager.holds()?.artifacts.of(&managed.name, running.version);
     let (name, version) = (managed.name.clone(), Version(running.version));
@@ -157,8 +159,17 @@ async fn read(managed: &Managed, running: &Running) -> Result<(Target, ClassId),
     Ok((target.with_settings(slo.as_deref()), class))
 }
 
-impl From<StartError> for Failure {
-    fn from(error: StartError) -> Failure {
-        Failure { error: error.error.to_string(), output: error.output, cause: None, fix: None }
-    }
+/// In a sentence, and without where this engine keeps the version's files.
+fn failure(managed: &Managed, version: u64, error: &StartError) -> Failure {
+    let directory = managed
+        .manager()
+        .ok()
+        .and_then(|manager| Some(manager.holds().ok()?.artifacts.of(&managed.name, version)));
+    let within = directory.map_or(String::new(), |it| format!("{}/", it.display()));
+    let shown =
+        |text: &str| if within.is_empty() { text.into() } else { text.replace(&within, "") };
+    let (whole, output) = (shown(&error.error.to_string()), shown(&error.output));
+    let sentence = whole.lines().next().unwrap_or_default().to_owned();
+    let output = if output.is_empty() && whole != sentence { whole } else { output };
+    causes::explained(sentence, output)
 }

@@ -108,7 +108,7 @@ fn an_archive_that_is_too_large_or_breaks_off_leaves_nothing() {
         assert!(matches!(error, ArchiveError::Broken(_)), "{error}");
     }
     let names: Vec<_> = (0..=ENTRIES_MAX).map(|nth| format!("f{nth}")).collect();
-    let many: Vec<_> = names.iter().map(|it| (it.as_str(), EntryType::Regular, "")).collect();
+    let many: Vec<_> = names.iter().map(|it| (it.as_str(), EntryType::Directory, "")).collect();
     let error = artifacts.stage(&archive(&many)[..], BYTES_MAX).unwrap_err();
     assert!(matches!(error, ArchiveError::TooMany), "{error}");
     assert_eq!(scratch.staged(), 0);
