@@ -274,7 +274,7 @@ def values_are_fitted_to_the_model_as_long_as_they_stay_what_they_are():
 
 
 def a_failure_is_told_once_with_what_to_send_along():
-    error = "FileNotFoundError: No such file or directory: '/s/artifacts/m/2/w/a.npy'\n  File model.py"
+    error = "FileNotFoundError: No such file or directory: 'w/a.npy'\n  File model.py"
     told = failure("m", {"version": 2, "error": error, "output": error + "\nmore\n"})
     assert (told.version, told.fix) == (2, "w/a.npy is not part of the deployment: send it along by files=['w/a.npy']")
     assert str(told).count("File model.py") == 1 and "  | more" in str(told)

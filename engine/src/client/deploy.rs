@@ -121,11 +121,9 @@ async fn packing_error(packing: JoinHandle<io::Result<()>>) -> Option<ClientErro
 
 /// The failure as it is told, with what this command knows of a fix.
 fn failure(name: &str, mut failed: Failed) -> ClientError {
-    if failed.fix.is_none() {
-        let missing = events::missing_file(name, &failed);
-        failed.fix = missing.map(|file| {
-            format!("{file} is not part of the deployment: send it along by --with {file}")
-        });
+    if let Some(file) = events::missing_file(&failed) {
+        let fix = format!("{file} is not part of the deployment: send it along by --with {file}");
+        failed.fix = Some(fix);
     }
     ClientError::Failed(events::failure(name, &failed))
 }

@@ -80,16 +80,15 @@ fn without_repetition<'e>(error: &'e str, output: Option<&str>) -> &'e str {
     if is_repeated { error.lines().next().unwrap_or_default() } else { error }
 }
 
-/// A file that the model reads and that is not part of the version, by its name beside the model.
-pub(super) fn missing_file(name: &str, failed: &Failed) -> Option<String> {
-    let version = failed.version?;
+/// A file that the model reads and that is not part of its version, by its name beside the model.
+pub(super) fn missing_file(failed: &Failed) -> Option<&str> {
+    const MISSING: &str = "No such file or directory: '";
     let output = failed.output.as_deref().unwrap_or_default();
     let mut lines = failed.error.lines().chain(output.lines());
-    let line = lines.find(|line| line.contains("No such file or directory"))?;
-    // In the engine's own directory, or in a Docker container.
-    let beside = [format!("/artifacts/{name}/{version}/"), "/model/".to_owned()];
-    let rest = beside.iter().find_map(|start| line.split_once(start))?.1;
-    rest.split(['\'', '"', ':']).next().filter(|file| !file.is_empty()).map(ToOwned::to_owned)
+    let path = lines.find_map(|line| line.split_once(MISSING))?.1.split('\'').next()?;
+    // The engine names its own directory by nothing; in a Docker container it is another.
+    let file = path.strip_prefix("/model/").unwrap_or(path);
+    (!file.is_empty() && !file.starts_with('/')).then_some(file)
 }
 
 #[cfg(test)]
@@ -134,12 +133,10 @@ mod tests {
     fn a_file_that_was_left_at_home_is_named() {
         let missing = |path: &str| {
             let error = format!("FileNotFoundError: [Errno 2] No such file or directory: '{path}'");
-            let (output, cause, fix) = (None, None, None);
-            let failed = Failed { version: Some(3), error, output, cause, fix };
-            missing_file("digits", &failed)
+            let failed = Failed { version: Some(3), error, output: None, cause: None, fix: None };
+            missing_file(&failed).map(ToOwned::to_owned)
         };
-        let state = "/home/me/.local/state/hydrofoil/artifacts/digits/3/w/a.npy";
-        assert_eq!(missing(state).as_deref(), Some("w/a.npy"));
+        assert_eq!(missing("w/a.npy").as_deref(), Some("w/a.npy"));
         assert_eq!(missing("/model/w.npy").as_deref(), Some("w.npy"));
         assert_eq!(missing("/etc/w.npy"), None);
     }

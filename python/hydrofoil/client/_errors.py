@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_MISSING = re.compile(r"No such file or directory.*?(?:/artifacts/[^/]+/\d+/|/model/)([^'\":\n]+)")
+# Named from the model's own directory, which in a Docker container is /model.
+_MISSING = re.compile(r"No such file or directory: '(?:/model/)?([^'/][^']*)'")
 
 
 class EngineError(Exception):
@@ -58,7 +59,7 @@ def failure(name: str, event: Mapping[str, Any]) -> DeployError:
     version, output, cause, fix = (event.get(key) for key in ("version", "output", "cause", "fix"))
     error = event["error"].rstrip()
     missing = _MISSING.search(f"{error}\n{output or ''}")
-    if missing and not fix:
+    if missing:
         fix = f"{missing[1]} is not part of the deployment: send it along by files=[{missing[1]!r}]"
     if output and error in output:
         # A container tells its engine what it writes as well: once is enough.
