@@ -13,6 +13,7 @@ mod programs;
 mod prometheus;
 mod protocol;
 mod repository;
+mod scaling;
 mod shared_memory;
 mod slots;
 mod streaming;
