@@ -1,6 +1,7 @@
 //! What goes wrong: requests, models, processes. A clear error for those concerned and only for them; nothing leaks.
 
 mod bystander;
+mod deployment_kills;
 mod floods;
 mod hostile;
 mod hostile_containers;

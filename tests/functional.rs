@@ -5,6 +5,7 @@ mod classes;
 mod clipper;
 mod clipper_containers;
 mod commands;
+mod deployments;
 mod devices;
 mod memory;
 mod observing;

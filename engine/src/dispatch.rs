@@ -22,6 +22,7 @@ use crate::observe::statistics::Statistics;
 use crate::query::types::TaskResult;
 
 pub mod cause;
+pub mod check;
 pub mod dispatcher;
 mod explain;
 pub mod handle;

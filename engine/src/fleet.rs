@@ -4,6 +4,7 @@ pub mod autoscale;
 pub mod catalog;
 pub mod changes;
 pub mod cores;
+pub mod deployments;
 pub mod device_groups;
 pub mod digest;
 pub mod keeper;

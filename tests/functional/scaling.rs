@@ -22,7 +22,8 @@ impl Drop for Ends<'_> {
 fn replicas_come_with_the_load_and_go_when_it_has_gone() {
     let files = Scratch::new("scaling");
     files.write("foil.toml", "[limits]\nscale_down_s = 2\n");
-    let toml = "runtime = \"native\"\nkind = \"sleep\"\nmax_batch = 1\nslo = \"200ms\"\nreplicas_max = 3\n";
+    let toml =
+        "runtime = \"native\"\nkind = \"sleep\"\nmax_batch = 1\nslo = \"60ms\"\nreplicas_max = 3\n";
     files.write("models/sleep/model.toml", toml);
     files.write("models/sleep/1/keep", "");
     let engine = Engine::start(&[&files.path("models"), "--config", &files.path("foil.toml")], 1);

@@ -4,6 +4,7 @@
 pub mod client;
 pub mod containers;
 pub mod engine;
+pub mod fleet;
 pub mod tensors;
 pub mod zmtp;
 

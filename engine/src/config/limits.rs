@@ -22,6 +22,8 @@ pub struct Limits {
     pub body_bytes_max: u64,
     /// Bytes of all bodies that one core receives or inflates at a time: sixteen of the largest.
     pub gathered_bytes_max: u64,
+    /// Bytes that the archive of a deployed version may unpack to: the weights of a large model.
+    pub upload_bytes_max: u64,
     /// Regions of client shared memory: each keeps a descriptor, of which a process has 1,024 by default.
     pub client_shm_regions_max: usize,
     /// Bytes of all of them: they stay allocated until they are unregistered, even when their client is gone.
@@ -57,6 +59,7 @@ impl Default for Limits {
             head_bytes_max: 64 << 10,
             body_bytes_max: 64 << 20,
             gathered_bytes_max: 1 << 30,
+            upload_bytes_max: 32 << 30,
             client_shm_regions_max: 512,
             client_shm_bytes_max: 8 << 30,
             connections_max: 4096,
@@ -77,6 +80,7 @@ impl Limits {
         let least = [
             ("limits.queue_tasks_max", self.queue_tasks_max as u64, 1),
             ("limits.client_shm_regions_max", self.client_shm_regions_max as u64, 1),
+            ("limits.upload_bytes_max", self.upload_bytes_max, 1),
             ("limits.client_shm_bytes_max", self.client_shm_bytes_max, 1),
             ("limits.connections_max", self.connections_max as u64, 1),
             ("limits.head_s", self.head_s, 1),

@@ -80,15 +80,19 @@ impl Keeper {
     pub async fn run(mut self, mut first: Option<First>) {
         while !self.signals.is_ending() {
             let mut life = Life::default();
-            let error = self.live(&mut life, &mut first).await;
+            let mut error = self.live(&mut life, &mut first).await;
             let output = life.process.as_ref().map(|it| it.log.text()).unwrap_or_default();
             self.bury(&mut life, &error).await;
             let in_warm_up = matches!(error, LifeError::WarmUp(_));
             if let Some(tell) = first.take_if(|_| !in_warm_up) {
                 let model = self.model.target.label();
                 // Nobody listens when another model failed first.
+                let reason = error.to_string();
                 let _failed = tell.send(Err(StartError { model, error, output }));
-                return;
+                if !self.model.keeps_trying.get() {
+                    return;
+                }
+                error = LifeError::Fault(reason);
             }
             if self.signals.is_ending() {
                 return self.say_if_last(&life, &error).await;
@@ -171,6 +175,7 @@ impl Keeper {
         let process = self.spawn(&home.path, &socket, nonce, user).map_err(LifeError::Spawn)?;
         let process = life.process.insert(process);
         self.standing.borrow_mut().pid = process.pid();
+        self.standing.borrow_mut().prints(process.log.clone());
         let mut signals = self.signals.clone();
         let hello = async {
             let mut guest = door.accept().await?;

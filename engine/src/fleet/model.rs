@@ -42,6 +42,10 @@ pub struct Model {
     pub came_up: Notify,
     /// Its ready line was printed.
     pub announced: Cell<bool>,
+    /// The engine was started with it.
+    pub of_start: Cell<bool>,
+    /// A first life that fails is not its last.
+    pub keeps_trying: Cell<bool>,
     /// It was said that it has no user of its own.
     pub warned: Cell<bool>,
     /// Replicas in a row that ended in their warm-up.
@@ -71,6 +75,15 @@ pub struct Established {
 impl Model {
     pub fn new(target: Target, class: ClassId, before: Option<&Rc<Model>>) -> Rc<Model> {
         let place = if before.is_some() { Place::Beside } else { Place::Served };
+        Model::placed(target, class, place, before)
+    }
+
+    pub fn placed(
+        target: Target,
+        class: ClassId,
+        place: Place,
+        before: Option<&Rc<Model>>,
+    ) -> Rc<Model> {
         let scale = target.scale;
         Rc::new(Model {
             target,
@@ -82,6 +95,8 @@ impl Model {
             live: Cell::new(0),
             came_up: Notify::new(),
             announced: Cell::new(false),
+            of_start: Cell::new(false),
+            keeps_trying: Cell::new(false),
             warned: Cell::new(false),
             warm_up_ends: Cell::new(0),
             batches_stored: Cell::new(0),

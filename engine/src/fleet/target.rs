@@ -65,6 +65,19 @@ pub enum Program {
 }
 
 impl Target {
+    /// With what is set for the deployed model in place of what its version says.
+    #[must_use]
+    pub fn with_settings(mut self, slo: Option<&str>) -> Target {
+        // Written by `overrides`.
+        let mut settings: serde_json::Value =
+            serde_json::from_str(&self.settings).unwrap_or_default();
+        if let Some(slo) = slo {
+            settings["slo"] = slo.into();
+        }
+        self.settings = settings.to_string();
+        self
+    }
+
     /// For messages before the model's own name is known.
     pub fn label(&self) -> String {
         match (&self.name, &self.program) {
@@ -99,8 +112,9 @@ impl Program {
                 };
                 let file = PathBuf::from(file);
                 let directory = file.parent().unwrap_or(Path::new(".")).to_owned();
-                let versioned = file.file_name() == Some(MODEL_FILE.as_ref())
-                    && version_of(&directory).is_some();
+                let ours = file.file_name() == Some(MODEL_FILE.as_ref())
+                    || directory.join("model.toml").exists();
+                let versioned = ours && version_of(&directory).is_some();
                 (directory, (!versioned).then_some(file))
             }
         }
@@ -157,6 +171,14 @@ pub enum Wanted {
     /// Those that are there now: others may come later.
     Present,
     Named(Vec<String>),
+}
+
+/// A deployed version: its directory with a model.toml of its own, whose keys are those of a repository.
+pub fn deployed(name: &str, version: Version, directory: &Path) -> Result<Target, TargetError> {
+    let settings = directory.join("model.toml");
+    let toml = read_toml(&settings)?;
+    let target = versioned(directory, version, directory, &settings, &toml, None)?;
+    Ok(Target { name: Some(name.into()), ..target })
 }
 
 /// Every model version named by `targets`. `name` goes with a single one.
@@ -258,11 +280,12 @@ pub(super) fn versioned(
 ) -> Result<Target, TargetError> {
     check(settings, toml)?;
     let directory = absolute(directory)?;
-    let file = directory.join(MODEL_FILE);
+    let (file, class) = entry(settings, &directory, toml)?;
     let program = match (toml.runtime.as_deref(), &toml.kind) {
         (Some("program"), _) => executable(settings, &directory, toml)?,
         (Some("native"), Some(kind)) => Program::Native { kind: kind.clone(), directory },
-        _ if file.exists() => python(&file)?,
+        _ if file.exists() => python(&file, class)?,
+        _ if toml.entry.is_some() => return Err(TargetError::Missing(file.display().to_string())),
         _ => return Err(TargetError::NoModel(directory)),
     };
     let name = model.file_name().map(|name| name.to_string_lossy().as_ref().into());
@@ -293,14 +316,38 @@ pub(super) fn versioned(
 }
 
 /// A model of ours: Triton's have the same file's name.
-fn python(file: &Path) -> Result<Program, TargetError> {
+fn python(file: &Path, class: Option<&str>) -> Result<Program, TargetError> {
     const THEIRS: &[u8] = b"class TritonPythonModel";
     // What can't be read is for the container to say.
     let text = std::fs::read(file).unwrap_or_default();
     if text.windows(THEIRS.len()).any(|words| words == THEIRS) {
         return Err(TargetError::TritonPython(file.to_owned()));
     }
-    Ok(Program::Python { target: file.display().to_string() })
+    let class = class.map_or(String::new(), |class| format!(":{class}"));
+    Ok(Program::Python { target: format!("{}{class}", file.display()) })
+}
+
+/// The Python file with the model, and its class where one is named. It lies in the version's directory itself.
+fn entry<'t>(
+    settings: &Path,
+    directory: &Path,
+    toml: &'t ModelToml,
+) -> Result<(PathBuf, Option<&'t str>), TargetError> {
+    let entry = toml.entry.as_deref().unwrap_or(MODEL_FILE);
+    let (file, class) = match entry.split_once(':') {
+        Some((file, class)) => (file, Some(class)),
+        None => (entry, None),
+    };
+    let plain = !file.contains('/') && file.ends_with(".py") && class != Some("");
+    if !plain || (toml.entry.is_some() && !matches!(toml.runtime.as_deref(), None | Some("python")))
+    {
+        let message = format!(
+            "entry '{entry}' names no Python file of the version's directory; write it as in \"model.py:Digits\", with \
+             runtime python"
+        );
+        return Err(TargetError::Setting { path: settings.to_owned(), message });
+    }
+    Ok((directory.join(file), class))
 }
 
 /// For the container's environment, as one JSON object.
