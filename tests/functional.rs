@@ -6,6 +6,7 @@ mod clipper;
 mod clipper_containers;
 mod commands;
 mod devices;
+mod images;
 mod memory;
 mod observing;
 mod padding;

@@ -110,7 +110,8 @@ fn files(model: &Path) -> Vec<Try> {
         ("sysrq", write("/proc/sysrq-trigger")),
         (
             "cgroup",
-            write("/sys/fs/cgroup/pids/pids.max").or_else(|_| write("/sys/fs/cgroup/pids.max")),
+            write("/sys/fs/cgroup/cgroup.procs")
+                .or_else(|_| write("/sys/fs/cgroup/memory/cgroup.procs")),
         ),
         ("memory_device", write("/dev/mem")),
         ("kernel_log", write("/dev/kmsg")),
