@@ -88,6 +88,12 @@ pub(crate) fn nightly() -> Done {
         let test = ["test", "--package", "tests", "--locked", "neighbours_of_an_attacker", "--"];
         run(cargo(&test).args(["--ignored", "--nocapture"]))
     });
+    if docker_images(&mut lanes) {
+        lanes.run("hostile in Docker", || {
+            let test = ["test", "--package", "tests", "--locked", "every_attack_on_the_lane", "--"];
+            run(cargo(&test).args(["--ignored", "--nocapture"]).env("FOIL_TEST_DOCKER", "1"))
+        });
+    }
     miri(&mut lanes);
     thread_sanitizer(&mut lanes);
     if works(&mut cargo(&["deny", "--version"])) {

@@ -97,7 +97,6 @@ attacks! {
     MemoryHog = "memory_hog"
     FillTemporary = "fill_temporary"
     FillShared = "fill_shared"
-    DescriptorHog = "descriptor_hog"
     KillAll = "kill_all"
     // The handshake.
     ExitBeforeConnect = "exit_before_connect"
@@ -161,7 +160,6 @@ impl Attack {
             | Attack::MemoryHog
             | Attack::FillTemporary
             | Attack::FillShared
-            | Attack::DescriptorHog
             | Attack::KillAll => {
                 system::attack(self);
                 lane.answer(request);

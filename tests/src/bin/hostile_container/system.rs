@@ -41,13 +41,20 @@ pub(crate) fn attack(attack: Attack) {
             let model = model.parent().expect("a file in a directory");
             attempt_all(&Prey::read(model), model);
         }
-        Attack::ForkBomb => fork_bomb(),
-        Attack::MemoryHog => memory_hog(),
-        Attack::FillTemporary => fill_disk("/tmp"),
-        Attack::FillShared => fill_disk("/dev/shm"),
-        Attack::DescriptorHog => descriptor_hog(),
+        // Beside the answer, which would come too late behind them.
+        Attack::ForkBomb => aside(fork_bomb),
+        Attack::MemoryHog => aside(memory_hog),
+        Attack::FillTemporary => aside(|| fill_disk("/tmp")),
+        Attack::FillShared => aside(|| fill_disk("/dev/shm")),
         Attack::KillAll => kill_all(),
         other => panic!("{other:?} is none of the machine"),
+    }
+}
+
+/// No thread more is an answer too.
+fn aside(attack: fn()) {
+    if let Err(error) = std::thread::Builder::new().spawn(attack) {
+        println!("aside: {}", errno(&error));
     }
 }
 
@@ -247,17 +254,4 @@ fn fill_disk(directory: &str) {
         "fill {directory}: {}",
         filled.map_or_else(|error| errno(&error), |()| "SUCCEEDED".into())
     );
-}
-
-/// Opens files until no more may be.
-fn descriptor_hog() {
-    let mut held = Vec::new();
-    let refused = loop {
-        match File::open("/proc/self/stat") {
-            Ok(file) if held.len() < 2_000_000 => held.push(file),
-            Ok(_) => break "SUCCEEDED".to_owned(),
-            Err(error) => break errno(&error),
-        }
-    };
-    println!("descriptor_hog: {refused} after {}", held.len());
 }
