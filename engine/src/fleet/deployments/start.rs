@@ -41,12 +41,20 @@ enum Stopped {
 fn settle(managed: &Managed, running: &Running, came: Result<(), Stopped>) {
     if !running.is_leaving() {
         match came {
-            Ok(()) => *running.stage.borrow_mut() = Stage::Up,
+            Ok(()) => *running.stage.borrow_mut() = up(running.role.get()),
             Err(Stopped::Failed(why)) => *running.stage.borrow_mut() = Stage::Failed(why),
             Err(Stopped::Unwanted) => {}
         }
     }
     managed.changed.notify_one();
+}
+
+/// What had the traffic was found good before it got it.
+fn up(role: Role) -> Stage {
+    match role {
+        Role::Active | Role::Warm => Stage::Checked,
+        Role::Candidate | Role::Held | Role::Stopped | Role::Failed => Stage::Up,
+    }
 }
 
 async fn bring_up(managed: &Rc<Managed>, running: &Rc<Running>) -> Result<(), Stopped> {
