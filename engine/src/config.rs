@@ -393,6 +393,9 @@ pub struct ModelToml {
     pub late: Option<String>,
     pub batch_timeout: Option<String>,
     pub replicas: Option<u32>,
+    /// With `replicas_max`: the engine keeps as many as the load needs, between the two. One when left out.
+    pub replicas_min: Option<u32>,
+    pub replicas_max: Option<u32>,
     pub pad: Option<bool>,
     pub launcher: Option<String>,
     pub image: Option<String>,

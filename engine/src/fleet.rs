@@ -1,5 +1,6 @@
 //! Containers and the life of replicas: started, welcomed, watched, replaced.
 
+pub mod autoscale;
 pub mod catalog;
 pub mod changes;
 pub mod cores;
@@ -18,6 +19,7 @@ pub mod remote_models;
 pub mod repository;
 pub mod retire;
 pub mod sample;
+pub mod scaler;
 pub mod scaling;
 pub mod standing;
 pub mod supervisor;

@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod containers;
+pub mod docker;
 pub mod engine;
 pub mod fleet;
 pub mod tensors;

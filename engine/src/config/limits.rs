@@ -44,6 +44,9 @@ pub struct Limits {
     pub drain_s: u64,
     /// Seconds a container of Clipper's that owes no answer may be silent; it sends a heartbeat every 5.
     pub container_silence_s: u64,
+    /// Seconds for which fewer replicas must do before one goes, where the engine chooses (`replicas_max`): longer than a
+    /// lull between bursts.
+    pub scale_down_s: u64,
 }
 
 impl Default for Limits {
@@ -67,6 +70,7 @@ impl Default for Limits {
             load_s: 600,
             drain_s: 30,
             container_silence_s: 30,
+            scale_down_s: 60,
         }
     }
 }
@@ -86,6 +90,7 @@ impl Limits {
             ("limits.load_s", self.load_s, 1),
             ("limits.drain_s", self.drain_s, 1),
             ("limits.container_silence_s", self.container_silence_s, 1),
+            ("limits.scale_down_s", self.scale_down_s, 1),
             // A slot holds its header's page and at least as much again.
             ("limits.slot_bytes_max", u64::from(self.slot_bytes_max), 8192),
             ("limits.variable_slot_bytes", u64::from(self.variable_slot_bytes), 4096),

@@ -6,6 +6,7 @@ use std::rc::{Rc, Weak};
 use schemas::lifecycle::REPLICAS_MAX;
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::autoscale::Bounds;
 use super::profiles::Key;
 use super::scaling::Kept;
 use super::standing::Standing;
@@ -55,6 +56,8 @@ pub struct Model {
     pub stopping: watch::Sender<bool>,
     /// As many replicas as it was told to have; None: as many as it declares.
     pub wanted: Cell<Option<u32>>,
+    /// Between how many the engine chooses by the load; None: it doesn't.
+    pub scale: Cell<Option<Bounds>>,
     /// Its first replica was live: the others may start.
     pub others_may_start: Cell<bool>,
     /// Those that keep its replicas, also the ones on their way out.
@@ -81,6 +84,7 @@ impl Model {
         place: Place,
         before: Option<&Rc<Model>>,
     ) -> Rc<Model> {
+        let scale = target.scale;
         Rc::new(Model {
             target,
             class,
@@ -98,6 +102,7 @@ impl Model {
             batches_stored: Cell::new(0),
             stopping: watch::Sender::new(false),
             wanted: Cell::new(None),
+            scale: Cell::new(scale),
             others_may_start: Cell::new(false),
             keepers: RefCell::default(),
         })

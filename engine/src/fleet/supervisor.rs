@@ -26,6 +26,7 @@ use super::model::Model;
 use super::orders::Order;
 use super::profiles::Profiles;
 use super::repository::Repositories;
+use super::scaler::keep_scaling;
 use super::scaling;
 pub use super::scaling::{keepers_ended, set_replicas, start_others};
 use super::target::Target;
@@ -135,6 +136,7 @@ impl Fleet {
         });
         tokio::task::spawn_local(deliver_faults(shared.clone(), mailbox));
         tokio::task::spawn_local(keep_storing(shared.clone()));
+        tokio::task::spawn_local(keep_scaling(shared.clone()));
         Fleet { shared, manager: None }
     }
 

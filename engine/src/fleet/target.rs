@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::autoscale::Bounds;
 use super::device_groups::{DeviceGroupError, DeviceGroups};
 use super::repository;
 use super::triton::TritonError;
@@ -39,6 +40,8 @@ pub struct Target {
     pub warm_up: bool,
     /// Requests that may wait; None: as many as the engine's limits say.
     pub queue_tasks_max: Option<usize>,
+    /// Between how many replicas the engine chooses by the load; None: as many as are declared.
+    pub scale: Option<Bounds>,
     /// Its config.pbtxt.
     pub config: Option<Arc<TritonConfig>>,
 }
@@ -240,6 +243,7 @@ fn file(target: &str) -> Result<Target, TargetError> {
         fixed_batches: None,
         warm_up: true,
         queue_tasks_max: None,
+        scale: None,
         config: None,
     })
 }
@@ -291,6 +295,7 @@ pub(super) fn versioned(
     let labels = Labels::read(model, &toml.labels)
         .map_err(|error| TargetError::Labels { path: settings.to_owned(), error })?;
     let (class, fixed_batches) = (toml.class.clone(), fixed_batches(settings, toml)?);
+    let scale = bounds(settings, toml)?;
     let (settings, warm_up) = (overrides(toml, &devices), toml.warm_up.unwrap_or(true));
     let queue_tasks_max = toml.queue_tasks_max.map(|tasks| tasks as usize);
     Ok(Target {
@@ -305,6 +310,7 @@ pub(super) fn versioned(
         fixed_batches,
         warm_up,
         queue_tasks_max,
+        scale,
         config,
     })
 }
@@ -358,6 +364,24 @@ fn fixed_batches(path: &Path, toml: &ModelToml) -> Result<Option<FixedBatches>, 
     }
     let delay = fixed.delay.as_deref().map(duration).transpose()?.unwrap_or_default();
     Ok(Some(FixedBatches { size: fixed.size.into(), delay }))
+}
+
+/// Replicas that the engine may choose between.
+fn bounds(path: &Path, toml: &ModelToml) -> Result<Option<Bounds>, TargetError> {
+    let wrong = |message: String| TargetError::Setting { path: path.to_owned(), message };
+    let Some(max) = toml.replicas_max else {
+        return match toml.replicas_min {
+            None => Ok(None),
+            Some(_) => Err(wrong("replicas_min needs replicas_max beside it".into())),
+        };
+    };
+    if toml.replicas.is_some() || toml.devices.is_some() {
+        let message =
+            "replicas_max goes without replicas and [[devices]]: the engine chooses".into();
+        return Err(wrong(message));
+    }
+    let bounds = Bounds::new(toml.replicas_min.unwrap_or(1), max);
+    bounds.map(Some).map_err(|error| wrong(error.to_string()))
 }
 
 /// The executable named in model.toml, relative to the version's directory.
@@ -414,12 +438,13 @@ fn check(path: &Path, toml: &ModelToml) -> Result<(), TargetError> {
 
 /// The settings that the container merges into its declaration.
 fn overrides(toml: &ModelToml, devices: &DeviceGroups) -> String {
+    let least = toml.replicas_max.map(|_| toml.replicas_min.unwrap_or(1));
     let settings = serde_json::json!({
         "max_batch": toml.max_batch,
         "slo": toml.slo,
         "late": toml.late,
         "batch_timeout": toml.batch_timeout,
-        "replicas": toml.replicas.or(devices.replicas()),
+        "replicas": toml.replicas.or(devices.replicas()).or(least),
         "pad": toml.pad,
     });
     settings.to_string()
