@@ -5,14 +5,13 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process_group, set_parent_process_death_signal};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use tokio::process::{Child, Command};
 
-use crate::clock::Clock;
+use super::{END_GRACE, Ended, Start};
 use crate::fleet::log_tail::LogTail;
 use crate::fleet::target::Program;
 
@@ -48,9 +47,6 @@ pub fn kept_environment() -> Vec<(&'static str, OsString)> {
     KEPT.iter().filter_map(|&key| Some((key, std::env::var_os(key)?))).collect()
 }
 
-/// A container that was asked to end gets this long before it is killed.
-const END_GRACE: Duration = Duration::from_secs(2);
-
 /// Programs that containers run in.
 #[derive(Clone, Debug)]
 pub struct Programs {
@@ -71,23 +67,6 @@ impl Programs {
             native: find("foil-container"),
         }
     }
-}
-
-/// What one incarnation is started with.
-pub struct Start<'a> {
-    pub program: &'a Program,
-    pub programs: &'a Programs,
-    /// `FOIL_…` for the handshake, and the model's own.
-    pub env: Vec<(String, OsString)>,
-    /// In front of each line it prints.
-    pub label: String,
-    pub clock: Clock,
-    /// Its home, where its socket lies too.
-    pub home: &'a Path,
-    /// A user of its own; None: the engine's.
-    pub user: Option<u32>,
-    /// Where it is pinned; None: anywhere.
-    pub cpus: Option<&'a [usize]>,
 }
 
 /// A running container. Dropped, its whole group is killed.
@@ -141,19 +120,19 @@ impl Process {
     }
 
     /// Waits for its end.
-    pub async fn ended(&mut self) -> io::Result<ExitStatus> {
-        self.child.wait().await
+    pub async fn ended(&mut self) -> io::Result<Ended> {
+        Ok(self.child.wait().await?.into())
     }
 
     /// Kills the whole group and reaps the child.
-    pub async fn kill(&mut self) -> io::Result<ExitStatus> {
+    pub async fn kill(&mut self) -> io::Result<Ended> {
         self.signal(Signal::KILL);
-        self.child.wait().await
+        self.ended().await
     }
 
     /// Waits for its end within the grace it has, then kills it.
-    pub async fn end(&mut self) -> io::Result<ExitStatus> {
-        match tokio::time::timeout(END_GRACE, self.child.wait()).await {
+    pub async fn end(&mut self) -> io::Result<Ended> {
+        match tokio::time::timeout(END_GRACE, self.ended()).await {
             Ok(ended) => ended,
             Err(_) => self.kill().await,
         }
