@@ -23,6 +23,8 @@ use crate::config::{Config, ConfigError, Limits};
 use crate::dispatch::{CORE_MAILBOX_MESSAGES_MAX, CoreLinks, CoreMsg};
 use crate::fleet::catalog::{Catalog, PublishedCatalog};
 use crate::fleet::cores::{self, CpusError};
+use crate::fleet::launch::Launchers;
+use crate::fleet::launch::docker::{self, Docker};
 use crate::fleet::launch::process::Programs;
 use crate::fleet::launch::users::Users;
 use crate::fleet::orders::{FleetLink, Order};
@@ -98,7 +100,13 @@ pub fn serve(flags: Serve) -> Result<(), ServeError> {
     let targets = with_classes(targets, &config.classes)?;
     let (engine, orders) = Engine::build(config, log, doors)?;
     let control = runtime().map_err(system("start the control runtime"))?;
-    control.block_on(engine.run(targets, orders, &program))
+    let docker = engine.docker.clone();
+    control.block_on(async {
+        docker.sweep();
+        let served = engine.run(targets, orders, &program).await;
+        docker.clear_up().await;
+        served
+    })
 }
 
 /// Each target with the class of its requests.
@@ -143,6 +151,7 @@ struct Engine {
     /// Cores answer from when this is true.
     open: watch::Sender<bool>,
     users: Option<Users>,
+    docker: Rc<Docker>,
     admin: Option<SocketAddr>,
 }
 
@@ -166,6 +175,11 @@ impl Engine {
         let users = Users::available(config.shared_user);
         let sockets = SocketDirectory::make(clock, users.is_some())
             .map_err(system("make a directory for sockets"))?;
+        let docker = Docker::new(docker::Settings {
+            sockets: sockets.path.clone(),
+            state: config.state.clone(),
+            pull: config.pull,
+        });
         let local = LocalDoors::open(&config, &mut doors)?;
         let (fleet, orders) = FleetLink::channel();
         let admin_door = config.control.admin.as_ref();
@@ -189,6 +203,7 @@ impl Engine {
             doors,
             open,
             users,
+            docker,
             admin,
         };
         engine.start_cores(mailboxes, &fleet, &reporting, admin_door)?;
@@ -310,6 +325,7 @@ impl Engine {
             cores: self.config.cores.clone(),
             users: self.users,
             programs: Programs::find(self.config.python.clone()),
+            launchers: Launchers { default: self.config.launcher, docker: self.docker.clone() },
             classes: self.config.classes.clone(),
             catalog: self.catalog.clone(),
             links: self.links.clone(),

@@ -105,6 +105,7 @@ mod tests {
             warm_up: true,
             queue_tasks_max: None,
             config: None,
+            place: Default::default(),
             env: Vec::new(),
             devices: crate::fleet::device_groups::DeviceGroups::one(Some(cpus)),
             class: None,

@@ -155,6 +155,7 @@ mod tests {
                 warm_up: true,
                 queue_tasks_max: None,
                 config: None,
+                place: Default::default(),
             }
         }
     }

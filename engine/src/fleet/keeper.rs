@@ -116,6 +116,9 @@ impl Keeper {
             self.model.warm_up_ends.set(0);
         }
         life.live_since = Some(self.shared.config.clock.now());
+        if let Some(process) = &life.process {
+            process.went_live();
+        }
         self.came_up();
         self.does(Doing::Live);
         if let Some(tell) = first.take() {
@@ -166,10 +169,12 @@ impl Keeper {
         if let Some(user) = user {
             std::os::unix::fs::chown(&socket, Some(user), None).map_err(LifeError::Home)?;
         }
-        let process = self.spawn(&home.path, &socket, nonce, user)?;
-        let process = life.process.insert(process);
-        self.standing.borrow_mut().pid = process.pid();
         let mut signals = self.signals.clone();
+        let process = tokio::select! {
+            process = self.spawn(&home.path, &socket, nonce, user) => life.process.insert(process?),
+            () = signals.ending() => return Err(LifeError::Stopping),
+        };
+        self.standing.borrow_mut().has(process);
         let hello = async {
             let mut guest = door.accept().await?;
             let spec = guest.hello(nonce).await?;

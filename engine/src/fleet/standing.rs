@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::launch::Container;
 use crate::clock::Time;
 use crate::ids::ReplicaId;
 
@@ -62,6 +63,10 @@ impl Standing {
 
     pub fn does(&mut self, doing: Doing, now: Time) {
         (self.doing, self.since) = (doing, now);
+    }
+
+    pub fn has(&mut self, container: &Container) {
+        (self.pid, self.container) = (container.pid(), container.id());
     }
 
     pub fn starts(&mut self, now: Time) {

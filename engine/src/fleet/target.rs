@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::device_groups::{DeviceGroupError, DeviceGroups};
+use super::launch::Place;
 use super::repository;
 use super::triton::TritonError;
 use crate::batch::fixed::FixedBatches;
@@ -13,6 +14,8 @@ use crate::config::{ConfigError, ModelToml, duration, parse};
 use crate::ids::{ClassId, Version};
 use crate::labels::{Labels, LabelsError};
 use crate::triton_config::{ConfigFault, TritonConfig};
+
+mod containers;
 
 /// Native models that `foil-container` carries.
 const NATIVE_KINDS: [&str; 5] = ["linear", "echo", "noop", "sleep", "timed"];
@@ -41,6 +44,8 @@ pub struct Target {
     pub queue_tasks_max: Option<usize>,
     /// Its config.pbtxt.
     pub config: Option<Arc<TritonConfig>>,
+    /// What its containers are.
+    pub place: Place,
 }
 
 /// What runs it.
@@ -52,6 +57,10 @@ pub enum Program {
     },
     Native {
         kind: String,
+        directory: PathBuf,
+    },
+    /// Whatever its image runs, with the version's directory at hand.
+    Entrypoint {
         directory: PathBuf,
     },
     /// An executable of any language that speaks the C ABI, started in its version's directory.
@@ -67,9 +76,7 @@ impl Target {
         match (&self.name, &self.program) {
             (Some(name), _) => format!("{name} v{}", self.version),
             (None, Program::Python { target }) => target.clone(),
-            (None, Program::Native { directory, .. } | Program::Executable { directory, .. }) => {
-                directory.display().to_string()
-            }
+            (None, program) => program.home().0.display().to_string(),
         }
     }
 }
@@ -81,23 +88,30 @@ const PARAMETERS: &str = "FOIL_PARAMETERS";
 /// A Python model in its version's directory.
 const MODEL_FILE: &str = "model.py";
 
+/// Of `file.py:Class`.
+pub(super) fn python_file(target: &str) -> &Path {
+    Path::new(split_class(target).0)
+}
+
+fn split_class(target: &str) -> (&str, Option<&str>) {
+    match target.rsplit_once(':') {
+        Some((file, class)) if !class.contains('/') => (file, Some(class)),
+        _ => (target, None),
+    }
+}
+
 impl Program {
     /// The directory it lies in, and its file where only that one belongs to it: what else lies beside a single file may
     /// be anything.
     pub fn home(&self) -> (PathBuf, Option<PathBuf>) {
         match self {
-            Program::Native { directory, .. } | Program::Executable { directory, .. } => {
-                (directory.clone(), None)
-            }
+            Program::Native { directory, .. }
+            | Program::Executable { directory, .. }
+            | Program::Entrypoint { directory } => (directory.clone(), None),
             Program::Python { target } => {
-                let file = match target.rsplit_once(':') {
-                    Some((file, class)) if !class.contains('/') => file,
-                    _ => target,
-                };
-                let file = PathBuf::from(file);
+                let file = python_file(target).to_owned();
                 let directory = file.parent().unwrap_or(Path::new(".")).to_owned();
-                let versioned = file.file_name() == Some(MODEL_FILE.as_ref())
-                    && version_of(&directory).is_some();
+                let versioned = version_of(&directory).is_some();
                 (directory, (!versioned).then_some(file))
             }
         }
@@ -194,10 +208,7 @@ pub fn class_of(target: &Target, classes: &Classes) -> Result<ClassId, ClassErro
 }
 
 fn file(target: &str) -> Result<Target, TargetError> {
-    let (file, class) = match target.rsplit_once(':') {
-        Some((file, class)) if !class.contains('/') => (file, Some(class)),
-        _ => (target, None),
-    };
+    let (file, class) = split_class(target);
     if !Path::new(file).exists() {
         return Err(TargetError::Missing(file.to_owned()));
     }
@@ -219,6 +230,7 @@ fn file(target: &str) -> Result<Target, TargetError> {
         warm_up: true,
         queue_tasks_max: None,
         config: None,
+        place: Place::default(),
     })
 }
 
@@ -254,11 +266,17 @@ pub(super) fn versioned(
 ) -> Result<Target, TargetError> {
     check(settings, toml)?;
     let directory = absolute(directory)?;
-    let file = directory.join(MODEL_FILE);
+    let place = containers::place(settings, toml)?;
+    let entry = containers::entry(settings, toml)?;
+    let file = directory.join(split_class(entry).0);
     let program = match (toml.runtime.as_deref(), &toml.kind) {
+        (Some("program"), _) if toml.program.is_none() && place.image.is_some() => {
+            Program::Entrypoint { directory }
+        }
         (Some("program"), _) => executable(settings, &directory, toml)?,
         (Some("native"), Some(kind)) => Program::Native { kind: kind.clone(), directory },
-        _ if file.exists() => python(&file)?,
+        _ if file.exists() => python(&file, split_class(entry).1)?,
+        _ if toml.entry.is_some() => return Err(TargetError::Missing(file.display().to_string())),
         _ => return Err(TargetError::NoModel(directory)),
     };
     let name = model.file_name().map(|name| name.to_string_lossy().as_ref().into());
@@ -283,18 +301,20 @@ pub(super) fn versioned(
         warm_up,
         queue_tasks_max,
         config,
+        place,
     })
 }
 
 /// A model of ours: Triton's have the same file's name.
-fn python(file: &Path) -> Result<Program, TargetError> {
+fn python(file: &Path, class: Option<&str>) -> Result<Program, TargetError> {
     const THEIRS: &[u8] = b"class TritonPythonModel";
     // What can't be read is for the container to say.
     let text = std::fs::read(file).unwrap_or_default();
     if text.windows(THEIRS.len()).any(|words| words == THEIRS) {
         return Err(TargetError::TritonPython(file.to_owned()));
     }
-    Ok(Program::Python { target: file.display().to_string() })
+    let class = class.map_or(String::new(), |class| format!(":{class}"));
+    Ok(Program::Python { target: format!("{}{class}", file.display()) })
 }
 
 /// For the container's environment, as one JSON object.
@@ -336,13 +356,6 @@ fn check(path: &Path, toml: &ModelToml) -> Result<(), TargetError> {
     let wrong = |message: String| Err(TargetError::Setting { path: path.to_owned(), message });
     for text in [&toml.slo, &toml.batch_timeout].into_iter().flatten() {
         duration(text)?;
-    }
-    match toml.launcher.as_deref() {
-        None | Some("process") => {}
-        Some(other) => return wrong(format!("launcher '{other}' does not exist; use process")),
-    }
-    if toml.image.is_some() {
-        return wrong("image needs a container launcher, and there is only process".into());
     }
     match toml.device.as_deref() {
         None | Some("cpu") => {}

@@ -56,6 +56,7 @@ mod tests {
             warm_up: true,
             queue_tasks_max: None,
             config: None,
+            place: Default::default(),
         };
         Found { target, class: ClassId::DEFAULT, digest }
     }

@@ -4,15 +4,20 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::Keeper;
+use crate::cli::Launcher;
 use crate::fleet::cores;
-use crate::fleet::launch::users::first_unreachable;
-use crate::fleet::launch::{Container, LaunchError, Start};
+use crate::fleet::launch::users::{self, first_unreachable};
+use crate::fleet::launch::{Container, LaunchError, Start, default_memory_bytes};
 use crate::ids::Incarnation;
 
 impl Keeper {
     /// A user of its own, if there are any and it could work as one.
     pub(super) fn user(&self, incarnation: Incarnation) -> Option<u32> {
-        let users = self.shared.config.users?;
+        let users = self.shared.config.users;
+        if self.launcher() == Launcher::Docker {
+            return users.map(|users| users.uid(incarnation)).or_else(users::nobody);
+        }
+        let users = users?;
         let mut paths = self.model.target.program.paths(&self.shared.config.programs);
         paths.push(self.shared.config.sockets.clone());
         let Some(path) = first_unreachable(&paths) else { return Some(users.uid(incarnation)) };
@@ -37,7 +42,11 @@ impl Keeper {
         cores::owned(mine.cpus.as_deref(), mine.replicas.unwrap_or(replicas), front_end, others)
     }
 
-    pub(super) fn spawn(
+    fn launcher(&self) -> Launcher {
+        self.shared.config.launchers.of(&self.model.target.place)
+    }
+
+    pub(super) async fn spawn(
         &self,
         home: &Path,
         socket: &Path,
@@ -51,7 +60,6 @@ impl Keeper {
         let mut env: Vec<(String, OsString)> =
             given.map(|(key, value)| (key.clone(), value.into())).collect();
         let ours = [
-            ("FOIL_SOCKET", socket.as_os_str().to_owned()),
             ("FOIL_NONCE", nonce.to_string().into()),
             ("FOIL_VERSION", target.version.to_string().into()),
             ("FOIL_REPLICA", self.replica.to_string().into()),
@@ -59,15 +67,23 @@ impl Keeper {
             ("FOIL_SETTINGS", target.settings.clone().into()),
         ];
         env.extend(ours.map(|(key, value)| (key.to_owned(), value)));
-        Container::start(Start {
+        let memory_bytes = target.place.memory_bytes.unwrap_or_else(default_memory_bytes);
+        let start = Start {
             program: &target.program,
             programs: &self.shared.config.programs,
             env,
+            model: self.name(),
+            version: target.version,
+            replica: self.replica,
             label: format!("{}/{}", self.name(), self.replica),
             clock: self.shared.config.clock,
             home,
+            socket,
             user,
             cpus: group.cpus.as_deref(),
-        })
+            image: target.place.image.as_deref(),
+            memory_bytes,
+        };
+        self.shared.config.launchers.start(self.launcher(), start).await
     }
 }

@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 
 use super::{END_GRACE, Ended, Start};
 use crate::fleet::log_tail::LogTail;
-use crate::fleet::target::Program;
+use crate::fleet::target::{Program, python_file};
 
 /// What a container keeps of the engine's environment.
 const KEPT: [&str; 14] = [
@@ -34,7 +34,7 @@ const KEPT: [&str; 14] = [
 ];
 
 /// What sizes the thread pools of the usual numeric libraries; a pinned model gets one thread per CPU of its own.
-const THREADS: [&str; 5] = [
+pub(super) const THREADS: [&str; 5] = [
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -79,13 +79,13 @@ pub struct Process {
 impl Process {
     /// Must be called on a thread that lives as long as the engine: the death signal is tied to it.
     pub fn start(start: Start<'_>) -> io::Result<Process> {
-        let mut command = command(start.program, start.programs);
+        let mut command = command(start.program, start.programs)?;
         command.env_clear();
         command.envs(kept_environment());
         if let Some(cpus) = start.cpus {
             command.envs(THREADS.map(|key| (key, cpus.len().to_string())));
         }
-        command.envs(start.env);
+        command.envs(start.env).env("FOIL_SOCKET", start.socket);
         if let Some(user) = start.user {
             // Its group has the same number; the supplementary groups are dropped with the user.
             command.uid(user).gid(user).env("HOME", start.home);
@@ -166,23 +166,31 @@ impl Program {
         let mut paths: Vec<PathBuf> = std::env::current_dir().into_iter().collect();
         match self {
             Program::Python { target } => {
-                let file = match target.rsplit_once(':') {
-                    Some((file, class)) if !class.contains('/') => file,
-                    _ => target,
-                };
-                paths.extend(Path::new(file).parent().into_iter().flat_map(beside));
+                let file = python_file(target);
+                paths.extend(file.parent().into_iter().flat_map(beside));
                 paths.extend([programs.python.clone(), file.into()]);
             }
             Program::Native { directory, .. } => {
                 paths.extend(beside(directory));
                 paths.extend([programs.native.clone(), directory.clone()]);
             }
+            Program::Entrypoint { directory } => paths.extend(beside(directory)),
             Program::Executable { file, directory } => {
                 paths.extend(beside(directory));
                 paths.push(file.clone());
             }
         }
         paths
+    }
+
+    /// The model's own files, as far as a start can't do without them.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let directory = self.home().0;
+        match self {
+            Program::Python { target } => vec![directory, python_file(target).into()],
+            Program::Executable { file, .. } => vec![directory, file.clone()],
+            Program::Native { .. } | Program::Entrypoint { .. } => vec![directory],
+        }
     }
 }
 
@@ -194,8 +202,8 @@ fn beside(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     entries.take(ENTRIES_MAX).map(|entry| entry.path())
 }
 
-fn command(program: &Program, programs: &Programs) -> Command {
-    match program {
+fn command(program: &Program, programs: &Programs) -> io::Result<Command> {
+    Ok(match program {
         Program::Python { target } => {
             let mut command = Command::new(&programs.python);
             command.args(["-m", "hydrofoil.container", "--target", target]);
@@ -211,5 +219,6 @@ fn command(program: &Program, programs: &Programs) -> Command {
             command.current_dir(directory);
             command
         }
-    }
+        Program::Entrypoint { .. } => return Err(io::ErrorKind::Unsupported.into()),
+    })
 }

@@ -29,6 +29,7 @@ fn target(devices: DeviceGroups) -> Target {
         warm_up: true,
         queue_tasks_max: None,
         config: None,
+        place: Default::default(),
     }
 }
 
