@@ -10,8 +10,9 @@ use tokio::sync::{Mutex, Notify};
 use super::events::{Event, Listeners};
 use super::manager::Manager;
 use super::store::StoreError;
-use super::wanted::{ModelRow, Role};
+use super::wanted::{ModelRow, Replicas, Role};
 use super::{FleetError, wall_ms};
+use crate::fleet::autoscale::Bounds;
 use crate::fleet::catalog::DefaultVersion;
 use crate::fleet::model::Model;
 use crate::fleet::supervisor::Shared;
@@ -46,7 +47,8 @@ pub(super) struct Running {
     pub(super) slo: RefCell<Option<String>>,
     /// Another one, with other settings, is on its way to its place.
     pub(super) replacing: Cell<bool>,
-    pub(super) replicas: Cell<Option<u32>>,
+    /// Between how many replicas it was told to stay.
+    pub(super) bounds: Cell<Option<Replicas>>,
 }
 
 /// As [`super::reconcile::Phase`], by what was done; whether it is live is the model's to say.
@@ -148,12 +150,21 @@ impl Running {
             checked: Cell::new(false),
             slo: RefCell::new(row.slo.clone()),
             replacing: Cell::new(false),
-            replicas: Cell::new(row.replicas.map(|it| it.min)),
+            bounds: Cell::new(row.replicas),
         })
     }
 
     pub(super) fn model(&self) -> Option<Rc<Model>> {
         self.model.borrow().clone()
+    }
+
+    /// Tells a model how many replicas it may have: the load says how many it has, and before there is any the fewest.
+    pub(super) fn bind(&self, model: &Model) {
+        let Some(Replicas { min, max }) = self.bounds.get() else { return };
+        let most = model.replicas_max();
+        let (min, max) = (min.min(most), max.min(most));
+        model.wanted.set(Some(model.wanted.get().unwrap_or(min).clamp(min, max)));
+        model.scale.set((min < max).then_some(Bounds { min, max }));
     }
 
     pub(super) fn is_leaving(&self) -> bool {

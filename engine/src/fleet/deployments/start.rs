@@ -137,8 +137,7 @@ fn make(managed: &Managed, running: &Running, target: Target, class: ClassId) ->
     let model = Model::placed(target, class, place, before.as_ref());
     model.keeps_trying.set(is_active);
     running.published.set(is_active);
-    // What it can't have shows when it is told again, once it is up.
-    model.wanted.set(running.replicas.get().map(|count| count.min(model.replicas_max())));
+    running.bind(&model);
     model
 }
 
