@@ -206,5 +206,6 @@ async fn remove_files(managed: &Rc<Managed>, version: u64) -> Result<(), FleetEr
     let removed = tokio::task::spawn_blocking(move || artifacts.remove(&name, version)).await;
     removed.unwrap_or(Ok(())).map_err(FleetError::Disk)?;
     managed.files.borrow_mut().remove(&version);
+    managed.places.borrow_mut().remove(&version);
     Ok(())
 }

@@ -14,6 +14,7 @@ use super::wanted::{ModelRow, Replicas, Role};
 use super::{FleetError, wall_ms};
 use crate::fleet::autoscale::Bounds;
 use crate::fleet::catalog::DefaultVersion;
+use crate::fleet::launch::Place;
 use crate::fleet::model::Model;
 use crate::fleet::supervisor::Shared;
 use crate::ids::Version;
@@ -27,6 +28,8 @@ pub(super) struct Managed {
     pub(super) running: RefCell<BTreeMap<u64, Rc<Running>>>,
     /// Versions whose files lie on the disk.
     pub(super) files: RefCell<BTreeSet<u64>>,
+    /// What the containers of each version are.
+    pub(super) places: RefCell<BTreeMap<u64, Place>>,
     pub(super) listeners: RefCell<Listeners>,
     /// Something was: look again.
     pub(super) changed: Notify,
@@ -63,7 +66,12 @@ pub(super) enum Stage {
 }
 
 impl Managed {
-    pub(super) fn new(manager: &Rc<Manager>, name: &str, row: ModelRow) -> Rc<Managed> {
+    pub(super) fn new(
+        manager: &Rc<Manager>,
+        name: &str,
+        row: ModelRow,
+        places: BTreeMap<u64, Place>,
+    ) -> Rc<Managed> {
         let managed = Managed {
             manager: Rc::downgrade(manager),
             shared: manager.shared.clone(),
@@ -71,6 +79,7 @@ impl Managed {
             files: RefCell::new(row.versions.keys().copied().collect()),
             row: RefCell::new(row),
             running: RefCell::default(),
+            places: RefCell::new(places),
             listeners: RefCell::default(),
             changed: Notify::new(),
             changing: Mutex::new(()),

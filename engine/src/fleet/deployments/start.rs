@@ -9,6 +9,8 @@ use super::model::{Managed, Running, Stage};
 use super::wanted::{Failure, Role};
 use super::{FleetError, causes, in_archive};
 use crate::fleet::cores;
+use crate::fleet::keeper::LifeError;
+use crate::fleet::launch::{Advice, LaunchError};
 use crate::fleet::model::{Model, Place};
 use crate::fleet::supervisor::{StartError, begin, start_others};
 use crate::fleet::target::{self, Target};
@@ -178,5 +180,17 @@ fn failure(managed: &Managed, version: u64, error: &StartError) -> Failure {
     let (whole, output) = (shown(&error.error.to_string()), shown(&error.output));
     let sentence = whole.lines().next().unwrap_or_default().to_owned();
     let output = if output.is_empty() && whole != sentence { whole } else { output };
-    causes::explained(sentence, output)
+    let failure = causes::explained(sentence, output);
+    match advice(&error.error) {
+        Some(Advice { cause, fix }) => Failure { cause: Some(cause), fix: Some(fix), ..failure },
+        None => failure,
+    }
+}
+
+/// What Docker's own errors know of themselves.
+fn advice(error: &LifeError) -> Option<Advice> {
+    match error {
+        LifeError::Launch(LaunchError::Docker(error)) => Some(error.advice()),
+        _ => None,
+    }
 }
