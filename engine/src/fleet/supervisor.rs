@@ -19,6 +19,7 @@ use super::changes;
 use super::deployments::{Manager, Opened};
 use super::digest;
 use super::keeper::LifeError;
+use super::launch::Launchers;
 use super::launch::process::Programs;
 use super::launch::users::Users;
 use super::learned::{keep_storing, store_last};
@@ -51,6 +52,7 @@ pub struct FleetConfig {
     /// Whether each replica gets a user of its own.
     pub users: Option<Users>,
     pub programs: Programs,
+    pub launchers: Launchers,
     pub classes: Classes,
     pub catalog: PublishedCatalog,
     pub links: CoreLinks,
