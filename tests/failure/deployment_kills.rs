@@ -221,7 +221,9 @@ fn is_at_rest(engine: &Engine, models: &BTreeMap<String, Value>) -> bool {
     versions.all(resting)
         && models.iter().filter(|(_, model)| !model["active"].is_null()).all(|(name, model)| {
             let answer = engine.infer(name, &noop_row());
-            answer.status == 200 && answer.json()["model_version"] == model["active"].to_string()
+            let version = model["active"].to_string();
+            answer.status == 200
+                && answer.json()["model_version"].as_str() == Some(version.as_str())
         })
 }
 

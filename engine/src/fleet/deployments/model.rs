@@ -12,7 +12,6 @@ use super::manager::Manager;
 use super::store::StoreError;
 use super::wanted::{ModelRow, Replicas, Role};
 use super::{FleetError, wall_ms};
-use crate::fleet::autoscale::Bounds;
 use crate::fleet::catalog::DefaultVersion;
 use crate::fleet::launch::Place;
 use crate::fleet::model::Model;
@@ -167,13 +166,12 @@ impl Running {
         self.model.borrow().clone()
     }
 
-    /// Tells a model how many replicas it may have: the load says how many it has, and before there is any the fewest.
+    /// Tells a model how many replicas it is to have: within the bounds, and the fewest where nothing else is known.
     pub(super) fn bind(&self, model: &Model) {
         let Some(Replicas { min, max }) = self.bounds.get() else { return };
         let most = model.replicas_max();
         let (min, max) = (min.min(most), max.min(most));
         model.wanted.set(Some(model.wanted.get().unwrap_or(min).clamp(min, max)));
-        model.scale.set((min < max).then_some(Bounds { min, max }));
     }
 
     pub(super) fn is_leaving(&self) -> bool {

@@ -139,6 +139,8 @@ fn make(managed: &Managed, running: &Running, target: Target, class: ClassId) ->
     let model = Model::placed(target, class, place, before.as_ref());
     model.keeps_trying.set(is_active);
     running.published.set(is_active);
+    // As many as carry the load now, so that no request waits for more of them when it takes over.
+    model.wanted.set(before.and_then(|before| before.wanted.get()));
     running.bind(&model);
     model
 }
