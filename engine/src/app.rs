@@ -25,6 +25,8 @@ use crate::fleet::catalog::{Catalog, PublishedCatalog};
 use crate::fleet::cores::{self, CpusError};
 use crate::fleet::deployments;
 use crate::fleet::deployments::uploads::Uploads;
+use crate::fleet::launch::Launchers;
+use crate::fleet::launch::docker::{self, Docker};
 use crate::fleet::launch::process::Programs;
 use crate::fleet::launch::users::Users;
 use crate::fleet::orders::{FleetLink, Order};
@@ -109,7 +111,13 @@ pub fn serve(flags: Serve) -> Result<(), ServeError> {
     let (mut engine, orders) = Engine::build(config, log, doors, opened.as_ref())?;
     engine.opened = opened;
     let control = runtime().map_err(system("start the control runtime"))?;
-    control.block_on(engine.run(targets, orders, &program))
+    let docker = engine.docker.clone();
+    control.block_on(async {
+        docker.sweep();
+        let served = engine.run(targets, orders, &program).await;
+        docker.clear_up().await;
+        served
+    })
 }
 
 /// The state directory, where deployments are looked after.
@@ -166,6 +174,7 @@ struct Engine {
     /// Cores answer from when this is true.
     open: watch::Sender<bool>,
     users: Option<Users>,
+    docker: Rc<Docker>,
     admin: Option<SocketAddr>,
     /// The state directory, until the fleet has it.
     opened: Option<deployments::Opened>,
@@ -192,6 +201,11 @@ impl Engine {
         let users = Users::available(config.shared_user);
         let sockets = SocketDirectory::make(clock, users.is_some())
             .map_err(system("make a directory for sockets"))?;
+        let docker = Docker::new(docker::Settings {
+            sockets: sockets.path.clone(),
+            state: config.state.clone(),
+            pull: config.pull,
+        });
         let local = LocalDoors::open(&config, &mut doors)?;
         let (fleet, orders) = FleetLink::channel();
         if let Some(opened) = opened {
@@ -219,6 +233,7 @@ impl Engine {
             doors,
             open,
             users,
+            docker,
             admin,
             opened: None,
         };
@@ -344,6 +359,7 @@ impl Engine {
             cores: self.config.cores.clone(),
             users: self.users,
             programs: Programs::find(self.config.python.clone()),
+            launchers: Launchers { default: self.config.launcher, docker: self.docker.clone() },
             classes: self.config.classes.clone(),
             catalog: self.catalog.clone(),
             links: self.links.clone(),

@@ -43,10 +43,12 @@ pub enum MetricsCompat {
     Triton,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
 pub enum Launcher {
     /// Plain child processes: nothing to install.
     Process,
+    /// Each replica in a locked-down container of its own, from an image of this machine's Docker.
+    Docker,
 }
 
 /// What the memory between engine and models is made of.
@@ -125,6 +127,10 @@ pub struct Serve {
     /// What runs the models [default: process].
     #[arg(long, env = "FOIL_LAUNCHER")]
     pub launcher: Option<Launcher>,
+
+    /// Fetch images that Docker does not have from their registries, instead of saying so.
+    #[arg(long, env = "FOIL_PULL")]
+    pub pull: bool,
 
     /// Shared memory between engine and models [default: auto].
     #[arg(long, env = "FOIL_LANE")]

@@ -46,6 +46,10 @@ pub struct Config {
     pub access_log: bool,
     /// CPU numbers, one front-end thread each.
     pub cores: Vec<usize>,
+    /// What runs models that name nothing else.
+    pub launcher: Launcher,
+    /// Images that are not there are fetched from their registries.
+    pub pull: bool,
     pub lane: Lane,
     pub huge_pages: bool,
     /// Models run as the engine's user even where each could have its own.
@@ -87,6 +91,7 @@ struct File {
     access_log: Option<bool>,
     cores: Option<Vec<usize>>,
     launcher: Option<String>,
+    pull: Option<bool>,
     lane: Option<String>,
     huge_pages: Option<bool>,
     shared_user: Option<bool>,
@@ -146,7 +151,7 @@ pub enum ConfigError {
     NameForMany { count: usize },
     #[error("'{text}' is no duration; write a number and us, ms, s or m, as in 20ms")]
     Duration { text: String },
-    #[error("launcher '{launcher}' does not exist; use process")]
+    #[error("launcher '{launcher}' does not exist; use process or docker")]
     Launcher { launcher: String },
     #[error("lane '{lane}' does not exist; use auto, memfd or posix")]
     Lane { lane: String },
@@ -181,7 +186,6 @@ impl Config {
         let alone = targets.is_empty() && clipper_rpc.is_none();
         let deployments = alone || flags.control.deployments || file.deployments.unwrap_or(false);
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        check_launcher(flags.launcher, file.launcher)?;
         let drain_delay = flags.drain_delay.or(file.drain_delay);
         let mode = flags.socket_mode.or(file.socket_mode);
         let control = ControlFile {
@@ -207,6 +211,8 @@ impl Config {
             metrics_compat: metrics_compat(flags.metrics_compat, file.metrics_compat)?,
             access_log: flags.access_log || file.access_log.unwrap_or(false),
             cores: flags.cores.or(file.cores).unwrap_or_else(|| default_cores(available)),
+            launcher: launcher(flags.launcher, file.launcher)?,
+            pull: flags.pull || file.pull.unwrap_or(false),
             lane: lane(flags.lane, file.lane)?,
             huge_pages: flags.huge_pages || file.huge_pages.unwrap_or(false),
             shared_user: flags.shared_user || file.shared_user.unwrap_or(false),
@@ -270,10 +276,12 @@ fn default_cores(available: &[usize]) -> Vec<usize> {
     available[..count.min(available.len())].to_vec()
 }
 
-fn check_launcher(flag: Option<Launcher>, file: Option<String>) -> Result<(), ConfigError> {
-    match (flag, file) {
-        (None, Some(launcher)) if launcher != "process" => Err(ConfigError::Launcher { launcher }),
-        _ => Ok(()),
+fn launcher(flag: Option<Launcher>, file: Option<String>) -> Result<Launcher, ConfigError> {
+    match (flag, file.as_deref()) {
+        (Some(launcher), _) => Ok(launcher),
+        (None, None | Some("process")) => Ok(Launcher::Process),
+        (None, Some("docker")) => Ok(Launcher::Docker),
+        (None, Some(launcher)) => Err(ConfigError::Launcher { launcher: launcher.to_owned() }),
     }
 }
 
@@ -399,11 +407,13 @@ pub struct ModelToml {
     pub pad: Option<bool>,
     pub launcher: Option<String>,
     pub image: Option<String>,
+    /// What one container may use, as in `2g`; only Docker bounds it.
+    pub memory: Option<String>,
     pub device: Option<String>,
     pub env: BTreeMap<String, String>,
     /// `python` (default), `native` or `program`.
     pub runtime: Option<String>,
-    /// With runtime `python`: the file with the model and its class, as in `model.py:Digits`.
+    /// `file.py` or `file.py:Class` in the version's directory, in place of model.py.
     pub entry: Option<String>,
     /// Which native model: linear, echo, noop, sleep, timed.
     pub kind: Option<String>,

@@ -106,6 +106,7 @@ mod tests {
             queue_tasks_max: None,
             scale: None,
             config: None,
+            place: Default::default(),
             env: Vec::new(),
             devices: crate::fleet::device_groups::DeviceGroups::one(Some(cpus)),
             class: None,

@@ -156,6 +156,7 @@ mod tests {
                 queue_tasks_max: None,
                 scale: None,
                 config: None,
+                place: Default::default(),
             }
         }
     }

@@ -1,9 +1,7 @@
 //! Keeps one replica alive: start, welcome, hand over, watch, bury, wait, start again.
 
 use std::cell::RefCell;
-use std::ffi::OsString;
 use std::hash::{BuildHasher, RandomState};
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::catalog::{ModelEntry, ModelState};
 use super::cores;
-use super::launch::process::{Process, Start};
-use super::launch::users::first_unreachable;
+use super::launch::Container;
 use super::learned;
 use super::liveness::BackOff;
 use super::model::{Established, Model, Place};
@@ -38,6 +35,7 @@ use crate::observe::stages::ModelNames;
 mod life;
 mod life_error;
 mod signals;
+mod start;
 
 use life::{Home, Life};
 pub use life_error::LifeError;
@@ -81,7 +79,7 @@ impl Keeper {
         while !self.signals.is_ending() {
             let mut life = Life::default();
             let mut error = self.live(&mut life, &mut first).await;
-            let output = life.process.as_ref().map(|it| it.log.text()).unwrap_or_default();
+            let output = life.process.as_ref().map(|it| it.log().text()).unwrap_or_default();
             self.bury(&mut life, &error).await;
             let in_warm_up = matches!(error, LifeError::WarmUp(_));
             if let Some(tell) = first.take_if(|_| !in_warm_up) {
@@ -122,6 +120,9 @@ impl Keeper {
             self.model.warm_up_ends.set(0);
         }
         life.live_since = Some(self.shared.config.clock.now());
+        if let Some(process) = &life.process {
+            process.went_live();
+        }
         self.came_up();
         self.does(Doing::Live);
         if let Some(tell) = first.take() {
@@ -130,7 +131,7 @@ impl Keeper {
         let Some(process) = life.process.as_mut() else { return LifeError::Stopping };
         let mut signals = self.signals.clone();
         tokio::select! {
-            ended = process.ended() => ended.map_or_else(LifeError::Wait, LifeError::Exited),
+            ended = process.ended() => ended.map_or_else(LifeError::from, LifeError::Exited),
             error = guest.closed() => closed_or_exited(process, error).await,
             Ok(fault) = &mut fault => LifeError::Fault(fault),
             () = signals.ending() => self.leave(process, incarnation, fault).await,
@@ -140,7 +141,7 @@ impl Keeper {
     /// The dispatcher tells the container to leave once nothing waits; it has all the time that takes.
     async fn leave(
         &self,
-        process: &mut Process,
+        process: &mut Container,
         incarnation: Incarnation,
         fault: oneshot::Receiver<String>,
     ) -> LifeError {
@@ -172,11 +173,12 @@ impl Keeper {
         if let Some(user) = user {
             std::os::unix::fs::chown(&socket, Some(user), None).map_err(LifeError::Home)?;
         }
-        let process = self.spawn(&home.path, &socket, nonce, user).map_err(LifeError::Spawn)?;
-        let process = life.process.insert(process);
-        self.standing.borrow_mut().pid = process.pid();
-        self.standing.borrow_mut().prints(process.log.clone());
         let mut signals = self.signals.clone();
+        let process = tokio::select! {
+            process = self.spawn(&home.path, &socket, nonce, user) => life.process.insert(process?),
+            () = signals.ending() => return Err(LifeError::Stopping),
+        };
+        self.standing.borrow_mut().has(process);
         let hello = async {
             let mut guest = door.accept().await?;
             let spec = guest.hello(nonce).await?;
@@ -186,7 +188,7 @@ impl Keeper {
         let late = LifeError::HelloLate { seconds: limits.hello_s };
         let (mut guest, spec) = tokio::select! {
             hello = hello => alive(process, hello.map_err(|_| late)?).await?,
-            ended = process.ended() => return Err(ended.map_or_else(LifeError::Wait, LifeError::Exited)),
+            ended = process.ended() => return Err(ended.map_or_else(LifeError::from, LifeError::Exited)),
             () = signals.ending() => return Err(LifeError::Stopping),
         };
         let owns_cores = self.owns_cores(self.model.wanted.get().unwrap_or(spec.replicas));
@@ -200,7 +202,7 @@ impl Keeper {
         let late = LifeError::LoadLate { seconds: limits.load_s };
         let side = tokio::select! {
             side = load => alive(process, side.map_err(|_| late)?).await?,
-            ended = process.ended() => return Err(ended.map_or_else(LifeError::Wait, LifeError::Exited)),
+            ended = process.ended() => return Err(ended.map_or_else(LifeError::from, LifeError::Exited)),
             () = signals.ending() => return Err(LifeError::Stopping),
         };
         let side = LaneSide::Shm(side);
@@ -228,7 +230,7 @@ impl Keeper {
             // One that was live and died of its first batch didn't end in its warm-up: what was told first counts first.
             biased;
             Ok(()) = warm => return Ok(()),
-            ended = process.ended() => ended.map_or_else(LifeError::Wait, LifeError::Exited),
+            ended = process.ended() => ended.map_or_else(LifeError::from, LifeError::Exited),
             error = guest.closed() => closed_or_exited(process, error).await,
             Ok(fault) = fault => LifeError::Fault(fault),
             () = tokio::time::sleep(Duration::from_secs(seconds)) => LifeError::WarmUpLate { seconds },
@@ -261,67 +263,6 @@ impl Keeper {
              sample.json beside the model's file, or say warm_up = false in model.toml"
         );
         Order::GivenUp
-    }
-
-    /// A user of its own, if there are any and it could work as one.
-    fn user(&self, incarnation: Incarnation) -> Option<u32> {
-        let users = self.shared.config.users?;
-        let mut paths = self.model.target.program.paths(&self.shared.config.programs);
-        paths.push(self.shared.config.sockets.clone());
-        let Some(path) = first_unreachable(&paths) else { return Some(users.uid(incarnation)) };
-        if !self.model.warned.replace(true) {
-            tracing::warn!(
-                model = self.name(),
-                "runs as the engine's user: other users can't reach {}; open it (chmod o+rX), or say --shared-user",
-                path.display()
-            );
-        }
-        None
-    }
-
-    fn owns_cores(&self, replicas: u32) -> bool {
-        let models = self.shared.models.borrow();
-        let (_, mine) = self.model.target.devices.of(self.replica);
-        let stay = models.iter().filter(|model| !self.model.takes_place_of(model));
-        let groups = stay.flat_map(|model| model.target.devices.iter());
-        let others = groups.filter(|group| !std::ptr::eq(*group, mine));
-        let others = others.map(|group| group.cpus.as_deref());
-        let front_end = &self.shared.config.cores;
-        cores::owned(mine.cpus.as_deref(), mine.replicas.unwrap_or(replicas), front_end, others)
-    }
-
-    fn spawn(
-        &self,
-        home: &Path,
-        socket: &Path,
-        nonce: u64,
-        user: Option<u32>,
-    ) -> std::io::Result<Process> {
-        let target = &self.model.target;
-        let (_, group) = target.devices.of(self.replica);
-        // Later ones win: the device's over the model's, ours over both.
-        let given = target.env.iter().chain(&group.env);
-        let mut env: Vec<(String, OsString)> =
-            given.map(|(key, value)| (key.clone(), value.into())).collect();
-        let ours = [
-            ("FOIL_SOCKET", socket.as_os_str().to_owned()),
-            ("FOIL_NONCE", nonce.to_string().into()),
-            ("FOIL_VERSION", target.version.to_string().into()),
-            ("FOIL_REPLICA", self.replica.to_string().into()),
-            ("FOIL_DEVICE", group.name.to_string().into()),
-            ("FOIL_SETTINGS", target.settings.clone().into()),
-        ];
-        env.extend(ours.map(|(key, value)| (key.to_owned(), value)));
-        Process::start(Start {
-            program: &target.program,
-            programs: &self.shared.config.programs,
-            env,
-            label: format!("{}/{}", self.name(), self.replica),
-            clock: self.shared.config.clock,
-            home,
-            user,
-            cpus: group.cpus.as_deref(),
-        })
     }
 
     fn name(&self) -> String {
@@ -423,7 +364,7 @@ impl Keeper {
             self.model.live.set(self.model.live.get() - 1);
         }
         if life.handed_over {
-            let last_output = process.log.last_line();
+            let last_output = process.log().last_line();
             let replica = self.replica;
             self.tell(ControlMsg::ReplicaDown { replica, incarnation, last_output }).await;
         }
@@ -456,7 +397,7 @@ impl Keeper {
     }
 
     async fn unavailable(&self, life: &Life, error: &LifeError, wait: Duration) {
-        let last = life.process.as_ref().map_or("(no output)".into(), |it| it.log.last_line());
+        let last = life.process.as_ref().map_or("(no output)".into(), |it| it.log().last_line());
         let reason: Arc<str> = format!("{error}. Last output: {last}").into();
         let retry_after = wait.max(UNAVAILABLE_RETRY);
         self.set_state(ModelState::Unavailable { reason: reason.clone(), retry_after });
@@ -477,14 +418,14 @@ impl Keeper {
 }
 
 /// A container that closes its socket is about to end: how it ended says more than that it closed.
-async fn closed_or_exited(process: &mut Process, error: WelcomeError) -> LifeError {
+async fn closed_or_exited(process: &mut Container, error: WelcomeError) -> LifeError {
     match tokio::time::timeout(Duration::from_secs(1), process.ended()).await {
         Ok(Ok(status)) => LifeError::Exited(status),
         _ => LifeError::Welcome(error),
     }
 }
 
-async fn alive<T>(process: &mut Process, met: Result<T, WelcomeError>) -> Result<T, LifeError> {
+async fn alive<T>(process: &mut Container, met: Result<T, WelcomeError>) -> Result<T, LifeError> {
     match met {
         Ok(met) => Ok(met),
         Err(WelcomeError::Closed) => Err(closed_or_exited(process, WelcomeError::Closed).await),

@@ -76,23 +76,48 @@ impl LogTail {
 
     /// Reads one stream to its end; the end of the process ends it.
     pub async fn follow(self, mut from: impl AsyncRead + Unpin, prefix: String, clock: Clock) {
-        let mut splitter = Splitter::default();
-        let mut budget = Budget::default();
+        let mut follower = Follower::new(self, prefix, clock);
         let mut buffer = vec![0; READ_BYTES];
-        let mut since_pause = 0;
         while let Ok(count @ 1..) = from.read(&mut buffer).await {
-            let now = clock.now();
-            splitter.feed(&buffer[..count], |line| {
-                forward(&mut budget, now, &prefix, &line);
-                self.push(line);
-            });
-            since_pause += count;
-            if since_pause >= PAUSE_AFTER_BYTES {
-                since_pause = 0;
-                tokio::time::sleep(PAUSE).await;
-            }
+            follower.take(&buffer[..count]).await;
         }
-        splitter.finish(|line| self.push(line));
+        follower.finish();
+    }
+}
+
+/// Takes one stream as it comes.
+#[derive(Clone)]
+pub struct Follower {
+    tail: LogTail,
+    prefix: String,
+    clock: Clock,
+    splitter: Splitter,
+    budget: Budget,
+    since_pause: usize,
+}
+
+impl Follower {
+    pub fn new(tail: LogTail, prefix: String, clock: Clock) -> Follower {
+        let (splitter, budget) = (Splitter::default(), Budget::default());
+        Follower { tail, prefix, clock, splitter, budget, since_pause: 0 }
+    }
+
+    /// Waits when there is too much: whoever prints has to, too.
+    pub async fn take(&mut self, bytes: &[u8]) {
+        let now = self.clock.now();
+        self.splitter.feed(bytes, |line| {
+            forward(&mut self.budget, now, &self.prefix, &line);
+            self.tail.push(line);
+        });
+        self.since_pause += bytes.len();
+        if self.since_pause >= PAUSE_AFTER_BYTES {
+            self.since_pause = 0;
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    pub fn finish(self) {
+        self.splitter.finish(|line| self.tail.push(line));
     }
 }
 
@@ -107,7 +132,7 @@ fn forward(budget: &mut Budget, now: Time, prefix: &str, line: &str) {
 }
 
 /// Cuts bytes into lines of bounded length.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Splitter {
     partial: Vec<u8>,
 }
@@ -133,7 +158,7 @@ impl Splitter {
     }
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Budget {
     since: Time,
     spent: u32,

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::launch::Container;
 use super::log_tail::LogTail;
 use crate::clock::Time;
 use crate::ids::ReplicaId;
@@ -72,12 +73,17 @@ impl Standing {
         (self.doing, self.since) = (doing, now);
     }
 
+    pub fn has(&mut self, container: &Container) {
+        (self.pid, self.container) = (container.pid(), container.id());
+        self.prints(container.log().clone());
+    }
+
     pub fn starts(&mut self, now: Time) {
         self.does(Doing::Starting, now);
         (self.pid, self.container) = (None, None);
     }
 
-    pub fn prints(&mut self, log: LogTail) {
+    fn prints(&mut self, log: LogTail) {
         if self.logs.len() == LOGS_MAX {
             self.logs.pop_front();
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::autoscale::Bounds;
 use super::device_groups::{DeviceGroupError, DeviceGroups};
+use super::launch::Place;
 use super::repository;
 use super::triton::TritonError;
 use crate::batch::fixed::FixedBatches;
@@ -14,6 +15,8 @@ use crate::config::{ConfigError, ModelToml, duration, parse};
 use crate::ids::{ClassId, Version};
 use crate::labels::{Labels, LabelsError};
 use crate::triton_config::{ConfigFault, TritonConfig};
+
+mod containers;
 
 /// Native models that `foil-container` carries.
 const NATIVE_KINDS: [&str; 5] = ["linear", "echo", "noop", "sleep", "timed"];
@@ -44,6 +47,8 @@ pub struct Target {
     pub scale: Option<Bounds>,
     /// Its config.pbtxt.
     pub config: Option<Arc<TritonConfig>>,
+    /// What its containers are.
+    pub place: Place,
 }
 
 /// What runs it.
@@ -55,6 +60,10 @@ pub enum Program {
     },
     Native {
         kind: String,
+        directory: PathBuf,
+    },
+    /// Whatever its image runs, with the version's directory at hand.
+    Entrypoint {
         directory: PathBuf,
     },
     /// An executable of any language that speaks the C ABI, started in its version's directory.
@@ -83,9 +92,7 @@ impl Target {
         match (&self.name, &self.program) {
             (Some(name), _) => format!("{name} v{}", self.version),
             (None, Program::Python { target }) => target.clone(),
-            (None, Program::Native { directory, .. } | Program::Executable { directory, .. }) => {
-                directory.display().to_string()
-            }
+            (None, program) => program.home().0.display().to_string(),
         }
     }
 }
@@ -97,24 +104,30 @@ const PARAMETERS: &str = "FOIL_PARAMETERS";
 /// A Python model in its version's directory.
 const MODEL_FILE: &str = "model.py";
 
+/// Of `file.py:Class`.
+pub(super) fn python_file(target: &str) -> &Path {
+    Path::new(split_class(target).0)
+}
+
+fn split_class(target: &str) -> (&str, Option<&str>) {
+    match target.rsplit_once(':') {
+        Some((file, class)) if !class.contains('/') => (file, Some(class)),
+        _ => (target, None),
+    }
+}
+
 impl Program {
     /// The directory it lies in, and its file where only that one belongs to it: what else lies beside a single file may
     /// be anything.
     pub fn home(&self) -> (PathBuf, Option<PathBuf>) {
         match self {
-            Program::Native { directory, .. } | Program::Executable { directory, .. } => {
-                (directory.clone(), None)
-            }
+            Program::Native { directory, .. }
+            | Program::Executable { directory, .. }
+            | Program::Entrypoint { directory } => (directory.clone(), None),
             Program::Python { target } => {
-                let file = match target.rsplit_once(':') {
-                    Some((file, class)) if !class.contains('/') => file,
-                    _ => target,
-                };
-                let file = PathBuf::from(file);
+                let file = python_file(target).to_owned();
                 let directory = file.parent().unwrap_or(Path::new(".")).to_owned();
-                let ours = file.file_name() == Some(MODEL_FILE.as_ref())
-                    || directory.join("model.toml").exists();
-                let versioned = ours && version_of(&directory).is_some();
+                let versioned = version_of(&directory).is_some();
                 (directory, (!versioned).then_some(file))
             }
         }
@@ -219,10 +232,7 @@ pub fn class_of(target: &Target, classes: &Classes) -> Result<ClassId, ClassErro
 }
 
 fn file(target: &str) -> Result<Target, TargetError> {
-    let (file, class) = match target.rsplit_once(':') {
-        Some((file, class)) if !class.contains('/') => (file, Some(class)),
-        _ => (target, None),
-    };
+    let (file, class) = split_class(target);
     if !Path::new(file).exists() {
         return Err(TargetError::Missing(file.to_owned()));
     }
@@ -245,6 +255,7 @@ fn file(target: &str) -> Result<Target, TargetError> {
         queue_tasks_max: None,
         scale: None,
         config: None,
+        place: Place::default(),
     })
 }
 
@@ -280,11 +291,16 @@ pub(super) fn versioned(
 ) -> Result<Target, TargetError> {
     check(settings, toml)?;
     let directory = absolute(directory)?;
-    let (file, class) = entry(settings, &directory, toml)?;
+    let place = containers::place(settings, toml)?;
+    let entry = containers::entry(settings, toml)?;
+    let file = directory.join(split_class(entry).0);
     let program = match (toml.runtime.as_deref(), &toml.kind) {
+        (Some("program"), _) if toml.program.is_none() && place.image.is_some() => {
+            Program::Entrypoint { directory }
+        }
         (Some("program"), _) => executable(settings, &directory, toml)?,
         (Some("native"), Some(kind)) => Program::Native { kind: kind.clone(), directory },
-        _ if file.exists() => python(&file, class)?,
+        _ if file.exists() => python(&file, split_class(entry).1)?,
         _ if toml.entry.is_some() => return Err(TargetError::Missing(file.display().to_string())),
         _ => return Err(TargetError::NoModel(directory)),
     };
@@ -312,6 +328,7 @@ pub(super) fn versioned(
         queue_tasks_max,
         scale,
         config,
+        place,
     })
 }
 
@@ -325,29 +342,6 @@ fn python(file: &Path, class: Option<&str>) -> Result<Program, TargetError> {
     }
     let class = class.map_or(String::new(), |class| format!(":{class}"));
     Ok(Program::Python { target: format!("{}{class}", file.display()) })
-}
-
-/// The Python file with the model, and its class where one is named. It lies in the version's directory itself.
-fn entry<'t>(
-    settings: &Path,
-    directory: &Path,
-    toml: &'t ModelToml,
-) -> Result<(PathBuf, Option<&'t str>), TargetError> {
-    let entry = toml.entry.as_deref().unwrap_or(MODEL_FILE);
-    let (file, class) = match entry.split_once(':') {
-        Some((file, class)) => (file, Some(class)),
-        None => (entry, None),
-    };
-    let plain = !file.contains('/') && file.ends_with(".py") && class != Some("");
-    if !plain || (toml.entry.is_some() && !matches!(toml.runtime.as_deref(), None | Some("python")))
-    {
-        let message = format!(
-            "entry '{entry}' names no Python file of the version's directory; write it as in \"model.py:Digits\", with \
-             runtime python"
-        );
-        return Err(TargetError::Setting { path: settings.to_owned(), message });
-    }
-    Ok((directory.join(file), class))
 }
 
 /// For the container's environment, as one JSON object.
@@ -407,13 +401,6 @@ fn check(path: &Path, toml: &ModelToml) -> Result<(), TargetError> {
     let wrong = |message: String| Err(TargetError::Setting { path: path.to_owned(), message });
     for text in [&toml.slo, &toml.batch_timeout].into_iter().flatten() {
         duration(text)?;
-    }
-    match toml.launcher.as_deref() {
-        None | Some("process") => {}
-        Some(other) => return wrong(format!("launcher '{other}' does not exist; use process")),
-    }
-    if toml.image.is_some() {
-        return wrong("image needs a container launcher, and there is only process".into());
     }
     match toml.device.as_deref() {
         None | Some("cpu") => {}

@@ -3,11 +3,14 @@
 use arc_swap::ArcSwap;
 
 use super::catalog::{Catalog, PublishedCatalog};
+use super::launch::Launchers;
+use super::launch::docker::{Docker, Settings};
 use super::launch::process::Programs;
 use super::repository::Repositories;
 use super::supervisor::FleetConfig;
 use super::welcome::LaneSettings;
 use crate::classes::Classes;
+use crate::cli::Launcher;
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::dispatch::CoreLinks;
@@ -29,6 +32,10 @@ pub fn config(clock: Clock, links: CoreLinks) -> FleetConfig {
         cores: vec![0],
         users: None,
         programs: Programs::find(None),
+        launchers: Launchers {
+            default: Launcher::Process,
+            docker: Docker::new(Settings::default()),
+        },
         classes: classes(),
         catalog: PublishedCatalog::new(ArcSwap::from_pointee(Catalog::default())),
         links,

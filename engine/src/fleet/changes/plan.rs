@@ -57,6 +57,7 @@ mod tests {
             queue_tasks_max: None,
             scale: None,
             config: None,
+            place: Default::default(),
         };
         Found { target, class: ClassId::DEFAULT, digest }
     }

@@ -4,13 +4,13 @@ use std::rc::Rc;
 
 use super::asks::{Roll, Set};
 use super::events::{Accepted, Event};
-use super::manager::Manager;
 use super::model::Managed;
+use super::overseer::Overseer;
 use super::wanted::{Failure, ModelRow, Options, Refused};
 use super::{FleetError, artifacts::Staged};
 use crate::fleet::retire::withdraw;
 
-impl Manager {
+impl Overseer {
     pub(super) async fn roll(
         self: &Rc<Self>,
         name: &str,
@@ -41,13 +41,13 @@ impl Managed {
 
     async fn deploy(&self, staged: Staged, options: &Options) -> Result<Accepted, FleetError> {
         let _changing = self.changing.lock().await;
-        let manager = self.manager()?;
-        let artifacts = manager.holds()?.artifacts.clone();
+        let overseer = self.overseer()?;
+        let artifacts = overseer.holds()?.artifacts.clone();
         let mut row = self.row.borrow().clone();
         // Of versions that are on their way out, too.
         let (files, running) = (self.files.borrow().last().copied(), self.last_running());
         let at_least = files.max(running).unwrap_or_default();
-        let artifact = staged.artifact.clone();
+        let (artifact, place) = (staged.artifact.clone(), staged.place.clone());
         let version = row
             .deploy(artifact, options, at_least, self.now_ms())
             .map_err(|refused| self.refused(refused))?;
@@ -61,6 +61,7 @@ impl Managed {
         // Not before it is wanted, or known not to be: what lies there unwanted is removed.
         self.files.borrow_mut().insert(version);
         done?;
+        self.places.borrow_mut().insert(version, place);
         self.publish_default();
         let accepted = self.listeners.borrow_mut().add(version);
         self.told_unwanted("a newer version was deployed before this one was ready");

@@ -8,17 +8,18 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, Notify};
 
 use super::events::{Event, Listeners};
-use super::manager::Manager;
+use super::overseer::Overseer;
 use super::store::StoreError;
-use super::wanted::{ModelRow, Role};
+use super::wanted::{ModelRow, Replicas, Role};
 use super::{FleetError, wall_ms};
 use crate::fleet::catalog::DefaultVersion;
+use crate::fleet::launch::Place;
 use crate::fleet::model::Model;
 use crate::fleet::supervisor::Shared;
 use crate::ids::Version;
 
 pub(super) struct Managed {
-    manager: Weak<Manager>,
+    overseer: Weak<Overseer>,
     pub(super) shared: Rc<Shared>,
     pub(super) name: Arc<str>,
     /// As the store has it.
@@ -26,6 +27,8 @@ pub(super) struct Managed {
     pub(super) running: RefCell<BTreeMap<u64, Rc<Running>>>,
     /// Versions whose files lie on the disk.
     pub(super) files: RefCell<BTreeSet<u64>>,
+    /// What the containers of each version are.
+    pub(super) places: RefCell<BTreeMap<u64, Place>>,
     pub(super) listeners: RefCell<Listeners>,
     /// Something was: look again.
     pub(super) changed: Notify,
@@ -46,7 +49,8 @@ pub(super) struct Running {
     pub(super) slo: RefCell<Option<String>>,
     /// Another one, with other settings, is on its way to its place.
     pub(super) replacing: Cell<bool>,
-    pub(super) replicas: Cell<Option<u32>>,
+    /// Between how many replicas it was told to stay.
+    pub(super) bounds: Cell<Option<Replicas>>,
 }
 
 /// As [`super::reconcile::Phase`], by what was done; whether it is live is the model's to say.
@@ -61,14 +65,20 @@ pub(super) enum Stage {
 }
 
 impl Managed {
-    pub(super) fn new(manager: &Rc<Manager>, name: &str, row: ModelRow) -> Rc<Managed> {
+    pub(super) fn new(
+        overseer: &Rc<Overseer>,
+        name: &str,
+        row: ModelRow,
+        places: BTreeMap<u64, Place>,
+    ) -> Rc<Managed> {
         let managed = Managed {
-            manager: Rc::downgrade(manager),
-            shared: manager.shared.clone(),
+            overseer: Rc::downgrade(overseer),
+            shared: overseer.shared.clone(),
             name: name.into(),
             files: RefCell::new(row.versions.keys().copied().collect()),
             row: RefCell::new(row),
             running: RefCell::default(),
+            places: RefCell::new(places),
             listeners: RefCell::default(),
             changed: Notify::new(),
             changing: Mutex::new(()),
@@ -77,9 +87,9 @@ impl Managed {
         Rc::new(managed)
     }
 
-    /// The manager lives as long as the engine.
-    pub(super) fn manager(&self) -> Result<Rc<Manager>, FleetError> {
-        self.manager.upgrade().ok_or(FleetError::Stopping)
+    /// The overseer lives as long as the engine.
+    pub(super) fn overseer(&self) -> Result<Rc<Overseer>, FleetError> {
+        self.overseer.upgrade().ok_or(FleetError::Stopping)
     }
 
     pub(super) fn is_ending(&self) -> bool {
@@ -92,9 +102,9 @@ impl Managed {
 
     /// Writes what is wanted from now on; it is so once this returns. Called with `changing` held.
     pub(super) async fn commit(&self, row: ModelRow) -> Result<(), FleetError> {
-        let manager = self.manager()?;
+        let overseer = self.overseer()?;
         let stored = (!row.versions.is_empty()).then(|| row.clone());
-        let written: Result<(), StoreError> = manager.holds()?.store.put(&self.name, stored).await;
+        let written: Result<(), StoreError> = overseer.holds()?.store.put(&self.name, stored).await;
         written?;
         *self.row.borrow_mut() = row;
         self.changed.notify_one();
@@ -148,12 +158,20 @@ impl Running {
             checked: Cell::new(false),
             slo: RefCell::new(row.slo.clone()),
             replacing: Cell::new(false),
-            replicas: Cell::new(row.replicas.map(|it| it.min)),
+            bounds: Cell::new(row.replicas),
         })
     }
 
     pub(super) fn model(&self) -> Option<Rc<Model>> {
         self.model.borrow().clone()
+    }
+
+    /// Tells a model how many replicas it is to have: within the bounds, and the fewest where nothing else is known.
+    pub(super) fn bind(&self, model: &Model) {
+        let Some(Replicas { min, max }) = self.bounds.get() else { return };
+        let most = model.replicas_max();
+        let (min, max) = (min.min(most), max.min(most));
+        model.wanted.set(Some(model.wanted.get().unwrap_or(min).clamp(min, max)));
     }
 
     pub(super) fn is_leaving(&self) -> bool {

@@ -8,7 +8,7 @@ pub(super) fn observe(managed: &Managed) -> Observed {
     let versions =
         running.iter().map(|(version, running)| (*version, seen(managed, running))).collect();
     let files = managed.files.borrow().iter().copied().collect();
-    Observed { versions, files, replicas: None }
+    Observed { versions, files }
 }
 
 fn seen(managed: &Managed, running: &Running) -> Seen {
@@ -27,5 +27,5 @@ fn seen(managed: &Managed, running: &Running) -> Seen {
         true => managed.row.borrow().slo.clone(),
         false => running.slo.borrow().clone(),
     };
-    Seen { phase, published: running.published.get(), slo, replicas: running.replicas.get() }
+    Seen { phase, published: running.published.get(), slo, bounds: running.bounds.get() }
 }

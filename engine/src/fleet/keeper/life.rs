@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use super::LifeError;
 use crate::clock::Time;
-use crate::fleet::launch::process::Process;
+use crate::fleet::launch::Container;
 use crate::ids::Incarnation;
 
 /// One incarnation as far as it got.
 #[derive(Default)]
 pub(super) struct Life {
     pub(super) incarnation: Option<Incarnation>,
-    pub(super) process: Option<Process>,
+    pub(super) process: Option<Container>,
     /// Dropped after the process, which lives in it.
     pub(super) home: Option<Home>,
     /// The dispatcher has its lane.

@@ -1,7 +1,6 @@
 //! Why a life of a replica ended, for the log, for whoever started `foil`, and for callers of a model without any.
 
-use std::process::ExitStatus;
-
+use crate::fleet::launch::{Ended, LaunchError, WaitError};
 use crate::fleet::sample::SampleError;
 use crate::fleet::triton::MismatchError;
 use crate::fleet::welcome::WelcomeError;
@@ -11,12 +10,12 @@ use crate::fleet::welcome::WelcomeError;
 pub enum LifeError {
     #[error("its private directory could not be made: {0}")]
     Home(std::io::Error),
-    #[error("its process could not be started: {0}")]
-    Spawn(std::io::Error),
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
     #[error("its process ended with {0}")]
-    Exited(ExitStatus),
-    #[error("it could not be waited for: {0}")]
-    Wait(std::io::Error),
+    Exited(Ended),
+    #[error(transparent)]
+    Wait(#[from] WaitError),
     #[error(transparent)]
     Welcome(#[from] WelcomeError),
     #[error("it did not say hello within {seconds} s (limits.hello_s)")]

@@ -5,16 +5,15 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process_group, set_parent_process_death_signal};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use tokio::process::{Child, Command};
 
-use crate::clock::Clock;
+use super::{END_GRACE, Ended, Start};
 use crate::fleet::log_tail::LogTail;
-use crate::fleet::target::Program;
+use crate::fleet::target::{Program, python_file};
 
 /// What a container keeps of the engine's environment.
 const KEPT: [&str; 14] = [
@@ -35,7 +34,7 @@ const KEPT: [&str; 14] = [
 ];
 
 /// What sizes the thread pools of the usual numeric libraries; a pinned model gets one thread per CPU of its own.
-const THREADS: [&str; 5] = [
+pub(super) const THREADS: [&str; 5] = [
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -47,9 +46,6 @@ const THREADS: [&str; 5] = [
 pub fn kept_environment() -> Vec<(&'static str, OsString)> {
     KEPT.iter().filter_map(|&key| Some((key, std::env::var_os(key)?))).collect()
 }
-
-/// A container that was asked to end gets this long before it is killed.
-const END_GRACE: Duration = Duration::from_secs(2);
 
 /// Programs that containers run in.
 #[derive(Clone, Debug)]
@@ -73,23 +69,6 @@ impl Programs {
     }
 }
 
-/// What one incarnation is started with.
-pub struct Start<'a> {
-    pub program: &'a Program,
-    pub programs: &'a Programs,
-    /// `FOIL_…` for the handshake, and the model's own.
-    pub env: Vec<(String, OsString)>,
-    /// In front of each line it prints.
-    pub label: String,
-    pub clock: Clock,
-    /// Its home, where its socket lies too.
-    pub home: &'a Path,
-    /// A user of its own; None: the engine's.
-    pub user: Option<u32>,
-    /// Where it is pinned; None: anywhere.
-    pub cpus: Option<&'a [usize]>,
-}
-
 /// A running container. Dropped, its whole group is killed.
 pub struct Process {
     child: Child,
@@ -100,13 +79,13 @@ pub struct Process {
 impl Process {
     /// Must be called on a thread that lives as long as the engine: the death signal is tied to it.
     pub fn start(start: Start<'_>) -> io::Result<Process> {
-        let mut command = command(start.program, start.programs);
+        let mut command = command(start.program, start.programs)?;
         command.env_clear();
         command.envs(kept_environment());
         if let Some(cpus) = start.cpus {
             command.envs(THREADS.map(|key| (key, cpus.len().to_string())));
         }
-        command.envs(start.env);
+        command.envs(start.env).env("FOIL_SOCKET", start.socket);
         if let Some(user) = start.user {
             // Its group has the same number; the supplementary groups are dropped with the user.
             command.uid(user).gid(user).env("HOME", start.home);
@@ -141,19 +120,19 @@ impl Process {
     }
 
     /// Waits for its end.
-    pub async fn ended(&mut self) -> io::Result<ExitStatus> {
-        self.child.wait().await
+    pub async fn ended(&mut self) -> io::Result<Ended> {
+        Ok(self.child.wait().await?.into())
     }
 
     /// Kills the whole group and reaps the child.
-    pub async fn kill(&mut self) -> io::Result<ExitStatus> {
+    pub async fn kill(&mut self) -> io::Result<Ended> {
         self.signal(Signal::KILL);
-        self.child.wait().await
+        self.ended().await
     }
 
     /// Waits for its end within the grace it has, then kills it.
-    pub async fn end(&mut self) -> io::Result<ExitStatus> {
-        match tokio::time::timeout(END_GRACE, self.child.wait()).await {
+    pub async fn end(&mut self) -> io::Result<Ended> {
+        match tokio::time::timeout(END_GRACE, self.ended()).await {
             Ok(ended) => ended,
             Err(_) => self.kill().await,
         }
@@ -187,23 +166,31 @@ impl Program {
         let mut paths: Vec<PathBuf> = std::env::current_dir().into_iter().collect();
         match self {
             Program::Python { target } => {
-                let file = match target.rsplit_once(':') {
-                    Some((file, class)) if !class.contains('/') => file,
-                    _ => target,
-                };
-                paths.extend(Path::new(file).parent().into_iter().flat_map(beside));
+                let file = python_file(target);
+                paths.extend(file.parent().into_iter().flat_map(beside));
                 paths.extend([programs.python.clone(), file.into()]);
             }
             Program::Native { directory, .. } => {
                 paths.extend(beside(directory));
                 paths.extend([programs.native.clone(), directory.clone()]);
             }
+            Program::Entrypoint { directory } => paths.extend(beside(directory)),
             Program::Executable { file, directory } => {
                 paths.extend(beside(directory));
                 paths.push(file.clone());
             }
         }
         paths
+    }
+
+    /// The model's own files, as far as a start can't do without them.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let directory = self.home().0;
+        match self {
+            Program::Python { target } => vec![directory, python_file(target).into()],
+            Program::Executable { file, .. } => vec![directory, file.clone()],
+            Program::Native { .. } | Program::Entrypoint { .. } => vec![directory],
+        }
     }
 }
 
@@ -215,8 +202,8 @@ fn beside(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     entries.take(ENTRIES_MAX).map(|entry| entry.path())
 }
 
-fn command(program: &Program, programs: &Programs) -> Command {
-    match program {
+fn command(program: &Program, programs: &Programs) -> io::Result<Command> {
+    Ok(match program {
         Program::Python { target } => {
             let mut command = Command::new(&programs.python);
             command.args(["-m", "hydrofoil.container", "--target", target]);
@@ -232,5 +219,6 @@ fn command(program: &Program, programs: &Programs) -> Command {
             command.current_dir(directory);
             command
         }
-    }
+        Program::Entrypoint { .. } => return Err(io::ErrorKind::Unsupported.into()),
+    })
 }

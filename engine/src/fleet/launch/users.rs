@@ -14,6 +14,9 @@ use crate::ids::Incarnation;
 const FIRST: u32 = 61184;
 const LAST: u32 = 65519;
 
+/// By convention.
+pub(super) const NOBODY: u32 = 65534;
+
 /// Where users come from.
 #[derive(Clone, Copy, Debug)]
 pub struct Users {
@@ -35,17 +38,33 @@ impl Users {
     }
 }
 
+/// Whom a container runs as that gets no user of its own and must not be root: no files belong to it. None where the
+/// engine isn't root either.
+pub fn nobody() -> Option<u32> {
+    rustix::process::geteuid().is_root().then_some(NOBODY)
+}
+
 /// The first of `paths` that another user could not read or pass through.
 pub fn first_unreachable(paths: &[PathBuf]) -> Option<PathBuf> {
     paths.iter().find_map(|path| unreachable_part(path))
+}
+
+/// The first of `paths` that another user could not read where it is, however it got there.
+pub fn first_unreadable(paths: &[PathBuf]) -> Option<PathBuf> {
+    paths.iter().find(|path| fs::metadata(path).is_ok_and(|about| !is_open(&about))).cloned()
+}
+
+/// To users that own nothing of it.
+fn is_open(about: &fs::Metadata) -> bool {
+    let needed = if about.is_dir() { 0o001 } else { 0o004 };
+    about.mode() & needed != 0
 }
 
 fn unreachable_part(path: &Path) -> Option<PathBuf> {
     let resolved = fs::canonicalize(path).ok()?;
     [path, &resolved].into_iter().flat_map(Path::ancestors).find_map(|part| {
         let metadata = fs::metadata(part).ok()?;
-        let needed = if metadata.is_dir() { 0o001 } else { 0o004 };
-        (metadata.mode() & needed == 0).then(|| part.to_owned())
+        (!is_open(&metadata)).then(|| part.to_owned())
     })
 }
 

@@ -30,6 +30,7 @@ fn target(devices: DeviceGroups) -> Target {
         queue_tasks_max: None,
         scale: None,
         config: None,
+        place: Default::default(),
     }
 }
 

@@ -97,7 +97,13 @@ fn what_cannot_be_served_is_refused_with_a_sentence() {
     scratch.write("b/digits/1/weights.npy", "");
     assert!(refused("b").contains("neither model.py nor"));
     for (setting, says) in [
-        ("launcher = \"docker\"", "use process"),
+        ("launcher = \"podman\"", "use process or docker"),
+        ("launcher = \"process\"\nimage = \"mine:1\"", "image goes with launcher"),
+        ("image = \" \"", "image is empty"),
+        ("memory = \"lots\"", "memory 'lots'"),
+        ("entry = \"../net.py\"", "no Python file of the version's directory"),
+        ("entry = \"net.py\"", "does not exist"),
+        ("runtime = \"program\"\nentry = \"model.py\"", "entry goes with"),
         ("device = \"gpu\"", "use cpu"),
         ("runtime = \"native\"", "kind"),
         ("slo = \"20\"", "duration"),
@@ -108,4 +114,30 @@ fn what_cannot_be_served_is_refused_with_a_sentence() {
         scratch.write("c/digits/model.toml", setting);
         assert!(refused("c").contains(says), "{setting}: {}", refused("c"));
     }
+}
+
+#[test]
+fn a_model_names_its_file_its_launcher_its_image_and_its_memory() {
+    let scratch = Scratch::new("containers");
+    scratch.write("digits/1/net.py", "");
+    let settings = "entry = \"net.py:Net\"\nimage = \"mine:1\"\nmemory = \"2g\"";
+    scratch.write("digits/model.toml", settings);
+    let found = scratch.resolve("").unwrap().remove(0);
+    let (directory, alone) = found.program.home();
+    assert!(
+        matches!(found.program, Program::Python { target } if target.ends_with("1/net.py:Net"))
+    );
+    assert!(directory.ends_with("digits/1"));
+    assert_eq!(alone, None, "all of a version's directory belongs to it");
+    assert_eq!(found.place.image.as_deref(), Some("mine:1"));
+    assert_eq!(found.place.memory_bytes, Some(2 << 30));
+}
+
+#[test]
+fn a_program_may_be_what_its_image_runs() {
+    let scratch = Scratch::new("entrypoint");
+    scratch.write("digits/1/weights", "");
+    scratch.write("digits/model.toml", "runtime = \"program\"\nimage = \"mine:1\"");
+    let found = scratch.resolve("").unwrap().remove(0);
+    assert!(matches!(found.program, Program::Entrypoint { .. }));
 }

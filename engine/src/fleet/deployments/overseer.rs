@@ -13,14 +13,14 @@ use super::asks::{Ask, RuntimeOf, Set};
 use super::lock::StateLock;
 use super::model::Managed;
 use super::store::{Desired, Store};
-use super::{FleetError, Opened, carry_out, check_name, output, report, runtime};
+use super::{FleetError, Opened, Places, carry_out, check_name, output, report, runtime};
 use crate::fleet::supervisor::Shared;
 
 /// Asks that are carried out, beside those that wait to be taken up.
 const ASKS_UNDER_WAY_MAX: usize = 64;
 
 /// Looks after deployments, or says that this engine does not.
-pub struct Manager {
+pub struct Overseer {
     pub(super) shared: Rc<Shared>,
     pub(super) holds: Option<Holds>,
     pub(super) models: RefCell<BTreeMap<String, Rc<Managed>>>,
@@ -41,17 +41,17 @@ pub(super) struct Holds {
     lock: RefCell<StateLock>,
 }
 
-impl Manager {
-    pub fn new(shared: Rc<Shared>, opened: Option<Opened>) -> Rc<Manager> {
-        let (holds, desired) = match opened {
-            None => (None, Desired::default()),
-            Some(Opened { lock, store, artifacts, desired, state }) => {
+impl Overseer {
+    pub fn new(shared: Rc<Shared>, opened: Option<Opened>) -> Rc<Overseer> {
+        let (holds, desired, mut places) = match opened {
+            None => (None, Desired::default(), Places::default()),
+            Some(Opened { lock, store, artifacts, desired, places, state }) => {
                 let lock = RefCell::new(lock);
-                (Some(Holds { store, artifacts, state, lock }), desired)
+                (Some(Holds { store, artifacts, state, lock }), desired, places)
             }
         };
         let cpus = shared.config.repositories.cpus.len();
-        let manager = Rc::new(Manager {
+        let overseer = Rc::new(Overseer {
             shared,
             holds,
             models: RefCell::default(),
@@ -60,13 +60,14 @@ impl Manager {
             under_way: Semaphore::new(ASKS_UNDER_WAY_MAX),
             runtimes: RefCell::default(),
         });
-        if manager.to_start.get() == 0 {
-            manager.shared.deployments_started();
+        if overseer.to_start.get() == 0 {
+            overseer.shared.deployments_started();
         }
         for (name, row) in desired {
-            manager.look_after(Managed::new(&manager, &name, row));
+            let places = places.remove(&name).unwrap_or_default();
+            overseer.look_after(Managed::new(&overseer, &name, row, places));
         }
-        manager
+        overseer
     }
 
     /// From now on, until nothing of it is left.
@@ -74,12 +75,12 @@ impl Manager {
         let name = managed.name.to_string();
         self.shared.deployed.borrow_mut().insert(name.clone());
         self.models.borrow_mut().insert(name.clone(), managed.clone());
-        let manager = self.clone();
+        let overseer = self.clone();
         let driven = managed.clone();
         tokio::task::spawn_local(async move {
             carry_out::drive(driven).await;
-            manager.models.borrow_mut().remove(&name);
-            manager.shared.deployed.borrow_mut().remove(&name);
+            overseer.models.borrow_mut().remove(&name);
+            overseer.shared.deployed.borrow_mut().remove(&name);
         });
         managed
     }
@@ -109,7 +110,7 @@ impl Manager {
         if self.is_served_otherwise(name) {
             return Err(FleetError::NotDeployed { name: name.to_owned() });
         }
-        Ok(self.look_after(Managed::new(self, name, Default::default())))
+        Ok(self.look_after(Managed::new(self, name, Default::default(), Default::default())))
     }
 
     /// From a TARGET, a repository, or by a container that came by itself.
@@ -123,14 +124,14 @@ impl Manager {
 
     /// Carries out one ask in a task of its own.
     pub fn take(self: &Rc<Self>, ask: Ask) {
-        let manager = self.clone();
-        tokio::task::spawn_local(async move { manager.answer(ask).await });
+        let overseer = self.clone();
+        tokio::task::spawn_local(async move { overseer.answer(ask).await });
     }
 
     async fn answer(self: Rc<Self>, ask: Ask) {
         let Ok(_room) = self.under_way.try_acquire() else { return ask.refuse(FleetError::Busy) };
         match ask {
-            Ask::Show { what, done } => drop(done.send(report::show(&self, &what))),
+            Ask::Show { what, done } => drop(done.send(report::show(&self, &what).await)),
             Ask::Output { of, done } => drop(done.send(output::output(&self, &of))),
             Ask::Runtime { of, done } => drop(done.send(runtime::of(&self, &of).await)),
             ask => match self.may_change() {
@@ -165,7 +166,7 @@ impl Manager {
     async fn set(&self, name: &str, set: Set) -> Result<Value, FleetError> {
         let managed = self.find(name)?;
         managed.set(set).await?;
-        Ok(report::managed(&managed))
+        Ok(report::managed(self, &managed))
     }
 
     /// An active version of the engine's start is up, or known not to come up at once.

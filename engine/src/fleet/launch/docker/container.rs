@@ -1,0 +1,307 @@
+//! One container: created, started, watched until its end, removed.
+
+use std::fs;
+use std::hash::{BuildHasher, RandomState};
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::container::LogOutput;
+use bollard::errors::Error;
+use bollard::models::{ContainerState, ContainerUpdateBody};
+use bollard::query_parameters::{
+    AttachContainerOptions, CreateContainerOptions, InspectContainerOptions, StartContainerOptions,
+    WaitContainerOptions,
+};
+use futures_util::{Stream, StreamExt};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::error::{self, Call, DockerError};
+use super::{Docker, NOT_FOUND, body, orphans, within};
+use crate::fleet::launch::{END_GRACE, Ended, Start, WaitError};
+use crate::fleet::log_tail::{Follower, LogTail};
+
+/// A container that was killed is gone within milliseconds; Docker says so within this, or something is wrong.
+const KILLED_WAIT: Duration = Duration::from_secs(10);
+/// What it printed before its end has arrived within this, unless it printed more than anybody reads.
+const LAST_WORDS_WAIT: Duration = Duration::from_millis(500);
+/// Between two questions to a daemon that doesn't answer.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// Of a container's id, enough to tell it from others: what `docker ps` shows.
+const ID_SHOWN: usize = 12;
+/// Of a model's name in its container's.
+const NAME_CHARS_MAX: usize = 60;
+
+/// A container of a running replica. Dropped, it is killed and removed.
+pub struct DockerContainer {
+    docker: Rc<Docker>,
+    removed: RemovedWhenDropped,
+    id: Arc<str>,
+    init: Option<Init>,
+    ended: watch::Receiver<Option<Ended>>,
+    pub log: LogTail,
+}
+
+impl DockerContainer {
+    /// May be dropped at any time: what it has made by then is removed.
+    pub async fn start(
+        docker: Rc<Docker>,
+        start: Start<'_>,
+    ) -> Result<DockerContainer, DockerError> {
+        docker.used();
+        let client = docker.client().await?;
+        docker.keep_leftovers_out();
+        let own = start.image.map_or_else(|| body::image(start.program), str::to_owned);
+        let name = name(&start);
+        let removed = RemovedWhenDropped::new(&docker, &name);
+        docker.create(&name, &start, &own).await?;
+        let attached = client.attach_container(&name, Some(output()));
+        let attached = within(Call::Attach, attached).await?;
+        let (log, lines) = (LogTail::default(), start.label.clone());
+        let follower = Follower::new(log.clone(), lines, start.clock);
+        let follower = tokio::task::spawn_local(follow(attached.output, follower));
+        let started = client.start_container(&name, None::<StartContainerOptions>);
+        within(Call::Start, started).await?;
+        let about = client.inspect_container(&name, None::<InspectContainerOptions>);
+        let about = within(Call::Inspect, about).await?;
+        let id: Arc<str> = about.id.unwrap_or_default().into();
+        let pid = about.state.and_then(|state| state.pid);
+        let init = pid.and_then(|pid| Init::of(pid, &id));
+        let (tell, ended) = watch::channel(None);
+        tokio::task::spawn_local(watch_end(docker.clone(), name, follower, tell));
+        Ok(DockerContainer { docker, removed, id, init, ended, log })
+    }
+
+    /// As `docker ps` shows it.
+    pub fn id(&self) -> Arc<str> {
+        self.id.get(..ID_SHOWN).map_or_else(|| self.id.clone(), Into::into)
+    }
+
+    pub fn pid(&self) -> Option<u32> {
+        self.init.as_ref().map(|init| init.pid)
+    }
+
+    /// From now on it has as much CPU time as its neighbours.
+    pub fn went_live(&self) {
+        let (docker, container) = (self.docker.clone(), self.removed.container.clone());
+        tokio::task::spawn_local(async move {
+            if let Err(error) = docker.give_full_share(&container).await {
+                tracing::warn!(
+                    container,
+                    "a live model keeps a loading one's share of CPU time: {error}"
+                );
+            }
+        });
+    }
+
+    /// Waits for its end; may be dropped and called again.
+    pub async fn ended(&mut self) -> Result<Ended, WaitError> {
+        match self.ended.wait_for(Option::is_some).await {
+            Ok(ended) => Ok(ended.unwrap_or_default()),
+            // The task that watches it has ended with the engine.
+            Err(_) => Ok(Ended::default()),
+        }
+    }
+
+    /// Kills it, and has it removed.
+    pub async fn kill(&mut self) -> Result<Ended, WaitError> {
+        let known = *self.ended.borrow();
+        if let Some(ended) = known {
+            return Ok(ended);
+        }
+        // Docker takes a tenth of a second for what the system does at once.
+        let asked = self.init.as_ref().is_some_and(Init::kill);
+        if !asked {
+            let id = self.removed.container.clone();
+            self.docker.kill(&id).await.map_err(WaitError::Docker)?;
+        }
+        match tokio::time::timeout(KILLED_WAIT, self.ended()).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                let seconds = KILLED_WAIT.as_secs();
+                Err(WaitError::Docker(DockerError::Slow { call: Call::Kill, seconds }))
+            }
+        }
+    }
+
+    /// Waits for its end within the grace it has, then kills it.
+    pub async fn end(&mut self) -> Result<Ended, WaitError> {
+        match tokio::time::timeout(END_GRACE, self.ended()).await {
+            Ok(ended) => ended,
+            Err(_) => self.kill().await,
+        }
+    }
+}
+
+/// Removed by its name, which is known before Docker has made it.
+pub(super) struct RemovedWhenDropped {
+    docker: Rc<Docker>,
+    container: String,
+}
+
+impl RemovedWhenDropped {
+    pub(super) fn new(docker: &Rc<Docker>, name: &str) -> RemovedWhenDropped {
+        RemovedWhenDropped { docker: docker.clone(), container: name.to_owned() }
+    }
+}
+
+impl Drop for RemovedWhenDropped {
+    fn drop(&mut self) {
+        self.docker.remove_later(&self.container);
+    }
+}
+
+impl Docker {
+    async fn create(&self, name: &str, start: &Start<'_>, image: &str) -> Result<(), DockerError> {
+        match self.create_once(name, start, image).await {
+            Err(DockerError::NoImage { .. }) if self.settings.pull => {
+                self.pull(image).await?;
+                self.create_once(name, start, image).await
+            }
+            created => created,
+        }
+    }
+
+    async fn create_once(
+        &self,
+        name: &str,
+        start: &Start<'_>,
+        image: &str,
+    ) -> Result<(), DockerError> {
+        let client = self.client().await?;
+        let body = body::of(start, image, &orphans::boot());
+        let named = CreateContainerOptions { name: Some(name.into()), ..Default::default() };
+        let created = within(Call::Create, client.create_container(Some(named), body)).await;
+        let created = created.map_err(|error| error::created(image, error))?;
+        created.warnings.into_iter().for_each(|warning| self.warn_once(warning));
+        Ok(())
+    }
+
+    async fn give_full_share(&self, container: &str) -> Result<(), DockerError> {
+        let client = self.client().await?;
+        let cpu_shares = Some(body::LIVE_CPU_SHARES);
+        let share = ContainerUpdateBody { cpu_shares, ..Default::default() };
+        super::over(within(Call::Update, client.update_container(container, share)).await)
+    }
+
+    /// However long that takes: whoever waits for it bounds it.
+    async fn end_of(&self, container: &str) -> Ended {
+        let code = loop {
+            match self.wait(container).await {
+                Ok(code) => break code,
+                Err(DockerError::Refused { status: NOT_FOUND, .. }) => return Ended::default(),
+                Err(error) => tracing::debug!(container, "can't be waited for: {error}"),
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
+        };
+        let state = self.state(container).await;
+        ended(code, state.is_ok_and(|state| state.oom_killed == Some(true)))
+    }
+
+    /// One question; the daemon answers when the container has ended.
+    pub(super) async fn wait(&self, container: &str) -> Result<i64, DockerError> {
+        let client = self.client().await?;
+        let condition = "not-running".to_owned();
+        let mut answers =
+            Box::pin(client.wait_container(container, Some(WaitContainerOptions { condition })));
+        match answers.next().await {
+            Some(Ok(answer)) => Ok(answer.status_code),
+            Some(Err(Error::DockerContainerWaitError { code, .. })) => Ok(code),
+            Some(Err(error)) => Err(error::of(Call::Inspect, error)),
+            None => Err(DockerError::Slow { call: Call::Inspect, seconds: 0 }),
+        }
+    }
+
+    async fn state(&self, container: &str) -> Result<ContainerState, DockerError> {
+        let client = self.client().await?;
+        let asked = client.inspect_container(container, None::<InspectContainerOptions>);
+        Ok(within(Call::Inspect, asked).await?.state.unwrap_or_default())
+    }
+}
+
+/// A container's status is 128 and the signal's number where one ended it.
+fn ended(status: i64, oom: bool) -> Ended {
+    let signal = (status > 128).then(|| (status - 128) as i32);
+    let code = signal.is_none().then_some(status as i32);
+    Ended { code, signal, oom }
+}
+
+async fn watch_end(
+    docker: Rc<Docker>,
+    container: String,
+    follower: JoinHandle<()>,
+    tell: watch::Sender<Option<Ended>>,
+) {
+    let ended = tokio::select! {
+        ended = docker.end_of(&container) => ended,
+        // Nobody wants to know any more.
+        () = tell.closed() => return,
+    };
+    let _all_read = tokio::time::timeout(LAST_WORDS_WAIT, follower).await;
+    tell.send_replace(Some(ended));
+}
+
+type Output = Pin<Box<dyn Stream<Item = Result<LogOutput, Error>> + Send>>;
+
+/// While nobody reads, Docker stops to take what the container prints: a flood is held back as by a full pipe.
+async fn follow(mut output: Output, follower: Follower) {
+    let mut streams = [follower.clone(), follower];
+    while let Some(Ok(output)) = output.next().await {
+        let stream = usize::from(matches!(output, LogOutput::StdErr { .. }));
+        streams[stream].take(&output.into_bytes()).await;
+    }
+    streams.into_iter().for_each(Follower::finish);
+}
+
+/// From before its first line.
+fn output() -> AttachContainerOptions {
+    AttachContainerOptions { stream: true, stdout: true, stderr: true, ..Default::default() }
+}
+
+/// For people who look at `docker ps`, and of no other container on this machine.
+fn name(start: &Start<'_>) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    let model = start.model.chars().map(|c| if allowed(c) { c } else { '_' });
+    let model: String = model.take(NAME_CHARS_MAX).collect();
+    let unique = RandomState::new().hash_one(start.home) as u32;
+    format!("foil-{model}-{}-{}-{unique:08x}", start.version, start.replica)
+}
+
+/// The first process of a container: when it dies, so do all others in it.
+struct Init {
+    pid: u32,
+    handle: OwnedFd,
+}
+
+impl Init {
+    /// None where the process is not to be seen from here, or not that container's.
+    fn of(pid: i64, id: &str) -> Option<Init> {
+        let number = i32::try_from(pid).ok().filter(|pid| *pid > 0)?;
+        let handle = pidfd_open(Pid::from_raw(number)?, PidfdFlags::empty()).ok()?;
+        // After it was opened: the number may belong to another process by now.
+        let groups = fs::read_to_string(format!("/proc/{number}/cgroup")).ok()?;
+        let ours = !id.is_empty() && groups.contains(id);
+        ours.then(|| Init { pid: number.cast_unsigned(), handle })
+    }
+
+    /// False where this engine may not.
+    fn kill(&self) -> bool {
+        pidfd_send_signal(&self.handle, Signal::KILL).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_above_128_is_a_signal() {
+        assert_eq!(ended(3, false).to_string(), "exit status: 3");
+        assert_eq!(ended(137, false).to_string(), "signal: 9 (SIGKILL)");
+        assert!(ended(137, true).to_string().contains("memory"));
+    }
+}

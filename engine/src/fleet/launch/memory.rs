@@ -1,0 +1,61 @@
+//! How much memory one container may use.
+
+use std::fs;
+
+/// Of this machine's memory, what one container may use unless its model says otherwise: two that grow without end leave
+/// the engine its own.
+const SHARE: u64 = 2;
+/// Where the system doesn't say how much it has.
+const UNKNOWN_BYTES: u64 = 4 << 30;
+
+/// Docker takes no less.
+const LEAST_BYTES: u64 = 6 << 20;
+
+pub fn default_memory_bytes() -> u64 {
+    let about = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    total_bytes(&about).map_or(UNKNOWN_BYTES, |total| total / SHARE)
+}
+
+fn total_bytes(about: &str) -> Option<u64> {
+    let line = about.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib << 10)
+}
+
+/// `2g`, `512m`, `65536k`, or bytes; as Docker has it. None where it is none of these, or too little.
+pub fn parse_memory(text: &str) -> Option<u64> {
+    let lower = text.trim().to_ascii_lowercase();
+    let lower = lower.strip_suffix('b').unwrap_or(&lower);
+    let (number, shift) = match lower.as_bytes().last()? {
+        b'k' => (&lower[..lower.len() - 1], 10),
+        b'm' => (&lower[..lower.len() - 1], 20),
+        b'g' => (&lower[..lower.len() - 1], 30),
+        _ => (lower, 0),
+    };
+    let bytes = number.trim().parse::<u64>().ok()?.checked_mul(1 << shift)?;
+    (bytes >= LEAST_BYTES && i64::try_from(bytes).is_ok()).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_written_as_docker_has_it() {
+        assert_eq!(parse_memory("2g"), Some(2 << 30));
+        assert_eq!(parse_memory("512MB"), Some(512 << 20));
+        assert_eq!(parse_memory("67108864"), Some(64 << 20));
+        for wrong in ["", "2x", "g", "-1g", "1.5g", "5m", "99999999999g"] {
+            assert_eq!(parse_memory(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_system_says_how_much_it_has() {
+        assert_eq!(
+            total_bytes("MemFree: 1 kB\nMemTotal:       24104624 kB\n"),
+            Some(24104624 << 10)
+        );
+        assert_eq!(total_bytes("nothing"), None);
+    }
+}
