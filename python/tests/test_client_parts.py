@@ -245,6 +245,8 @@ def a_library_that_is_missing_is_named_with_its_version():
     with pytest.raises(VersionMismatch, match="pip install scikit-learn==") as caught:
         _versions.check(["sklearn"], there)
     assert caught.value.there is None
+    with pytest.raises(VersionMismatch, match='image="hydrofoil/sklearn:'):
+        _versions.check(["sklearn"], there, in_docker=True)
 
 
 def tensors_survive_the_way_there_and_back():

@@ -115,7 +115,8 @@ class Client:
         source = self._source(model, sample, method, image, run_here)
         _settle(source.bundle, launcher, image, env, files, settings)
         if check_versions and source.modules:
-            _versions.check(source.modules, self._runtime(launcher, image))
+            runtime, in_docker = self._runtime(launcher, image), bool(image) or launcher == "docker"
+            _versions.check(source.modules, runtime, in_docker=in_docker)
         tell = progress or (lambda _: None)
         for note in source.notes:
             tell(note)
@@ -127,7 +128,8 @@ class Client:
             return source_of(model, sample, method, run_here)
         if image is None:
             raise DeployError("give a model, or the image that brings one")
-        return Source(Bundle())
+        # Whatever the image runs by itself.
+        return Source(Bundle(settings={"runtime": "program"}))
 
     def _runtime(self, launcher: str | None, image: str | None) -> dict[str, Any]:
         launcher = launcher or ("docker" if image else None)

@@ -14,7 +14,7 @@ BY_MINOR = ("scikit-learn",)
 ANYWAY = "check_versions=False deploys all the same"
 
 
-def check(modules: Iterable[str], runtime: Mapping[str, Any]) -> None:
+def check(modules: Iterable[str], runtime: Mapping[str, Any], *, in_docker: bool = False) -> None:
     """Raises :class:`VersionMismatch` for the first difference that matters."""
     python = runtime.get("python")
     if python is None:
@@ -23,7 +23,7 @@ def check(modules: Iterable[str], runtime: Mapping[str, Any]) -> None:
     _check_python(platform.python_version(), python)
     there = {_normal(name): version for name, version in (runtime.get("libraries") or {}).items()}
     for name, here in sorted(needed(modules).items()):
-        _check_library(name, here, there.get(_normal(name)))
+        _check_library(name, here, there.get(_normal(name)), in_docker)
 
 
 def needed(modules: Iterable[str]) -> dict[str, str]:
@@ -49,14 +49,15 @@ def _check_python(here: str, there: str) -> None:
     )
 
 
-def _check_library(name: str, here: str, there: str | None) -> None:
+def _check_library(name: str, here: str, there: str | None, in_docker: bool) -> None:
+    change = _change(f"{name}=={here}", in_docker)
     if there is None:
         raise VersionMismatch(
             f"the model needs {name}, which is not installed where it would run",
             package=name,
             here=here,
             there=None,
-            fix=f"pip install {name}=={here} into the Python of foil serve, or name an image that has it. {ANYWAY}",
+            fix=f"{change}. {ANYWAY}",
         )
     if _compatible(name, here, there):
         return
@@ -65,9 +66,16 @@ def _check_library(name: str, here: str, there: str | None) -> None:
         package=name,
         here=here,
         there=there,
-        fix=f"pip install {name}=={there} here and train again, or {name}=={here} into the Python of foil serve or the image. "
-        f"{ANYWAY}",
+        fix=f"pip install {name}=={there} here and train again, or {change}. {ANYWAY}",
     )
+
+
+def _change(wanted: str, in_docker: bool) -> str:
+    """What brings the library to where the model would run."""
+    if not in_docker:
+        return f"pip install {wanted} into the Python of foil serve"
+    version = importlib.metadata.version("hydrofoil")
+    return f'name an image that has {wanted}, as image="hydrofoil/sklearn:{version}" has scikit-learn'
 
 
 def _compatible(name: str, here: str, there: str) -> bool:

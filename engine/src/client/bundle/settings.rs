@@ -15,6 +15,10 @@ pub(super) fn amended(source: &Source, flags: &Deploy) -> Result<String, BundleE
     {
         table.insert("entry".into(), Value::String(entry.clone()));
     }
+    if flags.target.is_none() {
+        // Whatever the image runs by itself.
+        table.insert("runtime".into(), Value::String("program".into()));
+    }
     // An image says by itself that it is for Docker.
     let launcher = flags.launcher.clone().or(flags.image.as_ref().map(|_| "docker".into()));
     for (key, value) in [("launcher", launcher), ("image", flags.image.clone())] {

@@ -128,7 +128,9 @@ fn a_directory_with_one_program_needs_no_settings() {
 fn an_image_is_settings_alone() {
     let bundle = gathered(&["--image", "registry:5000/team/heavy:3"]).unwrap();
     assert_eq!((bundle.name.as_str(), paths(&bundle)), ("heavy", vec!["model.toml".to_owned()]));
-    assert_eq!(toml(&bundle)["launcher"].as_str(), Some("docker"));
+    let toml = toml(&bundle);
+    let said = |key: &str| toml[key].as_str();
+    assert_eq!((said("launcher"), said("runtime")), (Some("docker"), Some("program")));
     let refused = gathered(&["--image", "x", "--launcher", "process"]).unwrap_err();
     assert!(refused.contains("Docker"), "{refused}");
 }
