@@ -300,6 +300,12 @@ impl Engine {
             started = fleet.start(targets) => started?,
             () = signals.end() => return Ok(()),
         }
+        if self.doors.has_predecessor() {
+            tokio::select! {
+                () = fleet.deployments_up() => {}
+                () = signals.end() => return Ok(()),
+            }
+        }
         self.relieve_predecessor()?;
         fleet.follow(orders);
         let mut handed_over = false;
