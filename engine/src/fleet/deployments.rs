@@ -25,10 +25,10 @@ mod changes;
 mod check;
 pub mod events;
 mod lock;
-mod manager;
 mod model;
 mod observe;
 mod output;
+mod overseer;
 pub mod reconcile;
 mod replace;
 mod report;
@@ -38,7 +38,7 @@ pub mod store;
 pub mod uploads;
 pub mod wanted;
 
-pub use self::manager::Manager;
+pub use self::overseer::Overseer;
 
 /// The database in the state directory.
 const DATABASE: &str = "fleet.db";

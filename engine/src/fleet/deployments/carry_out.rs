@@ -217,8 +217,8 @@ fn leave(managed: &Rc<Managed>, version: u64) {
 }
 
 async fn remove_files(managed: &Rc<Managed>, version: u64) -> Result<(), FleetError> {
-    let manager = managed.manager()?;
-    let (artifacts, name) = (manager.holds()?.artifacts.clone(), managed.name.clone());
+    let overseer = managed.overseer()?;
+    let (artifacts, name) = (overseer.holds()?.artifacts.clone(), managed.name.clone());
     let removed = tokio::task::spawn_blocking(move || artifacts.remove(&name, version)).await;
     removed.unwrap_or(Ok(())).map_err(FleetError::Disk)?;
     managed.files.borrow_mut().remove(&version);

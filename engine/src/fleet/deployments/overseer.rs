@@ -20,7 +20,7 @@ use crate::fleet::supervisor::Shared;
 const ASKS_UNDER_WAY_MAX: usize = 64;
 
 /// Looks after deployments, or says that this engine does not.
-pub struct Manager {
+pub struct Overseer {
     pub(super) shared: Rc<Shared>,
     pub(super) holds: Option<Holds>,
     pub(super) models: RefCell<BTreeMap<String, Rc<Managed>>>,
@@ -41,8 +41,8 @@ pub(super) struct Holds {
     lock: RefCell<StateLock>,
 }
 
-impl Manager {
-    pub fn new(shared: Rc<Shared>, opened: Option<Opened>) -> Rc<Manager> {
+impl Overseer {
+    pub fn new(shared: Rc<Shared>, opened: Option<Opened>) -> Rc<Overseer> {
         let (holds, desired, mut places) = match opened {
             None => (None, Desired::default(), Places::default()),
             Some(Opened { lock, store, artifacts, desired, places, state }) => {
@@ -51,7 +51,7 @@ impl Manager {
             }
         };
         let cpus = shared.config.repositories.cpus.len();
-        let manager = Rc::new(Manager {
+        let overseer = Rc::new(Overseer {
             shared,
             holds,
             models: RefCell::default(),
@@ -60,14 +60,14 @@ impl Manager {
             under_way: Semaphore::new(ASKS_UNDER_WAY_MAX),
             runtimes: RefCell::default(),
         });
-        if manager.to_start.get() == 0 {
-            manager.shared.deployments_started();
+        if overseer.to_start.get() == 0 {
+            overseer.shared.deployments_started();
         }
         for (name, row) in desired {
             let places = places.remove(&name).unwrap_or_default();
-            manager.look_after(Managed::new(&manager, &name, row, places));
+            overseer.look_after(Managed::new(&overseer, &name, row, places));
         }
-        manager
+        overseer
     }
 
     /// From now on, until nothing of it is left.
@@ -75,12 +75,12 @@ impl Manager {
         let name = managed.name.to_string();
         self.shared.deployed.borrow_mut().insert(name.clone());
         self.models.borrow_mut().insert(name.clone(), managed.clone());
-        let manager = self.clone();
+        let overseer = self.clone();
         let driven = managed.clone();
         tokio::task::spawn_local(async move {
             carry_out::drive(driven).await;
-            manager.models.borrow_mut().remove(&name);
-            manager.shared.deployed.borrow_mut().remove(&name);
+            overseer.models.borrow_mut().remove(&name);
+            overseer.shared.deployed.borrow_mut().remove(&name);
         });
         managed
     }
@@ -124,8 +124,8 @@ impl Manager {
 
     /// Carries out one ask in a task of its own.
     pub fn take(self: &Rc<Self>, ask: Ask) {
-        let manager = self.clone();
-        tokio::task::spawn_local(async move { manager.answer(ask).await });
+        let overseer = self.clone();
+        tokio::task::spawn_local(async move { overseer.answer(ask).await });
     }
 
     async fn answer(self: Rc<Self>, ask: Ask) {
