@@ -8,6 +8,7 @@ pub mod connections;
 pub mod encoding;
 pub mod event_stream;
 pub mod first_bytes;
+pub mod fleet;
 pub mod front_end;
 pub mod generate;
 pub mod http2;

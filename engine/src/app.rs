@@ -23,6 +23,8 @@ use crate::config::{Config, ConfigError, Limits};
 use crate::dispatch::{CORE_MAILBOX_MESSAGES_MAX, CoreLinks, CoreMsg};
 use crate::fleet::catalog::{Catalog, PublishedCatalog};
 use crate::fleet::cores::{self, CpusError};
+use crate::fleet::deployments;
+use crate::fleet::deployments::uploads::Uploads;
 use crate::fleet::launch::Launchers;
 use crate::fleet::launch::docker::{self, Docker};
 use crate::fleet::launch::process::Programs;
@@ -58,6 +60,11 @@ use self::local_doors::LocalDoors;
 use self::socket_directory::SocketDirectory;
 use self::upgrade::{Program, Signals, Wish};
 
+/// The engine before this one has let go of its state directory when it starts this one.
+const HANDED_OVER_WAIT: Duration = Duration::from_secs(10);
+/// One that was killed a moment ago is gone by then.
+const KILLED_WAIT: Duration = Duration::from_millis(500);
+
 /// A core that does not answer a scrape within this is left out of it.
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(1);
 
@@ -71,6 +78,8 @@ pub enum ServeError {
     Cpus(#[from] CpusError),
     #[error(transparent)]
     Class(#[from] ClassError),
+    #[error(transparent)]
+    Deployments(#[from] deployments::OpenError),
     #[error(transparent)]
     Start(#[from] StartError),
     #[error("cannot listen on {address}: {source}; is another server running there?")]
@@ -98,7 +107,9 @@ pub fn serve(flags: Serve) -> Result<(), ServeError> {
         target::resolve(&config.targets, config.name.as_deref(), &wanted(&config.control))?;
     cores::check(&targets, &threads::available_cpus())?;
     let targets = with_classes(targets, &config.classes)?;
-    let (engine, orders) = Engine::build(config, log, doors)?;
+    let opened = deployments(&config, doors.has_predecessor())?;
+    let (mut engine, orders) = Engine::build(config, log, doors, opened.as_ref())?;
+    engine.opened = opened;
     let control = runtime().map_err(system("start the control runtime"))?;
     let docker = engine.docker.clone();
     control.block_on(async {
@@ -107,6 +118,18 @@ pub fn serve(flags: Serve) -> Result<(), ServeError> {
         docker.clear_up().await;
         served
     })
+}
+
+/// The state directory, where deployments are looked after.
+fn deployments(
+    config: &Config,
+    has_predecessor: bool,
+) -> Result<Option<deployments::Opened>, deployments::OpenError> {
+    let Some(state) = config.state.as_deref().filter(|_| config.deployments) else {
+        return Ok(None);
+    };
+    let patience = if has_predecessor { HANDED_OVER_WAIT } else { KILLED_WAIT };
+    deployments::open(state, patience).map(Some)
 }
 
 /// Each target with the class of its requests.
@@ -153,6 +176,8 @@ struct Engine {
     users: Option<Users>,
     docker: Rc<Docker>,
     admin: Option<SocketAddr>,
+    /// The state directory, until the fleet has it.
+    opened: Option<deployments::Opened>,
 }
 
 impl Engine {
@@ -160,6 +185,7 @@ impl Engine {
         config: Config,
         log: Arc<Log>,
         mut doors: Doors,
+        opened: Option<&deployments::Opened>,
     ) -> Result<(Engine, mpsc::Receiver<Order>), ServeError> {
         let clock = Clock::start();
         let reporting = Reporting { log, traces: Arc::default(), access_log: config.access_log };
@@ -182,6 +208,10 @@ impl Engine {
         });
         let local = LocalDoors::open(&config, &mut doors)?;
         let (fleet, orders) = FleetLink::channel();
+        if let Some(opened) = opened {
+            let bytes_max = config.limits.upload_bytes_max;
+            fleet.take_uploads(Uploads::new(opened.artifacts.clone(), bytes_max));
+        }
         let admin_door = config.control.admin.as_ref();
         let admin_door = admin_door.map(|admin| AdminDoor::open(admin, &mut doors)).transpose()?;
         let admin = admin_door.as_ref().map(|door| door.address);
@@ -205,6 +235,7 @@ impl Engine {
             users,
             docker,
             admin,
+            opened: None,
         };
         engine.start_cores(mailboxes, &fleet, &reporting, admin_door)?;
         Ok((engine, orders))
@@ -220,6 +251,7 @@ impl Engine {
         let config = &self.config;
         let http = self.doors.one_each(Role::Http, &mut self.http, mailboxes.len())?;
         let grpc = self.doors.one_each(Role::Grpc, &mut self.grpc, mailboxes.len())?;
+        let mut admin_unix = self.local.admin().map_err(system("duplicate a listener"))?;
         let listeners = http.into_iter().zip(grpc);
         for (index, (mailbox, (http, grpc))) in mailboxes.into_iter().zip(listeners).enumerate() {
             let share = Share {
@@ -238,6 +270,7 @@ impl Engine {
                 fleet: fleet.clone(),
                 // Administrators are few: the first core has time for all of them.
                 admin: admin.take(),
+                admin_unix: admin_unix.take(),
             };
             let (id, links) = (CoreId(index), self.links.clone());
             let seed = CoreSeed { id, clock: self.clock, links, mailbox, share };
@@ -258,6 +291,7 @@ impl Engine {
         let metrics = self.serve_metrics()?;
         self.local.serve().map_err(system("serve clients on this machine"))?;
         let mut fleet = Fleet::new(self.fleet_config());
+        fleet.manage(self.opened.take(), targets.len());
         let containers = containers::open(self.containers.take(), &fleet, &self.config)?;
         if let Some(clipper) = self.clipper.take() {
             clipper.open();

@@ -62,6 +62,8 @@ pub struct Config {
     /// Where learned latency profiles are kept; None: nowhere.
     pub state: Option<PathBuf>,
     pub log_format: LogFormat,
+    /// Models that are deployed are looked after; never without a state directory.
+    pub deployments: bool,
     /// Which models are served at run time, and who decides.
     pub control: Control,
     pub classes: Classes,
@@ -99,6 +101,7 @@ struct File {
     warm_up: Option<bool>,
     state: Option<PathBuf>,
     log_format: Option<String>,
+    deployments: Option<bool>,
     model_control_mode: Option<String>,
     load_model: Vec<String>,
     repository_poll_secs: Option<u64>,
@@ -138,9 +141,10 @@ pub enum ConfigError {
     #[error("{path}: {message}")]
     Parse { path: PathBuf, message: String },
     #[error(
-        "give at least one TARGET: a Python file with a model, or a model repository directory"
+        "without a TARGET, and with --deployments, foil serve keeps what is deployed in a state directory, and there is \
+         none; give --state DIR, or a TARGET: a Python file with a model, or a model repository directory"
     )]
-    NoTarget,
+    NoState,
     #[error(
         "--name goes with a single target, {count} were given; put models in a repository to name them"
     )]
@@ -179,6 +183,8 @@ impl Config {
         let file = flags.config.as_deref().map(read_file).transpose()?.unwrap_or_default();
         let (clipper, clipper_rpc) = clipper::resolve(&flags, &file.clipper())?;
         let targets = if flags.targets.is_empty() { file.targets } else { flags.targets };
+        let alone = targets.is_empty() && clipper_rpc.is_none();
+        let deployments = alone || flags.control.deployments || file.deployments.unwrap_or(false);
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let drain_delay = flags.drain_delay.or(file.drain_delay);
         let mode = flags.socket_mode.or(file.socket_mode);
@@ -216,6 +222,7 @@ impl Config {
             warm_up: !flags.no_warm_up && file.warm_up.unwrap_or(true),
             state: state_directory(flags.state.or(file.state)),
             log_format: log_format(flags.log_format, file.log_format)?,
+            deployments,
             control: Control::resolve(flags.control, control)?,
             classes: classes(file.classes)?,
             limits: file.limits,
@@ -225,8 +232,8 @@ impl Config {
     }
 
     fn check(&self, available: &[usize]) -> Result<(), ConfigError> {
-        if self.targets.is_empty() && self.clipper_rpc.is_none() {
-            return Err(ConfigError::NoTarget);
+        if self.deployments && self.state.is_none() {
+            return Err(ConfigError::NoState);
         }
         if self.name.is_some() && self.targets.len() != 1 {
             return Err(ConfigError::NameForMany { count: self.targets.len() });
@@ -394,17 +401,20 @@ pub struct ModelToml {
     pub late: Option<String>,
     pub batch_timeout: Option<String>,
     pub replicas: Option<u32>,
+    /// With `replicas_max`: the engine keeps as many as the load needs, between the two. One when left out.
+    pub replicas_min: Option<u32>,
+    pub replicas_max: Option<u32>,
     pub pad: Option<bool>,
     pub launcher: Option<String>,
     pub image: Option<String>,
     /// What one container may use, as in `2g`; only Docker bounds it.
     pub memory: Option<String>,
-    /// `file.py` or `file.py:Class` in the version's directory, in place of model.py.
-    pub entry: Option<String>,
     pub device: Option<String>,
     pub env: BTreeMap<String, String>,
     /// `python` (default), `native` or `program`.
     pub runtime: Option<String>,
+    /// With runtime `python`: the file with the model and its class, as in `model.py:Digits`.
+    pub entry: Option<String>,
     /// Which native model: linear, echo, noop, sleep, timed.
     pub kind: Option<String>,
     /// With runtime `program`: an executable, relative to the version's directory.
@@ -423,8 +433,25 @@ pub struct ModelToml {
     pub queue_tasks_max: Option<u32>,
     /// What the model may ask for by name, as `ctx.parameters`.
     pub parameters: BTreeMap<String, String>,
+    /// How close a deployed version's answer to its sample must be to what is expected.
+    pub check: CheckToml,
     /// False: replicas are live without having run a synthetic batch.
     pub warm_up: Option<bool>,
+}
+
+/// `[check]` in model.toml, for outputs that are no whole numbers: `|answer - expected| <= atol + rtol * |expected|`.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct CheckToml {
+    pub rtol: f64,
+    pub atol: f64,
+}
+
+impl Default for CheckToml {
+    fn default() -> CheckToml {
+        // What other libraries, threads and batch sizes change in the last digits of f32.
+        CheckToml { rtol: 1e-3, atol: 1e-5 }
+    }
 }
 
 /// One of `[[devices]]` in model.toml.

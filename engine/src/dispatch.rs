@@ -17,11 +17,12 @@ pub use crate::batch::latency_profile::Bucket;
 use crate::clock::Clock;
 use crate::ids::{CoreId, DeviceClass, Incarnation, ReplicaId, Version};
 use crate::observe::predictions::PredictionsSnapshot;
-use crate::observe::stages::{CoreRecorder, CoreSnapshot, ModelNames};
+use crate::observe::stages::{CoreRecorder, CoreSnapshot, ModelNames, ScaleStanding};
 use crate::observe::statistics::Statistics;
 use crate::query::types::TaskResult;
 
 pub mod cause;
+pub mod check;
 pub mod dispatcher;
 mod explain;
 pub mod handle;
@@ -154,12 +155,28 @@ pub enum ControlMsg {
     Statistics(oneshot::Sender<Statistics>),
     /// What was learned so far, to be stored.
     Profiles(oneshot::Sender<Vec<LearnedProfile>>),
+    /// What it is asked for and what it can carry.
+    Load {
+        /// What was made of the last answer, for the metrics.
+        scale: ScaleStanding,
+        reply: oneshot::Sender<LoadReading>,
+    },
     /// Answered once nothing is queued or in flight and the lanes are shut; the dispatcher ends then.
     Drain(oneshot::Sender<()>),
     /// Another dispatcher answers from now on, or nobody: gauges are no longer this one's.
     GiveWay,
     /// The dispatcher before it, of the same name and version, has given way.
     Succeed,
+}
+
+/// What a model was asked for, since its dispatcher began, and what its replicas carry.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadReading {
+    /// Cost of all tasks that came, also of those that were turned away.
+    pub arrived: u64,
+    pub turned_away: u64,
+    /// Cost per second of one replica within the SLO; None while nothing is known.
+    pub capacity: Option<f64>,
 }
 
 /// What a model's batches were learned to take on one class of devices.

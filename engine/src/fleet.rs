@@ -1,8 +1,10 @@
 //! Containers and the life of replicas: started, welcomed, watched, replaced.
 
+pub mod autoscale;
 pub mod catalog;
 pub mod changes;
 pub mod cores;
+pub mod deployments;
 pub mod device_groups;
 pub mod digest;
 pub mod keeper;
@@ -17,6 +19,7 @@ pub mod remote_models;
 pub mod repository;
 pub mod retire;
 pub mod sample;
+pub mod scaler;
 pub mod scaling;
 pub mod standing;
 pub mod supervisor;

@@ -41,6 +41,7 @@ pub enum Role {
     Admin,
     HttpSocket,
     ClientMemory,
+    AdminSocket,
 }
 
 #[derive(Debug, thiserror::Error)]

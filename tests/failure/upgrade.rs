@@ -98,6 +98,15 @@ fn keep_asking(address: SocketAddr, keeps: bool, done: &AtomicBool, asked: &Atom
     }
 }
 
+/// Ends the clients, also of a test that fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn upgrades_under_load_fail_no_request() {
     let place = Place::new("upgrade");
@@ -105,6 +114,7 @@ fn upgrades_under_load_fail_no_request() {
     let (address, mut answering) = (place.engine.http, place.engine.pid());
     let mut last = None;
     std::thread::scope(|scope| {
+        let _ends = Ends(&done);
         for client in 0..KEEPING + CONNECTING {
             let (done, asked) = (&done, &asked);
             scope.spawn(move || keep_asking(address, client < KEEPING, done, asked));
@@ -125,7 +135,6 @@ fn upgrades_under_load_fail_no_request() {
             }
             more(50);
         }
-        done.store(true, Ordering::Relaxed);
     });
     assert_eq!(Client::connect(place.engine.metrics).get("/metrics").status, 200);
     UnixStream::connect(&place.socket).expect("the last engine answers on the socket's path");

@@ -138,6 +138,11 @@ impl Engine {
         true
     }
 
+    /// How it ended, if it has.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("waits")
+    }
+
     /// Sends an infer request whose answer nobody waits for.
     pub fn post_and_forget(&self, model: &str, body: &str) {
         let path = format!("/v2/models/{model}/infer");

@@ -3,7 +3,9 @@
 
 pub mod client;
 pub mod containers;
+pub mod docker;
 pub mod engine;
+pub mod fleet;
 pub mod tensors;
 pub mod zmtp;
 

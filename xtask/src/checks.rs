@@ -3,6 +3,8 @@
 use crate::conformance::{self, conformance};
 use crate::demo::{Arguments, demo};
 use crate::description::description;
+use crate::docker;
+use crate::images::{self, Name};
 use crate::instructions::{self, instructions};
 use crate::lanes::Lanes;
 use crate::setup::{apt_install, setup};
@@ -31,6 +33,9 @@ const KILLS_NIGHTLY: &str = "1000";
 
 /// Property cases by night; tests have their own numbers otherwise.
 const PROPTEST_CASES_NIGHTLY: &str = "100000";
+
+/// Images that tests run; two minutes of work where none is there.
+const TESTED: [Name; 3] = [Name::Native, Name::Hostile, Name::Python];
 
 /// The interpreter that the extension is checked against without one being there.
 const FREE_THREADED: &str = "implementation=CPython\nversion=3.14\nshared=true\n\
@@ -83,6 +88,12 @@ pub(crate) fn nightly() -> Done {
         let test = ["test", "--package", "tests", "--locked", "neighbours_of_an_attacker", "--"];
         run(cargo(&test).args(["--ignored", "--nocapture"]))
     });
+    if docker_images(&mut lanes) {
+        lanes.run("hostile in Docker", || {
+            let test = ["test", "--package", "tests", "--locked", "every_attack_on_the_lane", "--"];
+            run(cargo(&test).args(["--ignored", "--nocapture"]).env("FOIL_TEST_DOCKER", "1"))
+        });
+    }
     miri(&mut lanes);
     thread_sanitizer(&mut lanes);
     if works(&mut cargo(&["deny", "--version"])) {
@@ -150,13 +161,26 @@ fn tests(lanes: &mut Lanes) {
         run(command(venv("python"), &["-m", "pytest", "-q", "-p", "no:cacheprovider"])
             .arg("python"))
     });
+    let docker = docker_images(lanes);
     lanes.run("integration", || {
         if let Err(why) = apt_install_unless("promtool", &["prometheus"]) {
             println!("skipped: what a real Prometheus says of the metrics; {why}");
         }
-        run(&mut cargo(&["test", "--package", "tests", "--locked"]))
+        let mut test = cargo(&["test", "--package", "tests", "--locked"]);
+        run(test.env("FOIL_TEST_DOCKER", if docker { "1" } else { "0" }))
     });
     lanes.run("conformance", || conformance(&conformance::Arguments::default()));
+}
+
+/// Whether tests can run models in Docker: it is there, or could be installed and started, and their images are made.
+fn docker_images(lanes: &mut Lanes) -> bool {
+    match docker::ready() {
+        Ok(()) => lanes.run("Docker images", || images::make(&TESTED, None)),
+        Err(why) => {
+            lanes.skip("Docker images", &format!("no test runs a model in Docker: {why}"));
+            false
+        }
+    }
 }
 
 /// Whether the extension compiles without the interpreter's lock. PyO3 is told what interpreter it
@@ -172,7 +196,9 @@ fn free_threaded() -> Done {
 
 fn count(lanes: &mut Lanes) {
     match instructions::valgrind() {
-        Ok(()) => lanes.run("instructions", || instructions(&instructions::Arguments::default())),
+        Ok(()) => {
+            lanes.run("instructions", || instructions(&instructions::Arguments::default()));
+        }
         Err(why) => lanes.skip("instructions", &why),
     }
 }

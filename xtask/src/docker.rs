@@ -2,8 +2,8 @@
 
 use std::fs::{File, create_dir_all, read_to_string};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::setup::{apt_install, is_root};
@@ -42,6 +42,9 @@ fn answers() -> bool {
 }
 
 fn start() -> Done {
+    if let Ok(host) = std::env::var("DOCKER_HOST") {
+        return Err(format!("no Docker answers at DOCKER_HOST={host}"));
+    }
     if !is_root() {
         return Err(
             "Docker's daemon does not answer, and only root may start it (systemctl start docker)"
@@ -50,34 +53,39 @@ fn start() -> Done {
     }
     if Path::new("/run/systemd/system").exists() {
         run(&mut command("systemctl", &["start", "docker"]))?;
-        return wait(None);
+        return wait(|| None);
     }
     let log = target_dir().join("docker/dockerd.log");
     eprintln!("docker: starting dockerd, log in {}", log.display());
-    spawn(&log).map_err(|error| format!("dockerd can't be started: {error}"))?;
-    wait(Some(log))
+    let mut dockerd = spawn(&log).map_err(|error| format!("dockerd can't be started: {error}"))?;
+    wait(|| dockerd.try_wait().ok().flatten()).map_err(|why| {
+        let said = read_to_string(&log).unwrap_or_default();
+        format!("{why}: {}", last_lines(&said))
+    })
 }
 
-/// In a session of its own: it outlives this command, as a system's daemon does.
-fn spawn(log: &Path) -> std::io::Result<()> {
+/// In a group of its own: it outlives this command, as a system's daemon does.
+fn spawn(log: &Path) -> std::io::Result<Child> {
     create_dir_all(log.parent().unwrap_or(log))?;
     let file = File::create(log)?;
     let mut dockerd = Command::new("dockerd");
     dockerd.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).process_group(0);
-    dockerd.spawn().map(|_runs_on| ())
+    dockerd.spawn()
 }
 
 #[expect(clippy::disallowed_methods, reason = "a bounded wait for a daemon")]
-fn wait(log: Option<PathBuf>) -> Done {
+fn wait(mut ended: impl FnMut() -> Option<ExitStatus>) -> Done {
     let since = Instant::now();
     while since.elapsed() < START_WAIT {
         if answers() {
             return Ok(());
         }
+        if let Some(status) = ended() {
+            return Err(format!("Docker's daemon ended with {status}"));
+        }
         std::thread::park_timeout(LOOK_EVERY);
     }
-    let said = log.and_then(|log| read_to_string(log).ok()).unwrap_or_default();
-    Err(format!("Docker's daemon did not answer within {START_WAIT:?}: {}", last_lines(&said)))
+    Err(format!("Docker's daemon did not answer within {START_WAIT:?}"))
 }
 
 /// In one line, as a skip is told.

@@ -13,6 +13,7 @@ use crate::docker;
 use crate::shell::Done;
 use base::Base;
 use build::image_bytes;
+use native::Native;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -34,8 +35,12 @@ pub(crate) enum Name {
     Onnx,
     /// The native models, from scratch.
     Native,
+    /// What the tests attack the engine with, from scratch.
+    #[value(hide = true)]
+    Hostile,
 }
 
+/// What users get.
 const ALL: [Name; 4] = [Name::Python, Name::Sklearn, Name::Onnx, Name::Native];
 
 impl Name {
@@ -45,7 +50,13 @@ impl Name {
             Name::Sklearn => "sklearn",
             Name::Onnx => "onnx",
             Name::Native => "native",
+            Name::Hostile => "hostile",
         }
+    }
+
+    /// Stands on a base, with a wheelhouse.
+    fn is_python(self) -> bool {
+        matches!(self, Name::Python | Name::Sklearn | Name::Onnx)
     }
 
     /// As `foil serve --launcher docker` looks for it.
@@ -77,16 +88,16 @@ pub(crate) fn images(arguments: &Arguments) -> Done {
 /// Makes what is missing or has changed of them, and tells it in a table.
 pub(crate) fn make(names: &[Name], base: Option<&str>) -> Done {
     let mut lines = Vec::new();
-    if names.contains(&Name::Native) {
-        let image = Name::Native.image();
-        lines.push(line(&image, || native::make(&image))?);
+    for &name in names.iter().filter(|name| !name.is_python()) {
+        let native = if name == Name::Native { Native::models() } else { Native::hostile() };
+        let image = name.image();
+        lines.push(line(&image, || native.make(&image))?);
     }
-    let python: Vec<Name> = names.iter().copied().filter(|&name| name != Name::Native).collect();
-    if !python.is_empty() {
+    if names.iter().any(|name| name.is_python()) {
         let name = base.unwrap_or(base::OWN);
         lines.push(line(name, || base::have(base))?);
         let base = Base::look(name)?;
-        for name in python {
+        for name in names.iter().filter(|name| name.is_python()) {
             let image = name.image();
             lines.push(line(&image, || python::make(name.text(), &image, &base))?);
         }

@@ -17,16 +17,18 @@ pub(crate) struct Lanes {
 }
 
 impl Lanes {
-    /// Runs a lane. A failure does not keep the others from running.
+    /// Runs a lane and says whether it passed. A failure does not keep the others from running.
     #[expect(clippy::disallowed_methods, reason = "timing the lanes is the point")]
-    pub(crate) fn run(&mut self, name: &'static str, lane: impl FnOnce() -> Done) {
+    pub(crate) fn run(&mut self, name: &'static str, lane: impl FnOnce() -> Done) -> bool {
         println!("\n── {name} ──");
         let began = Instant::now();
         let ended = match lane() {
             Ok(()) => Ended::Passed,
             Err(why) => Ended::Failed(why),
         };
+        let passed = matches!(ended, Ended::Passed);
         self.ended.push((name, began.elapsed(), ended));
+        passed
     }
 
     /// Says that a lane can't run here, and why.

@@ -30,6 +30,13 @@ pub enum Operation {
     /// Applications, their links and models, over Clipper's admin API.
     ChangeApplications,
     ChangeSettings,
+    SeeFleet,
+    Deploy,
+    /// Another version gets the traffic.
+    Promote,
+    /// Replicas and the SLO.
+    Scale,
+    RemoveModel,
 }
 
 impl Operation {
@@ -40,6 +47,11 @@ impl Operation {
             Operation::ShareMemory => "sharing memory",
             Operation::ChangeApplications => "changing applications",
             Operation::ChangeSettings => "changing a setting",
+            Operation::SeeFleet => "looking at the fleet",
+            Operation::Deploy => "deploying a model",
+            Operation::Promote => "promoting a version",
+            Operation::Scale => "scaling a model",
+            Operation::RemoveModel => "removing a model",
         }
     }
 }

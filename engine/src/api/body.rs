@@ -97,7 +97,7 @@ pub enum Continue {
 }
 
 /// The next piece of data; `None` at the end.
-async fn next(
+pub(super) async fn next(
     body: &mut Incoming,
     limits: BodyLimits,
     connection: &Connection,
@@ -122,14 +122,15 @@ async fn next(
     .await
 }
 
-fn refused(body: Incoming, error: ApiError, continue_asked: Continue) -> ApiError {
+/// `error`, once its sender can read it: what is left of the body is read and dropped.
+pub(super) fn refused(body: Incoming, error: ApiError, continue_asked: Continue) -> ApiError {
     if continue_asked == Continue::No {
         tokio::task::spawn_local(tokio::time::timeout(DISCARD_TIME_MAX, discard(body)));
     }
     error
 }
 
-async fn discard(mut body: Incoming) {
+pub(super) async fn discard(mut body: Incoming) {
     let mut bytes = 0;
     while bytes <= DISCARD_BYTES_MAX {
         let frame = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;

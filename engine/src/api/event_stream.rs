@@ -10,6 +10,7 @@ use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 
 use crate::api::connections::Connection;
+use crate::api::fleet::lines::Lines;
 use crate::api::http2::Turn;
 use crate::api::status::ApiError;
 use crate::api::streaming::Answers;
@@ -20,6 +21,18 @@ use crate::query::types::Prediction;
 pub enum AnswerBody {
     Whole(Full<Bytes>),
     Events(Box<Events>),
+    Lines(Box<Lines>),
+}
+
+impl AnswerBody {
+    /// One that comes in pieces, of a connection that carries other requests beside it.
+    pub fn hold(&mut self, turn: impl FnOnce() -> Turn) {
+        match self {
+            AnswerBody::Whole(_) => {}
+            AnswerBody::Events(events) => events.hold(turn()),
+            AnswerBody::Lines(lines) => lines.hold(turn()),
+        }
+    }
 }
 
 impl Body for AnswerBody {
@@ -36,6 +49,9 @@ impl Body for AnswerBody {
             AnswerBody::Events(events) => {
                 events.poll_next(context).map(|event| event.map(|it| Ok(Frame::data(it))))
             }
+            AnswerBody::Lines(lines) => {
+                lines.poll_next(context).map(|line| line.map(|it| Ok(Frame::data(it))))
+            }
         }
     }
 
@@ -43,7 +59,7 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match self {
             AnswerBody::Whole(whole) => whole.is_end_stream(),
-            AnswerBody::Events(_) => false,
+            AnswerBody::Events(_) | AnswerBody::Lines(_) => false,
         }
     }
 
@@ -51,7 +67,7 @@ impl Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             AnswerBody::Whole(whole) => whole.size_hint(),
-            AnswerBody::Events(_) => SizeHint::default(),
+            AnswerBody::Events(_) | AnswerBody::Lines(_) => SizeHint::default(),
         }
     }
 }

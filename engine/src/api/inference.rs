@@ -20,7 +20,12 @@ use crate::observe::metrics::{ErrorKind, Stage};
 use crate::observe::reports::Predicted;
 use crate::observe::stages::ModelRecorder;
 use crate::query::serve::{self, Query};
-use crate::query::types::{Prediction, TaskInputs};
+use crate::query::types::{Prediction, TaskError, TaskInputs};
+
+/// Of a deployed model none of whose versions takes traffic at this moment.
+const NOT_YET: &str = "none of its versions is up yet; foil ls says how they stand";
+/// About what a small model takes to load.
+const NOT_YET_RETRY: Duration = Duration::from_secs(1);
 
 /// A request that is known to suit its model.
 pub struct Question {
@@ -115,6 +120,10 @@ pub fn find<'c>(catalog: &'c Catalog, query: Query<'_>) -> Result<&'c ModelEntry
         match (missing, query.version) {
             (Missing::Version, Some(version)) => {
                 ApiError::UnknownVersion { model: model.into(), version }
+            }
+            (Missing::NotYet, _) => {
+                let (reason, retry_after) = (NOT_YET.into(), NOT_YET_RETRY);
+                TaskError::NoReplica { model: model.into(), reason, retry_after }.into()
             }
             (Missing::Model | Missing::Version, _) => ApiError::UnknownModel { model },
         }

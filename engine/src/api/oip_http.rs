@@ -22,7 +22,8 @@ use smallvec::SmallVec;
 use crate::api::body::{self, BodyLimits, Continue, Gathering};
 use crate::api::connections::{Connection, Connections, DrainPhase};
 use crate::api::encoding::{self, Encoding};
-use crate::api::event_stream::{AnswerBody, Events};
+use crate::api::event_stream::AnswerBody;
+use crate::api::fleet;
 use crate::api::front_end::FrontEnd;
 use crate::api::generate::{self, Asked};
 use crate::api::http2::Link;
@@ -67,9 +68,7 @@ pub async fn handle_beside(link: Rc<Link>, request: Request<Incoming>) -> Respon
         answer.as_mut().poll(context)
     })
     .await;
-    if let AnswerBody::Events(events) = answer.body_mut() {
-        events.hold(link.turn());
-    }
+    answer.body_mut().hold(|| link.turn());
     answer
 }
 
@@ -88,7 +87,7 @@ pub async fn handle(
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     connection.await_head(front.clock.coarse().after(front.limits.idle_time_max));
-    response.map(|whole| events.map_or(AnswerBody::Whole(whole), AnswerBody::Events))
+    response.map(|whole| events.unwrap_or(AnswerBody::Whole(whole)))
 }
 
 /// A chunked body ends its connection: a length may have stood beside the chunks, which hyper takes away unseen, and
@@ -102,7 +101,7 @@ async fn dispatch(
     connections: &Connections,
     connection: &Rc<Connection>,
     request: Request<Incoming>,
-) -> (HttpResponse, Option<Box<Events>>) {
+) -> (HttpResponse, Option<AnswerBody>) {
     let mut events = None;
     let (Parts { method, uri, mut headers, .. }, body) = request.into_parts();
     let said = Said::read(&headers);
@@ -134,12 +133,23 @@ async fn dispatch(
                 let answered = generate::answer(front, connection, query, page, received.into());
                 let answered = Box::pin(answered).await;
                 answered.map(|(head, body)| {
-                    events = body;
+                    events = body.map(AnswerBody::Events);
                     head
                 })
             }
             Err(error) => Err(counted(front, error)),
         },
+        Ok(Route::Fleet(page)) => {
+            let (query, expects) = (uri.query(), said.expects());
+            let request = fleet::Request { connection, headers: &headers, query, expects, body };
+            let answered = Box::pin(fleet::answer(front, page, request)).await;
+            answered
+                .map(|(head, body)| {
+                    events = body;
+                    head
+                })
+                .map_err(|error| counted(front, error))
+        }
         Ok(route) => {
             let incoming =
                 Rest { connection, headers: &headers, said: &said, method: &method, body };
@@ -184,6 +194,8 @@ async fn page(
             let Rest { connection, headers, body, .. } = rest;
             return oip_shared_memory::page(front, connection, headers, (family, act), body).await;
         }
+        // Answered where bodies may come in pieces.
+        Route::Fleet(_) => return Err(ApiError::UnknownPath),
         Route::Model { name, version, page } => (name, version, page),
     };
     if page == ModelPage::Statistics {

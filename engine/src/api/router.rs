@@ -4,10 +4,13 @@ use std::borrow::Cow;
 
 use hyper::Method;
 
+use self::fleet::FleetPage;
 use crate::api::oip_shared_memory::{Act, Family};
 use crate::api::status::ApiError;
 use crate::codec::fault::excerpt;
 use crate::ids::Version;
+
+pub mod fleet;
 
 const READ: &str = "GET, HEAD";
 const ASK: &str = "POST";
@@ -39,6 +42,7 @@ pub enum Route<'p> {
         act: Act<'p>,
     },
     Repository(RepositoryPage<'p>),
+    Fleet(FleetPage<'p>),
 }
 
 /// Of the model repository extension.
@@ -67,6 +71,7 @@ pub enum ModelPage {
 pub fn route<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, ApiError> {
     let mut segments = [""; SEGMENTS_MAX];
     let found = match split(path, &mut segments)? {
+        ["fleet", rest @ ..] => return fleet::fleet(method, rest).map(Route::Fleet),
         ["v2"] | ["v2", ""] => Route::Server,
         ["openapi.json"] => Route::Description,
         ["v2", "models"] => Route::Models,

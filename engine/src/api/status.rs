@@ -9,6 +9,7 @@ use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RE
 use hyper::{Response, StatusCode};
 
 use crate::api::admin::Forbidden;
+use crate::api::fleet::Refusal;
 use crate::client_shm::registry::RegisterFault;
 use crate::codec::fault::InputFault;
 use crate::fleet::orders::OrderError;
@@ -75,6 +76,9 @@ pub enum ApiError {
     LoadFiles,
     #[error("a load has no parameter '{name}'; it takes 'config'")]
     LoadParameter { name: String },
+    /// What was asked of the deployed models.
+    #[error("{why}")]
+    Fleet { refusal: Refusal, why: String },
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
     #[error(transparent)]
@@ -132,6 +136,7 @@ impl ApiError {
             ApiError::LoadFiles => (StatusCode::NOT_IMPLEMENTED, ErrorKind::BadInput),
             ApiError::Forbidden(_) => (StatusCode::FORBIDDEN, ErrorKind::Forbidden),
             ApiError::SharedMemory(fault) => (registered(fault), ErrorKind::BadInput),
+            ApiError::Fleet { refusal, .. } => return shown_refusal(*refusal),
             ApiError::Order(error) => return shown_order(error),
             ApiError::Task(error) => return shown_task(error),
         };
@@ -173,6 +178,18 @@ fn registered(fault: &RegisterFault) -> StatusCode {
     }
 }
 
+fn shown_refusal(refusal: Refusal) -> Shown {
+    let (status, retry_after) = match refusal {
+        Refusal::Bad => (StatusCode::BAD_REQUEST, None),
+        Refusal::Absent => (StatusCode::NOT_FOUND, None),
+        Refusal::Conflict => (StatusCode::CONFLICT, None),
+        Refusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, None),
+        Refusal::Busy => (StatusCode::SERVICE_UNAVAILABLE, Some(ORDERS_RETRY)),
+        Refusal::Broken => (StatusCode::INTERNAL_SERVER_ERROR, None),
+    };
+    Shown { status, kind: ErrorKind::Order, retry_after }
+}
+
 fn shown_order(error: &OrderError) -> Shown {
     let (status, retry_after) = match error {
         OrderError::NotFound { .. } | OrderError::NotLoaded { .. } => (StatusCode::NOT_FOUND, None),
@@ -180,6 +197,7 @@ fn shown_order(error: &OrderError) -> Shown {
         | OrderError::Settings { .. }
         | OrderError::NotAlive { .. }
         | OrderError::Polled { .. } => (StatusCode::BAD_REQUEST, None),
+        OrderError::Deployed { .. } => (StatusCode::CONFLICT, None),
         OrderError::Busy | OrderError::HandingOver | OrderError::Stopping => {
             (StatusCode::SERVICE_UNAVAILABLE, Some(ORDERS_RETRY))
         }

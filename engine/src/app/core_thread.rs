@@ -51,6 +51,7 @@ pub(super) struct Share {
     pub(super) clipper: Option<Seat>,
     pub(super) fleet: FleetLink,
     pub(super) admin: Option<AdminDoor>,
+    pub(super) admin_unix: Option<UnixListener>,
 }
 
 impl CoreSeed {
@@ -92,6 +93,10 @@ impl Share {
         if let Some(AdminDoor { listener, door, .. }) = self.admin {
             let front = Rc::new(FrontEnd { door, ..front.clone() });
             spawn(listener::serve(front, listener, drain(), listener::admin));
+        }
+        if let Some(unix) = self.admin_unix {
+            let front = Rc::new(FrontEnd { door: Door::Admin { token: None }, ..front.clone() });
+            spawn(listener::serve(front, unix, drain(), listener::admin));
         }
         let front = Rc::new(front);
         if let Some(unix) = self.unix {

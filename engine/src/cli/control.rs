@@ -30,6 +30,11 @@ pub struct ControlFlags {
     #[arg(long, env = "FOIL_REPOSITORY_POLL_SECS", value_name = "SECONDS")]
     pub repository_poll_secs: Option<u64>,
 
+    /// Look after models that are deployed to this engine (foil deploy), and keep what is wanted of them in --state; so
+    /// without a TARGET.
+    #[arg(long, env = "FOIL_DEPLOYMENTS")]
+    pub deployments: bool,
+
     /// Where administrators may load and unload models, besides all that --http answers; off unless given. Loading a
     /// model runs its code: on other than loopback this needs a token.
     #[arg(long, env = "FOIL_ADMIN", value_name = "ADDRESS")]

@@ -22,6 +22,8 @@ pub struct Limits {
     pub body_bytes_max: u64,
     /// Bytes of all bodies that one core receives or inflates at a time: sixteen of the largest.
     pub gathered_bytes_max: u64,
+    /// Bytes that the archive of a deployed version may unpack to: the weights of a large model.
+    pub upload_bytes_max: u64,
     /// Regions of client shared memory: each keeps a descriptor, of which a process has 1,024 by default.
     pub client_shm_regions_max: usize,
     /// Bytes of all of them: they stay allocated until they are unregistered, even when their client is gone.
@@ -42,6 +44,9 @@ pub struct Limits {
     pub drain_s: u64,
     /// Seconds a container of Clipper's that owes no answer may be silent; it sends a heartbeat every 5.
     pub container_silence_s: u64,
+    /// Seconds for which fewer replicas must do before one goes, where the engine chooses (`replicas_max`): longer than a
+    /// lull between bursts.
+    pub scale_down_s: u64,
 }
 
 impl Default for Limits {
@@ -54,6 +59,7 @@ impl Default for Limits {
             head_bytes_max: 64 << 10,
             body_bytes_max: 64 << 20,
             gathered_bytes_max: 1 << 30,
+            upload_bytes_max: 32 << 30,
             client_shm_regions_max: 512,
             client_shm_bytes_max: 8 << 30,
             connections_max: 4096,
@@ -64,6 +70,7 @@ impl Default for Limits {
             load_s: 600,
             drain_s: 30,
             container_silence_s: 30,
+            scale_down_s: 60,
         }
     }
 }
@@ -73,6 +80,7 @@ impl Limits {
         let least = [
             ("limits.queue_tasks_max", self.queue_tasks_max as u64, 1),
             ("limits.client_shm_regions_max", self.client_shm_regions_max as u64, 1),
+            ("limits.upload_bytes_max", self.upload_bytes_max, 1),
             ("limits.client_shm_bytes_max", self.client_shm_bytes_max, 1),
             ("limits.connections_max", self.connections_max as u64, 1),
             ("limits.head_s", self.head_s, 1),
@@ -82,6 +90,7 @@ impl Limits {
             ("limits.load_s", self.load_s, 1),
             ("limits.drain_s", self.drain_s, 1),
             ("limits.container_silence_s", self.container_silence_s, 1),
+            ("limits.scale_down_s", self.scale_down_s, 1),
             // A slot holds its header's page and at least as much again.
             ("limits.slot_bytes_max", u64::from(self.slot_bytes_max), 8192),
             ("limits.variable_slot_bytes", u64::from(self.variable_slot_bytes), 4096),

@@ -73,6 +73,8 @@ pub struct Dispatcher {
     timer: Pin<Box<Sleep>>,
     timer_at: Option<Time>,
     next_task: u64,
+    /// Cost of all tasks that came.
+    arrived_cost: u64,
     cause: Cause,
     /// Somebody was answered in this turn.
     answered: bool,
@@ -130,6 +132,7 @@ impl Dispatcher {
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             timer_at: None,
             next_task: 0,
+            arrived_cost: 0,
             cause: Cause::None,
             answered: false,
             actions: VecDeque::new(),
@@ -191,6 +194,7 @@ impl Dispatcher {
             late_limit: terms.deadline.late_limit,
             arrived: submitted,
         };
+        self.arrived_cost += u64::from(view.cost);
         let task = Accepted { inputs, reply, submitted, due: view.due, class: terms.class };
         if task.is_abandoned() {
             return self.count_cancelled(&task);
@@ -251,6 +255,10 @@ impl Dispatcher {
             // Whoever asked may have gone.
             ControlMsg::Explain(reply) => drop(reply.send(self.subject().explain(now))),
             ControlMsg::Statistics(reply) => drop(reply.send(self.recorder.statistics())),
+            ControlMsg::Load { scale, reply } => {
+                self.recorder.scale(scale);
+                let _asked = reply.send(self.load());
+            }
             ControlMsg::Profiles(reply) => drop(reply.send(self.learned_profiles())),
             ControlMsg::Drain(done) => self.draining = Some(done),
             ControlMsg::GiveWay => self.give_way(),

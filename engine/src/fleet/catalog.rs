@@ -36,9 +36,28 @@ pub struct ModelEntry {
     pub state: ModelState,
 }
 
+/// Which version a request without one goes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DefaultVersion {
+    /// The newest there is.
+    #[default]
+    Newest,
+    /// This one and no other, whether it is there or not.
+    Only(Version),
+    /// None, until one has been found good.
+    None,
+}
+
+/// What is served under one name.
+#[derive(Clone, Debug, Default)]
+struct Versions {
+    of: BTreeMap<Version, ModelEntry>,
+    default: DefaultVersion,
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
-    models: ByName<Arc<str>, BTreeMap<Version, ModelEntry>>,
+    models: ByName<Arc<str>, Versions>,
     /// Every model that the engine started with has been ready once.
     started: bool,
     draining: bool,
@@ -48,36 +67,51 @@ pub struct Catalog {
 pub enum Missing {
     Model,
     Version,
+    /// The version that such requests go to is on its way.
+    NotYet,
 }
 
 impl Catalog {
-    /// The version asked for, or the newest one.
+    /// The version asked for, or the one that requests without any go to.
     pub fn find(&self, name: &str, version: Option<Version>) -> Result<&ModelEntry, Missing> {
         let versions = self.models.get(name).ok_or(Missing::Model)?;
-        match version {
-            Some(version) => versions.get(&version).ok_or(Missing::Version),
-            None => versions.last_key_value().map(|(_, entry)| entry).ok_or(Missing::Version),
+        match (version, versions.default) {
+            (Some(version), _) => versions.of.get(&version).ok_or(Missing::Version),
+            (None, DefaultVersion::Newest) => {
+                versions.of.last_key_value().map(|(_, entry)| entry).ok_or(Missing::Version)
+            }
+            (None, DefaultVersion::Only(version)) => {
+                versions.of.get(&version).ok_or(Missing::NotYet)
+            }
+            (None, DefaultVersion::None) => Err(Missing::NotYet),
         }
     }
 
     /// Versions of a model in ascending order; empty when there is no such model.
     pub fn versions(&self, name: &str) -> impl Iterator<Item = Version> + '_ {
-        self.models.get(name).into_iter().flat_map(|versions| versions.keys().copied())
+        self.models.get(name).into_iter().flat_map(|versions| versions.of.keys().copied())
     }
 
     /// Every entry, by name and then version.
     pub fn entries(&self) -> Vec<&ModelEntry> {
-        let mut entries: Vec<_> = self.models.values().flat_map(BTreeMap::values).collect();
+        let mut entries: Vec<_> =
+            self.models.values().flat_map(|versions| versions.of.values()).collect();
         entries.sort_by_key(|entry| (entry.handle.name.clone(), entry.handle.version));
         entries
     }
 
     /// The engine has started what it was told to, every model of its own can answer, and it is not shutting down. Where
-    /// models come and go at run time there may be none.
+    /// models come and go at run time there may be none. Versions that get no traffic but by their number don't count.
     pub fn is_ready(&self) -> bool {
-        self.started
-            && !self.draining
-            && self.entries().iter().all(|entry| entry.state.is_settled())
+        let settled = |versions: &Versions| {
+            let counts = |version: &Version| match versions.default {
+                DefaultVersion::Newest => true,
+                DefaultVersion::Only(only) => only == *version,
+                DefaultVersion::None => false,
+            };
+            versions.of.iter().all(|(version, entry)| !counts(version) || entry.state.is_settled())
+        };
+        self.started && !self.draining && self.models.values().all(settled)
     }
 
     pub fn is_draining(&self) -> bool {
@@ -88,8 +122,26 @@ impl Catalog {
     pub fn with(&self, entry: ModelEntry) -> Catalog {
         let mut next = self.clone();
         let versions = next.models.entry(entry.handle.name.clone()).or_default();
-        versions.insert(entry.handle.version, entry);
+        versions.of.insert(entry.handle.version, entry);
         next
+    }
+
+    /// From now on a request for the name without a version goes there.
+    #[must_use]
+    pub fn with_default(&self, name: &Arc<str>, default: DefaultVersion) -> Catalog {
+        let mut next = self.clone();
+        next.models.entry(name.clone()).or_default().default = default;
+        next.without_empty(name)
+    }
+
+    fn without_empty(mut self, name: &str) -> Catalog {
+        let is_empty = |versions: &Versions| {
+            versions.of.is_empty() && versions.default == DefaultVersion::Newest
+        };
+        if self.models.get(name).is_some_and(is_empty) {
+            self.models.remove(name);
+        }
+        self
     }
 
     /// Nothing changes where another model has taken the handle's place.
@@ -97,7 +149,7 @@ impl Catalog {
     pub fn with_state(&self, of: &ModelHandle, state: ModelState) -> Catalog {
         let mut next = self.clone();
         let versions = next.models.get_mut(&of.name);
-        let entry = versions.and_then(|versions| versions.get_mut(&of.version));
+        let entry = versions.and_then(|versions| versions.of.get_mut(&of.version));
         if let Some(entry) = entry.filter(|entry| entry.handle.is(of)) {
             entry.state = state;
         }
@@ -109,13 +161,10 @@ impl Catalog {
     pub fn without(&self, handle: &ModelHandle) -> Catalog {
         let mut next = self.clone();
         let Some(versions) = next.models.get_mut(&handle.name) else { return next };
-        if versions.get(&handle.version).is_some_and(|entry| entry.handle.is(handle)) {
-            versions.remove(&handle.version);
+        if versions.of.get(&handle.version).is_some_and(|entry| entry.handle.is(handle)) {
+            versions.of.remove(&handle.version);
         }
-        if versions.is_empty() {
-            next.models.remove(&handle.name);
-        }
-        next
+        next.without_empty(&handle.name)
     }
 
     #[must_use]

@@ -13,6 +13,7 @@ use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::catalog::{ModelEntry, ModelState};
+use super::deployments::{FleetError, Manager};
 use super::digest;
 use super::model::{Model, Place};
 use super::orders::{Load, Order, OrderError};
@@ -44,9 +45,20 @@ struct UnderWay {
 }
 
 /// Takes orders until nobody can give any.
-pub async fn follow(shared: Rc<Shared>, mut orders: mpsc::Receiver<Order>) {
+pub async fn follow(
+    shared: Rc<Shared>,
+    manager: Option<Rc<Manager>>,
+    mut orders: mpsc::Receiver<Order>,
+) {
     let under_way = UnderWay::new(shared);
     while let Some(order) = orders.recv().await {
+        let order = match (order, &manager) {
+            (Order::Deployments(ask), Some(manager)) => {
+                manager.take(ask);
+                continue;
+            }
+            (order, _) => order,
+        };
         let under_way = under_way.clone();
         tokio::task::spawn_local(async move { under_way.take(order).await });
     }
@@ -103,8 +115,16 @@ impl UnderWay {
         if self.shared.handing_over.get() && !matches!(order, Order::Index { .. }) {
             return order.refuse(OrderError::HandingOver);
         }
+        if let Some(name) =
+            order.name().filter(|name| self.shared.deployed.borrow().contains(*name))
+        {
+            let name = name.to_owned();
+            return order.refuse(OrderError::Deployed { name });
+        }
         let Ok(_room) = self.room.try_acquire() else { return order.refuse(OrderError::Busy) };
         match order {
+            // Taken up before, where anybody looks after them.
+            Order::Deployments(ask) => ask.refuse(FleetError::NotManaging),
             Order::Index { done } => drop(done.send(index::index(&self.shared).await)),
             Order::Load { load, done } => {
                 self.in_turn(&load.name, self.load(&load, |result| drop(done.send(result)))).await;

@@ -104,6 +104,7 @@ mod tests {
             fixed_batches: None,
             warm_up: true,
             queue_tasks_max: None,
+            scale: None,
             config: None,
             place: Default::default(),
             env: Vec::new(),

@@ -154,6 +154,7 @@ mod tests {
                 fixed_batches: None,
                 warm_up: true,
                 queue_tasks_max: None,
+                scale: None,
                 config: None,
                 place: Default::default(),
             }

@@ -78,15 +78,19 @@ impl Keeper {
     pub async fn run(mut self, mut first: Option<First>) {
         while !self.signals.is_ending() {
             let mut life = Life::default();
-            let error = self.live(&mut life, &mut first).await;
+            let mut error = self.live(&mut life, &mut first).await;
             let output = life.process.as_ref().map(|it| it.log().text()).unwrap_or_default();
             self.bury(&mut life, &error).await;
             let in_warm_up = matches!(error, LifeError::WarmUp(_));
             if let Some(tell) = first.take_if(|_| !in_warm_up) {
                 let model = self.model.target.label();
                 // Nobody listens when another model failed first.
+                let reason = error.to_string();
                 let _failed = tell.send(Err(StartError { model, error, output }));
-                return;
+                if !self.model.keeps_trying.get() {
+                    return;
+                }
+                error = LifeError::Fault(reason);
             }
             if self.signals.is_ending() {
                 return self.say_if_last(&life, &error).await;

@@ -10,8 +10,11 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::clock::{Clock, Time};
 
-/// Lines kept: a traceback's worth.
-const LINES_MAX: usize = 20;
+/// Lines kept for whoever looks at a container's output.
+const LINES_MAX: usize = 1000;
+
+/// Lines that stand in an error: a traceback's worth.
+const TEXT_LINES_MAX: usize = 20;
 
 /// Bytes kept of one line.
 const LINE_BYTES_MAX: usize = 400;
@@ -30,28 +33,44 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// The last lines of one incarnation, from both of its streams.
 #[derive(Clone, Debug, Default)]
 pub struct LogTail {
-    lines: Rc<RefCell<VecDeque<String>>>,
+    kept: Rc<RefCell<Kept>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    lines: VecDeque<String>,
+    /// Lines that came before the first of these.
+    dropped: u64,
 }
 
 impl LogTail {
     pub fn push(&self, line: String) {
-        let mut lines = self.lines.borrow_mut();
-        if lines.len() == LINES_MAX {
-            lines.pop_front();
+        let mut kept = self.kept.borrow_mut();
+        if kept.lines.len() == LINES_MAX {
+            kept.lines.pop_front();
+            kept.dropped += 1;
         }
-        lines.push_back(line);
+        kept.lines.push_back(line);
     }
 
-    /// All kept lines.
+    /// The last lines, for an error.
     pub fn text(&self) -> String {
-        let lines = self.lines.borrow();
-        lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+        self.after(0, TEXT_LINES_MAX).0.join("\n")
+    }
+
+    /// The last lines, at most `most`, of those after the first `seen`; and how many there have been.
+    pub fn after(&self, seen: u64, most: usize) -> (Vec<String>, u64) {
+        let kept = self.kept.borrow();
+        let total = kept.dropped + kept.lines.len() as u64;
+        let old = usize::try_from(seen.saturating_sub(kept.dropped)).unwrap_or(usize::MAX);
+        let skipped = old.max(kept.lines.len().saturating_sub(most));
+        (kept.lines.iter().skip(skipped).cloned().collect(), total)
     }
 
     /// The last line that says something, for one-line messages.
     pub fn last_line(&self) -> Arc<str> {
-        let lines = self.lines.borrow();
-        let last = lines.iter().rev().find(|line| !line.trim().is_empty());
+        let kept = self.kept.borrow();
+        let last = kept.lines.iter().rev().find(|line| !line.trim().is_empty());
         last.map_or("(no output)", |line| line.trim()).into()
     }
 
@@ -176,6 +195,11 @@ mod tests {
         (0..100).for_each(|line| tail.push(line.to_string()));
         assert!(tail.text().starts_with("80\n81\n"));
         assert_eq!(&*tail.last_line(), "99");
+        (100..2000).for_each(|line| tail.push(line.to_string()));
+        assert_eq!(tail.after(0, usize::MAX).0.len(), LINES_MAX);
+        assert_eq!(tail.after(1998, 100), (vec!["1998".into(), "1999".into()], 2000));
+        assert_eq!(tail.after(1000, 1), (vec!["1999".into()], 2000));
+        assert_eq!(tail.after(5000, 1).0, Vec::<String>::new());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::rc::{Rc, Weak};
 use schemas::lifecycle::REPLICAS_MAX;
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::autoscale::Bounds;
 use super::profiles::Key;
 use super::scaling::Kept;
 use super::standing::Standing;
@@ -41,6 +42,10 @@ pub struct Model {
     pub came_up: Notify,
     /// Its ready line was printed.
     pub announced: Cell<bool>,
+    /// The engine was started with it.
+    pub of_start: Cell<bool>,
+    /// A first life that fails is not its last.
+    pub keeps_trying: Cell<bool>,
     /// It was said that it has no user of its own.
     pub warned: Cell<bool>,
     /// Replicas in a row that ended in their warm-up.
@@ -51,6 +56,8 @@ pub struct Model {
     pub stopping: watch::Sender<bool>,
     /// As many replicas as it was told to have; None: as many as it declares.
     pub wanted: Cell<Option<u32>>,
+    /// Between how many the engine chooses by the load; None: it doesn't.
+    pub scale: Cell<Option<Bounds>>,
     /// Its first replica was live: the others may start.
     pub others_may_start: Cell<bool>,
     /// Those that keep its replicas, also the ones on their way out.
@@ -68,6 +75,16 @@ pub struct Established {
 impl Model {
     pub fn new(target: Target, class: ClassId, before: Option<&Rc<Model>>) -> Rc<Model> {
         let place = if before.is_some() { Place::Beside } else { Place::Served };
+        Model::placed(target, class, place, before)
+    }
+
+    pub fn placed(
+        target: Target,
+        class: ClassId,
+        place: Place,
+        before: Option<&Rc<Model>>,
+    ) -> Rc<Model> {
+        let scale = target.scale;
         Rc::new(Model {
             target,
             class,
@@ -78,11 +95,14 @@ impl Model {
             live: Cell::new(0),
             came_up: Notify::new(),
             announced: Cell::new(false),
+            of_start: Cell::new(false),
+            keeps_trying: Cell::new(false),
             warned: Cell::new(false),
             warm_up_ends: Cell::new(0),
             batches_stored: Cell::new(0),
             stopping: watch::Sender::new(false),
             wanted: Cell::new(None),
+            scale: Cell::new(scale),
             others_may_start: Cell::new(false),
             keepers: RefCell::default(),
         })

@@ -3,10 +3,13 @@
 //! Orders go by message to the control thread, through a bounded channel. A front end waits for its answer without
 //! holding up anything else; an order whose sender has gone is carried out all the same.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::deployments::FleetError;
+use super::deployments::asks::Ask;
+use super::deployments::uploads::Uploads;
 use crate::ids::Version;
 
 /// Orders that wait to be taken up: nobody gives more at once but by mistake.
@@ -31,6 +34,8 @@ pub enum OrderError {
         "the repository is polled (--model-control-mode poll): change the directory of '{name}' instead"
     )]
     Polled { name: String },
+    #[error("'{name}' is deployed: change it by foil deploy, foil promote or foil rm")]
+    Deployed { name: String },
     #[error("there are {ORDERS_WAITING_MAX} orders under way already; retry when some are done")]
     Busy,
     #[error("another engine is about to take this one's place; retry when it has")]
@@ -77,6 +82,7 @@ pub enum Order {
     Load { load: Load, done: oneshot::Sender<Result<(), OrderError>> },
     Unload { name: String, done: oneshot::Sender<Result<(), OrderError>> },
     Index { done: oneshot::Sender<Vec<Indexed>> },
+    Deployments(Ask),
 }
 
 impl Order {
@@ -85,6 +91,11 @@ impl Order {
         match self {
             Order::Load { done, .. } | Order::Unload { done, .. } => drop(done.send(Err(why))),
             Order::Index { .. } => {}
+            Order::Deployments(ask) => ask.refuse(match why {
+                OrderError::Busy => FleetError::Busy,
+                OrderError::HandingOver => FleetError::HandingOver,
+                _ => FleetError::Stopping,
+            }),
         }
     }
 
@@ -93,7 +104,7 @@ impl Order {
         match self {
             Order::Load { load, .. } => Some(&load.name),
             Order::Unload { name, .. } => Some(name),
-            Order::Index { .. } => None,
+            Order::Index { .. } | Order::Deployments(_) => None,
         }
     }
 }
@@ -108,12 +119,39 @@ pub struct Load {
 
 /// The way to the fleet from any thread.
 #[derive(Clone, Debug)]
-pub struct FleetLink(mpsc::Sender<Order>);
+pub struct FleetLink {
+    orders: mpsc::Sender<Order>,
+    /// The way in for archives, once the state directory is this engine's.
+    uploads: Arc<OnceLock<Uploads>>,
+}
 
 impl FleetLink {
     pub fn channel() -> (FleetLink, mpsc::Receiver<Order>) {
         let (sender, orders) = mpsc::channel(ORDERS_WAITING_MAX);
-        (FleetLink(sender), orders)
+        (FleetLink { orders: sender, uploads: Arc::default() }, orders)
+    }
+
+    /// Archives may come from now on.
+    pub fn take_uploads(&self, uploads: Uploads) {
+        // Said once, when the engine starts.
+        let _first = self.uploads.set(uploads);
+    }
+
+    pub fn uploads(&self) -> Result<&Uploads, FleetError> {
+        self.uploads.get().ok_or(FleetError::NotManaging)
+    }
+
+    /// Asks something of the deployed models; `ask` is told where the answer goes.
+    pub async fn ask<T>(
+        &self,
+        ask: impl FnOnce(oneshot::Sender<Result<T, FleetError>>) -> Ask,
+    ) -> Result<T, FleetError> {
+        let (done, answer) = oneshot::channel();
+        self.orders.try_send(Order::Deployments(ask(done))).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => FleetError::Busy,
+            mpsc::error::TrySendError::Closed(_) => FleetError::Stopping,
+        })?;
+        answer.await.unwrap_or(Err(FleetError::Stopping))
     }
 
     /// Answers once the model is ready, or when it is known that it won't be.
@@ -136,7 +174,7 @@ impl FleetLink {
         order: impl FnOnce(oneshot::Sender<T>) -> Order,
     ) -> Result<T, OrderError> {
         let (done, answer) = oneshot::channel();
-        self.0.try_send(order(done)).map_err(|error| match error {
+        self.orders.try_send(order(done)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => OrderError::Busy,
             mpsc::error::TrySendError::Closed(_) => OrderError::Stopping,
         })?;

@@ -1,8 +1,10 @@
 //! What one replica is doing, for people and for whoever looks after the fleet.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::launch::Container;
+use super::log_tail::LogTail;
 use crate::clock::Time;
 use crate::ids::ReplicaId;
 
@@ -46,7 +48,12 @@ pub struct Standing {
     pub restarts: u32,
     /// Why the life before this one ended.
     pub last_error: Option<Arc<str>>,
+    /// What this life printed, and the one before it, the latest last.
+    pub logs: VecDeque<(u32, LogTail)>,
 }
+
+/// The life before this one is the one that says why it ended.
+const LOGS_MAX: usize = 2;
 
 impl Standing {
     pub fn new(replica: ReplicaId, now: Time) -> Standing {
@@ -58,6 +65,7 @@ impl Standing {
             container: None,
             restarts: 0,
             last_error: None,
+            logs: VecDeque::new(),
         }
     }
 
@@ -67,11 +75,19 @@ impl Standing {
 
     pub fn has(&mut self, container: &Container) {
         (self.pid, self.container) = (container.pid(), container.id());
+        self.prints(container.log().clone());
     }
 
     pub fn starts(&mut self, now: Time) {
         self.does(Doing::Starting, now);
         (self.pid, self.container) = (None, None);
+    }
+
+    pub fn prints(&mut self, log: LogTail) {
+        if self.logs.len() == LOGS_MAX {
+            self.logs.pop_front();
+        }
+        self.logs.push_back((self.restarts, log));
     }
 
     /// A life ended, and another begins after a while.

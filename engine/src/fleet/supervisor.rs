@@ -5,7 +5,7 @@
 //! dispatcher.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::catalog::{Catalog, PublishedCatalog};
 use super::changes;
+use super::deployments::{Manager, Opened};
 use super::digest;
 use super::keeper::LifeError;
 use super::launch::Launchers;
@@ -26,6 +27,7 @@ use super::model::Model;
 use super::orders::Order;
 use super::profiles::Profiles;
 use super::repository::Repositories;
+use super::scaler::keep_scaling;
 use super::scaling;
 pub use super::scaling::{keepers_ended, set_replicas, start_others};
 use super::target::Target;
@@ -94,6 +96,7 @@ impl fmt::Display for StartError {
 /// Every model and replica of this engine.
 pub struct Fleet {
     shared: Rc<Shared>,
+    manager: Option<Rc<Manager>>,
 }
 
 /// What every keeper shares.
@@ -105,8 +108,10 @@ pub struct Shared {
     next_incarnation: Cell<u64>,
     /// Models per core.
     load: RefCell<Vec<usize>>,
-    /// Models of the engine's start that have not been ready yet.
+    /// Models of the engine's start that have not been ready yet; one more for all that are deployed.
     to_start: Cell<usize>,
+    /// Names whose versions the deployments look after.
+    pub deployed: RefCell<BTreeSet<String>>,
     pub stopping: watch::Sender<bool>,
     /// Another engine is to take this one's place: nothing changes until it has, or won't.
     pub handing_over: Cell<bool>,
@@ -125,6 +130,7 @@ impl Fleet {
             faults: RefCell::default(),
             next_incarnation: Cell::new(1),
             to_start: Cell::new(0),
+            deployed: RefCell::default(),
             stopping: watch::Sender::new(false),
             handing_over: Cell::new(false),
             models: RefCell::default(),
@@ -132,7 +138,8 @@ impl Fleet {
         });
         tokio::task::spawn_local(deliver_faults(shared.clone(), mailbox));
         tokio::task::spawn_local(keep_storing(shared.clone()));
-        Fleet { shared }
+        tokio::task::spawn_local(keep_scaling(shared.clone()));
+        Fleet { shared, manager: None }
     }
 
     /// For those that bring models of their own.
@@ -140,15 +147,22 @@ impl Fleet {
         self.shared.clone()
     }
 
+    /// Looks after deployed models from now on, beside so many others of the engine's start; without a state directory it
+    /// says that it doesn't.
+    pub fn manage(&mut self, opened: Option<Opened>, others: usize) {
+        self.shared.to_start.set(others + 1);
+        self.manager = Some(Manager::new(self.shared.clone(), opened));
+    }
+
     /// Starts all models at once and waits until each has its first live replica, or the first that can't.
     pub async fn start(&mut self, targets: Vec<(Target, ClassId)>) -> Result<(), StartError> {
-        self.shared.to_start.set(targets.len());
-        if targets.is_empty() {
-            self.shared.publish(Catalog::started);
+        if self.manager.is_none() {
+            self.manage(None, targets.len());
         }
         let mut firsts = Vec::new();
         for (target, class) in targets {
             let model = Model::new(target, class, None);
+            model.of_start.set(true);
             let first = begin(&self.shared, &model);
             self.learn_digest(&model);
             firsts.push((model, first));
@@ -163,7 +177,8 @@ impl Fleet {
 
     /// Takes orders from now on.
     pub fn follow(&self, orders: mpsc::Receiver<Order>) {
-        tokio::task::spawn_local(changes::follow(self.shared.clone(), orders));
+        let manager = self.manager.clone();
+        tokio::task::spawn_local(changes::follow(self.shared.clone(), manager, orders));
         if let Some(every) = self.shared.config.poll_every {
             tokio::task::spawn_local(changes::poll(self.shared.clone(), every));
         }
@@ -189,6 +204,9 @@ impl Fleet {
     /// From now on, or no longer: orders are refused, and what was learned is stored for the engine that takes over.
     pub async fn hand_over(&self, under_way: bool) {
         self.shared.handing_over.set(under_way);
+        if let Some(manager) = &self.manager {
+            manager.hand_over(under_way);
+        }
         if under_way {
             store_last(&self.shared).await;
         }
@@ -271,10 +289,17 @@ impl Shared {
     }
 
     /// One of the models that the engine started with is ready.
-    fn one_started(&self) -> bool {
+    fn one_started(&self) {
         let left = self.to_start.get();
         self.to_start.set(left.saturating_sub(1));
-        left == 1
+        if left == 1 {
+            self.publish(Catalog::started);
+        }
+    }
+
+    /// All deployed models are up, or known not to come up at once.
+    pub fn deployments_started(&self) {
+        self.one_started();
     }
 
     /// Prints the ready line, once.
@@ -283,8 +308,8 @@ impl Shared {
         if model.announced.replace(true) {
             return;
         }
-        if self.one_started() {
-            self.publish(Catalog::started);
+        if model.of_start.get() {
+            self.one_started();
         }
         let ModelHandle { name, version, spec, .. } = &known.handle;
         let count = model.replicas();

@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::autoscale::Bounds;
 use super::device_groups::{DeviceGroupError, DeviceGroups};
 use super::launch::Place;
 use super::repository;
@@ -42,6 +43,8 @@ pub struct Target {
     pub warm_up: bool,
     /// Requests that may wait; None: as many as the engine's limits say.
     pub queue_tasks_max: Option<usize>,
+    /// Between how many replicas the engine chooses by the load; None: as many as are declared.
+    pub scale: Option<Bounds>,
     /// Its config.pbtxt.
     pub config: Option<Arc<TritonConfig>>,
     /// What its containers are.
@@ -71,6 +74,19 @@ pub enum Program {
 }
 
 impl Target {
+    /// With what is set for the deployed model in place of what its version says.
+    #[must_use]
+    pub fn with_settings(mut self, slo: Option<&str>) -> Target {
+        // Written by `overrides`.
+        let mut settings: serde_json::Value =
+            serde_json::from_str(&self.settings).unwrap_or_default();
+        if let Some(slo) = slo {
+            settings["slo"] = slo.into();
+        }
+        self.settings = settings.to_string();
+        self
+    }
+
     /// For messages before the model's own name is known.
     pub fn label(&self) -> String {
         match (&self.name, &self.program) {
@@ -111,7 +127,9 @@ impl Program {
             Program::Python { target } => {
                 let file = python_file(target).to_owned();
                 let directory = file.parent().unwrap_or(Path::new(".")).to_owned();
-                let versioned = version_of(&directory).is_some();
+                let ours = file.file_name() == Some(MODEL_FILE.as_ref())
+                    || directory.join("model.toml").exists();
+                let versioned = ours && version_of(&directory).is_some();
                 (directory, (!versioned).then_some(file))
             }
         }
@@ -168,6 +186,14 @@ pub enum Wanted {
     /// Those that are there now: others may come later.
     Present,
     Named(Vec<String>),
+}
+
+/// A deployed version: its directory with a model.toml of its own, whose keys are those of a repository.
+pub fn deployed(name: &str, version: Version, directory: &Path) -> Result<Target, TargetError> {
+    let settings = directory.join("model.toml");
+    let toml = read_toml(&settings)?;
+    let target = versioned(directory, version, directory, &settings, &toml, None)?;
+    Ok(Target { name: Some(name.into()), ..target })
 }
 
 /// Every model version named by `targets`. `name` goes with a single one.
@@ -229,6 +255,7 @@ fn file(target: &str) -> Result<Target, TargetError> {
         fixed_batches: None,
         warm_up: true,
         queue_tasks_max: None,
+        scale: None,
         config: None,
         place: Place::default(),
     })
@@ -267,15 +294,14 @@ pub(super) fn versioned(
     check(settings, toml)?;
     let directory = absolute(directory)?;
     let place = containers::place(settings, toml)?;
-    let entry = containers::entry(settings, toml)?;
-    let file = directory.join(split_class(entry).0);
+    let (file, class) = entry(settings, &directory, toml)?;
     let program = match (toml.runtime.as_deref(), &toml.kind) {
         (Some("program"), _) if toml.program.is_none() && place.image.is_some() => {
             Program::Entrypoint { directory }
         }
         (Some("program"), _) => executable(settings, &directory, toml)?,
         (Some("native"), Some(kind)) => Program::Native { kind: kind.clone(), directory },
-        _ if file.exists() => python(&file, split_class(entry).1)?,
+        _ if file.exists() => python(&file, class)?,
         _ if toml.entry.is_some() => return Err(TargetError::Missing(file.display().to_string())),
         _ => return Err(TargetError::NoModel(directory)),
     };
@@ -286,6 +312,7 @@ pub(super) fn versioned(
     let labels = Labels::read(model, &toml.labels)
         .map_err(|error| TargetError::Labels { path: settings.to_owned(), error })?;
     let (class, fixed_batches) = (toml.class.clone(), fixed_batches(settings, toml)?);
+    let scale = bounds(settings, toml)?;
     let (settings, warm_up) = (overrides(toml, &devices), toml.warm_up.unwrap_or(true));
     let queue_tasks_max = toml.queue_tasks_max.map(|tasks| tasks as usize);
     Ok(Target {
@@ -300,6 +327,7 @@ pub(super) fn versioned(
         fixed_batches,
         warm_up,
         queue_tasks_max,
+        scale,
         config,
         place,
     })
@@ -317,6 +345,29 @@ fn python(file: &Path, class: Option<&str>) -> Result<Program, TargetError> {
     Ok(Program::Python { target: format!("{}{class}", file.display()) })
 }
 
+/// The Python file with the model, and its class where one is named. It lies in the version's directory itself.
+fn entry<'t>(
+    settings: &Path,
+    directory: &Path,
+    toml: &'t ModelToml,
+) -> Result<(PathBuf, Option<&'t str>), TargetError> {
+    let entry = toml.entry.as_deref().unwrap_or(MODEL_FILE);
+    let (file, class) = match entry.split_once(':') {
+        Some((file, class)) => (file, Some(class)),
+        None => (entry, None),
+    };
+    let plain = !file.contains('/') && file.ends_with(".py") && class != Some("");
+    if !plain || (toml.entry.is_some() && !matches!(toml.runtime.as_deref(), None | Some("python")))
+    {
+        let message = format!(
+            "entry '{entry}' names no Python file of the version's directory; write it as in \"model.py:Digits\", with \
+             runtime python"
+        );
+        return Err(TargetError::Setting { path: settings.to_owned(), message });
+    }
+    Ok((directory.join(file), class))
+}
+
 /// For the container's environment, as one JSON object.
 fn parameters(toml: &ModelToml) -> Option<(String, String)> {
     let text = serde_json::json!(toml.parameters).to_string();
@@ -331,6 +382,24 @@ fn fixed_batches(path: &Path, toml: &ModelToml) -> Result<Option<FixedBatches>, 
     }
     let delay = fixed.delay.as_deref().map(duration).transpose()?.unwrap_or_default();
     Ok(Some(FixedBatches { size: fixed.size.into(), delay }))
+}
+
+/// Replicas that the engine may choose between.
+fn bounds(path: &Path, toml: &ModelToml) -> Result<Option<Bounds>, TargetError> {
+    let wrong = |message: String| TargetError::Setting { path: path.to_owned(), message };
+    let Some(max) = toml.replicas_max else {
+        return match toml.replicas_min {
+            None => Ok(None),
+            Some(_) => Err(wrong("replicas_min needs replicas_max beside it".into())),
+        };
+    };
+    if toml.replicas.is_some() || toml.devices.is_some() {
+        let message =
+            "replicas_max goes without replicas and [[devices]]: the engine chooses".into();
+        return Err(wrong(message));
+    }
+    let bounds = Bounds::new(toml.replicas_min.unwrap_or(1), max);
+    bounds.map(Some).map_err(|error| wrong(error.to_string()))
 }
 
 /// The executable named in model.toml, relative to the version's directory.
@@ -380,12 +449,13 @@ fn check(path: &Path, toml: &ModelToml) -> Result<(), TargetError> {
 
 /// The settings that the container merges into its declaration.
 fn overrides(toml: &ModelToml, devices: &DeviceGroups) -> String {
+    let least = toml.replicas_max.map(|_| toml.replicas_min.unwrap_or(1));
     let settings = serde_json::json!({
         "max_batch": toml.max_batch,
         "slo": toml.slo,
         "late": toml.late,
         "batch_timeout": toml.batch_timeout,
-        "replicas": toml.replicas.or(devices.replicas()),
+        "replicas": toml.replicas.or(devices.replicas()).or(least),
         "pad": toml.pad,
     });
     settings.to_string()

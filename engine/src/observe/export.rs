@@ -20,6 +20,7 @@ use crate::ids::Version;
 
 mod families;
 mod format;
+mod scale;
 mod server;
 mod triton;
 
@@ -78,6 +79,7 @@ impl Collector for Scrape {
         self.batches(&mut encoder)?;
         self.gauges(&mut encoder)?;
         self.batching(&mut encoder)?;
+        self.scale(&mut encoder)?;
         self.classes(&mut encoder)?;
         self.devices(&mut encoder)?;
         self.connections(&mut encoder)?;

@@ -194,6 +194,10 @@ impl ModelRecorder {
         write(&mut self.counts.borrow_mut().batching);
     }
 
+    pub fn scale(&self, scale: ScaleStanding) {
+        self.counts.borrow_mut().scale = scale;
+    }
+
     pub fn replicas(&self, live: usize) {
         self.counts.borrow_mut().replicas = live as u64;
     }
@@ -204,6 +208,7 @@ impl ModelRecorder {
         (counts.queue_tasks, counts.queue_bytes) = (0, 0);
         (counts.in_flight, counts.replicas) = (0, 0);
         (counts.batching, counts.names) = (Batching::default(), None);
+        counts.scale = ScaleStanding::default();
     }
 
     /// The dispatcher of these devices and classes is the model's now.
@@ -226,6 +231,19 @@ pub struct Batching {
     pub devices: [DeviceStanding; DeviceClass::COUNT_MAX],
     /// Cost of the smallest batch that keeps up with the arrivals.
     pub target_cost: u64,
+}
+
+/// How many replicas a model has to have, and why.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ScaleStanding {
+    /// As many as it was told to have.
+    pub wanted: u32,
+    /// As many as would carry the load.
+    pub needed: u32,
+    /// Cost per second that arrives.
+    pub load: f64,
+    /// Cost per second that one replica carries; zero while nothing is known.
+    pub capacity: f64,
 }
 
 /// How one class of a model's devices stands.
@@ -271,6 +289,8 @@ pub struct ModelCounts {
     pub lane_bytes: u64,
     pub replicas: u64,
     pub replicas_lost: u64,
+    /// Of the one core that owns the model.
+    pub scale: ScaleStanding,
     pub by_class: ClassCounts,
     /// From submission to the refusal.
     pub shed_waits: Histogram,
@@ -295,6 +315,7 @@ impl ModelCounts {
             lane_bytes: 0,
             replicas: 0,
             replicas_lost: 0,
+            scale: ScaleStanding::default(),
             by_class: ClassCounts::default(),
             shed_waits: Histogram::new(&SHED_WAIT_S),
             names: None,
@@ -319,6 +340,9 @@ impl ModelCounts {
         self.lane_bytes += other.lane_bytes;
         self.replicas += other.replicas;
         self.replicas_lost += other.replicas_lost;
+        if other.scale != ScaleStanding::default() {
+            self.scale = other.scale;
+        }
         let by_class = self.by_class.iter_mut().flatten().zip(other.by_class.iter().flatten());
         by_class.for_each(|(mine, theirs)| *mine += theirs);
         self.shed_waits.merge(&other.shed_waits);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Made;
-use crate::shell::{Done, command, output, root, run, target_dir};
+use crate::shell::{Done, command, output, root, target_dir};
 use crate::steps::Step;
 
 /// On every image of ours, and on the stages they leave behind.
@@ -114,13 +114,6 @@ fn inspect(image: &str, format: &str) -> Option<String> {
     let mut inspect = command("docker", &["image", "inspect", "--format", format, image]);
     let told = inspect.output().ok().filter(|told| told.status.success())?;
     Some(String::from_utf8_lossy(&told.stdout).trim().to_owned())
-}
-
-/// Starts a container of it that says its version: a program that lacks a library doesn't.
-pub(super) fn try_out(image: &str) -> Done {
-    let run_once = ["60", "docker", "run", "--rm", "--network", "none", "--read-only", image];
-    run(command("timeout", &run_once).arg("--version"))
-        .map_err(|why| format!("{image}: built, but it does not run: {why}"))
 }
 
 pub(super) fn remove_directory(directory: &Path) -> Done {

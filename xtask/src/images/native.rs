@@ -1,12 +1,12 @@
-//! The image of the native models: one static program.
+//! Images of one static program and nothing else.
 
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Made;
-use super::build::{Content, Recipe, image_bytes, source, try_out};
-use crate::shell::{Done, cargo, command, output, target_dir};
+use super::build::{Content, Recipe, image_bytes, source};
+use crate::shell::{Done, cargo, command, output, root, target_dir};
 use crate::steps::Step;
 
 /// Half a minute on two cores; the linker takes most of it.
@@ -18,27 +18,54 @@ const BYTES_MAX: u64 = 15_000_000;
 /// Static with the C library that the engine has too, so that it costs the same: memory is copied by the very same code.
 const STATIC: &str = "-C target-feature=+crt-static";
 
-pub(super) fn make(image: &str) -> Done<Made> {
-    let program = compile(image, "gpu-containers", "foil-container")?;
-    let recipe = Recipe {
-        name: "native",
-        image,
-        dockerfile: source("native/Dockerfile"),
-        base: None,
-        content: Content::default().read(&program)?,
-    };
-    let made = recipe.make(|context| {
-        let copied = fs::copy(&program, context.join("foil-container"));
-        copied.map(drop).map_err(|error| format!("cannot copy {}: {error}", program.display()))
-    })?;
-    if matches!(made, Made::New) {
-        try_out(image)?;
+/// A program of the workspace that is all of its image.
+pub(super) struct Native {
+    pub(super) name: &'static str,
+    pub(super) package: &'static str,
+    pub(super) program: &'static str,
+    pub(super) dockerfile: PathBuf,
+}
+
+impl Native {
+    /// The models we ship.
+    pub(super) fn models() -> Native {
+        Native {
+            name: "native",
+            package: "gpu-containers",
+            program: "foil-container",
+            dockerfile: source("native/Dockerfile"),
+        }
     }
-    let bytes = image_bytes(image)?;
-    if bytes < BYTES_MAX {
-        Ok(made)
-    } else {
-        Err(format!("{image} has {bytes} bytes; it promises less than {BYTES_MAX}"))
+
+    /// What the tests attack the engine with.
+    pub(super) fn hostile() -> Native {
+        Native {
+            name: "hostile",
+            package: "tests",
+            program: "hostile-container",
+            dockerfile: root().join("tests/containers/hostile/Dockerfile"),
+        }
+    }
+
+    pub(super) fn make(self, image: &str) -> Done<Made> {
+        let program = compile(image, self.package, self.program)?;
+        let recipe = Recipe {
+            name: self.name,
+            image,
+            dockerfile: self.dockerfile,
+            base: None,
+            content: Content::default().read(&program)?,
+        };
+        let made = recipe.make(|context| {
+            let copied = fs::copy(&program, context.join(self.program));
+            copied.map(drop).map_err(|error| format!("cannot copy {}: {error}", program.display()))
+        })?;
+        let bytes = image_bytes(image)?;
+        if bytes < BYTES_MAX {
+            Ok(made)
+        } else {
+            Err(format!("{image} has {bytes} bytes; it promises less than {BYTES_MAX}"))
+        }
     }
 }
 

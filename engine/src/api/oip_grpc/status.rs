@@ -52,6 +52,8 @@ fn code(error: &ApiError) -> Code {
         | ApiError::BadVersion { .. } => Code::InvalidArgument,
         ApiError::LoadFiles => Code::Unimplemented,
         ApiError::Forbidden(_) => Code::PermissionDenied,
+        // No call of gRPC asks for it.
+        ApiError::Fleet { .. } => Code::FailedPrecondition,
         ApiError::Order(error) => order_code(error),
         ApiError::Input(InputFault::NotOffered { .. }) => Code::Unimplemented,
         ApiError::Setting(SettingError::Unsupported { .. }) => Code::Unimplemented,
@@ -88,6 +90,7 @@ fn order_code(error: &OrderError) -> Code {
         | OrderError::Settings { .. }
         | OrderError::NotAlive { .. }
         | OrderError::Polled { .. } => Code::InvalidArgument,
+        OrderError::Deployed { .. } => Code::FailedPrecondition,
         OrderError::Busy | OrderError::HandingOver | OrderError::Stopping => Code::Unavailable,
     }
 }

@@ -87,6 +87,12 @@ impl SloController {
         };
     }
 
+    /// Cost per second that one replica of a class gets through within the SLO; `None` while nothing is known of it.
+    pub fn carries(&self, device: DeviceClass) -> Option<f64> {
+        let known = self.profile_of(device).is_some_and(|profile| !profile.is_empty());
+        known.then(|| self.best_of(device.0.into()) * 1e9).filter(|carried| *carried > 0.0)
+    }
+
     /// Cost per nanosecond of all live replicas at their best sustainable batches.
     pub(super) fn capacity(&self) -> f64 {
         let of = |(class, &live): (usize, &usize)| live as f64 * self.best_of(class);

@@ -13,8 +13,9 @@ use crate::dispatch::lane::{Batch, Lane, Reply};
 use crate::dispatch::warm_up::plan::{Bounds, Care, Plan};
 use crate::dispatch::warm_up::prior::{self, Prior};
 use crate::dispatch::warm_up::{Ended, Order, Origin, Warming};
-use crate::dispatch::{LearnedProfile, ReplicaLane};
+use crate::dispatch::{LearnedProfile, LoadReading, ReplicaLane};
 use crate::ids::{DeviceClass, ReplicaId};
+use crate::observe::metrics::ClassOutcome;
 
 /// A stored profile further than this from today's batches is worth a line in the log.
 const WORTH_SAYING: f64 = 1.25;
@@ -177,6 +178,17 @@ impl Dispatcher {
     /// Lanes of replicas that are live and stay.
     pub(super) fn live_lanes(&self) -> usize {
         self.lanes.len() - self.warm_ups.count() - self.farewells.len()
+    }
+
+    /// What the model was asked for and what a replica of its first class carries.
+    pub(super) fn load(&self) -> LoadReading {
+        let learned = self.batcher.controller().learned();
+        let shed = ClassOutcome::Shed as usize;
+        LoadReading {
+            arrived: self.arrived_cost,
+            turned_away: self.recorder.by_class().iter().map(|class| class[shed]).sum(),
+            capacity: learned.and_then(|controller| controller.carries(DeviceClass(0))),
+        }
     }
 
     /// What was learned so far, to be stored.

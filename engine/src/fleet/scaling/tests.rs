@@ -28,6 +28,7 @@ fn target(devices: DeviceGroups) -> Target {
         fixed_batches: None,
         warm_up: true,
         queue_tasks_max: None,
+        scale: None,
         config: None,
         place: Default::default(),
     }

@@ -12,7 +12,7 @@ use schemas::tensor::{DType, Layout, Placement};
 
 use crate::lane::{HEAD, Lane, Request, TAIL};
 use crate::socket::Socket;
-use crate::{hello, welcomed};
+use crate::{hello, system, welcomed};
 
 /// Statuses of replies in parts.
 const PART: u64 = 3;
@@ -91,6 +91,13 @@ attacks! {
     ExitAfterBytes = "exit_after_bytes"
     ExitAfterEntry = "exit_after_entry"
     ExitBeforeBell = "exit_before_bell"
+    // The machine, from inside an image only.
+    Attempts = "attempts"
+    ForkBomb = "fork_bomb"
+    MemoryHog = "memory_hog"
+    FillTemporary = "fill_temporary"
+    FillShared = "fill_shared"
+    KillAll = "kill_all"
     // The handshake.
     ExitBeforeConnect = "exit_before_connect"
     ExitAfterConnect = "exit_after_connect"
@@ -111,6 +118,11 @@ attacks! {
 impl Attack {
     pub(crate) fn is_on_the_handshake(self) -> bool {
         self as usize >= Attack::ExitBeforeConnect as usize
+    }
+
+    /// Its first life ends and a later one attacks, before any request.
+    pub(crate) fn needs_a_new_life(self) -> bool {
+        self.is_on_the_handshake() || self == Attack::ReadyTwice
     }
 
     /// Breaks the rule with a request in hand. What comes back has attacked and goes on honestly.
@@ -143,6 +155,15 @@ impl Attack {
             | Attack::ExitAfterBytes
             | Attack::ExitAfterEntry
             | Attack::ExitBeforeBell => self.end(lane, request),
+            Attack::Attempts
+            | Attack::ForkBomb
+            | Attack::MemoryHog
+            | Attack::FillTemporary
+            | Attack::FillShared
+            | Attack::KillAll => {
+                system::attack(self);
+                lane.answer(request);
+            }
             Attack::PartFlood
             | Attack::PartFloodTaken
             | Attack::PartThenSilence

@@ -8,13 +8,14 @@
 //!
 //! It is also a second implementation of the lane, written from the prose of shm-rpc alone: it maps
 //! nothing and uses nothing of that crate but the hash of its build.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod attack;
 mod lane;
 mod socket;
+mod system;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use attack::Attack;
 use lane::Lane;
@@ -29,35 +30,91 @@ use socket::Socket;
 const HONEST_ANSWERS: u32 = 5;
 
 fn main() {
-    let target = std::env::args().skip_while(|it| it != "--target").nth(1).expect("--target");
-    if let Some(step) = name_of(&target).strip_prefix("wait_") {
-        return wait_at(step, &target);
+    if std::env::args().nth(1).as_deref() == Some(system::BOMB) {
+        return system::explode();
     }
-    let attack = attack_of(&target).expect("it is no step to wait at");
-    let life = count_life(&format!("{target}.lives"));
-    let in_handshake = attack.is_on_the_handshake();
-    let turn = match (life, in_handshake) {
-        (1, true) => Turn::End,
-        (1, false) => Turn::Attack,
-        _ => Turn::Never,
-    };
-    let socket = if life == 2 && in_handshake { attack.shake_hands() } else { shake_hands() };
-    let (socket, mut lane) = socket;
-    if life == 1 && attack == Attack::ReadyTwice {
+    let name = name();
+    if let Some(step) = name.strip_prefix("wait_") {
+        return wait_at(step, &target().display().to_string());
+    }
+    let attack = Attack::named(&name);
+    let role = Role::of_this_life(attack);
+    let at_once = role.attacks_at_once() && attack.is_on_the_handshake();
+    let (socket, mut lane) = if at_once { attack.shake_hands() } else { shake_hands() };
+    if role.attacks_at_once() && attack == Attack::ReadyTwice {
         socket.send(&encode_from_container(&FromContainer::Ready));
     }
-    serve(&mut lane, &socket, attack, turn);
+    serve(&mut lane, &socket, attack, &role);
 }
 
-/// What stands in `attack.<name>.py`.
-fn name_of(target: &str) -> &str {
-    let file = Path::new(target).file_stem().and_then(|it| it.to_str()).expect("a file");
-    file.split('.').nth(1).expect("attack.<name>.py")
+/// The model's file.
+fn target() -> PathBuf {
+    std::env::args().skip_while(|it| it != "--target").nth(1).expect("--target").into()
 }
 
-fn attack_of(target: &str) -> Option<Attack> {
-    let name = name_of(target);
-    (!name.starts_with("wait_")).then(|| Attack::named(name))
+/// What stands in `attack.<name>.py`; or, where the file must have another name, in the file `attack` beside it.
+fn name() -> String {
+    let target = target();
+    if let Ok(told) = std::fs::read_to_string(target.with_file_name("attack")) {
+        return told.trim().to_owned();
+    }
+    let file = target.file_stem().and_then(|it| it.to_str()).expect("a file");
+    file.split('.').nth(1).expect("attack.<name>.py").to_owned()
+}
+
+/// How it is known when to be hostile.
+enum Role {
+    /// By counting lives, in a file beside the target.
+    Counted { life: u32, starts_anew: bool },
+    /// As a test says in a file beside the target, where nothing can be written.
+    Told { file: PathBuf, starts_anew: bool, began_hostile: bool },
+}
+
+/// What a request meets.
+#[derive(PartialEq)]
+enum Turn {
+    Answer,
+    End,
+    Attack,
+}
+
+impl Role {
+    fn of_this_life(attack: Attack) -> Role {
+        let target = target();
+        let file = target.with_file_name("turn");
+        if file.exists() {
+            let began_hostile = is_hostile(&file);
+            return Role::Told { file, starts_anew: attack.needs_a_new_life(), began_hostile };
+        }
+        let life = count_life(&format!("{}.lives", target.display()));
+        Role::Counted { life, starts_anew: attack.is_on_the_handshake() }
+    }
+
+    fn attacks_at_once(&self) -> bool {
+        match self {
+            Role::Counted { life, starts_anew: true } => *life == 2,
+            Role::Counted { life, starts_anew: false } => *life == 1,
+            Role::Told { began_hostile, .. } => *began_hostile,
+        }
+    }
+
+    fn turn(&self, answered: u32) -> Turn {
+        let (hostile, starts_anew) = match self {
+            Role::Counted { life, starts_anew } => {
+                (*life == 1 && answered >= HONEST_ANSWERS, *starts_anew)
+            }
+            Role::Told { file, starts_anew, .. } => (is_hostile(file), *starts_anew),
+        };
+        match (hostile, starts_anew) {
+            (false, _) => Turn::Answer,
+            (true, true) => Turn::End,
+            (true, false) => Turn::Attack,
+        }
+    }
+}
+
+fn is_hostile(file: &Path) -> bool {
+    std::fs::read_to_string(file).is_ok_and(|turn| turn.trim() == "attack")
 }
 
 /// Goes as far as `step`, says so in a file, and waits for the engine to be gone.
@@ -86,26 +143,18 @@ fn wait_at(step: &str, target: &str) {
     }
 }
 
-/// What happens once enough was answered honestly.
-#[derive(PartialEq)]
-enum Turn {
-    Never,
-    End,
-    Attack,
-}
-
-fn serve(lane: &mut Lane, socket: &Socket, attack: Attack, turn: Turn) {
+fn serve(lane: &mut Lane, socket: &Socket, attack: Attack, role: &Role) {
     let mut answered = 0;
     loop {
         let Some(request) = lane.next_request(socket) else { return };
-        if answered < HONEST_ANSWERS || turn == Turn::Never {
-            lane.answer(&request);
-            answered += 1;
-        } else if turn == Turn::End {
+        match role.turn(answered) {
+            Turn::Answer => {
+                lane.answer(&request);
+                answered += 1;
+            }
             // The request in hand is the engine's to run again.
-            std::process::exit(0);
-        } else {
-            attack.strike(lane, socket, &request);
+            Turn::End => std::process::exit(0),
+            Turn::Attack => attack.strike(lane, socket, &request),
         }
     }
 }
@@ -139,7 +188,7 @@ fn welcomed(socket: &Socket) -> Lane {
 
 /// Echoes two numbers a row; a batch may take half a second.
 fn hello() -> Hello {
-    let target = std::env::args().skip_while(|it| it != "--target").nth(1).expect("--target");
+    let name = name();
     let tensor = |name: &str| TensorSpec {
         name: name.to_owned(),
         dtype: DType::F32,
@@ -162,7 +211,7 @@ fn hello() -> Hello {
             batch_timeout_us: 500_000,
             replicas: 1,
             pad: false,
-            decoupled: attack_of(&target).is_some_and(Attack::is_in_parts),
+            decoupled: !name.starts_with("wait_") && Attack::named(&name).is_in_parts(),
         },
     }
 }
