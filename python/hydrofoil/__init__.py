@@ -13,7 +13,15 @@
 
 Annotations declare tensors: ``"n"`` is the batch dimension, an integer a fixed dimension, any
 other name a variable one. Serve with ``foil serve model.py``.
+
+A trained object, or a function, needs no file: an engine that runs takes it from here.
+
+    client = foil.connect()
+    client.deploy("digits", clf, sample=X[:4])
+    client.predict("digits", X[:2])
 """
+
+from typing import TYPE_CHECKING
 
 from hydrofoil._annotations import (
     DType,
@@ -37,17 +45,27 @@ from hydrofoil._errors import InputError, ModelError, RegionError
 from hydrofoil._model import Context, model
 from hydrofoil._views import output
 
+if TYPE_CHECKING:
+    from hydrofoil._shared_region import SharedRegion
+    from hydrofoil.client import Client, Deployment, DeployError, EngineError, VersionMismatch, connect
+
 __all__ = [
+    "Client",
     "Context",
     "DType",
+    "DeployError",
+    "Deployment",
+    "EngineError",
     "InputError",
     "ModelError",
     "RegionError",
     "SharedRegion",
     "Tensor",
+    "VersionMismatch",
     "__version__",
     "bool",
     "bytes",
+    "connect",
     "f16",
     "f32",
     "f64",
@@ -64,6 +82,8 @@ __all__ = [
     "u64",
 ]
 
+_OF_CLIENTS = ("Client", "DeployError", "Deployment", "EngineError", "VersionMismatch", "connect")
+
 
 def __getattr__(name):
     # Looked up on demand: reading the metadata costs every import some milliseconds.
@@ -76,4 +96,8 @@ def __getattr__(name):
         from hydrofoil._shared_region import SharedRegion
 
         return SharedRegion
+    if name in _OF_CLIENTS:
+        import hydrofoil.client
+
+        return getattr(hydrofoil.client, name)
     raise AttributeError(f"module 'hydrofoil' has no attribute {name!r}")

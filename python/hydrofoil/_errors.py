@@ -1,6 +1,7 @@
 """The errors a model author meets, and how they are told: reason, file and line."""
 
 import os
+import sysconfig
 import traceback
 
 # Enough to see the way into a library and back; a runaway recursion must not fill the log.
@@ -76,4 +77,8 @@ def _is_users(filename: str) -> bool:
 def _place(error: BaseException, frames: list[traceback.FrameSummary]) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}: "
-    return f"{frames[-1].filename}:{frames[-1].lineno}: " if frames else ""
+    # Where the model's own code was, rather than the library that it called.
+    libraries = tuple(sysconfig.get_path(it) + os.sep for it in ("stdlib", "purelib", "platlib"))
+    own = [frame for frame in frames if not frame.filename.startswith(libraries)]
+    last = (own or frames)[-1:]
+    return "".join(f"{frame.filename}:{frame.lineno}: " for frame in last)

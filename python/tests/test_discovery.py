@@ -88,3 +88,12 @@ def a_failing_import_reports_reason_file_and_line(file, source, place, reason):
     assert text.startswith(f"{path}:{place}: ")
     assert reason in text
     assert "hydrofoil/" not in text
+
+
+def an_error_inside_a_library_is_placed_where_the_model_called_it(file):
+    path = file("from pathlib import Path\n\nWEIGHTS = Path('/nowhere/w.npy').read_bytes()\n")
+    with pytest.raises(FileNotFoundError) as raised:
+        discover(str(path))
+    text = report(raised.value)
+    assert text.startswith(f"{path}:3: FileNotFoundError: ")
+    assert "read_bytes" in text

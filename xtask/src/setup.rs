@@ -7,7 +7,8 @@ use std::time::SystemTime;
 use crate::shell::{Done, command, output, root, run, target_dir, venv, works};
 
 /// What the demo and the tests import, beside the wheel.
-const PACKAGES: [&str; 6] = ["numpy", "scikit-learn", "safetensors", "pytest", "joblib", "pyzmq"];
+const PACKAGES: [&str; 7] =
+    ["numpy", "scikit-learn", "safetensors", "pytest", "joblib", "pyzmq", "cloudpickle"];
 
 /// What the wheel is built from; a newer file among them makes a new wheel.
 const SOURCES: [&str; 7] =
@@ -78,7 +79,7 @@ fn make_venv() -> Done {
 }
 
 fn install_packages() -> Done {
-    let import = "import numpy, sklearn, safetensors, pytest, joblib, zmq";
+    let import = "import numpy, sklearn, safetensors, pytest, joblib, zmq, cloudpickle";
     if works(&mut command(venv("python"), &["-c", import])) {
         return Ok(());
     }

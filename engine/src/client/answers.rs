@@ -102,4 +102,8 @@ impl Model {
     pub(super) fn active_version(&self) -> Option<&Version> {
         self.versions.iter().find(|it| Some(it.version) == self.active)
     }
+
+    pub(super) fn newest(&self) -> Option<&Version> {
+        self.versions.iter().max_by_key(|it| it.version)
+    }
 }

@@ -6,9 +6,10 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::answers::Model;
-use super::deploy::{follow, silence, told};
+use super::deploy::{follow, silence};
 use super::engine_link::{Engine, nothing, page, text_body};
 use super::error::ClientError;
+use super::events;
 use super::progress::Progress;
 use crate::cli::fleet::{Logs, Patience, Promote, Reach, Rm, Rollback, Scale, SetSlo};
 
@@ -89,8 +90,13 @@ async fn activate(
     let progress = Progress::new(patience.json);
     let body = text_body(body.to_string());
     let lines = engine.lines(Method::POST, path, body, silence(patience)?).await?;
-    let ready = follow(name, lines, &progress, patience.json).await?;
-    if patience.json { Ok(()) } else { print(&told(name, &ready, false)) }
+    let followed = follow(name, lines, &progress, patience.json).await?;
+    let ready = followed.map_err(|failed| ClientError::Failed(events::failure(name, &failed)))?;
+    if patience.json {
+        return Ok(());
+    }
+    let url = ready.url.map_or(String::new(), |url| format!("  {url}"));
+    print(&format!("{name} v{} has the traffic{url}\n", ready.version))
 }
 
 pub(super) async fn rm(flags: Rm) -> Result<(), ClientError> {

@@ -3,11 +3,11 @@
 use std::fmt::Write;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::stream::poll_fn;
 use http_body_util::{BodyExt, StreamBody};
-use hyper::Method;
 use hyper::body::Frame;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -16,7 +16,7 @@ use super::archive::{self, PIECES_MAX, Piece};
 use super::bundle::{self, Bundle};
 use super::engine_link::{Body, Engine, Lines, page};
 use super::error::ClientError;
-use super::events::{self, Event, Ready};
+use super::events::{self, Event, Failed, Ready};
 use super::progress::Progress;
 use super::table::size;
 use super::try_it;
@@ -30,14 +30,15 @@ pub(super) async fn deploy(flags: Deploy) -> Result<(), ClientError> {
     let _there: serde::de::IgnoredAny = engine.get("/fleet").await?;
     let progress = Progress::new(flags.patience.json);
     progress.uploading(&sending(&bundle), bundle.bytes());
-    let (body, packing) = upload(&bundle, progress.sent());
+    let sent = Arc::new(AtomicU64::new(0));
+    let (body, packing) = upload(&bundle, counting(progress.sent(), sent.clone()));
     let path = page(&bundle.name) + &query(&flags);
-    let sent = engine.lines(Method::PUT, &path, body, silence(&flags.patience)?).await;
-    let lines = match sent {
+    let lines = match engine.upload(&path, body, &sent, silence(&flags.patience)?).await {
         Ok(lines) => lines,
         Err(error) => return Err(packing_error(packing).await.unwrap_or(error)),
     };
-    let ready = follow(&bundle.name, lines, &progress, flags.patience.json).await?;
+    let followed = follow(&bundle.name, lines, &progress, flags.patience.json).await?;
+    let ready = followed.map_err(|failed| failure(&bundle.name, failed))?;
     if flags.patience.json {
         return Ok(());
     }
@@ -45,6 +46,17 @@ pub(super) async fn deploy(flags: Deploy) -> Result<(), ClientError> {
     let sample = flags.sample.as_deref();
     let lines = try_it::lines(&engine, &bundle.name, ready.version, ready.url.as_deref(), sample);
     super::commands::print(&lines.await)
+}
+
+/// For the one who watches, and for whoever waits.
+fn counting(
+    shown: impl Fn(u64) + Send + Sync + 'static,
+    sent: Arc<AtomicU64>,
+) -> impl Fn(u64) + Send + Sync + 'static {
+    move |bytes| {
+        sent.fetch_add(bytes, Ordering::Relaxed);
+        shown(bytes);
+    }
 }
 
 fn sending(bundle: &Bundle) -> String {
@@ -107,13 +119,22 @@ async fn packing_error(packing: JoinHandle<io::Result<()>>) -> Option<ClientErro
     }
 }
 
-/// Tells what happens until the report ends well; otherwise why not.
+/// The failure as it is told, with what this command knows of a fix.
+fn failure(name: &str, mut failed: Failed) -> ClientError {
+    if let Some(file) = events::missing_file(&failed) {
+        let fix = format!("{file} is not part of the deployment: send it along by --with {file}");
+        failed.fix = Some(fix);
+    }
+    ClientError::Failed(events::failure(name, &failed))
+}
+
+/// Tells what happens until the report ends: well, or with the version's failure.
 pub(super) async fn follow(
     name: &str,
     mut lines: Lines,
     progress: &Progress,
     json: bool,
-) -> Result<Ready, ClientError> {
+) -> Result<Result<Ready, Failed>, ClientError> {
     progress.waiting(name);
     while let Some(line) = lines.next().await? {
         if line.is_empty() {
@@ -127,11 +148,11 @@ pub(super) async fn follow(
             Event::Step { text } => progress.say(&format!("  {text}")),
             Event::Ready(ready) => {
                 progress.end();
-                return Ok(ready);
+                return Ok(Ok(ready));
             }
             Event::Failed(failed) => {
                 progress.end();
-                return Err(ClientError::Failed(events::failure(name, &failed)));
+                return Ok(Err(failed));
             }
             Event::Later => {}
         }
@@ -145,7 +166,7 @@ fn accepted(name: &str, version: u64, progress: &Progress) -> String {
     label
 }
 
-pub(super) fn told(name: &str, ready: &Ready, held: bool) -> String {
+fn told(name: &str, ready: &Ready, held: bool) -> String {
     let Ready { version, seconds, url, checked } = ready;
     let mut text = format!("ready  {name} v{version} in {seconds:.1} s");
     // Writing to a string can't fail.

@@ -1,7 +1,10 @@
 //! One engine, asked over HTTP/1.1: by the administrators' Unix socket in its state directory, or by its address.
 
+use std::error::Error;
 use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -91,7 +94,8 @@ impl Engine {
         path: &str,
         body: Body,
     ) -> Result<Bytes, ClientError> {
-        let answer = self.ask(method, path, body, ANSWER_WAIT).await?;
+        let doing = "waiting for its answer";
+        let answer = within(ANSWER_WAIT, doing, self.ask(method, path, body)).await?;
         whole(answer).await
     }
 
@@ -103,9 +107,30 @@ impl Engine {
         body: Body,
         silence: Duration,
     ) -> Result<Lines, ClientError> {
-        let answer = self.ask(method, path, body, silence).await?;
-        let body = answer.into_body().into_data_stream();
-        Ok(Lines { body, left: BytesMut::new(), silence: Some(silence) })
+        let doing = "waiting for its answer";
+        let answer = within(silence, doing, self.ask(method, path, body)).await?;
+        Ok(Lines::of(answer, silence))
+    }
+
+    /// The same after a long body, of which `sent` counts the bytes: `silence` begins anew as long as they move.
+    pub(super) async fn upload(
+        &self,
+        path: &str,
+        body: Body,
+        sent: &AtomicU64,
+        silence: Duration,
+    ) -> Result<Lines, ClientError> {
+        let mut asked = pin!(self.ask(Method::PUT, path, body));
+        loop {
+            let before = sent.load(Ordering::Relaxed);
+            match timeout(silence, &mut asked).await {
+                Ok(answer) => return Ok(Lines::of(answer?, silence)),
+                Err(_) if sent.load(Ordering::Relaxed) > before => {}
+                Err(_) => {
+                    return Err(ClientError::Silent { doing: "sending the model", after: silence });
+                }
+            }
+        }
     }
 
     async fn ask(
@@ -113,7 +138,6 @@ impl Engine {
         method: Method,
         path: &str,
         body: Body,
-        wait: Duration,
     ) -> Result<Response<Incoming>, ClientError> {
         let host = match &self.place {
             Place::Socket(_) => "localhost",
@@ -127,10 +151,10 @@ impl Engine {
         let request = request.map_err(|error| ClientError::Answer { why: error.to_string() })?;
         let answer = match &self.place {
             Place::Socket(path) => {
-                send(self.connected(UnixStream::connect(path)).await?, request, wait).await?
+                send(self.connected(UnixStream::connect(path)).await?, request).await?
             }
             Place::Address(authority) => {
-                send(self.connected(TcpStream::connect(authority)).await?, request, wait).await?
+                send(self.connected(TcpStream::connect(authority)).await?, request).await?
             }
         };
         if answer.status().is_success() { Ok(answer) } else { Err(refusal(answer).await) }
@@ -158,34 +182,33 @@ impl Engine {
 }
 
 /// One connection per request: a command has few.
-async fn send<S>(
-    stream: S,
-    request: Request<Body>,
-    wait: Duration,
-) -> Result<Response<Incoming>, ClientError>
+async fn send<S>(stream: S, request: Request<Body>) -> Result<Response<Incoming>, ClientError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let doing = "waiting for its answer";
-    let broken = |source| ClientError::Broken { doing, source };
+    let broken = |source| ClientError::Broken { doing: "asking", source };
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     tokio::spawn(async move {
         // What ends the connection early ends the answer early, too; that is where it is told.
         let _ended = connection.await;
     });
-    match timeout(wait, sender.send_request(request)).await {
-        Ok(answer) => answer.map_err(broken),
-        Err(_) => Err(ClientError::Silent { doing, after: wait }),
-    }
+    sender.send_request(request).await.map_err(broken)
+}
+
+async fn within<T>(
+    after: Duration,
+    doing: &'static str,
+    asked: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, ClientError> {
+    timeout(after, asked).await.map_err(|_| ClientError::Silent { doing, after })?
 }
 
 async fn whole(answer: Response<Incoming>) -> Result<Bytes, ClientError> {
     let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect();
-    match timeout(ANSWER_WAIT, body).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) => Err(ClientError::Answer { why: error.to_string() }),
-        Err(_) => Err(ClientError::Silent { doing: "sending its answer", after: ANSWER_WAIT }),
-    }
+    let unread =
+        |error: Box<dyn Error + Send + Sync>| ClientError::Answer { why: error.to_string() };
+    let collected = async { body.await.map_err(unread) };
+    Ok(within(ANSWER_WAIT, "sending its answer", collected).await?.to_bytes())
 }
 
 /// What the engine said instead: a sentence, where it is one of ours.
@@ -214,6 +237,11 @@ pub(super) struct Lines {
 }
 
 impl Lines {
+    fn of(answer: Response<Incoming>, silence: Duration) -> Lines {
+        let body = answer.into_body().into_data_stream();
+        Lines { body, left: BytesMut::new(), silence: Some(silence) }
+    }
+
     pub(super) fn patiently(self) -> Lines {
         Lines { silence: None, ..self }
     }

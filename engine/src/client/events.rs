@@ -54,10 +54,12 @@ pub(super) fn parse(line: &[u8]) -> Result<Event, ClientError> {
 /// All that is known of a failure, the most important first.
 pub(super) fn failure(name: &str, failed: &Failed) -> String {
     let version = failed.version.map_or(String::new(), |version| format!(" v{version}"));
-    let mut text = format!("{name}{version} failed: {}", failed.error.trim_end());
     let said = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
+    let output = said(&failed.output);
+    let error = without_repetition(failed.error.trim_end(), output.as_deref());
+    let mut text = format!("{name}{version} failed: {error}");
     // Writing to a string can't fail.
-    if let Some(output) = said(&failed.output) {
+    if let Some(output) = output {
         text.push_str("\nlast output:");
         output.trim_end().lines().for_each(|line| {
             let _ = write!(text, "\n  | {line}");
@@ -70,6 +72,23 @@ pub(super) fn failure(name: &str, failed: &Failed) -> String {
         let _ = write!(text, "\nfix: {}", fix.trim_end());
     }
     text
+}
+
+/// A container tells its engine what it writes as well: once is enough.
+fn without_repetition<'e>(error: &'e str, output: Option<&str>) -> &'e str {
+    let is_repeated = output.is_some_and(|output| output.contains(error));
+    if is_repeated { error.lines().next().unwrap_or_default() } else { error }
+}
+
+/// A file that the model reads and that is not part of its version, by its name beside the model.
+pub(super) fn missing_file(failed: &Failed) -> Option<&str> {
+    const MISSING: &str = "No such file or directory: '";
+    let output = failed.output.as_deref().unwrap_or_default();
+    let mut lines = failed.error.lines().chain(output.lines());
+    let path = lines.find_map(|line| line.split_once(MISSING))?.1.split('\'').next()?;
+    // The engine names its own directory by nothing; in a Docker container it is another.
+    let file = path.strip_prefix("/model/").unwrap_or(path);
+    (!file.is_empty() && !file.starts_with('/')).then_some(file)
 }
 
 #[cfg(test)]
@@ -100,5 +119,25 @@ mod tests {
         let line = r#"{"event":"failed","error":"no","output":"","cause":null}"#;
         let Event::Failed(failed) = parse(line.as_bytes()).unwrap() else { panic!("failed") };
         assert_eq!(failure("digits", &failed), "digits failed: no");
+    }
+
+    #[test]
+    fn what_the_output_repeats_is_said_once() {
+        let line = r#"{"event":"failed","error":"KeyError: 'a'\n  File m.py","output":"KeyError: 'a'\n  File m.py\n"}"#;
+        let Event::Failed(failed) = parse(line.as_bytes()).unwrap() else { panic!("failed") };
+        let told = "m failed: KeyError: 'a'\nlast output:\n  | KeyError: 'a'\n  |   File m.py";
+        assert_eq!(failure("m", &failed), told);
+    }
+
+    #[test]
+    fn a_file_that_was_left_at_home_is_named() {
+        let missing = |path: &str| {
+            let error = format!("FileNotFoundError: [Errno 2] No such file or directory: '{path}'");
+            let failed = Failed { version: Some(3), error, output: None, cause: None, fix: None };
+            missing_file(&failed).map(ToOwned::to_owned)
+        };
+        assert_eq!(missing("w/a.npy").as_deref(), Some("w/a.npy"));
+        assert_eq!(missing("/model/w.npy").as_deref(), Some("w.npy"));
+        assert_eq!(missing("/etc/w.npy"), None);
     }
 }

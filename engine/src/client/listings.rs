@@ -51,7 +51,7 @@ fn models(models: &[Model], now: SystemTime) -> String {
 
 fn model_row(model: &Model, now: SystemTime) -> [String; 8] {
     // A model whose first version has not made it yet shows how that stands.
-    let shown = model.active_version().or(model.versions.last());
+    let shown = model.active_version().or(model.newest());
     let version = |text: fn(&Version) -> String| shown.map_or(String::new(), text);
     [
         model.name.clone(),
@@ -91,7 +91,9 @@ fn versions(model: &Model, now: SystemTime) -> String {
     let from = if model.managed { "" } else { "  served from a TARGET of foil serve" };
     let head = format!("{}  {} replicas{slo}{url}{from}\n", model.name, replica_counts(model));
     let header = ["VERSION", "ROLE", "STANDING", "LAUNCHER", "IMAGE", "SIZE", "DEPLOYED", "NOTE"];
-    let rows: Vec<_> = model.versions.iter().rev().map(|it| version_row(model, it, now)).collect();
+    let mut newest_first: Vec<&Version> = model.versions.iter().collect();
+    newest_first.sort_by_key(|it| std::cmp::Reverse(it.version));
+    let rows: Vec<_> = newest_first.iter().map(|it| version_row(model, it, now)).collect();
     head + &render(header, &rows)
 }
 
@@ -116,8 +118,13 @@ fn note(model: &Model, version: &Version, now: SystemTime) -> String {
     }
     let previous = (model.previous == Some(version.version)).then(|| "rollback leads here".into());
     let warm = version.warm_until.as_deref().and_then(|at| until(at, now));
-    let warm = warm.map(|span| format!("warm for {}", rough(span)));
+    let warm = warm.map(|span| format!("warm for {}", rough(whole_minutes(span))));
     previous.into_iter().chain(warm).collect::<Vec<String>>().join(", ")
+}
+
+/// Rounded up: ten minutes are not nine a moment later.
+fn whole_minutes(span: Duration) -> Duration {
+    Duration::from_secs(span.as_secs().div_ceil(60) * 60)
 }
 
 fn replicas(replicas: &[Replica], now: SystemTime) -> String {

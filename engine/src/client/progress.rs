@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// A spinner that turns shows that the command lives.
 const TURN_EVERY: Duration = Duration::from_millis(100);
-const UPLOADING: &str = "{bar:24} {bytes}/{total_bytes}  {wide_msg}";
+const UPLOADING: &str = "{bar:24} {decimal_bytes}/{decimal_total_bytes}  {wide_msg}";
 const WAITING: &str = "{spinner} {elapsed}  {wide_msg}";
 
 pub(super) enum Progress {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::answers::{Metadata, Tensor};
@@ -30,13 +31,26 @@ pub(super) async fn lines(
     }
 }
 
-/// One row of zeros, or of empty texts.
-fn question(inputs: &[Tensor]) -> Option<Value> {
-    let inputs: Option<Vec<Value>> = inputs.iter().map(tensor).collect();
-    inputs.map(|inputs| json!({ "inputs": inputs }))
+#[derive(Serialize)]
+struct Question<'t> {
+    inputs: Vec<Filled<'t>>,
 }
 
-fn tensor(input: &Tensor) -> Option<Value> {
+#[derive(Serialize)]
+struct Filled<'t> {
+    name: &'t str,
+    shape: Vec<i64>,
+    datatype: &'t str,
+    data: Vec<Value>,
+}
+
+/// One row of zeros, or of empty texts.
+fn question(inputs: &[Tensor]) -> Option<String> {
+    let inputs: Option<Vec<Filled<'_>>> = inputs.iter().map(filled).collect();
+    serde_json::to_string(&Question { inputs: inputs? }).ok()
+}
+
+fn filled(input: &Tensor) -> Option<Filled<'_>> {
     let shape: Vec<i64> = input.shape.iter().map(|&dim| if dim < 0 { 1 } else { dim }).collect();
     let count = shape.iter().try_fold(1_i64, |count, dim| count.checked_mul(*dim))?;
     let element = match input.datatype.as_str() {
@@ -45,8 +59,7 @@ fn tensor(input: &Tensor) -> Option<Value> {
         _ => json!(0),
     };
     let data = vec![element; usize::try_from(count).ok().filter(|_| count <= ELEMENTS_MAX)?];
-    let Tensor { name, datatype, .. } = input;
-    Some(json!({ "name": name, "shape": shape, "datatype": datatype, "data": data }))
+    Some(Filled { name: &input.name, shape, datatype: &input.datatype, data })
 }
 
 #[cfg(test)]
@@ -59,10 +72,9 @@ mod tests {
 
     #[test]
     fn a_question_has_one_row_of_what_the_model_takes() {
-        let asked = question(&[input("FP32", &[-1, 2]), input("BYTES", &[-1])]).unwrap();
-        assert_eq!(asked["inputs"][0]["data"], json!([0, 0]));
-        assert_eq!(asked["inputs"][1]["data"], json!([""]));
-        assert_eq!(asked["inputs"][0]["shape"], json!([1, 2]));
+        let asked = question(&[input("FP32", &[-1, 2]), input("BYTES", &[-1])]);
+        let expected = r#"{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[0,0]},{"name":"x","shape":[1],"datatype":"BYTES","data":[""]}]}"#;
+        assert_eq!(asked.as_deref(), Some(expected));
     }
 
     #[test]

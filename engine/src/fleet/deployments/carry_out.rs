@@ -12,6 +12,7 @@ use super::reconcile::{Action, Next, next};
 use super::replace::replace;
 use super::start::start;
 use super::wanted::{Failure, ModelRow, Refused, Role};
+use crate::fleet::autoscale::Bounds;
 use crate::fleet::catalog::{DefaultVersion, ModelEntry, ModelState};
 use crate::fleet::model::Place;
 use crate::fleet::retire::retire;
@@ -35,6 +36,7 @@ pub(super) async fn drive(managed: Rc<Managed>) {
             if managed.shared.handing_over.get() {
                 return wait(&managed, HANDING_OVER).await;
             }
+            managed.bound_replicas();
             let now = managed.now_ms();
             let decided = next(&managed.row.borrow(), &observe(&managed), now);
             match decided {
@@ -102,6 +104,20 @@ async fn carry_out(managed: &Rc<Managed>, action: Action) -> Result<(), FleetErr
 }
 
 impl Managed {
+    /// Only the version with the traffic is scaled by it.
+    fn bound_replicas(&self) {
+        let row = self.row.borrow();
+        for running in self.running.borrow().values() {
+            let Some(model) = running.model() else { continue };
+            let bounds = row.replicas.filter(|bounds| bounds.min < bounds.max);
+            let is_active = row.active == Some(running.version);
+            let bounds =
+                bounds.and_then(|it| Bounds::new(it.min, it.max.min(model.replicas_max())).ok());
+            // Without bounds given here those of its own model.toml hold.
+            model.scale.set(bounds.or(model.target.scale).filter(|_| is_active));
+        }
+    }
+
     /// One change of what is wanted, unless it makes no sense any more. True: it is durable.
     pub(super) async fn transition(
         &self,

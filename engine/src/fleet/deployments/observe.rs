@@ -8,7 +8,10 @@ pub(super) fn observe(managed: &Managed) -> Observed {
     let versions =
         running.iter().map(|(version, running)| (*version, seen(managed, running))).collect();
     let files = managed.files.borrow().iter().copied().collect();
-    Observed { versions, files, replicas: None }
+    let active = managed.row.borrow().active.and_then(|version| running.get(&version)?.model());
+    // Between its bounds the load has its say, by way of the fleet's scaler.
+    let replicas = active.and_then(|model| model.wanted.get());
+    Observed { versions, files, replicas }
 }
 
 fn seen(managed: &Managed, running: &Running) -> Seen {
