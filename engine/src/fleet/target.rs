@@ -128,7 +128,8 @@ impl Program {
                 let file = python_file(target).to_owned();
                 let directory = file.parent().unwrap_or(Path::new(".")).to_owned();
                 let ours = file.file_name() == Some(MODEL_FILE.as_ref())
-                    || directory.join("model.toml").exists();
+                    || directory.join("model.toml").exists()
+                    || directory.with_file_name("model.toml").exists();
                 let versioned = ours && version_of(&directory).is_some();
                 (directory, (!versioned).then_some(file))
             }
