@@ -413,7 +413,7 @@ pub struct ModelToml {
     pub env: BTreeMap<String, String>,
     /// `python` (default), `native` or `program`.
     pub runtime: Option<String>,
-    /// With runtime `python`: the file with the model and its class, as in `model.py:Digits`.
+    /// `file.py` or `file.py:Class` in the version's directory, in place of model.py.
     pub entry: Option<String>,
     /// Which native model: linear, echo, noop, sleep, timed.
     pub kind: Option<String>,

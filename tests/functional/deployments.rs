@@ -71,7 +71,8 @@ impl Place {
 }
 
 fn version_of(answer: &Response) -> Option<String> {
-    (answer.status == 200).then(|| answer.json()["model_version"].as_str().unwrap().to_owned())
+    (answer.status == 200)
+        .then(|| answer.json()["model_version"].as_str().expect("text").to_owned())
 }
 
 fn says(version: u64) -> Option<String> {
@@ -107,11 +108,11 @@ fn a_version_is_deployed_checked_rolled_over_and_back_and_nobody_else_answers_me
     let failed = deploy(&wrong);
     let last = failed.lines().pop().expect("an event");
     assert_eq!(failed.ended(), Some((3, false)));
-    assert!(last["error"].as_str().unwrap().contains("is 3 where 4 is expected"), "{last}");
+    assert!(last["error"].as_str().expect("text").contains("is 3 where 4 is expected"), "{last}");
     let import = [("model.py", "import no_such_library\n".to_owned())];
     let last = deploy(&import).lines().pop().expect("an event");
-    assert!(last["cause"].as_str().unwrap().contains("no library no_such_library"), "{last}");
-    assert!(last["fix"].as_str().unwrap().contains("pip install"), "{last}");
+    assert!(last["cause"].as_str().expect("text").contains("no library no_such_library"), "{last}");
+    assert!(last["fix"].as_str().expect("text").contains("pip install"), "{last}");
     assert_eq!(answer(), json!([2.0, 4.0]), "a failing version gets no traffic");
 
     let containers = place.engine.containers();
@@ -284,7 +285,7 @@ fn targets_and_deployments_stand_side_by_side() {
     assert_eq!(managed(1), (&json!("m"), &json!(true)));
     let replicas = admin.get("/fleet/replicas");
     let pids: Vec<_> =
-        replicas["replicas"].as_array().unwrap().iter().map(|it| &it["pid"]).collect();
+        replicas["replicas"].as_array().expect("a list").iter().map(|it| &it["pid"]).collect();
     assert_eq!(pids.len(), engine.containers().len());
 }
 
@@ -316,7 +317,7 @@ fn output_is_shown_and_followed() {
 fn the_interpreter_says_which_libraries_models_find() {
     let place = Place::new("runtime");
     let found = place.admin.get("/fleet/runtime?launcher=process");
-    assert!(found["python"].as_str().unwrap().starts_with("3."), "{found}");
+    assert!(found["python"].as_str().expect("text").starts_with("3."), "{found}");
     assert!(found["libraries"]["numpy"].is_string(), "{found}");
     let absent = place.admin.send("GET", "/fleet/runtime?launcher=steam", b"");
     assert_eq!(absent.status, Some(400));

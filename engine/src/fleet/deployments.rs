@@ -4,6 +4,7 @@
 //! `carry_out` does it, one thing at a time for each model. A change is acknowledged once it is durable; whatever was
 //! under way when an engine died is taken up by the next one, from what is wanted and what lies there.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -11,8 +12,10 @@ use self::artifacts::{ArchiveError, Artifacts};
 use self::lock::{LockError, StateLock};
 use self::store::{Desired, Store, StoreError};
 use self::wanted::Refused;
-use super::target::TargetError;
+use super::launch::Place;
+use super::target::{self, TargetError};
 use crate::clock::Clock;
+use crate::ids::Version;
 
 pub mod artifacts;
 pub mod asks;
@@ -109,8 +112,12 @@ pub struct Opened {
     store: Store,
     pub artifacts: Artifacts,
     desired: Desired,
+    places: Places,
     state: PathBuf,
 }
+
+/// By model and version, what its containers are.
+type Places = BTreeMap<String, BTreeMap<u64, Place>>;
 
 /// Takes the state directory; what a dead engine left half-way is removed. `patience`: how long another engine that is
 /// about to go may hold it. Blocks: called before anything is served.
@@ -125,7 +132,18 @@ pub fn open(state: &Path, patience: Duration) -> Result<Opened, OpenError> {
     };
     let wanted = desired.iter().flat_map(versions).collect();
     artifacts.sweep(&wanted).map_err(failed)?;
-    Ok(Opened { lock, store, artifacts, desired, state: state.to_owned() })
+    let places = desired.iter().map(|(name, row)| (name.clone(), places(&artifacts, name, row)));
+    let places = places.collect();
+    Ok(Opened { lock, store, artifacts, desired, places, state: state.to_owned() })
+}
+
+/// Those that can't be read are for the start of the version to complain of.
+fn places(artifacts: &Artifacts, name: &str, row: &wanted::ModelRow) -> BTreeMap<u64, Place> {
+    let read = |version: &u64| {
+        let read = target::deployed(name, Version(*version), &artifacts.of(name, *version));
+        Some((*version, read.ok()?.place))
+    };
+    row.versions.keys().filter_map(read).collect()
 }
 
 /// As settings write it: `20ms`, `10m`.

@@ -83,7 +83,7 @@ impl Standing {
         (self.pid, self.container) = (None, None);
     }
 
-    pub fn prints(&mut self, log: LogTail) {
+    fn prints(&mut self, log: LogTail) {
         if self.logs.len() == LOGS_MAX {
             self.logs.pop_front();
         }

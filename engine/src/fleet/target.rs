@@ -127,10 +127,7 @@ impl Program {
             Program::Python { target } => {
                 let file = python_file(target).to_owned();
                 let directory = file.parent().unwrap_or(Path::new(".")).to_owned();
-                let ours = file.file_name() == Some(MODEL_FILE.as_ref())
-                    || directory.join("model.toml").exists()
-                    || directory.with_file_name("model.toml").exists();
-                let versioned = ours && version_of(&directory).is_some();
+                let versioned = version_of(&directory).is_some();
                 (directory, (!versioned).then_some(file))
             }
         }
@@ -295,14 +292,15 @@ pub(super) fn versioned(
     check(settings, toml)?;
     let directory = absolute(directory)?;
     let place = containers::place(settings, toml)?;
-    let (file, class) = entry(settings, &directory, toml)?;
+    let entry = containers::entry(settings, toml)?;
+    let file = directory.join(split_class(entry).0);
     let program = match (toml.runtime.as_deref(), &toml.kind) {
         (Some("program"), _) if toml.program.is_none() && place.image.is_some() => {
             Program::Entrypoint { directory }
         }
         (Some("program"), _) => executable(settings, &directory, toml)?,
         (Some("native"), Some(kind)) => Program::Native { kind: kind.clone(), directory },
-        _ if file.exists() => python(&file, class)?,
+        _ if file.exists() => python(&file, split_class(entry).1)?,
         _ if toml.entry.is_some() => return Err(TargetError::Missing(file.display().to_string())),
         _ => return Err(TargetError::NoModel(directory)),
     };
@@ -344,29 +342,6 @@ fn python(file: &Path, class: Option<&str>) -> Result<Program, TargetError> {
     }
     let class = class.map_or(String::new(), |class| format!(":{class}"));
     Ok(Program::Python { target: format!("{}{class}", file.display()) })
-}
-
-/// The Python file with the model, and its class where one is named. It lies in the version's directory itself.
-fn entry<'t>(
-    settings: &Path,
-    directory: &Path,
-    toml: &'t ModelToml,
-) -> Result<(PathBuf, Option<&'t str>), TargetError> {
-    let entry = toml.entry.as_deref().unwrap_or(MODEL_FILE);
-    let (file, class) = match entry.split_once(':') {
-        Some((file, class)) => (file, Some(class)),
-        None => (entry, None),
-    };
-    let plain = !file.contains('/') && file.ends_with(".py") && class != Some("");
-    if !plain || (toml.entry.is_some() && !matches!(toml.runtime.as_deref(), None | Some("python")))
-    {
-        let message = format!(
-            "entry '{entry}' names no Python file of the version's directory; write it as in \"model.py:Digits\", with \
-             runtime python"
-        );
-        return Err(TargetError::Setting { path: settings.to_owned(), message });
-    }
-    Ok((directory.join(file), class))
 }
 
 /// For the container's environment, as one JSON object.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::asked::Query;
-use super::lines::Lines;
+use super::lines::{Lines, draining};
 use super::{Answer, Request, head};
 use crate::api::body;
 use crate::api::connections::Connection;
@@ -16,7 +16,7 @@ use crate::api::encoding::Encoding;
 use crate::api::event_stream::AnswerBody;
 use crate::api::front_end::FrontEnd;
 use crate::api::status::ApiError;
-use crate::clock::{Clock, Time};
+use crate::clock::Time;
 use crate::codec::fault::excerpt;
 use crate::fleet::deployments::artifacts::Staged;
 use crate::fleet::deployments::asks::{Ask, Roll};
@@ -106,23 +106,27 @@ pub(super) async fn roll(
     let asked = front.clock.now();
     let accepted = front.fleet.ask(|done| Ask::Roll { name, roll, done }).await?;
     let (sender, lines) = Lines::new(front, connection);
-    tokio::task::spawn_local(write(front.clock, asked, accepted, sender));
+    tokio::task::spawn_local(write(front.clone(), asked, accepted, sender));
     Ok((head(NDJSON), Some(AnswerBody::Lines(Box::new(lines)))))
 }
 
-async fn write(clock: Clock, asked: Time, accepted: Accepted, lines: mpsc::Sender<Bytes>) {
+async fn write(front: FrontEnd, asked: Time, accepted: Accepted, lines: mpsc::Sender<Bytes>) {
     let Accepted { version, mut events } = accepted;
     let mut told = lines.send(line(&json!({ "event": "accepted", "version": version }))).await;
     let mut ended = false;
     while told.is_ok() && !ended {
-        let Some(event) = events.recv().await else {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            () = draining(front.catalog.clone()) => None,
+        };
+        let Some(event) = event else {
             let cut_off = json!({ "event": "failed", "version": version, "error": CUT_OFF });
             // Nobody may be listening any more; nothing depends on it.
             let _gone = lines.send(line(&cut_off)).await;
             return;
         };
         ended = !matches!(event, Event::Step(_));
-        told = lines.send(line(&shown(&event, clock.now().since(asked).as_secs_f64()))).await;
+        told = lines.send(line(&shown(&event, front.clock.now().since(asked).as_secs_f64()))).await;
     }
 }
 

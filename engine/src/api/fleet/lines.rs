@@ -11,9 +11,20 @@ use crate::api::connections::Connection;
 use crate::api::front_end::FrontEnd;
 use crate::api::http2::Turn;
 use crate::clock::Clock;
+use crate::fleet::catalog::PublishedCatalog;
 
 /// Lines that wait for a client to read them; then whoever writes them waits.
 const LINES_MAX: usize = 16;
+
+/// Between two looks whether the engine is about to end: well within the time that a drain may take.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Returns once the engine drains: whoever waits for what may be long in coming is let go.
+pub async fn draining(catalog: PublishedCatalog) {
+    while !catalog.load().is_draining() {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
 
 pub struct Lines {
     lines: mpsc::Receiver<Bytes>,

@@ -10,7 +10,7 @@ use hyper::{HeaderMap, Response};
 use tokio::sync::mpsc;
 
 use super::asked::Query;
-use super::lines::Lines;
+use super::lines::{Lines, draining};
 use super::{Answer, head};
 use crate::api::connections::Connection;
 use crate::api::event_stream::AnswerBody;
@@ -41,7 +41,7 @@ pub(super) async fn logs(
         return Ok((response, None));
     }
     let (sender, lines) = Lines::new(front, connection);
-    tokio::task::spawn_local(follow(front.fleet.clone(), of, first, sender));
+    tokio::task::spawn_local(follow(front.clone(), of, first, sender));
     Ok((head(TEXT), Some(AnswerBody::Lines(Box::new(lines)))))
 }
 
@@ -50,7 +50,7 @@ fn with_type(headers: &mut HeaderMap) {
 }
 
 /// Until the reader goes, or the engine does.
-async fn follow(fleet: FleetLink, mut of: OutputOf, first: Bytes, to: mpsc::Sender<Bytes>) {
+async fn follow(front: FrontEnd, mut of: OutputOf, first: Bytes, to: mpsc::Sender<Bytes>) {
     let mut text = first;
     // What is new counts from now on, however much comes at once.
     of.lines = usize::MAX;
@@ -60,10 +60,11 @@ async fn follow(fleet: FleetLink, mut of: OutputOf, first: Bytes, to: mpsc::Send
         }
         tokio::select! {
             () = to.closed() => return,
+            () = draining(front.catalog.clone()) => return,
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
         // While nothing runs there is nothing to show; it may come back.
-        text = look(&fleet, &mut of).await.unwrap_or_default();
+        text = look(&front.fleet, &mut of).await.unwrap_or_default();
     }
 }
 

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tar::{Archive, Entry, EntryType};
 
 use super::wanted::Artifact;
+use crate::fleet::launch::Place;
 
 /// Files and directories of one version: more than a model has, few enough to be made in a moment.
 const ENTRIES_MAX: usize = 10_000;
@@ -69,6 +70,8 @@ pub struct Artifacts {
 pub struct Staged {
     path: PathBuf,
     pub artifact: Artifact,
+    /// What its containers are, once its settings have been read.
+    pub place: Place,
     kept: bool,
 }
 
@@ -92,8 +95,12 @@ impl Artifacts {
     pub fn stage(&self, archive: impl Read, bytes_max: u64) -> Result<Staged, ArchiveError> {
         let nth = self.staged.fetch_add(1, Ordering::Relaxed);
         let path = self.root.join(STAGING).join(nth.to_string()).join("1");
-        let mut staged =
-            Staged { path, artifact: Artifact { digest: String::new(), bytes: 0 }, kept: false };
+        let mut staged = Staged {
+            path,
+            artifact: Artifact { digest: String::new(), bytes: 0 },
+            place: Place::default(),
+            kept: false,
+        };
         let made = DirBuilder::new().recursive(true).mode(0o755).create(&staged.path);
         made.map_err(|source| ArchiveError::Write { path: staged.path.clone(), source })?;
         staged.artifact = unpack(archive, &staged.path, bytes_max)?;

@@ -11,7 +11,7 @@ use super::observe::observe;
 use super::reconcile::{Action, Next, next};
 use super::replace::replace;
 use super::start::start;
-use super::wanted::{Failure, ModelRow, Refused, Role};
+use super::wanted::{Failure, ModelRow, Refused, Replicas, Role};
 use crate::fleet::autoscale::Bounds;
 use crate::fleet::catalog::{DefaultVersion, ModelEntry, ModelState};
 use crate::fleet::model::Place;
@@ -87,8 +87,8 @@ async fn carry_out(managed: &Rc<Managed>, action: Action) -> Result<(), FleetErr
         Action::Activate(version) => activate(managed, version).await,
         Action::Fail(version, why) => fail(managed, version, why).await,
         Action::Expire(version) => managed.transition(|row, _| row.stop(version)).await.map(drop),
-        Action::SetReplicas(version, count) => {
-            scale(managed, version, count);
+        Action::Scale(version, bounds) => {
+            scale(managed, version, bounds);
             Ok(())
         }
         Action::Replace(version) => {
@@ -186,11 +186,17 @@ async fn fail(managed: &Rc<Managed>, version: u64, why: Failure) -> Result<(), F
     Ok(())
 }
 
-fn scale(managed: &Managed, version: u64, count: u32) {
+fn scale(managed: &Managed, version: u64, bounds: Replicas) {
     let Some(running) = managed.running(version) else { return };
     let Some(model) = running.model() else { return };
-    // Not tried again: what can't be is for the version's own settings to allow.
-    running.replicas.set(Some(count));
+    running.bounds.set(Some(bounds));
+    running.bind(&model);
+    // What can't be is for the version's own settings to allow: it is not tried again.
+    if bounds.min > model.replicas_max() {
+        let (model, most) = (&*managed.name, model.replicas_max());
+        tracing::warn!(model, version, "it can't have more than {most} replicas");
+    }
+    let count = model.wanted.get().unwrap_or(bounds.min);
     if let Err(error) = set_replicas(&managed.shared, &model, count) {
         tracing::warn!(model = &*managed.name, version, "not scaled to {count}: {error}");
     }
@@ -216,5 +222,6 @@ async fn remove_files(managed: &Rc<Managed>, version: u64) -> Result<(), FleetEr
     let removed = tokio::task::spawn_blocking(move || artifacts.remove(&name, version)).await;
     removed.unwrap_or(Ok(())).map_err(FleetError::Disk)?;
     managed.files.borrow_mut().remove(&version);
+    managed.places.borrow_mut().remove(&version);
     Ok(())
 }

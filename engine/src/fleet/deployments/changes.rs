@@ -47,7 +47,7 @@ impl Managed {
         // Of versions that are on their way out, too.
         let (files, running) = (self.files.borrow().last().copied(), self.last_running());
         let at_least = files.max(running).unwrap_or_default();
-        let artifact = staged.artifact.clone();
+        let (artifact, place) = (staged.artifact.clone(), staged.place.clone());
         let version = row
             .deploy(artifact, options, at_least, self.now_ms())
             .map_err(|refused| self.refused(refused))?;
@@ -61,6 +61,7 @@ impl Managed {
         // Not before it is wanted, or known not to be: what lies there unwanted is removed.
         self.files.borrow_mut().insert(version);
         done?;
+        self.places.borrow_mut().insert(version, place);
         self.publish_default();
         let accepted = self.listeners.borrow_mut().add(version);
         self.told_unwanted("a newer version was deployed before this one was ready");

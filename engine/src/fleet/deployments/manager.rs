@@ -13,7 +13,7 @@ use super::asks::{Ask, RuntimeOf, Set};
 use super::lock::StateLock;
 use super::model::Managed;
 use super::store::{Desired, Store};
-use super::{FleetError, Opened, carry_out, check_name, output, report, runtime};
+use super::{FleetError, Opened, Places, carry_out, check_name, output, report, runtime};
 use crate::fleet::supervisor::Shared;
 
 /// Asks that are carried out, beside those that wait to be taken up.
@@ -43,11 +43,11 @@ pub(super) struct Holds {
 
 impl Manager {
     pub fn new(shared: Rc<Shared>, opened: Option<Opened>) -> Rc<Manager> {
-        let (holds, desired) = match opened {
-            None => (None, Desired::default()),
-            Some(Opened { lock, store, artifacts, desired, state }) => {
+        let (holds, desired, mut places) = match opened {
+            None => (None, Desired::default(), Places::default()),
+            Some(Opened { lock, store, artifacts, desired, places, state }) => {
                 let lock = RefCell::new(lock);
-                (Some(Holds { store, artifacts, state, lock }), desired)
+                (Some(Holds { store, artifacts, state, lock }), desired, places)
             }
         };
         let cpus = shared.config.repositories.cpus.len();
@@ -64,7 +64,8 @@ impl Manager {
             manager.shared.deployments_started();
         }
         for (name, row) in desired {
-            manager.look_after(Managed::new(&manager, &name, row));
+            let places = places.remove(&name).unwrap_or_default();
+            manager.look_after(Managed::new(&manager, &name, row, places));
         }
         manager
     }
@@ -109,7 +110,7 @@ impl Manager {
         if self.is_served_otherwise(name) {
             return Err(FleetError::NotDeployed { name: name.to_owned() });
         }
-        Ok(self.look_after(Managed::new(self, name, Default::default())))
+        Ok(self.look_after(Managed::new(self, name, Default::default(), Default::default())))
     }
 
     /// From a TARGET, a repository, or by a container that came by itself.
@@ -130,7 +131,7 @@ impl Manager {
     async fn answer(self: Rc<Self>, ask: Ask) {
         let Ok(_room) = self.under_way.try_acquire() else { return ask.refuse(FleetError::Busy) };
         match ask {
-            Ask::Show { what, done } => drop(done.send(report::show(&self, &what))),
+            Ask::Show { what, done } => drop(done.send(report::show(&self, &what).await)),
             Ask::Output { of, done } => drop(done.send(output::output(&self, &of))),
             Ask::Runtime { of, done } => drop(done.send(runtime::of(&self, &of).await)),
             ask => match self.may_change() {
@@ -165,7 +166,7 @@ impl Manager {
     async fn set(&self, name: &str, set: Set) -> Result<Value, FleetError> {
         let managed = self.find(name)?;
         managed.set(set).await?;
-        Ok(report::managed(&managed))
+        Ok(report::managed(self, &managed))
     }
 
     /// An active version of the engine's start is up, or known not to come up at once.

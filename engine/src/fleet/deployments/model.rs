@@ -10,9 +10,10 @@ use tokio::sync::{Mutex, Notify};
 use super::events::{Event, Listeners};
 use super::manager::Manager;
 use super::store::StoreError;
-use super::wanted::{ModelRow, Role};
+use super::wanted::{ModelRow, Replicas, Role};
 use super::{FleetError, wall_ms};
 use crate::fleet::catalog::DefaultVersion;
+use crate::fleet::launch::Place;
 use crate::fleet::model::Model;
 use crate::fleet::supervisor::Shared;
 use crate::ids::Version;
@@ -26,6 +27,8 @@ pub(super) struct Managed {
     pub(super) running: RefCell<BTreeMap<u64, Rc<Running>>>,
     /// Versions whose files lie on the disk.
     pub(super) files: RefCell<BTreeSet<u64>>,
+    /// What the containers of each version are.
+    pub(super) places: RefCell<BTreeMap<u64, Place>>,
     pub(super) listeners: RefCell<Listeners>,
     /// Something was: look again.
     pub(super) changed: Notify,
@@ -46,7 +49,8 @@ pub(super) struct Running {
     pub(super) slo: RefCell<Option<String>>,
     /// Another one, with other settings, is on its way to its place.
     pub(super) replacing: Cell<bool>,
-    pub(super) replicas: Cell<Option<u32>>,
+    /// Between how many replicas it was told to stay.
+    pub(super) bounds: Cell<Option<Replicas>>,
 }
 
 /// As [`super::reconcile::Phase`], by what was done; whether it is live is the model's to say.
@@ -61,7 +65,12 @@ pub(super) enum Stage {
 }
 
 impl Managed {
-    pub(super) fn new(manager: &Rc<Manager>, name: &str, row: ModelRow) -> Rc<Managed> {
+    pub(super) fn new(
+        manager: &Rc<Manager>,
+        name: &str,
+        row: ModelRow,
+        places: BTreeMap<u64, Place>,
+    ) -> Rc<Managed> {
         let managed = Managed {
             manager: Rc::downgrade(manager),
             shared: manager.shared.clone(),
@@ -69,6 +78,7 @@ impl Managed {
             files: RefCell::new(row.versions.keys().copied().collect()),
             row: RefCell::new(row),
             running: RefCell::default(),
+            places: RefCell::new(places),
             listeners: RefCell::default(),
             changed: Notify::new(),
             changing: Mutex::new(()),
@@ -148,12 +158,20 @@ impl Running {
             checked: Cell::new(false),
             slo: RefCell::new(row.slo.clone()),
             replacing: Cell::new(false),
-            replicas: Cell::new(row.replicas.map(|it| it.min)),
+            bounds: Cell::new(row.replicas),
         })
     }
 
     pub(super) fn model(&self) -> Option<Rc<Model>> {
         self.model.borrow().clone()
+    }
+
+    /// Tells a model how many replicas it is to have: within the bounds, and the fewest where nothing else is known.
+    pub(super) fn bind(&self, model: &Model) {
+        let Some(Replicas { min, max }) = self.bounds.get() else { return };
+        let most = model.replicas_max();
+        let (min, max) = (min.min(most), max.min(most));
+        model.wanted.set(Some(model.wanted.get().unwrap_or(min).clamp(min, max)));
     }
 
     pub(super) fn is_leaving(&self) -> bool {

@@ -8,10 +8,7 @@ pub(super) fn observe(managed: &Managed) -> Observed {
     let versions =
         running.iter().map(|(version, running)| (*version, seen(managed, running))).collect();
     let files = managed.files.borrow().iter().copied().collect();
-    let active = managed.row.borrow().active.and_then(|version| running.get(&version)?.model());
-    // Between its bounds the load has its say, by way of the fleet's scaler.
-    let replicas = active.and_then(|model| model.wanted.get());
-    Observed { versions, files, replicas }
+    Observed { versions, files }
 }
 
 fn seen(managed: &Managed, running: &Running) -> Seen {
@@ -30,5 +27,5 @@ fn seen(managed: &Managed, running: &Running) -> Seen {
         true => managed.row.borrow().slo.clone(),
         false => running.slo.borrow().clone(),
     };
-    Seen { phase, published: running.published.get(), slo, replicas: running.replicas.get() }
+    Seen { phase, published: running.published.get(), slo, bounds: running.bounds.get() }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::wanted::{Failure, ModelRow, Role};
+use super::wanted::{Failure, ModelRow, Replicas, Role};
 
 /// How far a version that runs, or was to run, has come.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,8 +32,8 @@ pub struct Seen {
     pub published: bool,
     /// The SLO that it was started with, in place of its own.
     pub slo: Option<String>,
-    /// How many replicas it was told to have; None: as many as it declares.
-    pub replicas: Option<u32>,
+    /// Between how many replicas it was told to stay; None: as many as it declares.
+    pub bounds: Option<Replicas>,
 }
 
 /// All there is of one model besides what is wanted.
@@ -42,8 +42,6 @@ pub struct Observed {
     pub versions: BTreeMap<u64, Seen>,
     /// Versions whose files lie there although nobody wants them any more.
     pub files: Vec<u64>,
-    /// Replicas that the active version is to have by its load, between min and max.
-    pub replicas: Option<u32>,
 }
 
 /// One thing to do. What takes long is only begun; its end is the next thing observed.
@@ -61,7 +59,8 @@ pub enum Action {
     Fail(u64, Failure),
     /// Nobody has gone back to it in time, or it can't be kept warm.
     Expire(u64),
-    SetReplicas(u64, u32),
+    /// Between so many replicas; how many, its load says.
+    Scale(u64, Replicas),
     /// The same version with other settings comes up beside it and takes its place.
     Replace(u64),
     /// It answers what it accepted, and ends.
@@ -115,15 +114,8 @@ fn of_active(wanted: &ModelRow, observed: &Observed) -> Option<Action> {
     if seen.slo != wanted.slo {
         return Some(Action::Replace(version));
     }
-    let replicas = replicas(wanted, observed);
-    let other = replicas.filter(|count| seen.replicas != Some(*count));
-    other.map(|count| Action::SetReplicas(version, count))
-}
-
-/// By the load, within what is allowed; the least there may be without one.
-pub fn replicas(wanted: &ModelRow, observed: &Observed) -> Option<u32> {
-    let bounds = wanted.replicas?;
-    Some(observed.replicas.unwrap_or(bounds.min).clamp(bounds.min, bounds.max))
+    let other = wanted.replicas.filter(|bounds| seen.bounds != Some(*bounds));
+    other.map(|bounds| Action::Scale(version, bounds))
 }
 
 /// A version on its way to traffic.

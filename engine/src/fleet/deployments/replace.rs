@@ -34,7 +34,8 @@ async fn renew(managed: &Rc<Managed>, running: &Rc<Running>) -> Result<(), Fleet
     let (target, class) = read(managed, running).await?;
     let Some(before) = running.model().filter(|_| !running.is_leaving()) else { return Ok(()) };
     let model = Model::placed(target, class, Place::Beside, Some(&before));
-    model.wanted.set(running.replicas.get().map(|count| count.min(model.replicas_max())));
+    model.wanted.set(before.wanted.get());
+    running.bind(&model);
     let first = begin(&managed.shared, &model).await;
     drop(budget);
     if let Err(error) = first.unwrap_or_else(|_| Err(StartError::stopping(&model))) {
@@ -60,7 +61,6 @@ fn take_place(managed: &Managed, running: &Running, model: &Rc<Model>, before: &
     let entry = ModelEntry { handle: known.handle.clone(), state: ModelState::Ready };
     managed.shared.publish(|catalog| catalog.with(entry));
     *running.model.borrow_mut() = Some(model.clone());
-    running.replicas.set(model.wanted.get());
     managed.shared.announce(model);
     true
 }

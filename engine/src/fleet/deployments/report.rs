@@ -11,20 +11,30 @@ use super::asks::Show;
 use super::manager::Manager;
 use super::model::{Managed, Running, Stage};
 use super::wanted::{Role, VersionRow};
+use crate::cli::Launcher;
 use crate::fleet::catalog::{Catalog, ModelEntry, ModelState};
+use crate::fleet::launch::Place;
 use crate::fleet::model::Model;
 use crate::fleet::standing::Standing;
 
-pub(super) fn show(manager: &Manager, what: &Show) -> Result<Value, FleetError> {
+pub(super) async fn show(manager: &Manager, what: &Show) -> Result<Value, FleetError> {
     match what {
-        Show::Engine => Ok(engine(manager)),
+        Show::Engine => Ok(engine(manager).await),
         Show::Models => Ok(json!({ "models": models(manager) })),
         Show::Model { name } => model(manager, name),
         Show::Replicas => Ok(json!({ "replicas": replicas(manager) })),
     }
 }
 
-fn engine(manager: &Manager) -> Value {
+async fn engine(manager: &Manager) -> Value {
+    let launchers = &manager.shared.config.launchers;
+    let available = launchers.available().await;
+    let docker = if available.contains(&Launcher::Docker) {
+        launchers.docker.about().await.ok().map(|about| json!(about))
+    } else {
+        None
+    };
+    let available: Vec<_> = available.into_iter().map(launcher_name).collect();
     let clock = manager.shared.config.clock;
     let state = manager.holds.as_ref().map(|holds| holds.state.display().to_string());
     json!({
@@ -34,8 +44,8 @@ fn engine(manager: &Manager) -> Value {
             "started": at(clock.wall_at(crate::clock::Time::ZERO)),
             "state": state,
         },
-        "launchers": ["process"],
-        "docker": null,
+        "launchers": available,
+        "docker": docker,
     })
 }
 
@@ -43,7 +53,7 @@ fn models(manager: &Manager) -> Vec<Value> {
     let mut all: BTreeMap<String, Value> = BTreeMap::new();
     for (name, managed) in &*manager.models.borrow() {
         if !managed.row.borrow().versions.is_empty() {
-            all.insert(name.clone(), self::managed(managed));
+            all.insert(name.clone(), self::managed(manager, managed));
         }
     }
     let catalog = manager.shared.config.catalog.load();
@@ -58,7 +68,7 @@ fn models(manager: &Manager) -> Vec<Value> {
 
 fn model(manager: &Manager, name: &str) -> Result<Value, FleetError> {
     match manager.find(name) {
-        Ok(found) => Ok(managed(&found)),
+        Ok(found) => Ok(managed(manager, &found)),
         Err(error) => {
             let catalog = manager.shared.config.catalog.load();
             let is_there = catalog.versions(name).next().is_some();
@@ -68,7 +78,7 @@ fn model(manager: &Manager, name: &str) -> Result<Value, FleetError> {
 }
 
 /// A deployed model.
-pub(super) fn managed(managed: &Managed) -> Value {
+pub(super) fn managed(manager: &Manager, managed: &Managed) -> Value {
     let row = managed.row.borrow();
     let active = row.active.and_then(|version| managed.running(version));
     let model = active.as_ref().and_then(|active| active.model());
@@ -77,7 +87,7 @@ pub(super) fn managed(managed: &Managed) -> Value {
     let bounds = row.replicas.map_or((declared, declared), |it| (it.min, it.max));
     let versions = row.versions.iter().rev();
     let versions: Vec<_> =
-        versions.map(|(version, row)| self::version(managed, *version, row)).collect();
+        versions.map(|(version, row)| self::version(manager, managed, *version, row)).collect();
     json!({
         "name": &*managed.name,
         "active": row.active,
@@ -90,7 +100,8 @@ pub(super) fn managed(managed: &Managed) -> Value {
     })
 }
 
-fn version(managed: &Managed, version: u64, row: &VersionRow) -> Value {
+fn version(manager: &Manager, managed: &Managed, version: u64, row: &VersionRow) -> Value {
+    let place = managed.places.borrow().get(&version).cloned().unwrap_or_default();
     let running = managed.running(version);
     let why = row.why.as_ref().map(|why| why.error.clone());
     let catalog = managed.shared.config.catalog.load();
@@ -101,8 +112,8 @@ fn version(managed: &Managed, version: u64, row: &VersionRow) -> Value {
         "standing": standing,
         "why": why.or(reason),
         "failure": row.why,
-        "launcher": "process",
-        "image": null,
+        "launcher": launcher(manager, &place),
+        "image": place.image,
         "deployed": at_ms(row.deployed_ms),
         "warm_until": row.warm_until_ms.map(at_ms),
         "digest": row.digest,
@@ -163,6 +174,8 @@ fn unmanaged(manager: &Manager, catalog: &Catalog, name: &str) -> Value {
     };
     let model = newest.and_then(of);
     let (live, wanted) = model.map_or((0, 1), |model| (model.live.get(), model.replicas()));
+    let place =
+        |version| of(version).map_or_else(Place::default, |model| model.target.place.clone());
     let versions = of_name.iter().rev().map(|entry| {
         let (standing, why) = state(entry);
         json!({
@@ -170,8 +183,8 @@ fn unmanaged(manager: &Manager, catalog: &Catalog, name: &str) -> Value {
             "role": if Some(entry.handle.version.0) == newest { "active" } else { "held" },
             "standing": standing,
             "why": why,
-            "launcher": "process",
-            "image": null,
+            "launcher": launcher(manager, &place(entry.handle.version.0)),
+            "image": place(entry.handle.version.0).image,
             "deployed": null,
             "warm_until": null,
             "digest": null,
@@ -209,7 +222,7 @@ fn of_model(manager: &Manager, model: &Model) -> Vec<Value> {
             "version": model.target.version.0,
             "replica": standing.replica.0,
             "standing": standing.doing.name(),
-            "launcher": "process",
+            "launcher": launcher(manager, &model.target.place),
             "pid": standing.pid,
             "container": standing.container.as_deref(),
             "device": &*group.name,
@@ -220,6 +233,17 @@ fn of_model(manager: &Manager, model: &Model) -> Vec<Value> {
         })
     };
     model.standings().into_iter().map(one).collect()
+}
+
+fn launcher(manager: &Manager, place: &Place) -> &'static str {
+    launcher_name(manager.shared.config.launchers.of(place))
+}
+
+fn launcher_name(launcher: Launcher) -> &'static str {
+    match launcher {
+        Launcher::Process => "process",
+        Launcher::Docker => "docker",
+    }
 }
 
 fn at_ms(ms: u64) -> String {

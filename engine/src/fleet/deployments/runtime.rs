@@ -10,7 +10,9 @@ use tokio::time::timeout;
 use super::FleetError;
 use super::asks::RuntimeOf;
 use super::manager::Manager;
+use crate::cli::Launcher;
 use crate::fleet::launch::process::kept_environment;
+use crate::fleet::launch::{Place, docker};
 
 /// An interpreter with hundreds of libraries says so within a second; one on a slow disk takes longer.
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
@@ -31,11 +33,19 @@ pub(super) async fn of(manager: &Manager, of: &RuntimeOf) -> Result<Value, Fleet
     if let Some(known) = manager.runtimes.borrow().get(of) {
         return Ok(known.clone());
     }
-    let found = match of.launcher.as_deref() {
-        None | Some("process") => of_process(manager).await?,
+    let launcher = match of.launcher.as_deref() {
+        None => None,
+        Some("process") => Some(Launcher::Process),
+        Some("docker") => Some(Launcher::Docker),
         Some(other) => {
-            return Err(FleetError::Asked(format!("there is no launcher '{other}'; use process")));
+            let why = format!("there is no launcher '{other}'; use process or docker");
+            return Err(FleetError::Asked(why));
         }
+    };
+    let place = Place { launcher, image: of.image.clone(), ..Place::default() };
+    let found = match manager.shared.config.launchers.of(&place) {
+        Launcher::Process => of_process(manager).await?,
+        Launcher::Docker => of_image(manager, of).await?,
     };
     manager.runtimes.borrow_mut().insert(of.clone(), found.clone());
     Ok(found)
@@ -54,6 +64,18 @@ async fn of_process(manager: &Manager) -> Result<Value, FleetError> {
         let said = String::from_utf8_lossy(&output.stderr);
         failed(format!("{}: {}", output.status, said.lines().last().unwrap_or_default()))
     })
+}
+
+/// In the image that is asked for, else in the one that Python models have.
+async fn of_image(manager: &Manager, of: &RuntimeOf) -> Result<Value, FleetError> {
+    let ours = docker::python_image();
+    let image = of.image.as_deref().unwrap_or(&ours);
+    let failed = |why: String| FleetError::Runtime { why };
+    let command = ["python", "-c", PROGRAM];
+    let docker = &manager.shared.config.launchers.docker;
+    let printed = docker.run_once(image, &command, ANSWER_WAIT).await;
+    let printed = printed.map_err(|error| failed(error.to_string()))?;
+    read(printed.as_bytes()).ok_or_else(|| failed(format!("{image}: {printed}")))
 }
 
 fn read(printed: &[u8]) -> Option<Value> {

@@ -9,6 +9,8 @@ use super::model::{Managed, Running, Stage};
 use super::wanted::{Failure, Role};
 use super::{FleetError, causes, in_archive};
 use crate::fleet::cores;
+use crate::fleet::keeper::LifeError;
+use crate::fleet::launch::{Advice, LaunchError};
 use crate::fleet::model::{Model, Place};
 use crate::fleet::supervisor::{StartError, begin, start_others};
 use crate::fleet::target::{self, Target};
@@ -41,12 +43,20 @@ enum Stopped {
 fn settle(managed: &Managed, running: &Running, came: Result<(), Stopped>) {
     if !running.is_leaving() {
         match came {
-            Ok(()) => *running.stage.borrow_mut() = Stage::Up,
+            Ok(()) => *running.stage.borrow_mut() = up(running.role.get()),
             Err(Stopped::Failed(why)) => *running.stage.borrow_mut() = Stage::Failed(why),
             Err(Stopped::Unwanted) => {}
         }
     }
     managed.changed.notify_one();
+}
+
+/// What had the traffic was found good before it got it.
+fn up(role: Role) -> Stage {
+    match role {
+        Role::Active | Role::Warm => Stage::Checked,
+        Role::Candidate | Role::Held | Role::Stopped | Role::Failed => Stage::Up,
+    }
 }
 
 async fn bring_up(managed: &Rc<Managed>, running: &Rc<Running>) -> Result<(), Stopped> {
@@ -129,8 +139,9 @@ fn make(managed: &Managed, running: &Running, target: Target, class: ClassId) ->
     let model = Model::placed(target, class, place, before.as_ref());
     model.keeps_trying.set(is_active);
     running.published.set(is_active);
-    // What it can't have shows when it is told again, once it is up.
-    model.wanted.set(running.replicas.get().map(|count| count.min(model.replicas_max())));
+    // As many as carry the load now, so that no request waits for more of them when it takes over.
+    model.wanted.set(before.and_then(|before| before.wanted.get()));
+    running.bind(&model);
     model
 }
 
@@ -171,5 +182,17 @@ fn failure(managed: &Managed, version: u64, error: &StartError) -> Failure {
     let (whole, output) = (shown(&error.error.to_string()), shown(&error.output));
     let sentence = whole.lines().next().unwrap_or_default().to_owned();
     let output = if output.is_empty() && whole != sentence { whole } else { output };
-    causes::explained(sentence, output)
+    let failure = causes::explained(sentence, output);
+    match advice(&error.error) {
+        Some(Advice { cause, fix }) => Failure { cause: Some(cause), fix: Some(fix), ..failure },
+        None => failure,
+    }
+}
+
+/// What Docker's own errors know of themselves.
+fn advice(error: &LifeError) -> Option<Advice> {
+    match error {
+        LifeError::Launch(LaunchError::Docker(error)) => Some(error.advice()),
+        _ => None,
+    }
 }

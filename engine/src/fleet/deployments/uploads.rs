@@ -56,12 +56,13 @@ impl Uploads {
 
     /// On the disk, and known to be something that could be served.
     fn stage(&self, name: &str, arriving: Arriving, gzip: bool) -> Result<Staged, FleetError> {
-        let staged = match gzip {
+        let mut staged = match gzip {
             true => self.artifacts.stage(GzDecoder::new(arriving), self.bytes_max),
             false => self.artifacts.stage(arriving, self.bytes_max),
         }?;
         let read = target::deployed(name, Version(1), staged.path());
-        read.map_err(|error| FleetError::Files { why: in_archive(&error, staged.path()) })?;
+        let wrong = |error| FleetError::Files { why: in_archive(&error, staged.path()) };
+        staged.place = read.map_err(wrong)?.place;
         Ok(staged)
     }
 }

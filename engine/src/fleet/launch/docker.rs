@@ -40,6 +40,11 @@ const CONFLICT: u16 = 409;
 /// Docker's own answer that nothing was to be done.
 const NOT_MODIFIED: u16 = 304;
 
+/// What Python models run in that name no image.
+pub fn python_image() -> String {
+    body::ours("python")
+}
+
 /// What an engine does with Docker.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {

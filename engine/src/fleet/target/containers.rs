@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::ValueEnum;
 
-use super::TargetError;
+use super::{MODEL_FILE, TargetError, split_class};
 use crate::cli::Launcher;
 use crate::config::ModelToml;
 use crate::fleet::launch::{Place, parse_memory};
@@ -28,4 +28,21 @@ pub(super) fn place(path: &Path, toml: &ModelToml) -> Result<Place, TargetError>
         })
     });
     Ok(Place { launcher, image: toml.image.clone(), memory_bytes: memory.transpose()? })
+}
+
+/// The Python file with the model, and its class: in the version's own directory, so that all it needs lies beside it.
+pub(super) fn entry<'a>(path: &Path, toml: &'a ModelToml) -> Result<&'a str, TargetError> {
+    let wrong = |message: String| TargetError::Setting { path: path.to_owned(), message };
+    let Some(entry) = &toml.entry else { return Ok(MODEL_FILE) };
+    if !matches!(toml.runtime.as_deref(), None | Some("python")) {
+        return Err(wrong("entry goes with runtime = \"python\"".into()));
+    }
+    let file = split_class(entry).0;
+    let plain = Path::new(file).file_name().is_some_and(|name| name == file);
+    if !plain || !file.ends_with(".py") {
+        return Err(wrong(format!(
+            "entry '{entry}' is no Python file of the version's directory; write it as in net.py or net.py:Net"
+        )));
+    }
+    Ok(entry)
 }

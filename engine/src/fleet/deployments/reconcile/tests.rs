@@ -145,9 +145,9 @@ impl World {
             Action::Start(version) => {
                 assert!(seen(self, version).is_none(), "started twice");
                 assert!(self.wanted.versions[&version].role.runs());
-                let replicas = replicas(&self.wanted, &self.observed);
+                let bounds = self.wanted.replicas;
                 let slo = self.wanted.slo.clone();
-                let new = Seen { phase: Phase::Loading, published: false, slo, replicas };
+                let new = Seen { phase: Phase::Loading, published: false, slo, bounds };
                 self.observed.versions.insert(version, new);
             }
             Action::Check(version) => self.seen(version).phase = Phase::Checking,
@@ -162,7 +162,7 @@ impl World {
             }
             Action::Fail(version, why) => self.wanted.fail(version, why).unwrap(),
             Action::Expire(version) => self.wanted.stop(version).unwrap(),
-            Action::SetReplicas(version, count) => self.seen(version).replicas = Some(count),
+            Action::Scale(version, bounds) => self.seen(version).bounds = Some(bounds),
             Action::Replace(version) => self.seen(version).slo = self.wanted.slo.clone(),
             Action::Retire(version) => {
                 assert_ne!(self.wanted.active, Some(version), "the one with the traffic stays");
@@ -217,8 +217,8 @@ impl World {
             && matches!(seen.phase, Phase::Live | Phase::Checked)
         {
             assert_eq!(seen.slo, self.wanted.slo);
-            let wanted = self.wanted.replicas.map(|it| it.min);
-            assert!(wanted.is_none() || seen.replicas == wanted);
+            let wanted = self.wanted.replicas;
+            assert!(wanted.is_none() || seen.bounds == wanted);
         }
     }
 }

@@ -59,6 +59,11 @@ pub(super) fn image(program: &Program) -> String {
             "python"
         }
     };
+    ours(name)
+}
+
+/// One that `cargo xtask images` makes.
+pub(super) fn ours(name: &str) -> String {
     format!("hydrofoil/{name}:{}", env!("CARGO_PKG_VERSION"))
 }
 
