@@ -245,7 +245,7 @@ impl fmt::Display for Ended {
         }
         if self.oom {
             f.write_str(
-                ", because it wanted more memory than it may have (`memory` in model.toml)",
+                ", out of memory: it wanted more than it may have (`memory` in model.toml)",
             )?;
         }
         Ok(())

@@ -52,8 +52,8 @@ impl DockerContainer {
         docker: Rc<Docker>,
         start: Start<'_>,
     ) -> Result<DockerContainer, DockerError> {
-        docker.used();
         let client = docker.client().await?;
+        docker.used();
         docker.keep_leftovers_out();
         let own = start.image.map_or_else(|| body::image(start.program), str::to_owned);
         let name = name(&start);
