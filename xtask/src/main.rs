@@ -5,6 +5,7 @@ mod checks;
 mod codegen;
 mod conformance;
 mod demo;
+mod deploy;
 mod description;
 mod docker;
 mod images;
@@ -76,6 +77,8 @@ enum Command {
     Slo(slo::Arguments),
     /// What a model that is loaded anew costs its neighbours' p99, in interleaved pairs.
     Reload(reload::Arguments),
+    /// From `foil deploy` to a first answer, back to the version before, and from an engine's death to a first answer.
+    Deploy(deploy::Arguments),
     /// The Docker images that models run in, on a base of your choice; what is unchanged is not made again.
     Images(images::Arguments),
     /// Instructions per request, against their budget.
@@ -111,6 +114,7 @@ fn main() -> ExitCode {
         Command::Lanes(arguments) => lane_figures::lane_figures(&arguments),
         Command::Sim { arguments } => sim(&arguments),
         Command::Slo(arguments) => slo::slo(&arguments),
+        Command::Deploy(arguments) => deploy::deploy(&arguments),
         Command::Reload(arguments) => reload::reload(&arguments),
         Command::Images(arguments) => images::images(&arguments),
         Command::Instructions(arguments) => instructions::instructions(&arguments),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::artifacts::Artifacts;
 use super::asks::{Ask, RuntimeOf, Set};
@@ -15,6 +15,7 @@ use super::model::Managed;
 use super::store::{Desired, Store};
 use super::{FleetError, Opened, Places, carry_out, check_name, output, report, runtime};
 use crate::fleet::supervisor::Shared;
+use crate::observe::deployments::DeploymentCounts;
 
 /// Asks that are carried out, beside those that wait to be taken up.
 const ASKS_UNDER_WAY_MAX: usize = 64;
@@ -27,7 +28,10 @@ pub struct Overseer {
     /// Models that may come to life at a time: each takes a CPU and the disk.
     pub(super) loads: Semaphore,
     /// Active versions of the engine's start whose fate is not known yet.
-    pub(super) to_start: Cell<usize>,
+    to_start: Cell<usize>,
+    /// There are none left.
+    up: watch::Sender<bool>,
+    pub(super) counts: DeploymentCounts,
     under_way: Semaphore,
     /// What was found out about the places where models run.
     pub(super) runtimes: RefCell<HashMap<RuntimeOf, Value>>,
@@ -42,7 +46,11 @@ pub(super) struct Holds {
 }
 
 impl Overseer {
-    pub fn new(shared: Rc<Shared>, opened: Option<Opened>) -> Rc<Overseer> {
+    pub fn new(
+        shared: Rc<Shared>,
+        opened: Option<Opened>,
+        counts: DeploymentCounts,
+    ) -> Rc<Overseer> {
         let (holds, desired, mut places) = match opened {
             None => (None, Desired::default(), Places::default()),
             Some(Opened { lock, store, artifacts, desired, places, state }) => {
@@ -57,11 +65,13 @@ impl Overseer {
             models: RefCell::default(),
             loads: Semaphore::new((cpus / 2).max(1)),
             to_start: Cell::new(desired.values().filter(|row| row.active.is_some()).count()),
+            counts,
+            up: watch::Sender::new(false),
             under_way: Semaphore::new(ASKS_UNDER_WAY_MAX),
             runtimes: RefCell::default(),
         });
         if overseer.to_start.get() == 0 {
-            overseer.shared.deployments_started();
+            overseer.all_started();
         }
         for (name, row) in desired {
             let places = places.remove(&name).unwrap_or_default();
@@ -174,8 +184,20 @@ impl Overseer {
         let left = self.to_start.get();
         self.to_start.set(left.saturating_sub(1));
         if left == 1 {
-            self.shared.deployments_started();
+            self.all_started();
         }
+    }
+
+    fn all_started(&self) {
+        self.shared.deployments_started();
+        self.up.send_replace(true);
+    }
+
+    /// Returns once every active version of the engine's start is up, or known not to come up at once.
+    pub async fn up(&self) {
+        // The sender lives as long as this.
+        let mut up = self.up.subscribe();
+        let _up = up.wait_for(|up| *up).await;
     }
 
     /// Another engine takes this one's place, or has not after all.
