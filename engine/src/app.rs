@@ -109,6 +109,14 @@ pub fn serve(flags: Serve) -> Result<(), ServeError> {
     cores::check(&targets, &threads::available_cpus())?;
     let targets = with_classes(targets, &config.classes)?;
     let opened = deployments(&config, doors.has_predecessor())?;
+    for name in targets.iter().filter_map(|(target, _)| target.name.as_deref()) {
+        if opened.as_ref().is_some_and(|opened| opened.holds(name)) {
+            return Err(deployments::OpenError::Twice { name: name.to_owned() }.into());
+        }
+    }
+    if targets.is_empty() && opened.as_ref().is_some_and(deployments::Opened::is_empty) {
+        eprintln!("nothing is deployed yet; in another terminal: foil deploy model.py");
+    }
     let (mut engine, orders) = Engine::build(config, log, doors, opened.as_ref())?;
     engine.opened = opened;
     let control = runtime().map_err(system("start the control runtime"))?;

@@ -155,13 +155,6 @@ impl Fleet {
         self.overseer = Some(Overseer::new(self.shared.clone(), opened, counts));
     }
 
-    /// Returns once what was deployed is up again, or known not to come up at once.
-    pub async fn deployments_up(&self) {
-        if let Some(overseer) = &self.overseer {
-            overseer.up().await;
-        }
-    }
-
     /// Starts all models at once and waits until each has its first live replica, or the first that can't.
     pub async fn start(&mut self, targets: Vec<(Target, ClassId)>) -> Result<(), StartError> {
         if self.overseer.is_none() {

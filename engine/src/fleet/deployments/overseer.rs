@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use serde_json::Value;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 use super::artifacts::Artifacts;
 use super::asks::{Ask, RuntimeOf, Set};
@@ -29,8 +29,6 @@ pub struct Overseer {
     pub(super) loads: Semaphore,
     /// Active versions of the engine's start whose fate is not known yet.
     to_start: Cell<usize>,
-    /// There are none left.
-    up: watch::Sender<bool>,
     pub(super) counts: DeploymentCounts,
     under_way: Semaphore,
     /// What was found out about the places where models run.
@@ -66,12 +64,11 @@ impl Overseer {
             loads: Semaphore::new((cpus / 2).max(1)),
             to_start: Cell::new(desired.values().filter(|row| row.active.is_some()).count()),
             counts,
-            up: watch::Sender::new(false),
             under_way: Semaphore::new(ASKS_UNDER_WAY_MAX),
             runtimes: RefCell::default(),
         });
         if overseer.to_start.get() == 0 {
-            overseer.all_started();
+            overseer.shared.deployments_started();
         }
         for (name, row) in desired {
             let places = places.remove(&name).unwrap_or_default();
@@ -184,20 +181,8 @@ impl Overseer {
         let left = self.to_start.get();
         self.to_start.set(left.saturating_sub(1));
         if left == 1 {
-            self.all_started();
+            self.shared.deployments_started();
         }
-    }
-
-    fn all_started(&self) {
-        self.shared.deployments_started();
-        self.up.send_replace(true);
-    }
-
-    /// Returns once every active version of the engine's start is up, or known not to come up at once.
-    pub async fn up(&self) {
-        // The sender lives as long as this.
-        let mut up = self.up.subscribe();
-        let _up = up.wait_for(|up| *up).await;
     }
 
     /// Another engine takes this one's place, or has not after all.
