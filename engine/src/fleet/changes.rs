@@ -181,6 +181,10 @@ impl UnderWay {
         if *self.shared.stopping.borrow() {
             return Err(OrderError::Stopping);
         }
+        // A repository that is polled may come to hold one.
+        if self.shared.deployed.borrow().contains(&load.name) {
+            return Err(OrderError::Deployed { name: load.name.clone() });
+        }
         let (repositories, wanted) = (self.shared.config.repositories.clone(), load.clone());
         let read = tokio::task::spawn_blocking(move || {
             repositories.read(&wanted.name, wanted.config.as_deref())

@@ -38,6 +38,7 @@ use crate::config::Limits;
 use crate::dispatch::handle::ModelHandle;
 use crate::dispatch::{ControlMsg, CoreLinks, FleetEvent};
 use crate::ids::{ClassId, CoreId, Incarnation, ReplicaId};
+use crate::observe::deployments::DeploymentCounts;
 
 /// Faults on their way from dispatchers; each replica has at most one.
 const EVENTS_MAX: usize = 1024;
@@ -149,15 +150,15 @@ impl Fleet {
 
     /// Looks after deployed models from now on, beside so many others of the engine's start; without a state directory it
     /// says that it doesn't.
-    pub fn manage(&mut self, opened: Option<Opened>, others: usize) {
+    pub fn manage(&mut self, opened: Option<Opened>, others: usize, counts: DeploymentCounts) {
         self.shared.to_start.set(others + 1);
-        self.overseer = Some(Overseer::new(self.shared.clone(), opened));
+        self.overseer = Some(Overseer::new(self.shared.clone(), opened, counts));
     }
 
     /// Starts all models at once and waits until each has its first live replica, or the first that can't.
     pub async fn start(&mut self, targets: Vec<(Target, ClassId)>) -> Result<(), StartError> {
         if self.overseer.is_none() {
-            self.manage(None, targets.len());
+            self.manage(None, targets.len(), DeploymentCounts::default());
         }
         let mut firsts = Vec::new();
         for (target, class) in targets {

@@ -9,6 +9,7 @@ use super::overseer::Overseer;
 use super::wanted::{Failure, ModelRow, Options, Refused};
 use super::{FleetError, artifacts::Staged};
 use crate::fleet::retire::withdraw;
+use crate::observe::deployments::Outcome;
 
 impl Overseer {
     pub(super) async fn roll(
@@ -125,6 +126,7 @@ impl Managed {
             let runs = self.row.borrow().versions.get(&version).is_some_and(|it| it.role.runs());
             if !runs {
                 let failure = Failure { error: why.to_owned(), ..Failure::default() };
+                self.count(Outcome::Superseded);
                 self.tell(version, &Event::Failed { version, failure });
             }
         }

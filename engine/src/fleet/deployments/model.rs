@@ -17,6 +17,7 @@ use crate::fleet::launch::Place;
 use crate::fleet::model::Model;
 use crate::fleet::supervisor::Shared;
 use crate::ids::Version;
+use crate::observe::deployments::Outcome;
 
 pub(super) struct Managed {
     overseer: Weak<Overseer>,
@@ -124,6 +125,12 @@ impl Managed {
 
     pub(super) fn tell(&self, version: u64, event: &Event) {
         self.listeners.borrow_mut().tell(version, event);
+    }
+
+    pub(super) fn count(&self, outcome: Outcome) {
+        if let Ok(overseer) = self.overseer() {
+            overseer.counts.count(outcome);
+        }
     }
 
     pub(super) fn step(&self, version: u64, text: impl Into<String>) {

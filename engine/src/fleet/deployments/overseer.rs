@@ -15,6 +15,7 @@ use super::model::Managed;
 use super::store::{Desired, Store};
 use super::{FleetError, Opened, Places, carry_out, check_name, output, report, runtime};
 use crate::fleet::supervisor::Shared;
+use crate::observe::deployments::DeploymentCounts;
 
 /// Asks that are carried out, beside those that wait to be taken up.
 const ASKS_UNDER_WAY_MAX: usize = 64;
@@ -27,7 +28,8 @@ pub struct Overseer {
     /// Models that may come to life at a time: each takes a CPU and the disk.
     pub(super) loads: Semaphore,
     /// Active versions of the engine's start whose fate is not known yet.
-    pub(super) to_start: Cell<usize>,
+    to_start: Cell<usize>,
+    pub(super) counts: DeploymentCounts,
     under_way: Semaphore,
     /// What was found out about the places where models run.
     pub(super) runtimes: RefCell<HashMap<RuntimeOf, Value>>,
@@ -42,7 +44,11 @@ pub(super) struct Holds {
 }
 
 impl Overseer {
-    pub fn new(shared: Rc<Shared>, opened: Option<Opened>) -> Rc<Overseer> {
+    pub fn new(
+        shared: Rc<Shared>,
+        opened: Option<Opened>,
+        counts: DeploymentCounts,
+    ) -> Rc<Overseer> {
         let (holds, desired, mut places) = match opened {
             None => (None, Desired::default(), Places::default()),
             Some(Opened { lock, store, artifacts, desired, places, state }) => {
@@ -57,6 +63,7 @@ impl Overseer {
             models: RefCell::default(),
             loads: Semaphore::new((cpus / 2).max(1)),
             to_start: Cell::new(desired.values().filter(|row| row.active.is_some()).count()),
+            counts,
             under_way: Semaphore::new(ASKS_UNDER_WAY_MAX),
             runtimes: RefCell::default(),
         });

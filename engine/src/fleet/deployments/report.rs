@@ -135,8 +135,11 @@ fn standing(
             Stage::Failed(why) => ("unavailable", Some(why.error.clone())),
             Stage::Leaving => ("stopped", None),
             Stage::Loading => ("loading", last_error(running)),
-            Stage::Up | Stage::Checking => ("loading", None),
-            Stage::Checked => {
+            // One that had the traffic before the engine's start is not checked again.
+            Stage::Up | Stage::Checking if matches!(role, Role::Candidate | Role::Held) => {
+                ("loading", None)
+            }
+            Stage::Up | Stage::Checking | Stage::Checked => {
                 match catalog.find(&managed.name, Some(crate::ids::Version(running.version))) {
                     Ok(entry) => state(entry),
                     Err(_) if running.is_live() => ("ready", None),
