@@ -7,6 +7,7 @@ mod floods;
 mod hostile;
 mod hostile_containers;
 mod kills;
+mod liveness;
 mod models;
 mod processes;
 mod requests;
