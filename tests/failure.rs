@@ -6,6 +6,7 @@ mod deployment_kills;
 mod floods;
 mod hostile;
 mod hostile_containers;
+mod hostile_docker;
 mod kills;
 mod models;
 mod processes;

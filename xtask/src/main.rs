@@ -12,6 +12,7 @@ mod images;
 mod instructions;
 mod lane_figures;
 mod lanes;
+mod launchers;
 mod overhead;
 mod peers;
 mod prove;
@@ -57,6 +58,8 @@ enum Command {
     Conformance(conformance::Arguments),
     /// Bare hyper against `foil serve`, interleaved, on one core.
     Overhead(overhead::Arguments),
+    /// A model in Docker against one in a process, interleaved, on one core.
+    Launchers(launchers::Arguments),
     /// The load generator against known delays, and wrk, perf_analyzer and MLPerf's LoadGen on the same servers.
     Prove(prove::Arguments),
     /// Other serving systems against `foil serve`, interleaved, on one core; tables go into bench/RESULTS.md.
@@ -105,6 +108,7 @@ fn main() -> ExitCode {
         Command::Description => description::description(),
         Command::Conformance(arguments) => conformance::conformance(&arguments),
         Command::Overhead(arguments) => overhead::overhead(&arguments),
+        Command::Launchers(arguments) => launchers::launchers(&arguments),
         Command::Prove(arguments) => prove::prove(&arguments),
         Command::Peers(arguments) => peers::peers(&arguments),
         Command::Lanes(arguments) => lane_figures::lane_figures(&arguments),

@@ -114,8 +114,6 @@ pub struct Shared {
     /// Names whose versions the deployments look after.
     pub deployed: RefCell<BTreeSet<String>>,
     pub stopping: watch::Sender<bool>,
-    /// Deployed models are up, or known not to come up at once; true where there are none.
-    deployments_up: watch::Sender<bool>,
     /// Another engine is to take this one's place: nothing changes until it has, or won't.
     pub handing_over: Cell<bool>,
     pub models: RefCell<Vec<Rc<Model>>>,
@@ -135,7 +133,6 @@ impl Fleet {
             to_start: Cell::new(0),
             deployed: RefCell::default(),
             stopping: watch::Sender::new(false),
-            deployments_up: watch::Sender::new(false),
             handing_over: Cell::new(false),
             models: RefCell::default(),
             complaints: RefCell::default(),
@@ -177,13 +174,6 @@ impl Fleet {
             start_others(&self.shared, &model);
         }
         Ok(())
-    }
-
-    /// Waits until deployed models answer, or are known not to come up at once: for an engine that takes another's place.
-    pub async fn deployments_up(&self) {
-        let mut up = self.shared.deployments_up.subscribe();
-        // An error can't be: the sender is held.
-        let _up = up.wait_for(|up| *up).await;
     }
 
     /// Takes orders from now on.
@@ -310,7 +300,6 @@ impl Shared {
 
     /// All deployed models are up, or known not to come up at once.
     pub fn deployments_started(&self) {
-        self.deployments_up.send_replace(true);
         self.one_started();
     }
 
