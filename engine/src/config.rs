@@ -543,7 +543,10 @@ mod tests {
     #[test]
     fn relations_between_settings_are_checked() {
         let error = |flags| Config::resolve(flags, &[0, 1]).unwrap_err().to_string();
-        assert!(error(flags(&[])).contains("TARGET"));
+        let alone = |state: &str| Serve { state: Some(state.into()), ..flags(&[]) };
+        assert!(error(alone("none")).contains("TARGET"));
+        assert!(Config::resolve(alone("/somewhere"), &[0, 1]).unwrap().deployments);
+        assert!(!Config::resolve(flags(&["m.py"]), &[0, 1]).unwrap().deployments);
         assert!(
             error(Serve { name: Some("x".into()), ..flags(&["a.py", "b.py"]) }).contains("single")
         );
