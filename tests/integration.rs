@@ -3,4 +3,5 @@
 
 mod failure;
 mod functional;
+mod launchers;
 mod repo;

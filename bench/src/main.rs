@@ -37,6 +37,8 @@ enum Command {
     Mlperf(mlperf::command::Args),
     /// Compares foil with bare hyper in interleaved pairs, each on one core
     Overhead(overhead::Args),
+    /// Compares a model in Docker with one in a process, in interleaved pairs on one core
+    Launchers(overhead::launchers::Args),
     /// Gathers every figure of the shared-memory lane; `cargo xtask lanes` knows the programs it wants
     Lanes(lanes::Args),
     /// Measures whether the engine keeps a promise of 20 ms, against what its models can do
@@ -76,6 +78,9 @@ fn main() -> ExitCode {
             mlperf::command::run(&args).map(mlperf_code).map_err(Failure::from)
         }
         Command::Overhead(args) => overhead::run(&args).map(overhead_code).map_err(Failure::from),
+        Command::Launchers(args) => {
+            overhead::launchers::run(&args).map(|()| ExitCode::SUCCESS).map_err(Failure::from)
+        }
         Command::Lanes(args) => {
             lanes::run(&args).map(|()| ExitCode::SUCCESS).map_err(Failure::from)
         }

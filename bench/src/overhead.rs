@@ -7,6 +7,7 @@
 pub(crate) mod ask;
 mod cross_core;
 pub mod flags;
+pub mod launchers;
 pub(crate) mod measure;
 pub(crate) mod servers;
 mod summary;

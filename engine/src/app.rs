@@ -36,7 +36,8 @@ use crate::fleet::target::{self, TargetError};
 use crate::fleet::welcome::LaneSettings;
 use crate::handover::{self, HandoverError, Role};
 use crate::ids::{ClassId, CoreId};
-use crate::observe::export::{self, Compat};
+use crate::observe::deployments::DeploymentCounts;
+use crate::observe::export::{self, Beside, Compat};
 use crate::observe::log::{Log, Style};
 use crate::observe::reports::Reporting;
 use crate::observe::stages::CoreSnapshot;
@@ -108,6 +109,14 @@ pub fn serve(flags: Serve) -> Result<(), ServeError> {
     cores::check(&targets, &threads::available_cpus())?;
     let targets = with_classes(targets, &config.classes)?;
     let opened = deployments(&config, doors.has_predecessor())?;
+    for name in targets.iter().filter_map(|(target, _)| target.name.as_deref()) {
+        if opened.as_ref().is_some_and(|opened| opened.holds(name)) {
+            return Err(deployments::OpenError::Twice { name: name.to_owned() }.into());
+        }
+    }
+    if targets.is_empty() && opened.as_ref().is_some_and(deployments::Opened::is_empty) {
+        eprintln!("nothing is deployed yet; in another terminal: foil deploy model.py");
+    }
     let (mut engine, orders) = Engine::build(config, log, doors, opened.as_ref())?;
     engine.opened = opened;
     let control = runtime().map_err(system("start the control runtime"))?;
@@ -178,6 +187,7 @@ struct Engine {
     admin: Option<SocketAddr>,
     /// The state directory, until the fleet has it.
     opened: Option<deployments::Opened>,
+    deployments: DeploymentCounts,
 }
 
 impl Engine {
@@ -236,6 +246,7 @@ impl Engine {
             docker,
             admin,
             opened: None,
+            deployments: DeploymentCounts::default(),
         };
         engine.start_cores(mailboxes, &fleet, &reporting, admin_door)?;
         Ok((engine, orders))
@@ -291,7 +302,7 @@ impl Engine {
         let metrics = self.serve_metrics()?;
         self.local.serve().map_err(system("serve clients on this machine"))?;
         let mut fleet = Fleet::new(self.fleet_config());
-        fleet.manage(self.opened.take(), targets.len());
+        fleet.manage(self.opened.take(), targets.len(), self.deployments.clone());
         let containers = containers::open(self.containers.take(), &fleet, &self.config)?;
         if let Some(clipper) = self.clipper.take() {
             clipper.open();
@@ -299,6 +310,12 @@ impl Engine {
         tokio::select! {
             started = fleet.start(targets) => started?,
             () = signals.end() => return Ok(()),
+        }
+        if self.doors.has_predecessor() {
+            tokio::select! {
+                () = fleet.deployments_up() => {}
+                () = signals.end() => return Ok(()),
+            }
         }
         self.relieve_predecessor()?;
         fleet.follow(orders);
@@ -343,10 +360,11 @@ impl Engine {
             None => Compat::None,
             Some(MetricsCompat::Triton) => Compat::Triton,
         };
+        let beside = Beside { compat, deployments: self.deployments.clone() };
         Ok(tokio::task::spawn_local(async move {
             // An error means that the engine ends.
             if open.wait_for(|open| *open).await.is_ok() {
-                export::serve(listener, compat, move || scrape(links.clone())).await;
+                export::serve(listener, beside, move || scrape(links.clone())).await;
             }
         }))
     }

@@ -1,5 +1,6 @@
 //! What happened and how long it took: recorded by each core for itself, merged at a scrape.
 
+pub mod deployments;
 pub mod export;
 pub mod histogram;
 pub mod log;

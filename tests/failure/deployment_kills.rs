@@ -6,8 +6,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use harness::docker;
 use harness::engine::{Engine, Scratch, wait_until};
-use harness::fleet::{Admin, BROKEN, Came, NOOP, artifacts, noop_row, start};
+use harness::fleet::{Admin, BROKEN, Came, Files, NOOP, artifacts, noop_row, start};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -76,12 +77,12 @@ fn change(dice: &mut Dice, known: &Known) -> Change {
     }
 }
 
-fn ask(admin: &Admin, model: &str, change: Change) -> Came {
+fn ask(admin: &Admin, model: &str, good: &Files<'_>, change: Change) -> Came {
     let path = format!("/fleet/models/{model}");
     match change {
-        Change::Deploy => admin.deploy(model, "?keep_warm=5m", NOOP),
+        Change::Deploy => admin.deploy(model, "?keep_warm=5m", good),
         Change::Broken => admin.deploy(model, "", BROKEN),
-        Change::Hold => admin.deploy(model, "?hold=true", NOOP),
+        Change::Hold => admin.deploy(model, "?hold=true", good),
         Change::Rollback => admin.post(&format!("{path}/rollback"), ""),
         Change::Scale(count) => {
             admin.post(&format!("{path}/scale"), &json!({ "replicas": count }).to_string())
@@ -186,6 +187,7 @@ fn models(admin: &Admin) -> BTreeMap<String, Value> {
 fn change_until_killed(
     engine: &mut Engine,
     admin: &Admin,
+    good: &Files<'_>,
     known: &mut [Known; 2],
     dice: &mut Dice,
 ) {
@@ -200,7 +202,7 @@ fn change_until_killed(
             scope.spawn(move || {
                 loop {
                     let change = change(&mut dice, known);
-                    let came = ask(&admin, MODELS[index], change);
+                    let came = ask(&admin, MODELS[index], good, change);
                     if !known.learn(change, &came) {
                         break;
                     }
@@ -228,7 +230,7 @@ fn is_at_rest(engine: &Engine, models: &BTreeMap<String, Value>) -> bool {
 }
 
 /// Files are those of the versions, processes those of the replicas, and no directory or shared memory is a dead engine's.
-fn nothing_else_is_left(engine: &Engine, admin: &Admin, state: &Path, dead: &[u32]) -> bool {
+fn nothing_else_is_left(admin: &Admin, state: &Path, running: usize, dead: &[u32]) -> bool {
     let models = models(admin);
     let files = models.iter().flat_map(|(name, model)| {
         versions_of(model).into_iter().map(move |version| format!("{name}/{version}"))
@@ -243,20 +245,26 @@ fn nothing_else_is_left(engine: &Engine, admin: &Admin, state: &Path, dead: &[u3
         let pid = rest.and_then(|rest| rest.split('-').next()?.parse().ok());
         pid.is_some_and(|pid: u32| dead.contains(&pid))
     };
-    artifacts(state) == files.collect()
-        && engine.containers().len() == replicas
-        && !names.any(|name| of_dead(&name))
+    artifacts(state) == files.collect() && running == replicas && !names.any(|name| of_dead(&name))
 }
 
-#[test]
-fn an_engine_killed_at_random_loses_no_acknowledged_change_and_leaves_nothing() {
-    let state = Scratch::new("deployment-kills");
+/// Where the models run, and how many containers an engine has there.
+struct Where<'w> {
+    name: &'w str,
+    good: &'w Files<'w>,
+    containers: fn(&Engine) -> usize,
+    /// What killed engines left there.
+    leftovers: fn(&[u32]) -> usize,
+    kills: usize,
+}
+
+fn kill_at_random(place: &Where<'_>) {
+    let state = Scratch::new(place.name);
     let (admin, mut dice) = (Admin::of(&state.0), Dice(0x9e37_79b9_7f4a_7c15));
     let (mut known, mut dead) = ([Known::default(), Known::default()], Vec::new());
-    let mut engine = start(&state.0);
-    let (kills, mut acknowledged) = (number("FOIL_TEST_DEPLOYMENT_KILLS", KILLS), 0);
-    for kill in 0..kills {
-        change_until_killed(&mut engine, &admin, &mut known, &mut dice);
+    let (mut engine, mut acknowledged) = (start(&state.0), 0);
+    for kill in 0..place.kills {
+        change_until_killed(&mut engine, &admin, place.good, &mut known, &mut dice);
         dead.push(engine.pid());
         engine = start(&state.0);
         let found = models(&admin);
@@ -268,14 +276,51 @@ fn an_engine_killed_at_random_loses_no_acknowledged_change_and_leaves_nothing() 
             is_at_rest(&engine, &models(&admin))
         });
         wait_until("nothing else is left", || {
-            nothing_else_is_left(&engine, &admin, &state.0, &dead)
+            let running = (place.containers)(&engine);
+            nothing_else_is_left(&admin, &state.0, running, &dead) && (place.leftovers)(&dead) == 0
         });
         let found = models(&admin);
         known = MODELS.map(|name| Known::seen(found.get(name)));
     }
-    println!("{kills} kills, {acknowledged} acknowledged versions found again");
+    let kills = place.kills;
+    println!("{}: {kills} kills, {acknowledged} acknowledged versions found again", place.name);
     assert!(acknowledged > kills / 2, "changes were acknowledged: {acknowledged}");
     assert!(engine.stop().success());
+}
+
+#[test]
+fn an_engine_killed_at_random_loses_no_acknowledged_change_and_leaves_nothing() {
+    kill_at_random(&Where {
+        name: "deployment-kills",
+        good: NOOP,
+        containers: |engine| engine.containers().len(),
+        leftovers: |_| 0,
+        kills: number("FOIL_TEST_DEPLOYMENT_KILLS", KILLS),
+    });
+}
+
+#[test]
+fn the_same_in_docker_leaves_no_container() {
+    if !docker::is_here() {
+        return;
+    }
+    let toml = format!("{}launcher = \"docker\"\n", NOOP[0].1);
+    kill_at_random(&Where {
+        name: "docker-kills",
+        good: &[(NOOP[0].0, &toml)],
+        containers: |engine| of_engine(engine.pid()),
+        leftovers: |dead| dead.iter().rev().take(DEAD_LOOKED_AT).map(|pid| of_engine(*pid)).sum(),
+        kills: number("FOIL_TEST_DEPLOYMENT_KILLS", KILLS) / KILLS_TO_ONE_IN_DOCKER,
+    });
+}
+
+/// A container takes longer to start and to end than a process.
+const KILLS_TO_ONE_IN_DOCKER: usize = 10;
+/// Engines that were killed last: what earlier ones left was found before.
+const DEAD_LOOKED_AT: usize = 2;
+
+fn of_engine(pid: u32) -> usize {
+    docker::containers(&format!("hydrofoil.engine={pid}")).len()
 }
 
 /// Bytes of memory that an engine has to itself.

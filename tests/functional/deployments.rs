@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use harness::client::{Client, Response};
-use harness::engine::{Engine, Scratch, WATCHDOG, wait_until};
+use harness::engine::{Engine, Scratch, WATCHDOG, kill, wait_until};
 use harness::fleet::{
     Admin, BROKEN, Came, Files, NOOP, archive, artifacts, in_state, noop_row, start,
 };
@@ -114,6 +114,9 @@ fn a_version_is_deployed_checked_rolled_over_and_back_and_nobody_else_answers_me
     assert!(last["cause"].as_str().expect("text").contains("no library no_such_library"), "{last}");
     assert!(last["fix"].as_str().expect("text").contains("pip install"), "{last}");
     assert_eq!(answer(), json!([2.0, 4.0]), "a failing version gets no traffic");
+    let counted =
+        |result| place.engine.metric(&format!("foil_deployments_total{{result=\"{result}\""));
+    assert_eq!((counted("ready"), counted("failed")), (2.0, 2.0));
 
     let containers = place.engine.containers();
     assert_eq!(place.roll("rollback", "").ended(), Some((1, true)));
@@ -265,6 +268,37 @@ fn a_second_engine_is_told_who_has_the_state_directory() {
     let holder = format!("process {}", place.engine.pid());
     assert!(said.contains(&holder) && said.contains("--state"), "{said}");
     assert_eq!(place.admin.get("/fleet")["engine"]["pid"], place.engine.pid());
+}
+
+#[test]
+fn an_engine_that_takes_over_has_what_was_deployed_and_no_request_fails() {
+    let mut place = Place::new("take-over");
+    place.deploy("", NOOP);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let http = place.engine.http;
+        let done = &done;
+        let asker = scope.spawn(move || {
+            let row = noop_row();
+            while !done.load(Ordering::Relaxed) {
+                let answer = Client::connect(http).infer("m", &row);
+                assert_eq!(answer.status, 200, "{}", answer.text());
+            }
+        });
+        let old = place.engine.pid();
+        place.engine.signal(Signal::USR2);
+        let holder =
+            || place.admin.get("/fleet")["engine"]["pid"].as_u64().expect("a number") as u32;
+        wait_until("the old one has drained", || place.engine.has_ended().is_some());
+        let new = holder();
+        assert_ne!(new, old);
+        place.deploy("", NOOP);
+        assert_eq!(place.admin.roles("m"), [(2, "active".into()), (1, "warm".into())]);
+        done.store(true, Ordering::Relaxed);
+        asker.join().expect("no failure");
+        kill(new, Signal::TERM);
+        wait_until("the new one ends", || !std::path::Path::new(&format!("/proc/{new}")).exists());
+    });
 }
 
 #[test]

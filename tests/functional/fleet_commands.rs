@@ -218,6 +218,10 @@ fn an_engine_elsewhere_is_reached_by_its_address_and_token() {
     let ls = |more: &[&str]| foil(&[&["ls", "--engine", &admin], more].concat());
     let listed = ls(&["--token-file", &token]).output().expect("foil runs");
     assert!(listed.status.success(), "{}", text(&listed.stderr));
+    // Who names a directory means the engine there, whatever the environment says.
+    let state = fleet.scratch.path("state");
+    let elsewhere = foil(&["ls", "--state", &state]).env("FOIL_ENGINE", "127.0.0.1:1").output();
+    assert!(elsewhere.expect("foil runs").status.success());
     let by_variable = ls(&[]).env("FOIL_ADMIN_TOKEN", "0123456789abcdef").output();
     assert!(by_variable.expect("foil runs").status.success());
     let without = ls(&[]).output().expect("foil runs");

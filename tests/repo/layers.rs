@@ -3,7 +3,7 @@
 use super::source::{files, production};
 
 /// A crate, and the only places that may name it.
-const CONFINED: [(&str, &[&str]); 21] = [
+const CONFINED: [(&str, &[&str]); 22] = [
     ("base64", &["engine/src/codec/clipper"]),
     (
         "hyper",
@@ -24,7 +24,8 @@ const CONFINED: [(&str, &[&str]); 21] = [
             "bench/src/main.rs",
         ],
     ),
-    ("flate2", &["engine/src/api/encoding.rs"]),
+    ("flate2", &["engine/src/api/encoding.rs", "engine/src/fleet/deployments/uploads.rs"]),
+    ("rusqlite", &["engine/src/fleet/deployments/store.rs"]),
     ("flatbuffers", &["schemas/"]),
     (
         "indicatif",
@@ -53,7 +54,7 @@ const CONFINED: [(&str, &[&str]); 21] = [
     ("prometheus_client", &["engine/src/observe/export"]),
     ("safetensors", &["gpu-containers/src/models/linear.rs"]),
     ("loom", &["shm-rpc/src/sync.rs", "shm-rpc/src/control.rs", "shm-rpc/src/ring/models.rs"]),
-    ("tar", &["engine/src/client/archive.rs"]),
+    ("tar", &["engine/src/client/archive.rs", "engine/src/fleet/deployments/artifacts"]),
     ("shared_memory", &["shm-rpc/src/segment/posix.rs"]),
     ("libc", &["shm-rpc/src/segment/numa.rs"]),
 ];

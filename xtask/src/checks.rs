@@ -80,6 +80,13 @@ pub(crate) fn nightly() -> Done {
         run(cargo(&test).env("PROPTEST_CASES", PROPTEST_CASES_NIGHTLY))
     });
     lanes.run("setup", setup);
+    lanes.run("1000 kills under deployments, 1000 deployments", || {
+        let test =
+            ["test", "--package", "tests", "--locked", "deployment_kills", "--", "--nocapture"];
+        let test = &mut cargo(&test);
+        test.env("FOIL_TEST_DEPLOYMENT_KILLS", KILLS_NIGHTLY);
+        run(test.env("FOIL_TEST_DEPLOY_CYCLES", KILLS_NIGHTLY))
+    });
     lanes.run("1000 kills", || {
         let test = ["test", "--package", "tests", "--locked", "random_kills", "--", "--nocapture"];
         run(cargo(&test).env("FOIL_TEST_KILLS", KILLS_NIGHTLY))

@@ -5,12 +5,14 @@ mod checks;
 mod codegen;
 mod conformance;
 mod demo;
+mod deploy;
 mod description;
 mod docker;
 mod images;
 mod instructions;
 mod lane_figures;
 mod lanes;
+mod launchers;
 mod overhead;
 mod peers;
 mod prove;
@@ -56,6 +58,8 @@ enum Command {
     Conformance(conformance::Arguments),
     /// Bare hyper against `foil serve`, interleaved, on one core.
     Overhead(overhead::Arguments),
+    /// A model in Docker against one in a process, interleaved, on one core.
+    Launchers(launchers::Arguments),
     /// The load generator against known delays, and wrk, perf_analyzer and MLPerf's LoadGen on the same servers.
     Prove(prove::Arguments),
     /// Other serving systems against `foil serve`, interleaved, on one core; tables go into bench/RESULTS.md.
@@ -73,6 +77,8 @@ enum Command {
     Slo(slo::Arguments),
     /// What a model that is loaded anew costs its neighbours' p99, in interleaved pairs.
     Reload(reload::Arguments),
+    /// From `foil deploy` to a first answer, back to the version before, and from an engine's death to a first answer.
+    Deploy(deploy::Arguments),
     /// The Docker images that models run in, on a base of your choice; what is unchanged is not made again.
     Images(images::Arguments),
     /// Instructions per request, against their budget.
@@ -102,11 +108,13 @@ fn main() -> ExitCode {
         Command::Description => description::description(),
         Command::Conformance(arguments) => conformance::conformance(&arguments),
         Command::Overhead(arguments) => overhead::overhead(&arguments),
+        Command::Launchers(arguments) => launchers::launchers(&arguments),
         Command::Prove(arguments) => prove::prove(&arguments),
         Command::Peers(arguments) => peers::peers(&arguments),
         Command::Lanes(arguments) => lane_figures::lane_figures(&arguments),
         Command::Sim { arguments } => sim(&arguments),
         Command::Slo(arguments) => slo::slo(&arguments),
+        Command::Deploy(arguments) => deploy::deploy(&arguments),
         Command::Reload(arguments) => reload::reload(&arguments),
         Command::Images(arguments) => images::images(&arguments),
         Command::Instructions(arguments) => instructions::instructions(&arguments),

@@ -88,6 +88,8 @@ pub(crate) struct Server {
     /// Where HTTP is answered for clients on this machine; its TCP address where there is no socket.
     pub(super) socket: Address,
     pub(crate) dialect: Dialect,
+    /// Processes that work for it and are none of its children, with theirs.
+    helpers: Vec<u32>,
     child: Child,
     output: PathBuf,
 }
@@ -173,7 +175,8 @@ impl Server {
         let log = File::create(&output).map_err(prepare)?;
         command.stdin(Stdio::null()).stdout(log.try_clone().map_err(prepare)?).stderr(log);
         let child = spawn_on(core, &mut command)?;
-        Ok(Server { name, address, metrics: None, socket: address.into(), dialect, child, output })
+        let (socket, helpers) = (address.into(), Vec::new());
+        Ok(Server { name, address, metrics: None, socket, dialect, helpers, child, output })
     }
 
     pub(crate) fn ready(self, path: &str) -> Result<Server, OverheadError> {
@@ -205,7 +208,13 @@ impl Server {
     }
 
     pub(crate) fn processes(&self) -> Vec<u32> {
-        tree(self.child.id())
+        let helpers = self.helpers.iter().flat_map(|process| tree(*process));
+        tree(self.child.id()).into_iter().chain(helpers).collect()
+    }
+
+    /// What these and their children cost, too.
+    pub(super) fn counts(&mut self, helpers: Vec<u32>) {
+        self.helpers = helpers;
     }
 
     pub(crate) fn pss_mib(&self) -> f64 {

@@ -51,15 +51,15 @@ pub enum FleetCommand {
     Slo(SetSlo),
 }
 
-/// Which engine is meant.
+/// Which engine is meant. Either flag wins over both variables: who names a directory means no engine elsewhere.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Reach {
-    /// The state directory of the engine on this machine, as given to foil serve [default: $XDG_STATE_HOME/hydrofoil or ~/.local/state/hydrofoil].
-    #[arg(long, env = "FOIL_STATE", value_name = "DIR")]
+    /// The state directory of the engine on this machine, as given to foil serve [env: FOIL_STATE] [default: $XDG_STATE_HOME/hydrofoil or ~/.local/state/hydrofoil].
+    #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
 
-    /// The administrators' address of an engine, as given to foil serve by --admin, in place of the one on this machine.
-    #[arg(long, env = "FOIL_ENGINE", value_name = "URL")]
+    /// The administrators' address of an engine, as given to foil serve by --admin, in place of the one on this machine [env: FOIL_ENGINE].
+    #[arg(long, value_name = "URL", conflicts_with = "state")]
     pub engine: Option<String>,
 
     /// With --engine: a file with the administrators' token; or put the token itself into the environment as FOIL_ADMIN_TOKEN.
@@ -312,6 +312,11 @@ mod tests {
     fn an_image_may_stand_in_for_the_target_and_nothing_else() {
         assert_eq!(deploy("foil deploy --image a/b:1").target, None);
         assert!(parsed("foil deploy").unwrap_err().contains("TARGET"));
+    }
+
+    #[test]
+    fn one_engine_is_meant() {
+        assert!(parsed("foil ls --state here --engine host:1").is_err());
     }
 
     #[test]

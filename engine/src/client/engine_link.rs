@@ -31,6 +31,8 @@ use crate::config::state_directory;
 const SOCKET: &str = "admin.sock";
 /// The token itself, as foil serve reads it.
 const TOKEN_VARIABLE: &str = "FOIL_ADMIN_TOKEN";
+const ENGINE_VARIABLE: &str = "FOIL_ENGINE";
+const STATE_VARIABLE: &str = "FOIL_STATE";
 
 /// A machine that is there takes a connection within this.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
@@ -57,19 +59,28 @@ enum Place {
 
 impl Engine {
     pub(super) fn reach(reach: &Reach) -> Result<Engine, ClientError> {
-        let Some(url) = &reach.engine else {
-            let state = state_directory(reach.state.clone()).ok_or(ClientError::NoState)?;
-            return Ok(Engine { place: Place::Socket(state.join(SOCKET)), token: None });
+        let url = match (&reach.engine, &reach.state) {
+            (None, Some(state)) => return Engine::of_state(Some(state.clone())),
+            (None, None) => variable(ENGINE_VARIABLE),
+            (Some(url), _) => Some(url.clone()),
+        };
+        let Some(url) = url else {
+            return Engine::of_state(variable(STATE_VARIABLE).map(PathBuf::from));
         };
         let token = match &reach.token_file {
             Some(path) => {
                 let wrong = |source| ClientError::TokenFile { path: path.clone(), source };
                 Some(std::fs::read_to_string(path).map_err(wrong)?)
             }
-            None => std::env::var(TOKEN_VARIABLE).ok(),
+            None => variable(TOKEN_VARIABLE),
         };
         let token = token.as_deref().map(bearer).transpose()?;
-        Ok(Engine { place: Place::Address(authority(url)?), token })
+        Ok(Engine { place: Place::Address(authority(&url)?), token })
+    }
+
+    fn of_state(given: Option<PathBuf>) -> Result<Engine, ClientError> {
+        let state = state_directory(given).ok_or(ClientError::NoState)?;
+        Ok(Engine { place: Place::Socket(state.join(SOCKET)), token: None })
     }
 
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
@@ -293,6 +304,11 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 /// A model's page.
 pub(super) fn page(name: &str) -> String {
     format!("/fleet/models/{}", utf8_percent_encode(name, ENCODED))
+}
+
+/// Of the environment; an empty one is none.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 fn bearer(token: &str) -> Result<HeaderValue, ClientError> {

@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::catalog::{ModelEntry, ModelState};
-use super::deployments::{FleetError, Manager};
+use super::deployments::{FleetError, Overseer};
 use super::digest;
 use super::model::{Model, Place};
 use super::orders::{Load, Order, OrderError};
@@ -47,14 +47,14 @@ struct UnderWay {
 /// Takes orders until nobody can give any.
 pub async fn follow(
     shared: Rc<Shared>,
-    manager: Option<Rc<Manager>>,
+    overseer: Option<Rc<Overseer>>,
     mut orders: mpsc::Receiver<Order>,
 ) {
     let under_way = UnderWay::new(shared);
     while let Some(order) = orders.recv().await {
-        let order = match (order, &manager) {
-            (Order::Deployments(ask), Some(manager)) => {
-                manager.take(ask);
+        let order = match (order, &overseer) {
+            (Order::Deployments(ask), Some(overseer)) => {
+                overseer.take(ask);
                 continue;
             }
             (order, _) => order,
@@ -180,6 +180,10 @@ impl UnderWay {
     async fn plan(&self, load: &Load) -> Result<Plan, OrderError> {
         if *self.shared.stopping.borrow() {
             return Err(OrderError::Stopping);
+        }
+        // A repository that is polled may come to hold one.
+        if self.shared.deployed.borrow().contains(&load.name) {
+            return Err(OrderError::Deployed { name: load.name.clone() });
         }
         let (repositories, wanted) = (self.shared.config.repositories.clone(), load.clone());
         let read = tokio::task::spawn_blocking(move || {

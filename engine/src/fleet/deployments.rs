@@ -25,10 +25,10 @@ mod changes;
 mod check;
 pub mod events;
 mod lock;
-mod manager;
 mod model;
 mod observe;
 mod output;
+mod overseer;
 pub mod reconcile;
 mod replace;
 mod report;
@@ -38,7 +38,7 @@ pub mod store;
 pub mod uploads;
 pub mod wanted;
 
-pub use self::manager::Manager;
+pub use self::overseer::Overseer;
 
 /// The database in the state directory.
 const DATABASE: &str = "fleet.db";
@@ -48,6 +48,10 @@ const DATABASE: &str = "fleet.db";
 pub enum OpenError {
     #[error("the state directory {path} can't be used: {source}; give another by --state")]
     Directory { path: PathBuf, source: std::io::Error },
+    #[error(
+        "'{name}' is deployed to this engine, and a TARGET has the same name; foil rm it, or give the TARGET another --name"
+    )]
+    Twice { name: String },
     #[error(transparent)]
     Lock(#[from] LockError),
     #[error(transparent)]
@@ -114,6 +118,16 @@ pub struct Opened {
     desired: Desired,
     places: Places,
     state: PathBuf,
+}
+
+impl Opened {
+    pub fn holds(&self, name: &str) -> bool {
+        self.desired.contains_key(name)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.desired.is_empty()
+    }
 }
 
 /// By model and version, what its containers are.

@@ -120,9 +120,6 @@ impl Keeper {
             self.model.warm_up_ends.set(0);
         }
         life.live_since = Some(self.shared.config.clock.now());
-        if let Some(process) = &life.process {
-            process.went_live();
-        }
         self.came_up();
         self.does(Doing::Live);
         if let Some(tell) = first.take() {
@@ -205,6 +202,7 @@ impl Keeper {
             ended = process.ended() => return Err(ended.map_or_else(LifeError::from, LifeError::Exited)),
             () = signals.ending() => return Err(LifeError::Stopping),
         };
+        process.has_loaded();
         let side = LaneSide::Shm(side);
         let lane = Box::new(ReplicaLane { replica: self.replica, device, incarnation, side });
         let (live, warm) = oneshot::channel();

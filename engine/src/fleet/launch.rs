@@ -56,6 +56,8 @@ pub struct Start<'a> {
     pub user: Option<u32>,
     /// Where it is pinned; None: anywhere.
     pub cpus: Option<&'a [usize]>,
+    /// It loads while others serve: until it has loaded they come first.
+    pub stands_back: bool,
     /// In Docker: in place of our own.
     pub image: Option<&'a str>,
     /// In Docker: more than this it may not have.
@@ -185,11 +187,11 @@ impl Container {
         }
     }
 
-    /// It answers from now on, and need not stand back any more.
-    pub fn went_live(&self) {
+    /// It has loaded and need not stand back any more. Before its warm-up, which is to learn how fast it is.
+    pub fn has_loaded(&self) {
         match self {
-            Container::Process(_) => {}
-            Container::Docker(container) => container.went_live(),
+            Container::Process(process) => process.has_loaded(),
+            Container::Docker(container) => container.has_loaded(),
         }
     }
 
@@ -245,7 +247,7 @@ impl fmt::Display for Ended {
         }
         if self.oom {
             f.write_str(
-                ", because it wanted more memory than it may have (`memory` in model.toml)",
+                ", out of memory: it wanted more than it may have (`memory` in model.toml)",
             )?;
         }
         Ok(())

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::catalog::{Catalog, PublishedCatalog};
 use super::changes;
-use super::deployments::{Manager, Opened};
+use super::deployments::{Opened, Overseer};
 use super::digest;
 use super::keeper::LifeError;
 use super::launch::Launchers;
@@ -38,6 +38,7 @@ use crate::config::Limits;
 use crate::dispatch::handle::ModelHandle;
 use crate::dispatch::{ControlMsg, CoreLinks, FleetEvent};
 use crate::ids::{ClassId, CoreId, Incarnation, ReplicaId};
+use crate::observe::deployments::DeploymentCounts;
 
 /// Faults on their way from dispatchers; each replica has at most one.
 const EVENTS_MAX: usize = 1024;
@@ -96,7 +97,7 @@ impl fmt::Display for StartError {
 /// Every model and replica of this engine.
 pub struct Fleet {
     shared: Rc<Shared>,
-    manager: Option<Rc<Manager>>,
+    overseer: Option<Rc<Overseer>>,
 }
 
 /// What every keeper shares.
@@ -139,7 +140,7 @@ impl Fleet {
         tokio::task::spawn_local(deliver_faults(shared.clone(), mailbox));
         tokio::task::spawn_local(keep_storing(shared.clone()));
         tokio::task::spawn_local(keep_scaling(shared.clone()));
-        Fleet { shared, manager: None }
+        Fleet { shared, overseer: None }
     }
 
     /// For those that bring models of their own.
@@ -149,15 +150,15 @@ impl Fleet {
 
     /// Looks after deployed models from now on, beside so many others of the engine's start; without a state directory it
     /// says that it doesn't.
-    pub fn manage(&mut self, opened: Option<Opened>, others: usize) {
+    pub fn manage(&mut self, opened: Option<Opened>, others: usize, counts: DeploymentCounts) {
         self.shared.to_start.set(others + 1);
-        self.manager = Some(Manager::new(self.shared.clone(), opened));
+        self.overseer = Some(Overseer::new(self.shared.clone(), opened, counts));
     }
 
     /// Starts all models at once and waits until each has its first live replica, or the first that can't.
     pub async fn start(&mut self, targets: Vec<(Target, ClassId)>) -> Result<(), StartError> {
-        if self.manager.is_none() {
-            self.manage(None, targets.len());
+        if self.overseer.is_none() {
+            self.manage(None, targets.len(), DeploymentCounts::default());
         }
         let mut firsts = Vec::new();
         for (target, class) in targets {
@@ -177,8 +178,8 @@ impl Fleet {
 
     /// Takes orders from now on.
     pub fn follow(&self, orders: mpsc::Receiver<Order>) {
-        let manager = self.manager.clone();
-        tokio::task::spawn_local(changes::follow(self.shared.clone(), manager, orders));
+        let overseer = self.overseer.clone();
+        tokio::task::spawn_local(changes::follow(self.shared.clone(), overseer, orders));
         if let Some(every) = self.shared.config.poll_every {
             tokio::task::spawn_local(changes::poll(self.shared.clone(), every));
         }
@@ -204,8 +205,8 @@ impl Fleet {
     /// From now on, or no longer: orders are refused, and what was learned is stored for the engine that takes over.
     pub async fn hand_over(&self, under_way: bool) {
         self.shared.handing_over.set(under_way);
-        if let Some(manager) = &self.manager {
-            manager.hand_over(under_way);
+        if let Some(overseer) = &self.overseer {
+            overseer.hand_over(under_way);
         }
         if under_way {
             store_last(&self.shared).await;

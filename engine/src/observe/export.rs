@@ -17,6 +17,7 @@ use self::families::{
 use super::metrics::{ClassOutcome, ErrorKind, Stage};
 use super::stages::{CoreSnapshot, DeviceStanding, ModelCounts};
 use crate::ids::Version;
+use crate::observe::deployments::{DeploymentCounts, Outcome};
 
 mod families;
 mod format;
@@ -35,10 +36,17 @@ pub enum Compat {
     Triton,
 }
 
+/// What is on the page beside what cores count.
+#[derive(Clone, Debug, Default)]
+pub struct Beside {
+    pub compat: Compat,
+    pub deployments: DeploymentCounts,
+}
+
 /// One scrape: all models, merged over cores.
 #[derive(Debug)]
 struct Scrape {
-    compat: Compat,
+    beside: Beside,
     cores: Vec<CoreSnapshot>,
     models: BTreeMap<ModelKey, ModelCounts>,
 }
@@ -50,7 +58,7 @@ pub struct PageError(#[from] EncodeError);
 /// The page for a set of snapshots.
 pub fn page(
     cores: Vec<CoreSnapshot>,
-    compat: Compat,
+    beside: &Beside,
     format: Format,
 ) -> Result<Vec<u8>, PageError> {
     let mut models: BTreeMap<_, ModelCounts> = BTreeMap::new();
@@ -58,7 +66,7 @@ pub fn page(
         models.entry((model.name.clone(), model.version)).or_default().merge(&model.counts);
     }
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Scrape { compat, cores, models }));
+    registry.register_collector(Box::new(Scrape { beside: beside.clone(), cores, models }));
     if format == Format::Protobuf {
         return Ok(prometheus_protobuf::encode_to_vec(&registry)?);
     }
@@ -80,10 +88,11 @@ impl Collector for Scrape {
         self.gauges(&mut encoder)?;
         self.batching(&mut encoder)?;
         self.scale(&mut encoder)?;
+        self.deployments(&mut encoder)?;
         self.classes(&mut encoder)?;
         self.devices(&mut encoder)?;
         self.connections(&mut encoder)?;
-        match self.compat {
+        match self.beside.compat {
             Compat::None => Ok(()),
             Compat::Triton => triton::encode(self, &mut encoder),
         }
@@ -95,6 +104,17 @@ impl Scrape {
         let help = "Which Hydrofoil this is";
         let mut family = encoder.encode_descriptor("foil_build", help, None, MetricType::Info)?;
         family.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
+    }
+
+    fn deployments(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Versions that were deployed or promoted, by what became of them";
+        let mut family =
+            encoder.encode_descriptor("foil_deployments", help, None, MetricType::Counter)?;
+        for outcome in Outcome::ALL {
+            let labels = vec![("result", outcome.name().to_owned())];
+            put_counter(&mut family, &labels, self.beside.deployments.get(outcome))?;
+        }
+        Ok(())
     }
 
     fn requests(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

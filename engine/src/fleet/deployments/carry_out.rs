@@ -18,6 +18,7 @@ use crate::fleet::model::Place;
 use crate::fleet::retire::retire;
 use crate::fleet::supervisor::set_replicas;
 use crate::ids::Version;
+use crate::observe::deployments::Outcome;
 
 /// After a change that could not be written: the disk may have room by then.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
@@ -173,6 +174,7 @@ async fn activate(managed: &Rc<Managed>, version: u64) -> Result<(), FleetError>
 
 fn told_ready(managed: &Managed, running: &Running) {
     let (version, checked) = (running.version, running.checked.get());
+    managed.count(Outcome::Ready);
     managed.tell(version, &Event::Ready { version, url: managed.url(), checked });
 }
 
@@ -180,6 +182,7 @@ async fn fail(managed: &Rc<Managed>, version: u64, why: Failure) -> Result<(), F
     let failure = why.clone();
     if managed.transition(|row, _| row.fail(version, failure)).await? {
         tracing::warn!(model = &*managed.name, version, "a deployed version failed: {}", why.error);
+        managed.count(Outcome::Failed);
         managed.tell(version, &Event::Failed { version, failure: why });
     }
     leave(managed, version);
@@ -217,8 +220,8 @@ fn leave(managed: &Rc<Managed>, version: u64) {
 }
 
 async fn remove_files(managed: &Rc<Managed>, version: u64) -> Result<(), FleetError> {
-    let manager = managed.manager()?;
-    let (artifacts, name) = (manager.holds()?.artifacts.clone(), managed.name.clone());
+    let overseer = managed.overseer()?;
+    let (artifacts, name) = (overseer.holds()?.artifacts.clone(), managed.name.clone());
     let removed = tokio::task::spawn_blocking(move || artifacts.remove(&name, version)).await;
     removed.unwrap_or(Ok(())).map_err(FleetError::Disk)?;
     managed.files.borrow_mut().remove(&version);

@@ -4,13 +4,14 @@ use std::rc::Rc;
 
 use super::asks::{Roll, Set};
 use super::events::{Accepted, Event};
-use super::manager::Manager;
 use super::model::Managed;
+use super::overseer::Overseer;
 use super::wanted::{Failure, ModelRow, Options, Refused};
 use super::{FleetError, artifacts::Staged};
 use crate::fleet::retire::withdraw;
+use crate::observe::deployments::Outcome;
 
-impl Manager {
+impl Overseer {
     pub(super) async fn roll(
         self: &Rc<Self>,
         name: &str,
@@ -41,8 +42,8 @@ impl Managed {
 
     async fn deploy(&self, staged: Staged, options: &Options) -> Result<Accepted, FleetError> {
         let _changing = self.changing.lock().await;
-        let manager = self.manager()?;
-        let artifacts = manager.holds()?.artifacts.clone();
+        let overseer = self.overseer()?;
+        let artifacts = overseer.holds()?.artifacts.clone();
         let mut row = self.row.borrow().clone();
         // Of versions that are on their way out, too.
         let (files, running) = (self.files.borrow().last().copied(), self.last_running());
@@ -125,6 +126,7 @@ impl Managed {
             let runs = self.row.borrow().versions.get(&version).is_some_and(|it| it.role.runs());
             if !runs {
                 let failure = Failure { error: why.to_owned(), ..Failure::default() };
+                self.count(Outcome::Superseded);
                 self.tell(version, &Event::Failed { version, failure });
             }
         }

@@ -81,8 +81,8 @@ struct Files {
 
 /// None: there is nothing to compare with.
 async fn files(managed: &Managed, version: u64) -> Result<Option<Files>, FleetError> {
-    let manager = managed.manager()?;
-    let directory = manager.holds()?.artifacts.of(&managed.name, version);
+    let overseer = managed.overseer()?;
+    let directory = overseer.holds()?.artifacts.of(&managed.name, version);
     let read = move || {
         let Some(expected) = read_file(&directory, EXPECTED)? else { return Ok(None) };
         let Some(sample) = read_file(&directory, SAMPLE)? else {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, Notify};
 
 use super::events::{Event, Listeners};
-use super::manager::Manager;
+use super::overseer::Overseer;
 use super::store::StoreError;
 use super::wanted::{ModelRow, Replicas, Role};
 use super::{FleetError, wall_ms};
@@ -17,9 +17,10 @@ use crate::fleet::launch::Place;
 use crate::fleet::model::Model;
 use crate::fleet::supervisor::Shared;
 use crate::ids::Version;
+use crate::observe::deployments::Outcome;
 
 pub(super) struct Managed {
-    manager: Weak<Manager>,
+    overseer: Weak<Overseer>,
     pub(super) shared: Rc<Shared>,
     pub(super) name: Arc<str>,
     /// As the store has it.
@@ -66,14 +67,14 @@ pub(super) enum Stage {
 
 impl Managed {
     pub(super) fn new(
-        manager: &Rc<Manager>,
+        overseer: &Rc<Overseer>,
         name: &str,
         row: ModelRow,
         places: BTreeMap<u64, Place>,
     ) -> Rc<Managed> {
         let managed = Managed {
-            manager: Rc::downgrade(manager),
-            shared: manager.shared.clone(),
+            overseer: Rc::downgrade(overseer),
+            shared: overseer.shared.clone(),
             name: name.into(),
             files: RefCell::new(row.versions.keys().copied().collect()),
             row: RefCell::new(row),
@@ -87,9 +88,9 @@ impl Managed {
         Rc::new(managed)
     }
 
-    /// The manager lives as long as the engine.
-    pub(super) fn manager(&self) -> Result<Rc<Manager>, FleetError> {
-        self.manager.upgrade().ok_or(FleetError::Stopping)
+    /// The overseer lives as long as the engine.
+    pub(super) fn overseer(&self) -> Result<Rc<Overseer>, FleetError> {
+        self.overseer.upgrade().ok_or(FleetError::Stopping)
     }
 
     pub(super) fn is_ending(&self) -> bool {
@@ -102,9 +103,9 @@ impl Managed {
 
     /// Writes what is wanted from now on; it is so once this returns. Called with `changing` held.
     pub(super) async fn commit(&self, row: ModelRow) -> Result<(), FleetError> {
-        let manager = self.manager()?;
+        let overseer = self.overseer()?;
         let stored = (!row.versions.is_empty()).then(|| row.clone());
-        let written: Result<(), StoreError> = manager.holds()?.store.put(&self.name, stored).await;
+        let written: Result<(), StoreError> = overseer.holds()?.store.put(&self.name, stored).await;
         written?;
         *self.row.borrow_mut() = row;
         self.changed.notify_one();
@@ -124,6 +125,12 @@ impl Managed {
 
     pub(super) fn tell(&self, version: u64, event: &Event) {
         self.listeners.borrow_mut().tell(version, event);
+    }
+
+    pub(super) fn count(&self, outcome: Outcome) {
+        if let Ok(overseer) = self.overseer() {
+            overseer.counts.count(outcome);
+        }
     }
 
     pub(super) fn step(&self, version: u64, text: impl Into<String>) {

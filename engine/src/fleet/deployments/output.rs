@@ -2,13 +2,13 @@
 
 use super::FleetError;
 use super::asks::{Output, OutputOf, Printer};
-use super::manager::Manager;
+use super::overseer::Overseer;
 use crate::fleet::model::Model;
 
 /// Of the version asked for, or the one with the traffic; of one that failed, its last words.
-pub(super) fn output(manager: &Manager, of: &OutputOf) -> Result<Vec<Output>, FleetError> {
-    let version = of.version.or_else(|| with_traffic(manager, &of.name));
-    let models = manager.shared.models.borrow();
+pub(super) fn output(overseer: &Overseer, of: &OutputOf) -> Result<Vec<Output>, FleetError> {
+    let version = of.version.or_else(|| with_traffic(overseer, &of.name));
+    let models = overseer.shared.models.borrow();
     let mut wanted: Vec<_> = models
         .iter()
         .filter(|model| model.name() == Some(&*of.name))
@@ -19,15 +19,15 @@ pub(super) fn output(manager: &Manager, of: &OutputOf) -> Result<Vec<Output>, Fl
     if !found.is_empty() {
         return Ok(found);
     }
-    match last_words(manager, of, version) {
+    match last_words(overseer, of, version) {
         _ if !wanted.is_empty() => Ok(Vec::new()),
         Some(words) => Ok(vec![words]),
-        None => manager.find(&of.name).and(Err(FleetError::NoReplica)),
+        None => overseer.find(&of.name).and(Err(FleetError::NoReplica)),
     }
 }
 
-fn with_traffic(manager: &Manager, name: &str) -> Option<u64> {
-    manager.find(name).ok()?.row.borrow().active
+fn with_traffic(overseer: &Overseer, name: &str) -> Option<u64> {
+    overseer.find(name).ok()?.row.borrow().active
 }
 
 fn of_model(model: &Model, of: &OutputOf) -> Vec<Output> {
@@ -49,8 +49,8 @@ fn seen(of: &OutputOf, printer: Printer) -> u64 {
     of.seen.iter().find(|(it, _)| *it == printer).map_or(0, |(_, seen)| *seen)
 }
 
-fn last_words(manager: &Manager, of: &OutputOf, version: Option<u64>) -> Option<Output> {
-    let found = manager.find(&of.name).ok()?;
+fn last_words(overseer: &Overseer, of: &OutputOf, version: Option<u64>) -> Option<Output> {
+    let found = overseer.find(&of.name).ok()?;
     let row = found.row.borrow();
     let mut failed = row.versions.iter().rev().filter_map(|(number, row)| {
         let is_wanted = version.is_none_or(|version| version == *number);

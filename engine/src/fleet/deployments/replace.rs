@@ -29,8 +29,8 @@ pub(super) fn replace(managed: &Rc<Managed>, version: u64) {
 }
 
 async fn renew(managed: &Rc<Managed>, running: &Rc<Running>) -> Result<(), FleetError> {
-    let manager = managed.manager()?;
-    let budget = manager.loads.acquire().await.map_err(|_| FleetError::Stopping)?;
+    let overseer = managed.overseer()?;
+    let budget = overseer.loads.acquire().await.map_err(|_| FleetError::Stopping)?;
     let (target, class) = read(managed, running).await?;
     let Some(before) = running.model().filter(|_| !running.is_leaving()) else { return Ok(()) };
     let model = Model::placed(target, class, Place::Beside, Some(&before));

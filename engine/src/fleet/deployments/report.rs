@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::FleetError;
 use super::asks::Show;
-use super::manager::Manager;
 use super::model::{Managed, Running, Stage};
+use super::overseer::Overseer;
 use super::wanted::{Role, VersionRow};
 use crate::cli::Launcher;
 use crate::fleet::catalog::{Catalog, ModelEntry, ModelState};
@@ -17,17 +17,17 @@ use crate::fleet::launch::Place;
 use crate::fleet::model::Model;
 use crate::fleet::standing::Standing;
 
-pub(super) async fn show(manager: &Manager, what: &Show) -> Result<Value, FleetError> {
+pub(super) async fn show(overseer: &Overseer, what: &Show) -> Result<Value, FleetError> {
     match what {
-        Show::Engine => Ok(engine(manager).await),
-        Show::Models => Ok(json!({ "models": models(manager) })),
-        Show::Model { name } => model(manager, name),
-        Show::Replicas => Ok(json!({ "replicas": replicas(manager) })),
+        Show::Engine => Ok(engine(overseer).await),
+        Show::Models => Ok(json!({ "models": models(overseer) })),
+        Show::Model { name } => model(overseer, name),
+        Show::Replicas => Ok(json!({ "replicas": replicas(overseer) })),
     }
 }
 
-async fn engine(manager: &Manager) -> Value {
-    let launchers = &manager.shared.config.launchers;
+async fn engine(overseer: &Overseer) -> Value {
+    let launchers = &overseer.shared.config.launchers;
     let available = launchers.available().await;
     let docker = if available.contains(&Launcher::Docker) {
         launchers.docker.about().await.ok().map(|about| json!(about))
@@ -35,8 +35,8 @@ async fn engine(manager: &Manager) -> Value {
         None
     };
     let available: Vec<_> = available.into_iter().map(launcher_name).collect();
-    let clock = manager.shared.config.clock;
-    let state = manager.holds.as_ref().map(|holds| holds.state.display().to_string());
+    let clock = overseer.shared.config.clock;
+    let state = overseer.holds.as_ref().map(|holds| holds.state.display().to_string());
     json!({
         "engine": {
             "pid": std::process::id(),
@@ -49,36 +49,36 @@ async fn engine(manager: &Manager) -> Value {
     })
 }
 
-fn models(manager: &Manager) -> Vec<Value> {
+fn models(overseer: &Overseer) -> Vec<Value> {
     let mut all: BTreeMap<String, Value> = BTreeMap::new();
-    for (name, managed) in &*manager.models.borrow() {
+    for (name, managed) in &*overseer.models.borrow() {
         if !managed.row.borrow().versions.is_empty() {
-            all.insert(name.clone(), self::managed(manager, managed));
+            all.insert(name.clone(), self::managed(overseer, managed));
         }
     }
-    let catalog = manager.shared.config.catalog.load();
+    let catalog = overseer.shared.config.catalog.load();
     for entry in catalog.entries() {
         let name = &*entry.handle.name;
-        if !manager.models.borrow().contains_key(name) && !all.contains_key(name) {
-            all.insert(name.to_owned(), unmanaged(manager, &catalog, name));
+        if !overseer.models.borrow().contains_key(name) && !all.contains_key(name) {
+            all.insert(name.to_owned(), unmanaged(overseer, &catalog, name));
         }
     }
     all.into_values().collect()
 }
 
-fn model(manager: &Manager, name: &str) -> Result<Value, FleetError> {
-    match manager.find(name) {
-        Ok(found) => Ok(managed(manager, &found)),
+fn model(overseer: &Overseer, name: &str) -> Result<Value, FleetError> {
+    match overseer.find(name) {
+        Ok(found) => Ok(managed(overseer, &found)),
         Err(error) => {
-            let catalog = manager.shared.config.catalog.load();
+            let catalog = overseer.shared.config.catalog.load();
             let is_there = catalog.versions(name).next().is_some();
-            if is_there { Ok(unmanaged(manager, &catalog, name)) } else { Err(error) }
+            if is_there { Ok(unmanaged(overseer, &catalog, name)) } else { Err(error) }
         }
     }
 }
 
 /// A deployed model.
-pub(super) fn managed(manager: &Manager, managed: &Managed) -> Value {
+pub(super) fn managed(overseer: &Overseer, managed: &Managed) -> Value {
     let row = managed.row.borrow();
     let active = row.active.and_then(|version| managed.running(version));
     let model = active.as_ref().and_then(|active| active.model());
@@ -87,7 +87,7 @@ pub(super) fn managed(manager: &Manager, managed: &Managed) -> Value {
     let bounds = row.replicas.map_or((declared, declared), |it| (it.min, it.max));
     let versions = row.versions.iter().rev();
     let versions: Vec<_> =
-        versions.map(|(version, row)| self::version(manager, managed, *version, row)).collect();
+        versions.map(|(version, row)| self::version(overseer, managed, *version, row)).collect();
     json!({
         "name": &*managed.name,
         "active": row.active,
@@ -100,7 +100,7 @@ pub(super) fn managed(manager: &Manager, managed: &Managed) -> Value {
     })
 }
 
-fn version(manager: &Manager, managed: &Managed, version: u64, row: &VersionRow) -> Value {
+fn version(overseer: &Overseer, managed: &Managed, version: u64, row: &VersionRow) -> Value {
     let place = managed.places.borrow().get(&version).cloned().unwrap_or_default();
     let running = managed.running(version);
     let why = row.why.as_ref().map(|why| why.error.clone());
@@ -112,7 +112,7 @@ fn version(manager: &Manager, managed: &Managed, version: u64, row: &VersionRow)
         "standing": standing,
         "why": why.or(reason),
         "failure": row.why,
-        "launcher": launcher(manager, &place),
+        "launcher": launcher(overseer, &place),
         "image": place.image,
         "deployed": at_ms(row.deployed_ms),
         "warm_until": row.warm_until_ms.map(at_ms),
@@ -135,8 +135,11 @@ fn standing(
             Stage::Failed(why) => ("unavailable", Some(why.error.clone())),
             Stage::Leaving => ("stopped", None),
             Stage::Loading => ("loading", last_error(running)),
-            Stage::Up | Stage::Checking => ("loading", None),
-            Stage::Checked => {
+            // One that had the traffic before the engine's start is not checked again.
+            Stage::Up | Stage::Checking if matches!(role, Role::Candidate | Role::Held) => {
+                ("loading", None)
+            }
+            Stage::Up | Stage::Checking | Stage::Checked => {
                 match catalog.find(&managed.name, Some(crate::ids::Version(running.version))) {
                     Ok(entry) => state(entry),
                     Err(_) if running.is_live() => ("ready", None),
@@ -164,11 +167,11 @@ fn state(entry: &ModelEntry) -> (&'static str, Option<String>) {
 }
 
 /// One from a TARGET, a repository, or a container that came by itself.
-fn unmanaged(manager: &Manager, catalog: &Catalog, name: &str) -> Value {
+fn unmanaged(overseer: &Overseer, catalog: &Catalog, name: &str) -> Value {
     let entries = catalog.entries();
     let of_name: Vec<_> = entries.iter().filter(|entry| &*entry.handle.name == name).collect();
     let newest = of_name.last().map(|entry| entry.handle.version.0);
-    let models = manager.shared.models.borrow();
+    let models = overseer.shared.models.borrow();
     let of = |version: u64| {
         models.iter().find(|it| it.name() == Some(name) && it.target.version.0 == version)
     };
@@ -183,7 +186,7 @@ fn unmanaged(manager: &Manager, catalog: &Catalog, name: &str) -> Value {
             "role": if Some(entry.handle.version.0) == newest { "active" } else { "held" },
             "standing": standing,
             "why": why,
-            "launcher": launcher(manager, &place(entry.handle.version.0)),
+            "launcher": launcher(overseer, &place(entry.handle.version.0)),
             "image": place(entry.handle.version.0).image,
             "deployed": null,
             "warm_until": null,
@@ -200,21 +203,21 @@ fn unmanaged(manager: &Manager, catalog: &Catalog, name: &str) -> Value {
         "replicas": { "min": wanted, "max": wanted, "live": live, "wanted": wanted },
         "slo": slo.map(|us| format!("{us}us")),
         "managed": false,
-        "url": format!("{}/v2/models/{name}", manager.shared.config.base_url),
+        "url": format!("{}/v2/models/{name}", overseer.shared.config.base_url),
         "versions": versions,
     })
 }
 
 /// Every replica there is, by model, version and number.
-fn replicas(manager: &Manager) -> Vec<Value> {
-    let models = manager.shared.models.borrow();
+fn replicas(overseer: &Overseer) -> Vec<Value> {
+    let models = overseer.shared.models.borrow();
     let mut models: Vec<_> = models.iter().collect();
     models.sort_by_key(|model| (model.name().unwrap_or_default().to_owned(), model.target.version));
-    models.iter().flat_map(|model| of_model(manager, model)).collect()
+    models.iter().flat_map(|model| of_model(overseer, model)).collect()
 }
 
-fn of_model(manager: &Manager, model: &Model) -> Vec<Value> {
-    let clock = manager.shared.config.clock;
+fn of_model(overseer: &Overseer, model: &Model) -> Vec<Value> {
+    let clock = overseer.shared.config.clock;
     let one = |standing: Standing| {
         let (_, group) = model.target.devices.of(standing.replica);
         json!({
@@ -222,7 +225,7 @@ fn of_model(manager: &Manager, model: &Model) -> Vec<Value> {
             "version": model.target.version.0,
             "replica": standing.replica.0,
             "standing": standing.doing.name(),
-            "launcher": launcher(manager, &model.target.place),
+            "launcher": launcher(overseer, &model.target.place),
             "pid": standing.pid,
             "container": standing.container.as_deref(),
             "device": &*group.name,
@@ -235,8 +238,8 @@ fn of_model(manager: &Manager, model: &Model) -> Vec<Value> {
     model.standings().into_iter().map(one).collect()
 }
 
-fn launcher(manager: &Manager, place: &Place) -> &'static str {
-    launcher_name(manager.shared.config.launchers.of(place))
+fn launcher(overseer: &Overseer, place: &Place) -> &'static str {
+    launcher_name(overseer.shared.config.launchers.of(place))
 }
 
 fn launcher_name(launcher: Launcher) -> &'static str {

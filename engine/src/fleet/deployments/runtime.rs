@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::FleetError;
 use super::asks::RuntimeOf;
-use super::manager::Manager;
+use super::overseer::Overseer;
 use crate::cli::Launcher;
 use crate::fleet::launch::process::kept_environment;
 use crate::fleet::launch::{Place, docker};
@@ -29,8 +29,8 @@ print(json.dumps({"python": platform.python_version(), "libraries": libraries}))
 "#;
 
 /// Asked once: what is installed later is found by the next engine.
-pub(super) async fn of(manager: &Manager, of: &RuntimeOf) -> Result<Value, FleetError> {
-    if let Some(known) = manager.runtimes.borrow().get(of) {
+pub(super) async fn of(overseer: &Overseer, of: &RuntimeOf) -> Result<Value, FleetError> {
+    if let Some(known) = overseer.runtimes.borrow().get(of) {
         return Ok(known.clone());
     }
     let launcher = match of.launcher.as_deref() {
@@ -43,16 +43,16 @@ pub(super) async fn of(manager: &Manager, of: &RuntimeOf) -> Result<Value, Fleet
         }
     };
     let place = Place { launcher, image: of.image.clone(), ..Place::default() };
-    let found = match manager.shared.config.launchers.of(&place) {
-        Launcher::Process => of_process(manager).await?,
-        Launcher::Docker => of_image(manager, of).await?,
+    let found = match overseer.shared.config.launchers.of(&place) {
+        Launcher::Process => of_process(overseer).await?,
+        Launcher::Docker => of_image(overseer, of).await?,
     };
-    manager.runtimes.borrow_mut().insert(of.clone(), found.clone());
+    overseer.runtimes.borrow_mut().insert(of.clone(), found.clone());
     Ok(found)
 }
 
-async fn of_process(manager: &Manager) -> Result<Value, FleetError> {
-    let python = &manager.shared.config.programs.python;
+async fn of_process(overseer: &Overseer) -> Result<Value, FleetError> {
+    let python = &overseer.shared.config.programs.python;
     let failed = |why: String| FleetError::Runtime { why: format!("{}: {why}", python.display()) };
     let mut command = Command::new(python);
     command.env_clear().envs(kept_environment()).args(["-c", PROGRAM]);
@@ -67,12 +67,12 @@ async fn of_process(manager: &Manager) -> Result<Value, FleetError> {
 }
 
 /// In the image that is asked for, else in the one that Python models have.
-async fn of_image(manager: &Manager, of: &RuntimeOf) -> Result<Value, FleetError> {
+async fn of_image(overseer: &Overseer, of: &RuntimeOf) -> Result<Value, FleetError> {
     let ours = docker::python_image();
     let image = of.image.as_deref().unwrap_or(&ours);
     let failed = |why: String| FleetError::Runtime { why };
     let command = ["python", "-c", PROGRAM];
-    let docker = &manager.shared.config.launchers.docker;
+    let docker = &overseer.shared.config.launchers.docker;
     let printed = docker.run_once(image, &command, ANSWER_WAIT).await;
     let printed = printed.map_err(|error| failed(error.to_string()))?;
     read(printed.as_bytes()).ok_or_else(|| failed(format!("{image}: {printed}")))

@@ -60,12 +60,12 @@ fn up(role: Role) -> Stage {
 }
 
 async fn bring_up(managed: &Rc<Managed>, running: &Rc<Running>) -> Result<(), Stopped> {
-    let manager = managed.manager().map_err(|_| Stopped::Unwanted)?;
+    let overseer = managed.overseer().map_err(|_| Stopped::Unwanted)?;
     let version = running.version;
-    if manager.loads.available_permits() == 0 {
+    if overseer.loads.available_permits() == 0 {
         managed.step(version, "waiting for other models that are loading");
     }
-    let budget = manager.loads.acquire().await.map_err(|_| Stopped::Unwanted)?;
+    let budget = overseer.loads.acquire().await.map_err(|_| Stopped::Unwanted)?;
     let read = read(managed, running).await;
     if running.is_leaving() || managed.is_ending() {
         return Err(Stopped::Unwanted);
@@ -85,7 +85,7 @@ async fn bring_up(managed: &Rc<Managed>, running: &Rc<Running>) -> Result<(), St
     };
     drop(budget);
     if of_start {
-        manager.one_started();
+        overseer.one_started();
     }
     if running.is_leaving() || managed.is_ending() {
         return Err(Stopped::Unwanted);
@@ -150,8 +150,8 @@ pub(super) async fn read(
     managed: &Managed,
     running: &Running,
 ) -> Result<(Target, ClassId), FleetError> {
-    let manager = managed.manager()?;
-    let directory = manager.holds()?.artifacts.of(&managed.name, running.version);
+    let overseer = managed.overseer()?;
+    let directory = overseer.holds()?.artifacts.of(&managed.name, running.version);
     let (name, version) = (managed.name.clone(), Version(running.version));
     let classes = managed.shared.config.classes.clone();
     let cpus = managed.shared.config.repositories.cpus.clone();
@@ -173,9 +173,9 @@ pub(super) async fn read(
 /// In a sentence, and without where this engine keeps the version's files.
 fn failure(managed: &Managed, version: u64, error: &StartError) -> Failure {
     let directory = managed
-        .manager()
+        .overseer()
         .ok()
-        .and_then(|manager| Some(manager.holds().ok()?.artifacts.of(&managed.name, version)));
+        .and_then(|overseer| Some(overseer.holds().ok()?.artifacts.of(&managed.name, version)));
     let within = directory.map_or(String::new(), |it| format!("{}/", it.display()));
     let shown =
         |text: &str| if within.is_empty() { text.into() } else { text.replace(&within, "") };

@@ -4,6 +4,9 @@
 //! `synchronous=FULL` a commit that has returned outlives the machine's power.
 
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -35,6 +38,8 @@ const TABLES: &str = "
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    #[error("{path} can't be made or opened: {source}")]
+    File { path: PathBuf, source: io::Error },
     #[error("{path}: {source}; move the file away to start with no deployments")]
     Open { path: PathBuf, source: rusqlite::Error },
     #[error(
@@ -96,6 +101,7 @@ struct Database {
 impl Database {
     fn open(path: &Path) -> Result<Database, StoreError> {
         let wrong = |source| StoreError::Open { path: path.to_owned(), source };
+        make_private(path).map_err(|source| StoreError::File { path: path.to_owned(), source })?;
         let connection = Connection::open(path).map_err(wrong)?;
         connection.busy_timeout(BUSY_WAIT).map_err(wrong)?;
         // It answers with the mode it has now.
@@ -181,12 +187,13 @@ impl Database {
         }
         transaction.commit()
     }
+}
 
-    #[cfg(test)]
-    fn holds(&self, name: &str) -> bool {
-        let sql = "SELECT 1 FROM versions WHERE name = ?1";
-        self.connection.prepare(sql).unwrap().exists([name]).unwrap()
-    }
+/// Before SQLite makes it for all to read; what lies beside it gets the same permissions.
+fn make_private(path: &Path) -> io::Result<()> {
+    let options =
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    options.map(drop)
 }
 
 /// The why of an older engine may be a bare sentence.
@@ -285,7 +292,11 @@ mod tests {
         database.put("digits", Some(&model())).unwrap();
         database.put("other", Some(&model())).unwrap();
         database.put("digits", None).unwrap();
-        assert!(!database.holds("digits") && database.holds("other"));
+        let holds = |name: &str| {
+            let sql = "SELECT 1 FROM versions WHERE name = ?1";
+            database.connection.prepare(sql).unwrap().exists([name]).unwrap()
+        };
+        assert!(!holds("digits") && holds("other"));
         assert_eq!(database.read().unwrap().len(), 1);
     }
 

@@ -8,6 +8,7 @@ use crate::cli::Launcher;
 use crate::fleet::cores;
 use crate::fleet::launch::users::{self, first_unreachable};
 use crate::fleet::launch::{Container, LaunchError, Start, default_memory_bytes};
+use crate::fleet::model::Place;
 use crate::ids::Incarnation;
 
 impl Keeper {
@@ -81,6 +82,7 @@ impl Keeper {
             socket,
             user,
             cpus: group.cpus.as_deref(),
+            stands_back: self.model.place.get() != Place::Served || self.model.live.get() > 0,
             image: target.place.image.as_deref(),
             memory_bytes,
         };

@@ -7,7 +7,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use rustix::process::{Pid, Signal, kill_process_group, set_parent_process_death_signal};
+use rustix::process::{
+    Pid, Signal, geteuid, kill_process_group, set_parent_process_death_signal, setpriority_pgrp,
+};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use tokio::process::{Child, Command};
 
@@ -47,6 +49,9 @@ pub fn kept_environment() -> Vec<(&'static str, OsString)> {
     KEPT.iter().filter_map(|&key| Some((key, std::env::var_os(key)?))).collect()
 }
 
+/// Of a model that loads beside others that serve: the kernel gives it a tenth of what they get, and what they leave.
+const LOADING_NICENESS: i32 = 10;
+
 /// Programs that containers run in.
 #[derive(Clone, Debug)]
 pub struct Programs {
@@ -73,6 +78,8 @@ impl Programs {
 pub struct Process {
     child: Child,
     group: Option<Pid>,
+    /// Its priority is that of a model that loads.
+    stands_back: bool,
     pub log: LogTail,
 }
 
@@ -112,7 +119,24 @@ impl Process {
         if let Some(err) = child.stderr.take() {
             tokio::task::spawn_local(log.clone().follow(err, start.label, start.clock));
         }
-        Ok(Process { child, group, log })
+        let mut process = Process { child, group, stands_back: false, log };
+        // Who isn't root could not take it back.
+        if start.stands_back && geteuid().is_root() {
+            process.stands_back = process.set_niceness(LOADING_NICENESS);
+        }
+        Ok(process)
+    }
+
+    /// It has loaded: from now on it counts as much as the others.
+    pub fn has_loaded(&self) {
+        if self.stands_back && !self.set_niceness(0) {
+            tracing::warn!("a model that has loaded keeps a loading one's priority");
+        }
+    }
+
+    /// Of all threads of all its processes; what they read from a disk goes by it, too.
+    fn set_niceness(&self, niceness: i32) -> bool {
+        self.group.is_some_and(|group| setpriority_pgrp(Some(group), niceness).is_ok())
     }
 
     pub fn pid(&self) -> Option<u32> {

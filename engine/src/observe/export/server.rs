@@ -14,7 +14,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 
-use super::{Compat, Format, page};
+use super::{Beside, Format, page};
 use crate::observe::stages::CoreSnapshot;
 
 /// Scrapers that may be connected at once: a Prometheus pair and a few people with a browser.
@@ -24,7 +24,7 @@ const SCRAPERS_MAX: usize = 16;
 const HEADER_WAIT: Duration = Duration::from_secs(10);
 
 /// Serves the page until the listener fails for good. `scrape` asks every core for its snapshot.
-pub async fn serve<F, S>(listener: tokio::net::TcpListener, compat: Compat, scrape: F)
+pub async fn serve<F, S>(listener: tokio::net::TcpListener, beside: Beside, scrape: F)
 where
     F: Fn() -> S + 'static,
     S: Future<Output = Vec<CoreSnapshot>> + 'static,
@@ -38,9 +38,9 @@ where
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let scrape = scrape.clone();
+        let (scrape, beside) = (scrape.clone(), beside.clone());
         tokio::task::spawn_local(async move {
-            let service = service_fn(|request| answer(request, compat, &*scrape));
+            let service = service_fn(|request| answer(request, &beside, &*scrape));
             let served = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_WAIT)
@@ -56,7 +56,7 @@ where
 
 async fn answer<F, S>(
     request: Request<Incoming>,
-    compat: Compat,
+    beside: &Beside,
     scrape: &F,
 ) -> Result<Response<Full<Bytes>>, Infallible>
 where
@@ -71,7 +71,7 @@ where
     }
     let accept = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let format = Format::accepted(&accept.collect::<Vec<_>>().join(","));
-    Ok(match page(scrape().await, compat, format) {
+    Ok(match page(scrape().await, beside, format) {
         Ok(page) => of_format(format, page),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     })

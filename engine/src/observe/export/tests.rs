@@ -13,7 +13,9 @@ fn line<'a>(page: &'a str, start: &str) -> &'a str {
 }
 
 fn written(cores: &[Rc<CoreRecorder>], compat: Compat, format: Format) -> Vec<u8> {
-    page(cores.iter().map(|core| core.snapshot()).collect(), compat, format).expect("it is written")
+    let beside = Beside { compat, ..Beside::default() };
+    page(cores.iter().map(|core| core.snapshot()).collect(), &beside, format)
+        .expect("it is written")
 }
 
 fn text(cores: &[Rc<CoreRecorder>], compat: Compat) -> String {

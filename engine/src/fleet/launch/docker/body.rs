@@ -85,7 +85,7 @@ pub(super) fn of(start: &Start<'_>, image: &str, boot: &str) -> ContainerCreateB
             cpuset_cpus: start.cpus.map(list),
             memory: Some(start.memory_bytes.cast_signed()),
             memory_swap: Some(start.memory_bytes.cast_signed()),
-            cpu_shares: Some(LOADING_CPU_SHARES),
+            cpu_shares: start.stands_back.then_some(LOADING_CPU_SHARES),
             ..sandbox()
         }),
         ..Default::default()

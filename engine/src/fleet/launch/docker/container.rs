@@ -52,8 +52,8 @@ impl DockerContainer {
         docker: Rc<Docker>,
         start: Start<'_>,
     ) -> Result<DockerContainer, DockerError> {
-        docker.used();
         let client = docker.client().await?;
+        docker.used();
         docker.keep_leftovers_out();
         let own = start.image.map_or_else(|| body::image(start.program), str::to_owned);
         let name = name(&start);
@@ -86,7 +86,7 @@ impl DockerContainer {
     }
 
     /// From now on it has as much CPU time as its neighbours.
-    pub fn went_live(&self) {
+    pub fn has_loaded(&self) {
         let (docker, container) = (self.docker.clone(), self.removed.container.clone());
         tokio::task::spawn_local(async move {
             if let Err(error) = docker.give_full_share(&container).await {

@@ -87,7 +87,7 @@ impl DockerError {
         match self {
             DockerError::Unreachable { why, .. } => unreachable(why),
             DockerError::Remote { .. } => Advice::new(
-                "models share memory with the engine",
+                "this shell was set up for another machine's Docker, and models share memory with the engine",
                 "unset DOCKER_HOST, or name a Unix socket in it: DOCKER_HOST=unix:///var/run/docker.sock",
             ),
             DockerError::Slow { .. } => Advice::new(

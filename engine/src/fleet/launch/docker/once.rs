@@ -35,8 +35,8 @@ impl Docker {
     }
 
     async fn run(self: &Rc<Self>, image: &str, command: &[&str]) -> Result<String, DockerError> {
-        self.used();
         let client = self.client().await?;
+        self.used();
         self.keep_leftovers_out();
         let name = format!("foil-once-{:016x}", RandomState::new().hash_one(image));
         let _removed = RemovedWhenDropped::new(self, &name);

@@ -20,6 +20,7 @@ fn created(program: &Program, cpus: Option<&[usize]>, user: Option<u32>) -> Cont
         socket: &home.join("sock"),
         user,
         cpus,
+        stands_back: true,
         image: None,
         memory_bytes: 1 << 30,
     };

@@ -15,19 +15,21 @@ use super::model::Managed;
 use super::store::{Desired, Store};
 use super::{FleetError, Opened, Places, carry_out, check_name, output, report, runtime};
 use crate::fleet::supervisor::Shared;
+use crate::observe::deployments::DeploymentCounts;
 
 /// Asks that are carried out, beside those that wait to be taken up.
 const ASKS_UNDER_WAY_MAX: usize = 64;
 
 /// Looks after deployments, or says that this engine does not.
-pub struct Manager {
+pub struct Overseer {
     pub(super) shared: Rc<Shared>,
     pub(super) holds: Option<Holds>,
     pub(super) models: RefCell<BTreeMap<String, Rc<Managed>>>,
     /// Models that may come to life at a time: each takes a CPU and the disk.
     pub(super) loads: Semaphore,
     /// Active versions of the engine's start whose fate is not known yet.
-    pub(super) to_start: Cell<usize>,
+    to_start: Cell<usize>,
+    pub(super) counts: DeploymentCounts,
     under_way: Semaphore,
     /// What was found out about the places where models run.
     pub(super) runtimes: RefCell<HashMap<RuntimeOf, Value>>,
@@ -41,8 +43,12 @@ pub(super) struct Holds {
     lock: RefCell<StateLock>,
 }
 
-impl Manager {
-    pub fn new(shared: Rc<Shared>, opened: Option<Opened>) -> Rc<Manager> {
+impl Overseer {
+    pub fn new(
+        shared: Rc<Shared>,
+        opened: Option<Opened>,
+        counts: DeploymentCounts,
+    ) -> Rc<Overseer> {
         let (holds, desired, mut places) = match opened {
             None => (None, Desired::default(), Places::default()),
             Some(Opened { lock, store, artifacts, desired, places, state }) => {
@@ -51,23 +57,24 @@ impl Manager {
             }
         };
         let cpus = shared.config.repositories.cpus.len();
-        let manager = Rc::new(Manager {
+        let overseer = Rc::new(Overseer {
             shared,
             holds,
             models: RefCell::default(),
             loads: Semaphore::new((cpus / 2).max(1)),
             to_start: Cell::new(desired.values().filter(|row| row.active.is_some()).count()),
+            counts,
             under_way: Semaphore::new(ASKS_UNDER_WAY_MAX),
             runtimes: RefCell::default(),
         });
-        if manager.to_start.get() == 0 {
-            manager.shared.deployments_started();
+        if overseer.to_start.get() == 0 {
+            overseer.shared.deployments_started();
         }
         for (name, row) in desired {
             let places = places.remove(&name).unwrap_or_default();
-            manager.look_after(Managed::new(&manager, &name, row, places));
+            overseer.look_after(Managed::new(&overseer, &name, row, places));
         }
-        manager
+        overseer
     }
 
     /// From now on, until nothing of it is left.
@@ -75,12 +82,12 @@ impl Manager {
         let name = managed.name.to_string();
         self.shared.deployed.borrow_mut().insert(name.clone());
         self.models.borrow_mut().insert(name.clone(), managed.clone());
-        let manager = self.clone();
+        let overseer = self.clone();
         let driven = managed.clone();
         tokio::task::spawn_local(async move {
             carry_out::drive(driven).await;
-            manager.models.borrow_mut().remove(&name);
-            manager.shared.deployed.borrow_mut().remove(&name);
+            overseer.models.borrow_mut().remove(&name);
+            overseer.shared.deployed.borrow_mut().remove(&name);
         });
         managed
     }
@@ -124,8 +131,8 @@ impl Manager {
 
     /// Carries out one ask in a task of its own.
     pub fn take(self: &Rc<Self>, ask: Ask) {
-        let manager = self.clone();
-        tokio::task::spawn_local(async move { manager.answer(ask).await });
+        let overseer = self.clone();
+        tokio::task::spawn_local(async move { overseer.answer(ask).await });
     }
 
     async fn answer(self: Rc<Self>, ask: Ask) {
