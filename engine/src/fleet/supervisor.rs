@@ -36,7 +36,7 @@ use crate::classes::Classes;
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::dispatch::handle::ModelHandle;
-use crate::dispatch::{ControlMsg, CoreLinks, FleetEvent};
+use crate::dispatch::{ControlMsg, CoreLinks, FleetEvent, ReplicaFault};
 use crate::ids::{ClassId, CoreId, Incarnation, ReplicaId};
 use crate::observe::deployments::DeploymentCounts;
 
@@ -105,7 +105,7 @@ pub struct Shared {
     pub config: FleetConfig,
     pub events: mpsc::Sender<FleetEvent>,
     /// Who waits for a fault of which incarnation.
-    pub faults: RefCell<HashMap<Incarnation, oneshot::Sender<String>>>,
+    pub faults: RefCell<HashMap<Incarnation, oneshot::Sender<ReplicaFault>>>,
     next_incarnation: Cell<u64>,
     /// Models per core.
     load: RefCell<Vec<usize>>,
@@ -114,6 +114,8 @@ pub struct Shared {
     /// Names whose versions the deployments look after.
     pub deployed: RefCell<BTreeSet<String>>,
     pub stopping: watch::Sender<bool>,
+    /// Deployed models are up, or known not to come up at once; true where there are none.
+    deployments_up: watch::Sender<bool>,
     /// Another engine is to take this one's place: nothing changes until it has, or won't.
     pub handing_over: Cell<bool>,
     pub models: RefCell<Vec<Rc<Model>>>,
@@ -133,6 +135,7 @@ impl Fleet {
             to_start: Cell::new(0),
             deployed: RefCell::default(),
             stopping: watch::Sender::new(false),
+            deployments_up: watch::Sender::new(false),
             handing_over: Cell::new(false),
             models: RefCell::default(),
             complaints: RefCell::default(),
@@ -174,6 +177,13 @@ impl Fleet {
             start_others(&self.shared, &model);
         }
         Ok(())
+    }
+
+    /// Waits until deployed models answer, or are known not to come up at once: for an engine that takes another's place.
+    pub async fn deployments_up(&self) {
+        let mut up = self.shared.deployments_up.subscribe();
+        // An error can't be: the sender is held.
+        let _up = up.wait_for(|up| *up).await;
     }
 
     /// Takes orders from now on.
@@ -300,6 +310,7 @@ impl Shared {
 
     /// All deployed models are up, or known not to come up at once.
     pub fn deployments_started(&self) {
+        self.deployments_up.send_replace(true);
         self.one_started();
     }
 
