@@ -21,7 +21,7 @@ const DESCRIPTORS_MAX: usize = 200;
 const MEMORY: &str = "512m";
 
 /// What the engine says of a container that the kernel ended for its memory.
-const OUT_OF_MEMORY: &str = "because it wanted more memory than it may have";
+const OUT_OF_MEMORY: &str = "out of memory: it wanted more than it may have";
 
 /// One or two of each kind; all of them by night.
 const LANE: [(&str, Outcome); 12] = [
