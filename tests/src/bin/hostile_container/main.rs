@@ -103,6 +103,8 @@ impl Role {
             Role::Counted { life, starts_anew } => {
                 (*life == 1 && answered >= HONEST_ANSWERS, *starts_anew)
             }
+            // A life that began hostile has attacked already.
+            Role::Told { began_hostile: true, starts_anew: true, .. } => (false, true),
             Role::Told { file, starts_anew, .. } => (is_hostile(file), *starts_anew),
         };
         match (hostile, starts_anew) {
