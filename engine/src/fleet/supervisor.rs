@@ -16,6 +16,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::catalog::{Catalog, PublishedCatalog};
 use super::changes;
+use super::deployments::causes::explained;
+use super::deployments::wanted::Failure;
 use super::deployments::{Opened, Overseer};
 use super::digest;
 use super::keeper::LifeError;
@@ -86,11 +88,16 @@ impl std::error::Error for StartError {}
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} does not start: {}", self.model, self.error)?;
-        if self.output.is_empty() {
-            return Ok(());
+        if !self.output.is_empty() {
+            write!(f, "\nlast output of its container:")?;
+            self.output.lines().try_for_each(|line| write!(f, "\n    {line}"))?;
         }
-        write!(f, "\nlast output of its container:")?;
-        self.output.lines().try_for_each(|line| write!(f, "\n    {line}"))
+        match explained(self.error.to_string(), self.output.clone()) {
+            Failure { cause: Some(cause), fix: Some(fix), .. } if !self.error.says_what_to_do() => {
+                write!(f, "\nprobably {cause}: {fix}")
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -114,6 +121,8 @@ pub struct Shared {
     /// Names whose versions the deployments look after.
     pub deployed: RefCell<BTreeSet<String>>,
     pub stopping: watch::Sender<bool>,
+    /// Deployed models are up, or known not to come up at once; true where there are none.
+    deployments_up: watch::Sender<bool>,
     /// Another engine is to take this one's place: nothing changes until it has, or won't.
     pub handing_over: Cell<bool>,
     pub models: RefCell<Vec<Rc<Model>>>,
@@ -133,6 +142,7 @@ impl Fleet {
             to_start: Cell::new(0),
             deployed: RefCell::default(),
             stopping: watch::Sender::new(false),
+            deployments_up: watch::Sender::new(false),
             handing_over: Cell::new(false),
             models: RefCell::default(),
             complaints: RefCell::default(),
@@ -174,6 +184,13 @@ impl Fleet {
             start_others(&self.shared, &model);
         }
         Ok(())
+    }
+
+    /// Waits until deployed models answer, or are known not to come up at once: for an engine that takes another's place.
+    pub async fn deployments_up(&self) {
+        let mut up = self.shared.deployments_up.subscribe();
+        // An error can't be: the sender is held.
+        let _up = up.wait_for(|up| *up).await;
     }
 
     /// Takes orders from now on.
@@ -300,6 +317,7 @@ impl Shared {
 
     /// All deployed models are up, or known not to come up at once.
     pub fn deployments_started(&self) {
+        self.deployments_up.send_replace(true);
         self.one_started();
     }
 

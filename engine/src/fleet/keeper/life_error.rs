@@ -43,3 +43,10 @@ pub enum LifeError {
     #[error("the engine is shutting down")]
     Stopping,
 }
+
+impl LifeError {
+    /// Its sentence has the probable cause and what helps already.
+    pub fn says_what_to_do(&self) -> bool {
+        matches!(self, LifeError::Launch(_))
+    }
+}
