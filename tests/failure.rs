@@ -8,6 +8,7 @@ mod hostile;
 mod hostile_containers;
 mod hostile_docker;
 mod kills;
+mod liveness;
 mod models;
 mod processes;
 mod requests;

@@ -9,7 +9,7 @@
 //! ```text
 //!              ┌────────── on time ──┐                      ┌──► Answered
 //!   arrival ──►│ by due (EDF)        ├──► in flight ────────┼──► Raised · Refused · BadOutput
-//!      │       └─┬───────────────────┘    │     ▲           └──► Lost · TimedOut
+//!      │       └─┬───────────────────┘    │     ▲           └──► Lost · TimedOut · Quarantined
 //!      │  soft, too late for its SLO      │     │
 //!      ▼         ▼                        ▼     │
 //!   Refusal    late, by late limit     again: groups that run before the queue
@@ -27,7 +27,7 @@
 //! * **Again.** Groups that failed together and are sent ahead of the queue, each as a batch of its own:
 //!   - a failed batch of several tasks is cut in two, until the task at fault is alone and leaves with the error;
 //!   - the neighbours of a refused row go as one group;
-//!   - what a lost replica had in flight is suspect: each task runs alone, once; lost again, it leaves.
+//!   - what a lost replica had in flight is suspect: each task runs alone, once; lost again, it leaves, `Quarantined`.
 //!
 //!   Only tasks whose late limit leaves room for another run go again. A model that mostly fails is not bisected:
 //!   everything in its failed batch leaves with the error.
@@ -205,8 +205,10 @@ pub enum Leave {
     /// The model blamed this task's rows on the caller.
     Refused,
     BadOutput,
-    /// Its replica died under it, and it may not run again.
+    /// Its replica died under it, and no time is left for another run.
     Lost,
+    /// Two replicas died under it, or one in the midst of its answer.
+    Quarantined,
     /// Its replica was killed for overrunning `batch_timeout`, and it may not run again.
     TimedOut,
     Cancelled,

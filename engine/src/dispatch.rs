@@ -16,6 +16,7 @@ pub use crate::batch::fixed::FixedBatches;
 pub use crate::batch::latency_profile::Bucket;
 use crate::clock::Clock;
 use crate::ids::{CoreId, DeviceClass, Incarnation, ReplicaId, Version};
+use crate::observe::metrics::Loss;
 use crate::observe::predictions::PredictionsSnapshot;
 use crate::observe::stages::{CoreRecorder, CoreSnapshot, ModelNames, ScaleStanding};
 use crate::observe::statistics::Statistics;
@@ -31,6 +32,7 @@ pub mod in_flight;
 pub mod lane;
 pub mod outbox;
 pub mod parts;
+pub mod pulse;
 mod recent;
 pub mod warm_up;
 
@@ -110,6 +112,8 @@ pub struct ReplicaLane {
     pub replica: ReplicaId,
     pub device: DeviceClass,
     pub incarnation: Incarnation,
+    /// It beats, and is ended when it has not for this long. None: no beat is expected.
+    pub silence_max: Option<Duration>,
     pub side: LaneSide,
 }
 
@@ -196,8 +200,16 @@ pub enum FleetEvent {
         version: Version,
         replica: ReplicaId,
         incarnation: Incarnation,
-        fault: String,
+        fault: ReplicaFault,
     },
+}
+
+/// Why a dispatcher gave a replica up.
+#[derive(Clone, Debug)]
+pub struct ReplicaFault {
+    pub loss: Loss,
+    /// A sentence.
+    pub why: String,
 }
 
 /// What every task on one core shares.

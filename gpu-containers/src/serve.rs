@@ -86,8 +86,8 @@ fn join(
     nonce: u64,
     spec: &ModelSpec,
 ) -> Result<ContainerSide, ServeError> {
-    let hello =
-        Hello { schema_version: SCHEMA_VERSION, abi_hash: ABI_HASH, nonce, spec: spec.clone() };
+    let (schema_version, abi_hash) = (SCHEMA_VERSION, ABI_HASH);
+    let hello = Hello { schema_version, abi_hash, nonce, spec: spec.clone(), beats: true };
     session.send(&encode_from_container(&FromContainer::Hello(hello)))?;
     let mut buffer = vec![0; MESSAGE_BYTES_MAX];
     let (len, fds) = session.recv_lane(&mut buffer)?;
@@ -98,6 +98,7 @@ fn join(
     let fds = fds.ok_or(ServeError::NoLane)?;
     let mut side = ContainerSide::map(fds, LaneConfig::from(&lane), lane.incarnation)?;
     side.set_spin(Duration::from_micros(lane.spin_us.into()));
+    side.start_heartbeat()?;
     Ok(side)
 }
 

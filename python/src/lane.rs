@@ -76,7 +76,7 @@ impl Lane {
     fn hello(&mut self, py: Python<'_>, nonce: u64, spec: Declared) -> PyResult<()> {
         let spec = spec.into_spec()?;
         let (schema_version, abi_hash) = (SCHEMA_VERSION, ABI_HASH);
-        let hello = Hello { schema_version, abi_hash, nonce, spec: spec.clone() };
+        let hello = Hello { schema_version, abi_hash, nonce, spec: spec.clone(), beats: true };
         self.send(&FromContainer::Hello(hello))?;
         let session = self.session.as_mut().ok_or_else(closed)?;
         let (lane, fds) = py.detach(|| welcome(session))?;
@@ -275,6 +275,7 @@ impl Work {
         let config = LaneConfig::from(&lane);
         let mut side = ContainerSide::map(fds, config, lane.incarnation).map_err(error)?;
         side.set_spin(Duration::from_micros(lane.spin_us.into()));
+        side.start_heartbeat().map_err(error)?;
         Ok(Work {
             side,
             inputs: ArrayMaker::new(py, &spec.inputs, &spec.outputs)?,

@@ -145,6 +145,8 @@ pub struct Hello {
     /// Given to the container by its environment; proves that it is the process we started.
     pub nonce: u64,
     pub spec: ModelSpec,
+    /// Its heartbeat word is beaten from the welcome on; without, no beat is expected.
+    pub beats: bool,
 }
 
 /// What the segments of a lane are made of.
@@ -199,6 +201,7 @@ pub fn encode_from_container(message: &FromContainer) -> Vec<u8> {
             args.schema_version = hello.schema_version;
             args.abi_hash = hello.abi_hash;
             args.nonce = hello.nonce;
+            args.beats = hello.beats;
             args.spec = Some(write_model(&mut builder, &hello.spec));
         }
         FromContainer::Ready => args.kind = fb::ContainerKind::Ready,
@@ -220,6 +223,7 @@ pub fn decode_from_container(bytes: &[u8]) -> Result<FromContainer, SchemaError>
             schema_version: table.schema_version(),
             abi_hash: table.abi_hash(),
             nonce: table.nonce(),
+            beats: table.beats(),
             spec: read_model(table.spec().ok_or(SchemaError::Missing("spec"))?)?,
         })),
         fb::ContainerKind::Ready => Ok(FromContainer::Ready),

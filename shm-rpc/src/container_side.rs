@@ -11,6 +11,7 @@ use crate::clock::now;
 use crate::doorbell::{announce, awake, futex_wait, peer_sleeps, ring_bell};
 use crate::engine_side::check_in_slot;
 use crate::error::{LaneError, LaneFault};
+use crate::heartbeat::Heartbeat;
 use crate::layout::{self, LaneConfig, Memory, TAIL_AT};
 use crate::ring::{Consumer, Producer};
 use crate::segment::memfd::{check, check_size};
@@ -115,6 +116,7 @@ pub struct ContainerSide {
     /// What came while a part waited for its verdict: at most a request a slot, and the farewell.
     came_meanwhile: VecDeque<Next>,
     spin: Spin,
+    heartbeat: Option<Heartbeat>,
     fault: Option<LaneFault>,
     bell: OwnedFd,
     request_fd: OwnedFd,
@@ -158,6 +160,7 @@ impl ContainerSide {
             awaiting_reply: vec![false; config.slots as usize],
             came_meanwhile: VecDeque::new(),
             spin: Spin::none(),
+            heartbeat: None,
             fault: None,
             bell,
             request_fd,
@@ -172,6 +175,15 @@ impl ContainerSide {
     /// The sizes this lane was made with.
     pub fn config(&self) -> &LaneConfig {
         &self.config
+    }
+
+    /// Beats every 100 ms from now on, in a thread of its own, until the lane is left. The engine must know of it: its
+    /// hello says so.
+    pub fn start_heartbeat(&mut self) -> Result<(), LaneError> {
+        let (fd, len) = (self.container_fd.as_fd(), self.config.replies_at());
+        let control = Mapping::new(fd, 0, len, Access::ReadWrite)?;
+        self.heartbeat = Some(Heartbeat::start(control)?);
+        Ok(())
     }
 
     /// Allows looking for requests without sleeping, up to `limit` at a time and only while they

@@ -7,6 +7,7 @@
 //! bell.
 
 use crate::LaneFds;
+use crate::control::Control;
 use crate::doorbell::{announce, awake, bell, peer_sleeps};
 use crate::error::{LaneError, LaneFault};
 use crate::layout::{self, LaneConfig, Memory, TAIL_AT};
@@ -110,6 +111,11 @@ impl EngineSide {
     /// Requests published and not yet answered.
     pub fn in_flight(&self) -> usize {
         self.slots.in_flight()
+    }
+
+    /// How often the container's heart has beaten, modulo 2^32. Only whether it has changed means something.
+    pub fn heartbeat(&self) -> Result<u32, LaneFault> {
+        self.container_out.load(layout::HEARTBEAT_AT)
     }
 
     /// The descriptor to watch, edge-triggered, and never to read.

@@ -19,7 +19,9 @@ pub enum LaneError {
     SlotBytes { slot_bytes: u32 },
     #[error("huge pages need sealed memory: choose memfd, or no huge pages")]
     HugePages,
-    #[error("could not {doing}: check the limits on memory and open files of this process")]
+    #[error(
+        "could not {doing}: check the limits on memory, threads and open files of this process"
+    )]
     System { doing: &'static str, source: io::Error },
     #[error(
         "segment {segment} lacks its seals (has {seals:#x}): the sender is no Hydrofoil engine"

@@ -6,7 +6,7 @@
 //! ```text
 //! E  engine_out     line 0 header · line 1 tail of requests · line 2 engine sleeps · line 3 head of completions
 //!                   from byte 256: request descriptors, 64 bytes each
-//! C  container_out  line 0 unused · line 1 tail of completions · line 2 container sleeps · line 3 head of requests
+//! C  container_out  line 0 heartbeat · line 1 tail of completions · line 2 container sleeps · line 3 head of requests
 //!                   from byte 256: completion descriptors; from `replies_at`: reply slots
 //! D  request_data   request slots
 //! ```
@@ -45,6 +45,8 @@ pub(crate) const TAIL_AT: usize = LINE_BYTES;
 pub(crate) const SLEEPS_AT: usize = 2 * LINE_BYTES;
 /// Where the writer of this segment says how many of its peer's descriptors it took, modulo 256.
 pub(crate) const HEAD_AT: usize = 3 * LINE_BYTES;
+/// Of C only: where the container's heartbeat is counted. Its writer is a thread of its own, and so is its line.
+pub(crate) const HEARTBEAT_AT: usize = 0;
 /// Where the descriptors begin.
 pub(crate) const ENTRIES_AT: usize = 4 * LINE_BYTES;
 
@@ -69,6 +71,7 @@ pub(crate) const SEGMENT_BYTES_MAX: u64 = 8 << 30;
 
 const _: () = assert!(size_of::<usize>() == 8, "lanes are 64-bit only");
 const _: () = assert!(cfg!(target_endian = "little"), "lanes are little-endian only");
+const _: () = assert!(HEARTBEAT_AT + 4 <= LINE_BYTES, "the heartbeat has the first line");
 const _: () = assert!(HUGE_PAGES_AT + 4 <= LINE_BYTES, "the header is one cache line");
 const _: () = assert!(2 * RING_ENTRIES_MAX <= COUNTER_MAX + 1, "a distance is unambiguous");
 const _: () = assert!(HUGE_PAGE_BYTES.is_multiple_of(PAGE_BYTES));
@@ -111,6 +114,7 @@ const fn abi_hash() -> u64 {
         TAIL_AT as u64,
         SLEEPS_AT as u64,
         HEAD_AT as u64,
+        HEARTBEAT_AT as u64,
         ENTRIES_AT as u64,
         ENTRY_BYTES as u64,
         ENTRIES_PER_DEPTH as u64,

@@ -38,7 +38,7 @@
 //!
 //! ```text
 //! E and C, control head, one cache line per writer's concern (offsets in bytes, little-endian):
-//!    0  E only: magic u64 · ABI hash u64 · incarnation u64 · ring depth, slots, request slot bytes,
+//!    0  C: heartbeat u32. E: magic u64 · ABI hash u64 · incarnation u64 · ring depth, slots, request slot bytes,
 //!       reply slot bytes, memory (1 memfd, 2 posix), huge pages (0, 1): u32 each
 //!   64  tail u32: descriptors pushed by this segment's writer, modulo 256
 //!  128  sleeps u32: not 0 while this segment's writer sleeps or is about to
@@ -68,6 +68,7 @@
 //! | E sleeps | engine | container | store relaxed, full fence, then look at C tail | container: store C tail, full fence, then load: `peer_sleeps` |
 //! | descriptors, eight relaxed words each | the ring's producer | its consumer | by the tail (whole) and the head (free again) | as above |
 //! | slot bytes | D engine, C container | the other | by the tail of the descriptor that names the slot | the reply frees D, the next request frees C |
+//! | C heartbeat | container, a thread of its own | engine | relaxed both ways: nothing is read on its strength | – |
 //! | header of E | engine, before the descriptors are sent | container, once | by the socket | – |
 //!
 //! Loads are relaxed with a fence rather than acquiring because the words lie in memory mapped
@@ -103,6 +104,13 @@
 //! socket in between. Where it shares its cores with nobody it may look for work a little longer first
 //! ([`container_side::ContainerSide::set_spin`]). The engine never spins.
 //!
+//! # Heartbeat
+//!
+//! A container that says so in its hello raises its heartbeat word every [`BEAT_EVERY`], from a thread that does nothing
+//! else and waits for nobody. The engine looks now and then, with a load or over `posix` a `pread`, whether the word has
+//! changed: one that has not for a second, over several looks, belongs to a process that is stopped or worse. It is no
+//! sign of a model's progress, which batches and their timeouts are there for.
+//!
 //! # What each death leaves behind
 //!
 //! *Container*: the socket hangs up; the engine drops its side, and with it the memory. Rows live
@@ -137,6 +145,8 @@ mod geometry;
 #[cfg(not(loom))]
 pub mod handshake;
 #[cfg(not(loom))]
+mod heartbeat;
+#[cfg(not(loom))]
 mod segment;
 #[cfg(not(loom))]
 mod spin;
@@ -144,6 +154,8 @@ mod spin;
 pub use error::{LaneError, LaneFault};
 #[cfg(not(loom))]
 pub use fds::LaneFds;
+#[cfg(not(loom))]
+pub use heartbeat::BEAT_EVERY;
 pub use layout::{ABI_HASH, LaneConfig, Memory};
 #[cfg(not(loom))]
 pub use segment::posix::{NAME_PREFIX, sweep};

@@ -236,7 +236,7 @@ impl Case {
     }
 
     fn restarts(&self) -> f64 {
-        self.engine.metric("foil_replica_restarts_total{model=\"attacker\"")
+        self.engine.restarts("attacker")
     }
 }
 

@@ -50,10 +50,10 @@ fn restarts_leak_no_descriptors_mappings_processes_or_sockets() {
     let sockets = std::env::temp_dir().join(format!("hydrofoil-{}", engine.pid()));
     let restart = |engine: &Engine| {
         let container = engine.containers()[0];
-        let restarts = engine.metric("foil_replica_restarts_total{model=\"moody\"");
+        let restarts = engine.restarts("moody");
         kill(container, Signal::KILL);
         wait_until("it is replaced", || {
-            engine.metric("foil_replica_restarts_total{model=\"moody\"") > restarts
+            engine.restarts("moody") > restarts
                 && engine.metric("foil_replicas{model=\"moody\"") == 1.0
         });
         assert_eq!(engine.infer("moody", &rows(&[[0.0, 1.0]])).status, 200);

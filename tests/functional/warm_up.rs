@@ -102,7 +102,7 @@ fn batches_are_made_of_the_models_own_sample() {
     let mut batches = seen(&files);
     batches.dedup();
     assert_eq!(batches, [(1, 1), (2, 3), (4, 6), (8, 12)], "its rows are repeated");
-    assert_eq!(engine.metric(r#"foil_replica_restarts_total{model="records""#), 0.0);
+    assert_eq!(engine.restarts("records"), 0.0);
     serves(&engine);
 }
 
@@ -152,7 +152,7 @@ fn a_model_that_can_not_stand_zeros_is_served_after_two_lives() {
         assert_eq!(ends.count(), 2, "{name}: {said}");
         assert!(said.contains("goes live without warm-up"), "{name}: {said}");
         assert!(seen(&files).is_empty());
-        assert_eq!(engine.metric(r#"foil_replica_restarts_total{model="records""#), 2.0);
+        assert_eq!(engine.restarts("records"), 2.0);
         serves(&engine);
         assert!(engine.stop().success());
     }

@@ -178,6 +178,19 @@ impl Engine {
         line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a value")
     }
 
+    /// The sum of all metric lines that `is_meant`.
+    pub fn sum(&self, is_meant: impl Fn(&str) -> bool) -> f64 {
+        let page = Client::connect(self.metrics).get("/metrics").text();
+        let values = page.lines().filter(|line| !line.starts_with('#') && is_meant(line));
+        values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Replicas of this model that were lost, for whatever reason.
+    pub fn restarts(&self, model: &str) -> f64 {
+        let start = format!("foil_replica_restarts_total{{model=\"{model}\"");
+        self.sum(|line| line.starts_with(&start))
+    }
+
     /// Processes whose parent is the engine.
     pub fn containers(&self) -> Vec<u32> {
         let processes = std::fs::read_dir("/proc").expect("/proc").flatten();

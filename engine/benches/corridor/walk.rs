@@ -161,7 +161,13 @@ async fn serve(
 async fn go_live(control: &mpsc::Sender<ControlMsg>, side: EngineSide) -> Outcome<()> {
     let (replica, device) = (ReplicaId(0), DeviceClass(0));
     let side = LaneSide::Shm(side);
-    let lane = Box::new(ReplicaLane { replica, device, incarnation: INCARNATION, side });
+    let lane = Box::new(ReplicaLane {
+        replica,
+        device,
+        incarnation: INCARNATION,
+        silence_max: None,
+        side,
+    });
     let (live, is_live) = oneshot::channel();
     let up = ControlMsg::ReplicaUp { lane, warm_up: Order::Off, live };
     control.send(up).await.map_err(|_| "the dispatcher ended")?;

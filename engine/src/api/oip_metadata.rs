@@ -12,7 +12,7 @@ use crate::api::status::{ApiError, JSON};
 use crate::codec::bind::dims;
 use crate::dispatch::handle::ModelHandle;
 use crate::fleet::catalog::{Catalog, ModelEntry};
-use crate::query::serve::available;
+use crate::query::serve::check_ready;
 use crate::query::types::TaskError;
 
 /// Clients switch features on by these: only what works is listed.
@@ -76,7 +76,7 @@ pub fn models(catalog: &Catalog) -> Response<Full<Bytes>> {
 
 pub fn model_ready(entry: &ModelEntry) -> Response<Full<Bytes>> {
     let name = &*entry.handle.name;
-    match available(entry) {
+    match check_ready(entry) {
         Ok(_) => json_response(StatusCode::OK, &json!({ "name": name, "ready": true })),
         Err(error) => {
             let mut response = crate::api::status::response(&ApiError::Task(error.clone()));

@@ -234,6 +234,9 @@ fn shown_task(error: &TaskError) -> Shown {
         TaskError::ReplicaLost { .. } | TaskError::StreamBroken { .. } => {
             (StatusCode::INTERNAL_SERVER_ERROR, ErrorKind::ReplicaLost, None)
         }
+        TaskError::Quarantined { .. } => {
+            (StatusCode::INTERNAL_SERVER_ERROR, ErrorKind::Quarantined, None)
+        }
         TaskError::ReaderTooSlow { .. } => {
             (StatusCode::REQUEST_TIMEOUT, ErrorKind::SlowReader, None)
         }

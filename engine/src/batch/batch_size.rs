@@ -246,6 +246,10 @@ impl<C: Controller + ?Sized> Controller for Box<C> {
         (**self).expected_service(cost)
     }
 
+    fn slowest_service(&self, device: DeviceClass, cost: u64) -> Duration {
+        (**self).slowest_service(device, cost)
+    }
+
     fn hedge(&mut self, now: Time, replicas: &ReplicasView<'_>) -> Option<Decision> {
         (**self).hedge(now, replicas)
     }
@@ -277,6 +281,10 @@ pub trait Controller {
     fn cost_limit(&self) -> u64;
     /// What a batch of `cost` is expected to take; zero while nothing is known.
     fn expected_service(&self, cost: u64) -> Duration;
+    /// What 99 in 100 batches of `cost` take at most on these devices; zero while nothing is known.
+    fn slowest_service(&self, _device: DeviceClass, cost: u64) -> Duration {
+        self.expected_service(cost)
+    }
     /// Asked of every arrival, before it is queued. One with a hard deadline that gets an error is refused; one with a
     /// soft deadline turns late at once.
     fn admit(

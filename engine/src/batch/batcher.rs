@@ -29,6 +29,12 @@ const RETRY_AFTER_UNKNOWN: Duration = Duration::from_secs(1);
 /// Shortest time asked of a caller: the queue is full now, and one batch makes room for few.
 const RETRY_AFTER_MIN: Duration = Duration::from_millis(10);
 
+/// A batch that is out for this many times what 99 in 100 of its size take makes its replica suspect.
+const OVERDUE_SERVICES: u32 = 10;
+
+/// And no batch does before this: a pause that any process may have.
+const OVERDUE_MIN: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 pub struct Batcher<C = SloController> {
     config: BatcherConfig,
@@ -254,10 +260,17 @@ impl<C: Controller> Batcher<C> {
         self.replicas.leave(replica);
     }
 
-    /// Its batch is out for so long that nobody counts on the replica until it is back.
-    pub fn handle_replica_suspect(&mut self, now: Time, replica: ReplicaId) {
+    /// Whoever has had a batch for far longer than nearly all of its size take is suspect: nobody counts on that replica
+    /// until it is back.
+    pub fn handle_look(&mut self, now: Time) {
         self.advance(now);
-        self.replicas.suspect(replica);
+        let controller = &self.controller;
+        self.replicas.suspect_overdue(self.now, |device, cost| {
+            controller
+                .slowest_service(device, cost)
+                .saturating_mul(OVERDUE_SERVICES)
+                .max(OVERDUE_MIN)
+        });
     }
 
     /// A batch came back. One that this replica does not have is no news.

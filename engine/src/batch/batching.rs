@@ -106,6 +106,10 @@ impl Controller for Batching {
         self.inner().expected_service(cost)
     }
 
+    fn slowest_service(&self, device: DeviceClass, cost: u64) -> Duration {
+        self.inner().slowest_service(device, cost)
+    }
+
     fn admit(
         &mut self,
         now: Time,

@@ -35,7 +35,7 @@ enum Event {
     Up { replica: u32, device: u8 },
     Down(usize),
     Leave(usize),
-    Suspect(usize),
+    Look,
     Cancel(usize),
     Pass { ms: u64 },
 }
@@ -52,7 +52,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0u32..REPLICAS, 0u8..2).prop_map(|(replica, device)| Event::Up { replica, device }),
         1 => (0usize..REPLICAS as usize).prop_map(Event::Down),
         1 => (0usize..2 * REPLICAS as usize).prop_map(Event::Leave),
-        1 => (0usize..REPLICAS as usize).prop_map(Event::Suspect),
+        1 => Just(Event::Look),
         1 => (0usize..50).prop_map(Event::Cancel),
         2 => (0u64..80).prop_map(|ms| Event::Pass { ms }),
     ]
@@ -134,11 +134,7 @@ impl World {
             Event::Up { replica, device } => self.up(ReplicaId(replica), DeviceClass(device)),
             Event::Down(which) => self.down(which),
             Event::Leave(which) => self.leave(which),
-            Event::Suspect(which) => {
-                if let Some(&replica) = self.up.iter().nth(which) {
-                    self.batcher.handle_replica_suspect(self.now, replica);
-                }
-            }
+            Event::Look => self.batcher.handle_look(self.now),
             Event::Cancel(which) => {
                 if let Some(&id) = self.waiting.keys().nth(which) {
                     self.batcher.handle_cancel(self.now, id);

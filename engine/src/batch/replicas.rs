@@ -178,12 +178,19 @@ impl Replicas {
         self.take_out_of_service(at, Service::Leaving);
     }
 
-    /// One that has a batch and was in service.
-    pub(super) fn suspect(&mut self, id: ReplicaId) {
-        let is_counted_on =
-            |&at: &usize| self.replicas[at].is_live() && !self.replicas[at].out.is_empty();
-        if let Some(at) = self.position(id).filter(is_counted_on) {
-            self.take_out_of_service(at, Service::Suspect);
+    /// Those in service whose batch is out for longer than `limit` says.
+    pub(super) fn suspect_overdue(
+        &mut self,
+        now: Time,
+        limit: impl Fn(DeviceClass, u64) -> Duration,
+    ) {
+        for at in 0..self.replicas.len() {
+            let replica = &self.replicas[at];
+            let device = replica.device;
+            let overdue = |batch: &Outgoing| now.since(batch.departed) > limit(device, batch.cost);
+            if replica.is_live() && replica.out.iter().any(overdue) {
+                self.take_out_of_service(at, Service::Suspect);
+            }
         }
     }
 

@@ -286,11 +286,6 @@ impl SloController {
         (self.scales.of(running.replica) * mean - nanos(now.since(running.departed))).max(0.0)
     }
 
-    /// Of a class that has a replica; the first one's stands in for one that never ran.
-    fn profile_at(&self, device: DeviceClass) -> &LatencyProfile {
-        self.profiles.get(usize::from(device.0)).unwrap_or(&self.profiles[0])
-    }
-
     /// The centre of what this batch takes where it runs.
     fn centre_of(&self, running: &Running) -> f64 {
         let centre = self.profile_at(running.device).centre(running.cost as f64);
@@ -448,6 +443,10 @@ impl Controller for SloController {
 
     fn expected_service(&self, cost: u64) -> Duration {
         duration(self.profile().centre(cost as f64))
+    }
+
+    fn slowest_service(&self, device: DeviceClass, cost: u64) -> Duration {
+        duration(self.profile_at(device).quantile(cost as f64, Level::P99))
     }
 
     fn admit(

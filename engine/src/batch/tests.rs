@@ -5,6 +5,7 @@ use super::slo::{SloConfig, SloController};
 use super::*;
 use crate::ids::DeviceClass;
 
+mod looks;
 mod parts;
 
 struct Scene {
@@ -337,7 +338,7 @@ fn suspects_of_a_lost_replica_run_alone_and_only_the_culprit_is_lost() {
         }
     }
     for task in tasks {
-        let why = if task == bad { Leave::Lost } else { Leave::Answered };
+        let why = if task == bad { Leave::Quarantined } else { Leave::Answered };
         assert!(left.contains(&(task, why)), "{task:?}");
     }
 }

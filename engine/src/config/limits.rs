@@ -42,6 +42,8 @@ pub struct Limits {
     pub load_s: u64,
     /// Seconds a drain may take before what is left is abandoned.
     pub drain_s: u64,
+    /// Milliseconds a replica's heart may stand still before it is killed and replaced; it beats every 100.
+    pub heartbeat_ms: u64,
     /// Seconds a container of Clipper's that owes no answer may be silent; it sends a heartbeat every 5.
     pub container_silence_s: u64,
     /// Seconds for which fewer replicas must do before one goes, where the engine chooses (`replicas_max`): longer than a
@@ -69,6 +71,7 @@ impl Default for Limits {
             hello_s: 60,
             load_s: 600,
             drain_s: 30,
+            heartbeat_ms: 1000,
             container_silence_s: 30,
             scale_down_s: 60,
         }
@@ -89,6 +92,8 @@ impl Limits {
             ("limits.hello_s", self.hello_s, 1),
             ("limits.load_s", self.load_s, 1),
             ("limits.drain_s", self.drain_s, 1),
+            // Two looks apart: less would take one that was looked at between two beats for dead.
+            ("limits.heartbeat_ms", self.heartbeat_ms, 500),
             ("limits.container_silence_s", self.container_silence_s, 1),
             ("limits.scale_down_s", self.scale_down_s, 1),
             // A slot holds its header's page and at least as much again.

@@ -25,15 +25,17 @@ use super::lane::{Batch, Lane, LaneError, batch_cost_max};
 use super::outbox::Outbox;
 use super::recent::RecentCounts;
 use super::warm_up::WarmUps;
-use super::{ControlMsg, Core, FleetEvent, ModelSetup, Sharing};
+use super::{ControlMsg, Core, FleetEvent, ModelSetup, ReplicaFault, Sharing};
 use crate::batch::{Batcher, BatcherConfig, Batching, Copies, CostRule, Effect, Outcome, TaskView};
 use crate::clock::{Clock, Time};
 use crate::ids::{BatchId, Incarnation, ReplicaId, ShapeKey, TaskId, Version};
+use crate::observe::metrics::Loss;
 use crate::observe::stages::{ModelNames, ModelRecorder};
 use crate::query::types::{TaskError, TaskInputs};
 
 mod ending;
 mod farewells;
+mod vigil;
 mod warming;
 
 use farewells::Farewell;
@@ -66,6 +68,7 @@ pub struct Dispatcher {
     lanes: Vec<Lane>,
     warm_ups: WarmUps,
     farewells: Vec<Farewell>,
+    look_at: Time,
     outbox: Outbox,
     recorder: Rc<ModelRecorder>,
     names: ModelNames,
@@ -128,6 +131,7 @@ impl Dispatcher {
             lanes: Vec::new(),
             warm_ups: WarmUps::new(setup.sample, setup.stored_profiles),
             farewells: Vec::new(),
+            look_at: Time::ZERO,
             outbox: Outbox::new(core.id, core.links.clone()),
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             timer_at: None,
@@ -241,7 +245,7 @@ impl Dispatcher {
             }
             ControlMsg::ReplicaDown { replica, incarnation, last_output } => {
                 self.take_replies(now);
-                self.lose_replica(now, replica, incarnation, last_output);
+                self.lose_replica(now, (replica, incarnation), Loss::Ended, last_output);
             }
             ControlMsg::ReplicaLeave { replica, incarnation } => {
                 self.replica_leaves(now, replica, incarnation);
@@ -270,8 +274,8 @@ impl Dispatcher {
     fn lose_replica(
         &mut self,
         now: Time,
-        replica: ReplicaId,
-        incarnation: Incarnation,
+        (replica, incarnation): (ReplicaId, Incarnation),
+        loss: Loss,
         last_output: Arc<str>,
     ) {
         let known = self.lanes.iter().position(|lane| lane.incarnation == incarnation);
@@ -279,7 +283,7 @@ impl Dispatcher {
         self.lanes.swap_remove(index);
         self.warm_ups.end(replica);
         if !self.has_left(replica) {
-            self.recorder.replica_lost();
+            self.recorder.replica_lost(loss);
         }
         self.record_replicas();
         self.in_flight.forget_replica(replica);
@@ -292,6 +296,7 @@ impl Dispatcher {
         self.end_overdue_warm_ups(now);
         self.batcher.handle_timeout(now);
         self.carry_out(now);
+        self.keep_vigil(now);
     }
 
     // ---- effects out ----
@@ -355,23 +360,24 @@ impl Dispatcher {
             self.end_lane_because(
                 now,
                 index,
+                Loss::TimedOut,
                 format!("a batch took longer than batch_timeout ({limit:?})"),
             );
         }
     }
 
     fn end_lane(&mut self, now: Time, index: usize, error: &LaneError) {
-        self.end_lane_because(now, index, error.to_string());
+        self.end_lane_because(now, index, Loss::Fault, error.to_string());
     }
 
-    fn end_lane_because(&mut self, now: Time, index: usize, fault: String) {
+    fn end_lane_because(&mut self, now: Time, index: usize, loss: Loss, why: String) {
         let (replica, incarnation) = (self.lanes[index].replica, self.lanes[index].incarnation);
-        let last_output = Arc::from(fault.as_str());
-        self.report_fault(replica, incarnation, fault);
-        self.lose_replica(now, replica, incarnation, last_output);
+        let last_output = Arc::from(why.as_str());
+        self.report_fault(replica, incarnation, ReplicaFault { loss, why });
+        self.lose_replica(now, (replica, incarnation), loss, last_output);
     }
 
-    fn report_fault(&self, replica: ReplicaId, incarnation: Incarnation, fault: String) {
+    fn report_fault(&self, replica: ReplicaId, incarnation: Incarnation, fault: ReplicaFault) {
         let (model, version) = (self.name.clone(), self.version);
         let event = FleetEvent::ReplicaFault { model, version, replica, incarnation, fault };
         if let Err(error) = self.events.try_send(event) {
@@ -404,7 +410,8 @@ impl Dispatcher {
     /// Arms the timer only for an earlier moment than it is armed for: one that rings for nothing costs less than
     /// moving it twice with every batch.
     fn set_timer(&mut self) {
-        let timeouts = [self.batcher.next_timeout(), self.warm_ups.next_timeout()];
+        let timeouts =
+            [self.batcher.next_timeout(), self.warm_ups.next_timeout(), self.next_look()];
         let Some(at) = timeouts.into_iter().flatten().min() else { return };
         if self.timer_at.is_none_or(|armed| at < armed) {
             self.timer_at = Some(at);

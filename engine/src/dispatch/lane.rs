@@ -13,6 +13,8 @@ use schemas::predict::{Failure, HEADER_BYTES_MAX};
 use schemas::tensor::{Dim, TENSOR_ALIGN, TensorSpec};
 pub use shm_rpc::Verdict;
 
+use crate::clock::Time;
+use crate::dispatch::pulse::Pulse;
 use crate::dispatch::{LaneSide, ReplicaLane};
 use crate::ids::{BatchId, Incarnation, ReplicaId};
 use crate::query::types::{TaskInputs, Tensor};
@@ -29,6 +31,8 @@ use shm::ShmLane;
 pub struct Lane {
     pub replica: ReplicaId,
     pub incarnation: Incarnation,
+    /// Of one whose heart beats.
+    pulse: Option<Pulse>,
     way: Way,
 }
 
@@ -43,12 +47,19 @@ enum Way {
 
 impl Lane {
     /// Must be called on the runtime of the dispatcher's core, which a lane's bell is registered with.
-    pub fn open(up: ReplicaLane) -> io::Result<Lane> {
+    pub fn open(now: Time, up: ReplicaLane) -> io::Result<Lane> {
         let way = match up.side {
             LaneSide::Shm(side) => Way::Shm(ShmLane::new(side)?),
             LaneSide::Remote(end) => Way::Remote(RemoteLane::new(end)),
         };
-        Ok(Lane { replica: up.replica, incarnation: up.incarnation, way })
+        let pulse = up.silence_max.map(|silence_max| Pulse::new(now, silence_max));
+        Ok(Lane { replica: up.replica, incarnation: up.incarnation, pulse, way })
+    }
+
+    /// How long its heart has not beaten, if that is too long.
+    pub fn look(&mut self, now: Time) -> Result<Option<Duration>, LaneError> {
+        let (Some(pulse), Way::Shm(lane)) = (&mut self.pulse, &self.way) else { return Ok(None) };
+        Ok(pulse.handle_look(now, lane.heartbeat()?))
     }
 
     /// Sends the batch; at most [`crate::batch::CREDITS_PER_REPLICA`] are out at a time. Says how many

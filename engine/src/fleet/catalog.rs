@@ -17,6 +17,9 @@ pub enum ModelState {
     Loading,
     /// At least one replica can answer, or a lost one is coming back at once.
     Ready,
+    /// The only replica got stuck and was killed: what is asked waits for the one that takes its place, but whoever can
+    /// ask elsewhere had better.
+    Recovering { reason: Arc<str> },
     /// No replica can answer; `reason` is a sentence with the container's last output.
     Unavailable { reason: Arc<str>, retry_after: Duration },
     /// No replica is there, and none is the engine's to bring: they come by themselves. The engine is ready all the same.

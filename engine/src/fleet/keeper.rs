@@ -26,10 +26,11 @@ use crate::dispatch::lane::payload_bytes_max;
 use crate::dispatch::warm_up::Order;
 use crate::dispatch::{
     CONTROL_MESSAGES_MAX, ControlMsg, CoreMsg, HANDOFF_TASKS_MAX, LaneSide, ModelSetup,
-    ReplicaLane, Sharing,
+    ReplicaFault, ReplicaLane, Sharing,
 };
 use crate::ids::{Incarnation, ReplicaId};
 use crate::labels::Labels;
+use crate::observe::metrics::Loss;
 use crate::observe::stages::ModelNames;
 
 mod life;
@@ -46,6 +47,9 @@ const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
 
 /// A dead replica that is back within this leaves its model ready: requests wait in the queue meanwhile.
 const BACK_AT_ONCE: Duration = Duration::from_millis(500);
+
+/// A process that was killed, or asked to end, has gone within this unless it hangs in its kernel.
+const END_WAIT: Duration = Duration::from_secs(5);
 
 /// Replicas of a model that may end in their warm-up before it is left out: the second time is no chance. A model that
 /// can't stand zeros must still be servable.
@@ -80,6 +84,7 @@ impl Keeper {
             let mut life = Life::default();
             let mut error = self.live(&mut life, &mut first).await;
             let output = life.process.as_ref().map(|it| it.log().text()).unwrap_or_default();
+            self.no_longer_live(&life, &error);
             self.bury(&mut life, &error).await;
             let in_warm_up = matches!(error, LifeError::WarmUp(_));
             if let Some(tell) = first.take_if(|_| !in_warm_up) {
@@ -90,7 +95,7 @@ impl Keeper {
                 if !self.model.keeps_trying.get() {
                     return;
                 }
-                error = LifeError::Fault(reason);
+                error = LifeError::Fault(ReplicaFault { loss: Loss::Ended, why: reason });
             }
             if self.signals.is_ending() {
                 return self.say_if_last(&life, &error).await;
@@ -140,7 +145,7 @@ impl Keeper {
         &self,
         process: &mut Container,
         incarnation: Incarnation,
-        fault: oneshot::Receiver<String>,
+        fault: oneshot::Receiver<ReplicaFault>,
     ) -> LifeError {
         self.does(Doing::Leaving);
         if !self.signals.is_stopping() {
@@ -204,7 +209,9 @@ impl Keeper {
         };
         process.has_loaded();
         let side = LaneSide::Shm(side);
-        let lane = Box::new(ReplicaLane { replica: self.replica, device, incarnation, side });
+        let silence_max = guest.beats().then_some(Duration::from_millis(limits.heartbeat_ms));
+        let replica = self.replica;
+        let lane = Box::new(ReplicaLane { replica, device, incarnation, silence_max, side });
         let (live, warm) = oneshot::channel();
         life.handed_over = true;
         self.tell(ControlMsg::ReplicaUp { lane, warm_up, live }).await;
@@ -218,7 +225,7 @@ impl Keeper {
         &self,
         life: &mut Life,
         guest: &mut Guest,
-        fault: &mut oneshot::Receiver<String>,
+        fault: &mut oneshot::Receiver<ReplicaFault>,
         warm: oneshot::Receiver<()>,
     ) -> Result<(), LifeError> {
         let Some(process) = life.process.as_mut() else { return Err(LifeError::Stopping) };
@@ -345,22 +352,39 @@ impl Keeper {
         }
     }
 
+    /// Before anything that takes time: whoever asks whether the model is ready hears at once that one has stuck. One that
+    /// crashes is back sooner than anybody could be sent elsewhere.
+    fn no_longer_live(&self, life: &Life, error: &LifeError) {
+        if life.live_since.is_none() {
+            return;
+        }
+        self.model.live.set(self.model.live.get() - 1);
+        if self.model.live.get() == 0 && error.is_stuck() {
+            self.set_state(ModelState::Recovering { reason: error.to_string().into() });
+        }
+    }
+
     /// Ends what is left of an incarnation and tells the dispatcher.
     async fn bury(&mut self, life: &mut Life, error: &LifeError) {
         let Some(incarnation) = life.incarnation else { return };
         self.shared.faults.borrow_mut().remove(&incarnation);
         let Some(process) = life.process.as_mut() else { return };
-        let ended = match error {
-            LifeError::Stopping => process.end().await,
-            _ => process.kill().await,
+        let ended = async {
+            match error {
+                LifeError::Stopping => process.end().await,
+                _ => process.kill().await,
+            }
         };
-        if let Err(error) = ended {
-            tracing::error!(%error, "a container could not be reaped");
+        match tokio::time::timeout(END_WAIT, ended).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::error!(%error, "a container could not be reaped"),
+            Err(_) => tracing::error!(
+                pid = process.pid(),
+                "a killed container does not end within {END_WAIT:?}: it hangs in its kernel (a disk or a device that does \
+                 not answer?); it is left to itself, and another one is started"
+            ),
         }
         life.home = None;
-        if life.live_since.is_some() {
-            self.model.live.set(self.model.live.get() - 1);
-        }
         if life.handed_over {
             let last_output = process.log().last_line();
             let replica = self.replica;

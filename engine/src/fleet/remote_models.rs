@@ -20,7 +20,7 @@ use crate::dispatch::lane::remote::EngineEnd;
 use crate::dispatch::warm_up::Order;
 use crate::dispatch::{
     CONTROL_MESSAGES_MAX, ControlMsg, CoreMsg, FixedBatches, HANDOFF_TASKS_MAX, LaneSide,
-    ModelSetup, ReplicaLane, Sharing,
+    ModelSetup, ReplicaFault, ReplicaLane, Sharing,
 };
 use crate::ids::{ClassId, DeviceClass, Incarnation, ReplicaId, Version};
 use crate::observe::stages::ModelNames;
@@ -67,13 +67,13 @@ pub struct RemoteModel {
 pub struct Joined {
     pub replica: ReplicaId,
     pub incarnation: Incarnation,
-    fault: oneshot::Receiver<String>,
+    fault: oneshot::Receiver<ReplicaFault>,
 }
 
 impl Joined {
     /// Why the dispatcher ended it, if it did.
     pub fn fault(&mut self) -> Option<String> {
-        self.fault.try_recv().ok()
+        self.fault.try_recv().ok().map(|fault| fault.why)
     }
 }
 
@@ -134,7 +134,7 @@ impl RemoteModel {
         let (tell, fault) = oneshot::channel();
         self.shared.faults.borrow_mut().insert(incarnation, tell);
         let (device, side) = (DeviceClass(0), LaneSide::Remote(end));
-        let lane = Box::new(ReplicaLane { replica, device, incarnation, side });
+        let lane = Box::new(ReplicaLane { replica, device, incarnation, silence_max: None, side });
         let (live, _at_once) = oneshot::channel();
         self.tell(ControlMsg::ReplicaUp { lane, warm_up: Order::Off, live }).await;
         self.live.set(self.live.get() + 1);

@@ -38,7 +38,7 @@ use crate::classes::Classes;
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::dispatch::handle::ModelHandle;
-use crate::dispatch::{ControlMsg, CoreLinks, FleetEvent};
+use crate::dispatch::{ControlMsg, CoreLinks, FleetEvent, ReplicaFault};
 use crate::ids::{ClassId, CoreId, Incarnation, ReplicaId};
 use crate::observe::deployments::DeploymentCounts;
 
@@ -112,7 +112,7 @@ pub struct Shared {
     pub config: FleetConfig,
     pub events: mpsc::Sender<FleetEvent>,
     /// Who waits for a fault of which incarnation.
-    pub faults: RefCell<HashMap<Incarnation, oneshot::Sender<String>>>,
+    pub faults: RefCell<HashMap<Incarnation, oneshot::Sender<ReplicaFault>>>,
     next_incarnation: Cell<u64>,
     /// Models per core.
     load: RefCell<Vec<usize>>,

@@ -87,12 +87,13 @@ pub struct Guest {
     session: EngineSession,
     bell: AsyncFd<OwnedFd>,
     buffer: Vec<u8>,
+    beats: bool,
 }
 
 impl Guest {
     fn new(session: EngineSession) -> Result<Guest, WelcomeError> {
         let bell = watch(std::os::fd::AsFd::as_fd(&session))?;
-        Ok(Guest { session, bell, buffer: vec![0; MESSAGE_BYTES_MAX] })
+        Ok(Guest { session, bell, buffer: vec![0; MESSAGE_BYTES_MAX], beats: false })
     }
 
     async fn receive(&mut self) -> Result<FromContainer, WelcomeError> {
@@ -120,7 +121,13 @@ impl Guest {
         if let Err(error) = &checked {
             self.refuse(error);
         }
+        self.beats = hello.beats;
         checked.map(|()| hello.spec)
+    }
+
+    /// Whether its heart is said to beat.
+    pub fn beats(&self) -> bool {
+        self.beats
     }
 
     /// Tells the container why; it may be gone already.

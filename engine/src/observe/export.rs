@@ -14,7 +14,7 @@ use self::families::{
     Labels, ModelKey, device_labels, labels, put_counter, put_gauge, put_histogram, put_seconds,
     seconds, with,
 };
-use super::metrics::{ClassOutcome, ErrorKind, Stage};
+use super::metrics::{ClassOutcome, ErrorKind, Loss, Stage};
 use super::stages::{CoreSnapshot, DeviceStanding, ModelCounts};
 use crate::ids::Version;
 use crate::observe::deployments::{DeploymentCounts, Outcome};
@@ -224,9 +224,11 @@ impl Scrape {
     fn counters(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         type Get = fn(&ModelCounts) -> u64;
         let counters: [(&str, &str, Get); 3] = [
-            ("foil_replica_restarts", "Replicas that ended without being asked to", |counts| {
-                counts.replicas_lost
-            }),
+            (
+                "foil_quarantined",
+                "Requests answered with an error because two replicas died while they ran them",
+                |counts| counts.quarantined,
+            ),
             ("foil_lane_bytes", "Bytes of rows sent to replicas and read from them", |counts| {
                 counts.lane_bytes
             }),
@@ -240,6 +242,18 @@ impl Scrape {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             for (model, counts) in &self.models {
                 put_counter(&mut family, &labels(model, counts), get(counts))?;
+            }
+        }
+        self.losses(encoder)
+    }
+
+    fn losses(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let (name, help) = ("foil_replica_restarts", "Replicas lost without being asked to go");
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (model, counts) in &self.models {
+            for loss in Loss::ALL {
+                let labels = with(labels(model, counts), "reason", loss.name());
+                put_counter(&mut family, &labels, counts.replicas_lost[loss as usize])?;
             }
         }
         Ok(())

@@ -70,6 +70,7 @@ error_kinds! {
     InputRefused = "input_refused",
     BadOutput = "bad_output",
     ReplicaLost = "replica_lost",
+    Quarantined = "quarantined",
     BatchTimeout = "batch_timeout",
     ClientGone = "client_gone",
     Draining = "draining",
@@ -112,6 +113,33 @@ impl ClassOutcome {
             ClassOutcome::Expired => "expired",
             ClassOutcome::Failed => "failed",
             ClassOutcome::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// How a replica was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Its process ended by itself.
+    Ended,
+    /// It broke its lane's protocol.
+    Fault,
+    /// A batch took longer than `batch_timeout`.
+    TimedOut,
+    /// Its heart stopped.
+    Silent,
+}
+
+impl Loss {
+    pub const COUNT: usize = 4;
+    pub const ALL: [Loss; Loss::COUNT] = [Loss::Ended, Loss::Fault, Loss::TimedOut, Loss::Silent];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Loss::Ended => "ended",
+            Loss::Fault => "lane_fault",
+            Loss::TimedOut => "batch_timeout",
+            Loss::Silent => "no_heartbeat",
         }
     }
 }

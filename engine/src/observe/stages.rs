@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::histogram::Histogram;
-use super::metrics::{BATCH_ROWS, ClassOutcome, ErrorKind, SHED_WAIT_S, STAGE_S, Stage};
+use super::metrics::{BATCH_ROWS, ClassOutcome, ErrorKind, Loss, SHED_WAIT_S, STAGE_S, Stage};
 use super::predictions::PredictionsRecorder;
 use super::statistics::{Compute, Statistics};
 use crate::classes::{CLASSES_MAX, Classes};
@@ -216,8 +216,13 @@ impl ModelRecorder {
         self.counts.borrow_mut().names = Some(names.clone());
     }
 
-    pub fn replica_lost(&self) {
-        self.counts.borrow_mut().replicas_lost += 1;
+    pub fn replica_lost(&self, loss: Loss) {
+        self.counts.borrow_mut().replicas_lost[loss as usize] += 1;
+    }
+
+    /// A task was with two replicas when they died.
+    pub fn quarantined(&self) {
+        self.counts.borrow_mut().quarantined += 1;
     }
 }
 
@@ -288,7 +293,8 @@ pub struct ModelCounts {
     /// Of rows, to replicas and back.
     pub lane_bytes: u64,
     pub replicas: u64,
-    pub replicas_lost: u64,
+    pub replicas_lost: [u64; Loss::COUNT],
+    pub quarantined: u64,
     /// Of the one core that owns the model.
     pub scale: ScaleStanding,
     pub by_class: ClassCounts,
@@ -314,7 +320,8 @@ impl ModelCounts {
             in_flight: 0,
             lane_bytes: 0,
             replicas: 0,
-            replicas_lost: 0,
+            replicas_lost: [0; Loss::COUNT],
+            quarantined: 0,
             scale: ScaleStanding::default(),
             by_class: ClassCounts::default(),
             shed_waits: Histogram::new(&SHED_WAIT_S),
@@ -339,7 +346,9 @@ impl ModelCounts {
         self.in_flight += other.in_flight;
         self.lane_bytes += other.lane_bytes;
         self.replicas += other.replicas;
-        self.replicas_lost += other.replicas_lost;
+        let lost = self.replicas_lost.iter_mut().zip(&other.replicas_lost);
+        lost.for_each(|(mine, theirs)| *mine += theirs);
+        self.quarantined += other.quarantined;
         if other.scale != ScaleStanding::default() {
             self.scale = other.scale;
         }

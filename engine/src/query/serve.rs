@@ -39,12 +39,24 @@ pub fn find<'c>(catalog: &'c Catalog, query: Query<'_>) -> Result<&'c ModelEntry
 pub fn available(entry: &ModelEntry) -> Result<&ModelHandle, TaskError> {
     let handle = &entry.handle;
     let (reason, retry_after) = match &entry.state {
-        ModelState::Ready => return Ok(handle),
+        ModelState::Ready | ModelState::Recovering { .. } => return Ok(handle),
         ModelState::Loading => ("it is still loading".into(), LOADING_RETRY),
         ModelState::Unavailable { reason, retry_after }
         | ModelState::Absent { reason, retry_after } => (reason.clone(), *retry_after),
     };
     Err(TaskError::NoReplica { model: handle.name.clone(), reason, retry_after })
+}
+
+/// Whether questions had better be asked of it: not while it makes them wait for another replica.
+pub fn check_ready(entry: &ModelEntry) -> Result<(), TaskError> {
+    match &entry.state {
+        ModelState::Recovering { reason } => Err(TaskError::NoReplica {
+            model: entry.handle.name.clone(),
+            reason: reason.clone(),
+            retry_after: LOADING_RETRY,
+        }),
+        _ => available(entry).map(drop),
+    }
 }
 
 /// What a question of this class that arrived at `arrived` may expect.

@@ -169,9 +169,13 @@ pub enum TaskError {
     #[error("the model's output does not match what it declares: {message}")]
     BadOutput { message: Arc<str> },
     #[error(
-        "the model's process ended while it ran this request, twice; the request may be what ends it. Last output: {last_output}"
+        "the model's process ended while it ran this request, and no time was left to run it again; ask again. Last output: {last_output}"
     )]
     ReplicaLost { last_output: Arc<str> },
+    #[error(
+        "this request was with two replicas of the model when they died, so it is not run again; it may be what ends them. Last output: {last_output}"
+    )]
+    Quarantined { last_output: Arc<str> },
     #[error(
         "the model did not answer within its batch_timeout of {limit:?}; it was stopped and restarted"
     )]

@@ -1900,6 +1900,7 @@ impl<'a> FromContainer<'a> {
   pub const VT_NONCE: ::flatbuffers::VOffsetT = 10;
   pub const VT_SPEC: ::flatbuffers::VOffsetT = 12;
   pub const VT_MESSAGE: ::flatbuffers::VOffsetT = 14;
+  pub const VT_BEATS: ::flatbuffers::VOffsetT = 16;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -1916,6 +1917,7 @@ impl<'a> FromContainer<'a> {
     if let Some(x) = args.message { builder.add_message(x); }
     if let Some(x) = args.spec { builder.add_spec(x); }
     builder.add_schema_version(args.schema_version);
+    builder.add_beats(args.beats);
     builder.add_kind(args.kind);
     builder.finish()
   }
@@ -1963,6 +1965,13 @@ impl<'a> FromContainer<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(FromContainer::VT_MESSAGE, None)}
   }
+  #[inline]
+  pub fn beats(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(FromContainer::VT_BEATS, Some(false)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for FromContainer<'_> {
@@ -1977,6 +1986,7 @@ impl ::flatbuffers::Verifiable for FromContainer<'_> {
      .visit_field::<u64>("nonce", Self::VT_NONCE, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<ModelSpec>>("spec", Self::VT_SPEC, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("message", Self::VT_MESSAGE, false)?
+     .visit_field::<bool>("beats", Self::VT_BEATS, false)?
      .finish();
     Ok(())
   }
@@ -1988,6 +1998,7 @@ pub struct FromContainerArgs<'a> {
     pub nonce: u64,
     pub spec: Option<::flatbuffers::WIPOffset<ModelSpec<'a>>>,
     pub message: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub beats: bool,
 }
 impl<'a> Default for FromContainerArgs<'a> {
   #[inline]
@@ -1999,6 +2010,7 @@ impl<'a> Default for FromContainerArgs<'a> {
       nonce: 0,
       spec: None,
       message: None,
+      beats: false,
     }
   }
 }
@@ -2033,6 +2045,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> FromContainerBuilder<'a, 'b, 
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(FromContainer::VT_MESSAGE, message);
   }
   #[inline]
+  pub fn add_beats(&mut self, beats: bool) {
+    self.fbb_.push_slot::<bool>(FromContainer::VT_BEATS, beats, false);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> FromContainerBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     FromContainerBuilder {
@@ -2056,6 +2072,7 @@ impl ::core::fmt::Debug for FromContainer<'_> {
       ds.field("nonce", &self.nonce());
       ds.field("spec", &self.spec());
       ds.field("message", &self.message());
+      ds.field("beats", &self.beats());
       ds.finish()
   }
 }

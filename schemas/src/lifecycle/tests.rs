@@ -30,6 +30,7 @@ fn hello() -> FromContainer {
         abi_hash: 3,
         nonce: u64::MAX,
         spec: spec(),
+        beats: true,
     })
 }
 

@@ -109,6 +109,7 @@ impl Served {
             abi_hash: ABI_HASH,
             nonce: identity.nonce,
             spec: spec.clone(),
+            beats: true,
         };
         session.send(&encode_from_container(&FromContainer::Hello(hello)))?;
         let mut bytes = vec![0; MESSAGE_BYTES_MAX];
@@ -120,6 +121,7 @@ impl Served {
         let fds = fds.ok_or_else(|| CallError::Refused("its welcome has no lane".into()))?;
         let mut side = ContainerSide::map(fds, LaneConfig::from(&lane), lane.incarnation)?;
         side.set_spin(Duration::from_micros(lane.spin_us.into()));
+        side.start_heartbeat()?;
         Ok(Served {
             session,
             side,

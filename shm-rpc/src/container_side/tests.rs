@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::engine_side::EngineSide;
+use crate::heartbeat::BEAT_EVERY;
 use crate::layout::{ENTRIES_AT, ENTRY_BYTES};
 use crate::segment::memfd::{self, Pages};
 use rustix::io::fcntl_dupfd_cloexec;
@@ -40,6 +41,31 @@ fn seen(view: *mut u8, len: usize) -> Vec<u8> {
     // SAFETY: the view is mapped: by the slot, or by the copy that replaced it.
     unsafe { view.copy_to_nonoverlapping(bytes.as_mut_ptr(), len) };
     bytes
+}
+
+/// Looks before a test gives up: a watchdog, not a measurement.
+const PATIENCE: u32 = 600;
+
+#[test]
+fn a_heart_beats_while_nobody_serves_and_stops_with_the_lane() {
+    for memory in [Memory::Memfd, Memory::Posix] {
+        let config = LaneConfig { memory, ..CONFIG };
+        let (engine, fds) = EngineSide::create(config, INCARNATION).unwrap();
+        let mut container = ContainerSide::map(fds, config, INCARNATION).unwrap();
+        assert_eq!(engine.heartbeat(), Ok(0), "none was promised");
+        container.start_heartbeat().unwrap();
+        let beats = |seen: u32| {
+            (0..PATIENCE).any(|_| {
+                std::thread::park_timeout(BEAT_EVERY / 4);
+                engine.heartbeat().unwrap() != seen
+            })
+        };
+        assert!(beats(0) && beats(engine.heartbeat().unwrap()), "{memory:?}");
+        drop(container);
+        let last = engine.heartbeat().unwrap();
+        std::thread::park_timeout(3 * BEAT_EVERY);
+        assert_eq!(engine.heartbeat(), Ok(last), "{memory:?}");
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ use super::refused;
 use crate::api::http2::Link;
 use crate::api::inference::find;
 use crate::api::status::ApiError;
-use crate::query::serve::{Query, available};
+use crate::query::serve::{Query, check_ready};
 
 /// Between two looks for who watches: as often as the probes of those who orchestrate.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
@@ -61,7 +61,7 @@ fn status(link: &Link, service: &str) -> Result<ServingStatus, ApiError> {
         "" | SERVICE_NAME => link.is_ready(),
         model => {
             let catalog = link.front.catalog.load();
-            available(find(&catalog, Query { model, version: None })?).is_ok()
+            check_ready(find(&catalog, Query { model, version: None })?).is_ok()
         }
     };
     Ok(if serving { ServingStatus::Serving } else { ServingStatus::NotServing })

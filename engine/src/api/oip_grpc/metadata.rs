@@ -17,7 +17,7 @@ use crate::api::inference::find;
 use crate::api::oip_metadata::{NAME, VERSION, extensions};
 use crate::api::router::version;
 use crate::codec::bind::dims;
-use crate::query::serve::{Query, available};
+use crate::query::serve::{Query, check_ready};
 
 pub(super) async fn server_live(
     _: Rc<Link>,
@@ -49,7 +49,7 @@ pub(super) async fn model_ready(
     let version = version(&asked.version).map_err(|error| refused(&link, &error))?;
     let catalog = link.front.catalog.load();
     let entry = find(&catalog, Query { model: &asked.name, version });
-    let ready = entry.is_ok_and(|entry| available(entry).is_ok());
+    let ready = entry.is_ok_and(|entry| check_ready(entry).is_ok());
     Ok(ModelReadyResponse { ready })
 }
 

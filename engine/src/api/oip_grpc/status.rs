@@ -106,6 +106,7 @@ fn task_code(error: &TaskError) -> Code {
         TaskError::ModelRaised { .. }
         | TaskError::BadOutput { .. }
         | TaskError::StreamBroken { .. }
+        | TaskError::Quarantined { .. }
         | TaskError::ReplicaLost { .. } => Code::Internal,
         TaskError::ReaderTooSlow { .. } => Code::ResourceExhausted,
         TaskError::NotOnePart { .. } => Code::FailedPrecondition,

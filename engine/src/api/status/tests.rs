@@ -34,7 +34,8 @@ fn every_task_error_has_its_status() {
         (TaskError::ModelRaised { message: message.clone() }, 500),
         (TaskError::InputRefused { message: message.clone() }, 400),
         (TaskError::BadOutput { message: message.clone() }, 500),
-        (TaskError::ReplicaLost { last_output: message }, 500),
+        (TaskError::ReplicaLost { last_output: message.clone() }, 500),
+        (TaskError::Quarantined { last_output: message }, 500),
         (TaskError::BatchTimeout { limit: second }, 504),
         (TaskError::Draining, 503),
     ];

@@ -24,7 +24,12 @@ impl<C: Controller> Batcher<C> {
 
     /// Sends what a batch in flight holds, as far as it is due before then, to one more replica: whichever answers
     /// first counts.
-    pub(super) fn send_copy(&mut self, replica: ReplicaId, batch: BatchId, due_before: Time) {
+    pub(in crate::batch) fn send_copy(
+        &mut self,
+        replica: ReplicaId,
+        batch: BatchId,
+        due_before: Time,
+    ) {
         let original =
             self.replicas.batch_mut(batch).expect("a controller copies a batch that it was shown");
         assert!(!original.hedged, "a batch is copied once");

@@ -84,13 +84,14 @@ impl<C: Controller> Batcher<C> {
         self.run_again_last(&neighbours);
     }
 
-    /// A replica died with this batch. Whoever was in it may be what killed it: each runs alone, once.
+    /// A replica died with this batch. Whoever was in it may be what killed it: each runs alone, once. Where another
+    /// replica has a copy, that one's end counts: were both held against its tasks, innocent ones would never run alone.
     pub(super) fn settle_lost(&mut self, batch: Outgoing) {
         self.discount_copies(&batch);
         let why = if batch.overran { Leave::TimedOut } else { Leave::Lost };
         let (again, first): (Vec<_>, Vec<_>) =
             self.survivors(&batch).into_iter().partition(|task| self.is_suspect(task.id));
-        self.leave_all(&again, why);
+        self.leave_all(&again, if batch.overran { why } else { Leave::Quarantined });
         for suspect in self.with_time_left(first, why) {
             if let Some(task) = self.tasks.get_mut(&suspect.id) {
                 task.suspect = true;

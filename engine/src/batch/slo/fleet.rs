@@ -7,7 +7,7 @@
 
 use super::SloController;
 use crate::batch::batch_size::{Decision, QueueView, ReplicasView};
-use crate::batch::latency_profile::{Level, duration};
+use crate::batch::latency_profile::{LatencyProfile, Level, duration};
 use crate::clock::Time;
 use crate::ids::DeviceClass;
 
@@ -54,6 +54,11 @@ impl Fleet {
 }
 
 impl SloController {
+    /// Of a class that has a replica; the first one's stands in for one that never ran.
+    pub(super) fn profile_at(&self, device: DeviceClass) -> &LatencyProfile {
+        self.profiles.get(usize::from(device.0)).unwrap_or(&self.profiles[0])
+    }
+
     /// Before anything is decided for a replica.
     pub(super) fn look_at(&mut self, replicas: &ReplicasView<'_>) {
         let device = replicas.device();

@@ -48,7 +48,7 @@ fn a_task_with_a_part_out_is_not_run_again() {
             part(&mut scene, batch, Time::NEVER);
         }
         scene.batcher.handle_replica_down(scene.now, ReplicaId(0));
-        let lost: &[_] = if begun { &[(task, Leave::Lost)] } else { &[] };
+        let lost: &[_] = if begun { &[(task, Leave::Quarantined)] } else { &[] };
         assert_eq!(scene.left(), lost);
     }
 }

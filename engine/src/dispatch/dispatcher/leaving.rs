@@ -89,8 +89,12 @@ impl Dispatcher {
             Leave::Raised => Err(TaskError::ModelRaised { message: self.cause.message() }),
             Leave::Refused => Err(TaskError::InputRefused { message: self.cause.message() }),
             Leave::BadOutput => Err(TaskError::BadOutput { message: self.cause.message() }),
-            Leave::Lost if task.has_begun() => {
+            Leave::Lost | Leave::Quarantined if task.has_begun() => {
                 Err(TaskError::StreamBroken { last_output: self.cause.message() })
+            }
+            Leave::Quarantined => {
+                self.recorder.quarantined();
+                Err(TaskError::Quarantined { last_output: self.cause.message() })
             }
             Leave::Lost => Err(TaskError::ReplicaLost { last_output: self.cause.message() }),
             Leave::TimedOut => Err(TaskError::BatchTimeout {
@@ -163,6 +167,7 @@ fn without_prediction(error: &TaskError) -> ClassOutcome {
         | TaskError::InputRefused { .. }
         | TaskError::BadOutput { .. }
         | TaskError::ReplicaLost { .. }
+        | TaskError::Quarantined { .. }
         | TaskError::BatchTimeout { .. }
         | TaskError::StreamBroken { .. }
         | TaskError::NotOnePart { .. } => ClassOutcome::Failed,

@@ -13,9 +13,9 @@ use crate::dispatch::lane::{Batch, Lane, Reply};
 use crate::dispatch::warm_up::plan::{Bounds, Care, Plan};
 use crate::dispatch::warm_up::prior::{self, Prior};
 use crate::dispatch::warm_up::{Ended, Order, Origin, Warming};
-use crate::dispatch::{LearnedProfile, LoadReading, ReplicaLane};
+use crate::dispatch::{LearnedProfile, LoadReading, ReplicaFault, ReplicaLane};
 use crate::ids::{DeviceClass, ReplicaId};
-use crate::observe::metrics::ClassOutcome;
+use crate::observe::metrics::{ClassOutcome, Loss};
 
 /// A stored profile further than this from today's batches is worth a line in the log.
 const WORTH_SAYING: f64 = 1.25;
@@ -30,9 +30,12 @@ impl Dispatcher {
         live: oneshot::Sender<()>,
     ) {
         let (replica, device, incarnation) = (up.replica, up.device, up.incarnation);
-        match Lane::open(up) {
-            Ok(lane) => self.lanes.push(lane),
-            Err(error) => return self.report_fault(replica, incarnation, error.to_string()),
+        match Lane::open(now, up) {
+            Ok(lane) => self.add_lane(now, lane),
+            Err(error) => {
+                let (loss, why) = (Loss::Fault, error.to_string());
+                return self.report_fault(replica, incarnation, ReplicaFault { loss, why });
+            }
         }
         let rows = self.warm_ups.rows(&self.spec, self.task_bytes_max);
         // A model that answers in parts takes one task at a time, whatever its rows.
@@ -171,7 +174,7 @@ impl Dispatcher {
             let limit = Duration::from_micros(self.spec.batch_timeout_us);
             let fault =
                 format!("a batch of its warm-up took longer than batch_timeout ({limit:?})");
-            self.end_lane_because(now, index, fault);
+            self.end_lane_because(now, index, Loss::TimedOut, fault);
         }
     }
 

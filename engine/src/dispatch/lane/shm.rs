@@ -310,6 +310,11 @@ impl ShmLane {
         }
     }
 
+    /// How often the replica's heart has beaten.
+    pub fn heartbeat(&self) -> Result<u32, LaneFault> {
+        self.side.heartbeat()
+    }
+
     /// Tells the replica to finish and leave.
     pub fn shut(&mut self) {
         self.side.shut();

@@ -43,9 +43,9 @@ fn published(entry: &ModelEntry) -> Indexed {
     let (standing, reason) = match &entry.state {
         ModelState::Loading => (Standing::Loading, String::new()),
         ModelState::Ready => (Standing::Ready, String::new()),
-        ModelState::Unavailable { reason, .. } | ModelState::Absent { reason, .. } => {
-            (Standing::Unavailable, reason.to_string())
-        }
+        ModelState::Unavailable { reason, .. }
+        | ModelState::Absent { reason, .. }
+        | ModelState::Recovering { reason } => (Standing::Unavailable, reason.to_string()),
     };
     let name = entry.handle.name.to_string();
     Indexed { name, version: Some(entry.handle.version), standing: Some(standing), reason }

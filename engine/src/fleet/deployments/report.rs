@@ -160,9 +160,9 @@ fn state(entry: &ModelEntry) -> (&'static str, Option<String>) {
     match &entry.state {
         ModelState::Ready => ("ready", None),
         ModelState::Loading => ("loading", None),
-        ModelState::Unavailable { reason, .. } | ModelState::Absent { reason, .. } => {
-            ("unavailable", Some(reason.to_string()))
-        }
+        ModelState::Unavailable { reason, .. }
+        | ModelState::Absent { reason, .. }
+        | ModelState::Recovering { reason } => ("unavailable", Some(reason.to_string())),
     }
 }
 

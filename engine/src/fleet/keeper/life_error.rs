@@ -1,9 +1,11 @@
 //! Why a life of a replica ended, for the log, for whoever started `foil`, and for callers of a model without any.
 
+use crate::dispatch::ReplicaFault;
 use crate::fleet::launch::{Ended, LaunchError, WaitError};
 use crate::fleet::sample::SampleError;
 use crate::fleet::triton::MismatchError;
 use crate::fleet::welcome::WelcomeError;
+use crate::observe::metrics::Loss;
 
 /// Why an incarnation ended, or never came to life.
 #[derive(Debug, thiserror::Error)]
@@ -38,8 +40,8 @@ pub enum LifeError {
     WarmUp(Box<LifeError>),
     #[error("it was not warmed up within {seconds} s (limits.load_s)")]
     WarmUpLate { seconds: u64 },
-    #[error("{0}")]
-    Fault(String),
+    #[error("{}", .0.why)]
+    Fault(ReplicaFault),
     #[error("the engine is shutting down")]
     Stopping,
 }
@@ -48,5 +50,10 @@ impl LifeError {
     /// Its sentence has the probable cause and what helps already.
     pub fn says_what_to_do(&self) -> bool {
         matches!(self, LifeError::Launch(_))
+    }
+
+    /// It ran, and got nowhere.
+    pub fn is_stuck(&self) -> bool {
+        matches!(self, LifeError::Fault(ReplicaFault { loss: Loss::TimedOut | Loss::Silent, .. }))
     }
 }

@@ -118,6 +118,7 @@ impl Reason {
             | ErrorKind::InputRefused
             | ErrorKind::BadOutput
             | ErrorKind::ReplicaLost
+            | ErrorKind::Quarantined
             | ErrorKind::BatchTimeout => Reason::Backend,
             ErrorKind::BadInput
             | ErrorKind::UnknownPath

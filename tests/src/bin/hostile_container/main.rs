@@ -213,5 +213,6 @@ fn hello() -> Hello {
             pad: false,
             decoupled: !name.starts_with("wait_") && Attack::named(&name).is_in_parts(),
         },
+        beats: false,
     }
 }
