@@ -38,9 +38,6 @@ fn the_sandbox_is_as_declared() {
     assert!(mounts.len() == 2 && mounts.iter().all(|it| it["RW"] == false), "{mounts:?}");
     let env = config["Env"].as_array().expect("an environment");
     assert!(env.iter().any(|it| it == "NVIDIA_VISIBLE_DEVICES=void"), "{env:?}");
-    wait_until("a live one has a whole share of the CPUs", || {
-        docker(&["inspect", "--format", "{{.HostConfig.CpuShares}}", &id]).trim() == "1024"
-    });
 }
 
 #[test]
@@ -111,6 +108,7 @@ fn every_failure_to_start_says_what_to_do() {
     std::fs::set_permissions(&file, all).expect("changed");
     let said = refusal(&[&scratch.path("")]);
     assert!(said.contains("exit status: 127") && said.contains("No such file"), "no shell: {said}");
+    assert!(said.contains("probably the program that was to run is not there"), "{said}");
 
     let mut command = command(&["--launcher", "docker", &scratch.path("spy/1/model.py")]);
     command.env("DOCKER_HOST", format!("unix://{}", scratch.path("no.sock")));

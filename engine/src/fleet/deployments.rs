@@ -20,7 +20,7 @@ use crate::ids::Version;
 pub mod artifacts;
 pub mod asks;
 mod carry_out;
-mod causes;
+pub(super) mod causes;
 mod changes;
 mod check;
 pub mod events;

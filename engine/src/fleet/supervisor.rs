@@ -16,6 +16,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::catalog::{Catalog, PublishedCatalog};
 use super::changes;
+use super::deployments::causes::explained;
+use super::deployments::wanted::Failure;
 use super::deployments::{Opened, Overseer};
 use super::digest;
 use super::keeper::LifeError;
@@ -86,11 +88,16 @@ impl std::error::Error for StartError {}
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} does not start: {}", self.model, self.error)?;
-        if self.output.is_empty() {
-            return Ok(());
+        if !self.output.is_empty() {
+            write!(f, "\nlast output of its container:")?;
+            self.output.lines().try_for_each(|line| write!(f, "\n    {line}"))?;
         }
-        write!(f, "\nlast output of its container:")?;
-        self.output.lines().try_for_each(|line| write!(f, "\n    {line}"))
+        match explained(self.error.to_string(), self.output.clone()) {
+            Failure { cause: Some(cause), fix: Some(fix), .. } if !self.error.says_what_to_do() => {
+                write!(f, "\nprobably {cause}: {fix}")
+            }
+            _ => Ok(()),
+        }
     }
 }
 

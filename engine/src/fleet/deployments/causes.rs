@@ -10,7 +10,7 @@ struct Sign {
 }
 
 /// The first that is found counts: the particular ones stand first.
-const SIGNS: [Sign; 14] = [
+const SIGNS: [Sign; 16] = [
     Sign {
         said: "ModuleNotFoundError: No module named ",
         cause: "the Python that runs the model has no library {}",
@@ -52,6 +52,16 @@ const SIGNS: [Sign; 14] = [
         fix: "raise its memory limit, use a smaller model, or free memory on this machine",
     },
     Sign {
+        said: "exit status: 127",
+        cause: "the program that was to run is not there, or what it is an interpreter's script for",
+        fix: "name a program that is where the model runs: `program` in model.toml, or the entrypoint of its image",
+    },
+    Sign {
+        said: "exit status: 126",
+        cause: "the program that was to run is not executable there",
+        fix: "make it executable for everybody (chmod 755), and built for this machine",
+    },
+    Sign {
         said: "signal: 9",
         cause: "something killed its process: most often the system, which had no memory left",
         fix: "look for 'Out of memory' in the system's log (dmesg); give the model or the machine more memory",
@@ -84,7 +94,7 @@ const SIGNS: [Sign; 14] = [
 ];
 
 /// A failure with its probable cause and what helps, where one is known.
-pub(super) fn explained(error: String, output: String) -> Failure {
+pub(in crate::fleet) fn explained(error: String, output: String) -> Failure {
     let text = format!("{error}\n{output}");
     let sign = SIGNS.iter().find_map(|sign| Some((sign, text.split(sign.said).nth(1)?)));
     let Some((sign, behind)) = sign else {

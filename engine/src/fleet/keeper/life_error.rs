@@ -47,6 +47,11 @@ pub enum LifeError {
 }
 
 impl LifeError {
+    /// Its sentence has the probable cause and what helps already.
+    pub fn says_what_to_do(&self) -> bool {
+        matches!(self, LifeError::Launch(_))
+    }
+
     /// It ran, and got nowhere.
     pub fn is_stuck(&self) -> bool {
         matches!(self, LifeError::Fault(ReplicaFault { loss: Loss::TimedOut | Loss::Silent, .. }))

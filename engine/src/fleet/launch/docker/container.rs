@@ -42,6 +42,7 @@ pub struct DockerContainer {
     removed: RemovedWhenDropped,
     id: Arc<str>,
     init: Option<Init>,
+    stands_back: bool,
     ended: watch::Receiver<Option<Ended>>,
     pub log: LogTail,
 }
@@ -73,7 +74,15 @@ impl DockerContainer {
         let init = pid.and_then(|pid| Init::of(pid, &id));
         let (tell, ended) = watch::channel(None);
         tokio::task::spawn_local(watch_end(docker.clone(), name, follower, tell));
-        Ok(DockerContainer { docker, removed, id, init, ended, log })
+        Ok(DockerContainer {
+            docker,
+            removed,
+            id,
+            init,
+            stands_back: start.stands_back,
+            ended,
+            log,
+        })
     }
 
     /// As `docker ps` shows it.
@@ -87,6 +96,9 @@ impl DockerContainer {
 
     /// From now on it has as much CPU time as its neighbours.
     pub fn has_loaded(&self) {
+        if !self.stands_back {
+            return;
+        }
         let (docker, container) = (self.docker.clone(), self.removed.container.clone());
         tokio::task::spawn_local(async move {
             if let Err(error) = docker.give_full_share(&container).await {
