@@ -50,6 +50,7 @@ mod containers;
 mod core_thread;
 mod doors;
 mod local_doors;
+mod service;
 mod socket_directory;
 mod upgrade;
 
@@ -318,6 +319,7 @@ impl Engine {
             }
         }
         self.relieve_predecessor()?;
+        service::is_ready();
         fleet.follow(orders);
         let mut handed_over = false;
         loop {
@@ -334,6 +336,7 @@ impl Engine {
             }
         }
         self.doors.close();
+        service::ends(handed_over);
         eprintln!("draining; signal again to end at once");
         tokio::select! {
             () = self.drain(fleet, containers, handed_over) => {}

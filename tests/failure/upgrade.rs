@@ -4,13 +4,13 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use harness::client::Client;
-use harness::engine::{Engine, Scratch, kill, program, wait_until};
+use harness::engine::{Engine, Scratch, WATCHDOG, kill, program, wait_until};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -25,6 +25,8 @@ struct Place {
     engine: Engine,
     program: PathBuf,
     socket: PathBuf,
+    /// What a service manager hears.
+    told: UnixDatagram,
     _files: Scratch,
 }
 
@@ -41,13 +43,23 @@ impl Place {
         let native = files.0.join("foil-container");
         std::os::unix::fs::symlink(program("foil-container"), native).expect("linked");
         let socket = files.0.join("http.sock");
+        let manager = files.0.join("notify");
+        let told = UnixDatagram::bind(&manager).expect("bound");
+        told.set_read_timeout(Some(WATCHDOG)).expect("a watchdog");
         let mut command = Command::new(&file);
         let addresses = ["--http", "--grpc", "--metrics"].map(|flag| [flag, "127.0.0.1:0"]);
         command.args(["serve", &files.path("models"), "--shared-user", "--http-socket"]);
         command.arg(&socket).args(addresses.concat());
-        command.env("FOIL_STATE", "none").stdin(Stdio::null());
+        command.env("FOIL_STATE", "none").env("NOTIFY_SOCKET", manager).stdin(Stdio::null());
         let engine = Engine::start_with(command, 1);
-        Place { engine, program: file, socket, _files: files }
+        Place { engine, program: file, socket, told, _files: files }
+    }
+
+    /// The next thing that its service manager hears.
+    fn tells(&self) -> String {
+        let mut bytes = [0; 256];
+        let count = self.told.recv(&mut bytes).expect("something is told");
+        String::from_utf8_lossy(&bytes[..count]).trim().to_owned()
     }
 
     /// The process that answers after upgrade number `count`.
@@ -113,6 +125,7 @@ fn upgrades_under_load_fail_no_request() {
     let (done, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
     let (address, mut answering) = (place.engine.http, place.engine.pid());
     let mut last = None;
+    assert_eq!(place.tells(), "READY=1");
     std::thread::scope(|scope| {
         let _ends = Ends(&done);
         for client in 0..KEEPING + CONNECTING {
@@ -127,6 +140,9 @@ fn upgrades_under_load_fail_no_request() {
             more(50);
             kill(answering, Signal::USR2);
             let next = place.upgraded(count);
+            let told = [place.tells(), place.tells()];
+            assert!(told.contains(&"READY=1".to_owned()), "{told:?}");
+            assert!(told.contains(&format!("MAINPID={next}")), "{told:?}");
             let before = std::mem::replace(&mut answering, next);
             last = Some(Successor(next));
             if count > 0 {
