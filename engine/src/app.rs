@@ -2,24 +2,21 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use shm_rpc::Memory;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::api::front_end::HttpLimits;
 use crate::api::listener::{self, DrainPhase};
 use crate::classes::{ClassError, Classes};
-use crate::cli::{Lane, LogFormat, MetricsCompat, Serve};
+use crate::cli::{LogFormat, MetricsCompat, Serve};
 use crate::clipper_rpc::{Port, Registry as Containers};
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError, Limits};
+use crate::config::{Config, ConfigError};
 use crate::dispatch::{CORE_MAILBOX_MESSAGES_MAX, CoreLinks, CoreMsg};
 use crate::fleet::catalog::{Catalog, PublishedCatalog};
 use crate::fleet::cores::{self, CpusError};
@@ -30,10 +27,8 @@ use crate::fleet::launch::docker::{self, Docker};
 use crate::fleet::launch::process::Programs;
 use crate::fleet::launch::users::Users;
 use crate::fleet::orders::{FleetLink, Order};
-use crate::fleet::profiles::Profiles;
 use crate::fleet::supervisor::{Fleet, FleetConfig, StartError};
 use crate::fleet::target::{self, TargetError};
-use crate::fleet::welcome::LaneSettings;
 use crate::handover::{self, HandoverError, Role};
 use crate::ids::{ClassId, CoreId};
 use crate::observe::deployments::DeploymentCounts;
@@ -49,8 +44,9 @@ mod clipper;
 mod containers;
 mod core_thread;
 mod doors;
+mod from_config;
 mod local_doors;
-mod service;
+mod service_manager;
 mod socket_directory;
 mod upgrade;
 
@@ -58,6 +54,7 @@ use self::administration::{AdminDoor, wanted};
 use self::clipper::Interface;
 use self::core_thread::{CoreSeed, Share};
 use self::doors::Doors;
+use self::from_config::{http_limits, lane_settings, open_profiles};
 use self::local_doors::LocalDoors;
 use self::socket_directory::SocketDirectory;
 use self::upgrade::{Program, Signals, Wish};
@@ -319,7 +316,7 @@ impl Engine {
             }
         }
         self.relieve_predecessor()?;
-        service::is_ready();
+        service_manager::is_ready();
         fleet.follow(orders);
         let mut handed_over = false;
         loop {
@@ -336,7 +333,7 @@ impl Engine {
             }
         }
         self.doors.close();
-        service::ends(handed_over);
+        service_manager::ends(handed_over);
         eprintln!("draining; signal again to end at once");
         tokio::select! {
             () = self.drain(fleet, containers, handed_over) => {}
@@ -426,40 +423,6 @@ impl Engine {
     }
 }
 
-/// How lanes are made here; `auto` says what it chose and why.
-fn lane_settings(config: &Config) -> LaneSettings {
-    let memory = match config.lane {
-        Lane::Memfd => Memory::Memfd,
-        Lane::Posix => Memory::Posix,
-        Lane::Auto => match shm_rpc::engine_side::choose_memory() {
-            (memory, None) => {
-                tracing::info!(lane = memory.name(), "this system seals memory");
-                memory
-            }
-            (memory, Some(why)) => {
-                tracing::warn!(lane = memory.name(), "this system does not seal memory: {why}");
-                memory
-            }
-        },
-    };
-    let Limits { slot_bytes_max, variable_slot_bytes, .. } = config.limits;
-    let huge_pages = config.huge_pages && memory == Memory::Memfd;
-    if config.huge_pages && !huge_pages {
-        tracing::warn!("huge pages need lane memfd; going on without");
-    }
-    LaneSettings { memory, huge_pages, slot_bytes_max, variable_slot_bytes }
-}
-
-/// An engine that can't keep what it learns serves all the same.
-fn open_profiles(state: &Path) -> Option<Profiles> {
-    let opened = Profiles::open(state);
-    opened
-        .inspect_err(|error| {
-            tracing::warn!("learned latency profiles are not kept (--state): {error}");
-        })
-        .ok()
-}
-
 /// Cores share their port, and so would a second engine, silently: an ordinary bind tells whether it is taken.
 fn check_free(address: SocketAddr) -> Result<(), ServeError> {
     let taken = |source| ServeError::Listen { address, source };
@@ -472,18 +435,6 @@ fn listen(address: &mut SocketAddr) -> Result<TcpListener, ServeError> {
         .map_err(|source| ServeError::Listen { address: *address, source })?;
     *address = listener.local_addr().map_err(system("read a listener's address"))?;
     Ok(listener)
-}
-
-fn http_limits(config: &Config) -> HttpLimits {
-    HttpLimits {
-        connections_max: config.limits.connections_max,
-        head_bytes_max: config.limits.head_bytes_max,
-        body_bytes_max: config.limits.body_bytes_max,
-        gathered_bytes_max: config.limits.gathered_bytes_max,
-        head_time_max: Duration::from_secs(config.limits.head_s),
-        idle_time_max: Duration::from_secs(config.limits.idle_s),
-        body_time_max: Duration::from_secs(config.limits.body_s),
-    }
 }
 
 /// Every core's records; one that is stuck is left out.

@@ -4,7 +4,7 @@ use super::source::{files, production};
 
 /// A crate, and the only places that may name it.
 const CONFINED: [(&str, &[&str]); 23] = [
-    ("sd_notify", &["engine/src/app/service.rs"]),
+    ("sd_notify", &["engine/src/app/service_manager.rs"]),
     ("base64", &["engine/src/codec/clipper"]),
     (
         "hyper",

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Engine, ServeError, service, system};
+use super::{Engine, ServeError, service_manager, system};
 use crate::fleet::supervisor::Fleet;
 use crate::handover;
 
@@ -114,7 +114,7 @@ impl Engine {
         fleet.hand_over(true).await;
         match self.successor(program).await {
             Ok(pid) => {
-                service::is_now(pid);
+                service_manager::is_now(pid);
                 eprintln!("upgraded: process {pid} answers from now on");
                 self.local.leave_files();
                 true
