@@ -334,7 +334,7 @@ fn output_is_shown_and_followed() {
     assert_eq!((shown.status, shown.text.as_str()), (Some(200), "m/0 loaded\n"));
     std::thread::scope(|scope| {
         let follower = scope
-            .spawn(|| place.admin.send("GET", "/fleet/models/m/logs?follow=true&lines=1", b""));
+            .spawn(|| place.admin.send("GET", "/fleet/models/m/logs?follow=true&lines=100", b""));
         let row = ROW.replace("[1,2]}", "[77,2]}");
         wait_until("it is asked", || place.engine.infer("m", &row).status == 200);
         wait_until("it has printed", || {

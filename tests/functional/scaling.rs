@@ -39,7 +39,8 @@ fn replicas_come_with_the_load_and_go_when_it_has_gone() {
                 let mut client = engine.client();
                 while !done.load(Ordering::Relaxed) {
                     let status = client.infer("sleep", &body).status;
-                    assert!([200, 503].contains(&status), "{status}");
+                    // Turned away at once, or late by far.
+                    assert!([200, 503, 504].contains(&status), "{status}");
                 }
             });
         }
