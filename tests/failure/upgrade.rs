@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use harness::client::Client;
 use harness::engine::{Engine, Scratch, WATCHDOG, kill, program, wait_until};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 /// Clients that keep their connection as long as they may.
@@ -82,7 +82,9 @@ struct Successor(u32);
 
 impl Drop for Successor {
     fn drop(&mut self) {
-        kill(self.0, Signal::KILL);
+        let pid = Pid::from_raw(self.0.cast_signed()).expect("a process id");
+        // It may have given its place to the next and ended.
+        let _ended = kill_process(pid, Signal::KILL);
     }
 }
 
@@ -126,7 +128,7 @@ fn upgrades_under_load_fail_no_request() {
     let place = Place::new("upgrade");
     let (done, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
     let (address, mut answering) = (place.engine.http, place.engine.pid());
-    let mut last = None;
+    let mut successors = Vec::new();
     assert_eq!(place.tells(), "READY=1");
     std::thread::scope(|scope| {
         let _ends = Ends(&done);
@@ -146,7 +148,7 @@ fn upgrades_under_load_fail_no_request() {
             assert!(told.contains(&"READY=1".to_owned()), "{told:?}");
             assert!(told.contains(&format!("MAINPID={next}")), "{told:?}");
             let before = std::mem::replace(&mut answering, next);
-            last = Some(Successor(next));
+            successors.push(Successor(next));
             if count > 0 {
                 let gone = PathBuf::from(format!("/proc/{before}"));
                 wait_until("the old engine has gone", || !gone.exists());
@@ -156,7 +158,7 @@ fn upgrades_under_load_fail_no_request() {
     });
     assert_eq!(Client::connect(place.engine.metrics).get("/metrics").status, 200);
     UnixStream::connect(&place.socket).expect("the last engine answers on the socket's path");
-    drop(last);
+    drop(successors);
 }
 
 #[test]
