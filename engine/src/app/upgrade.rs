@@ -23,6 +23,9 @@ use crate::handover;
 /// Beyond what one model may take to load: a host full of them loads a few at a time.
 const LOADS_MAX: u32 = 10;
 
+/// For a new engine that has closed its socket to end.
+const END_WAIT: Duration = Duration::from_secs(1);
+
 /// What runs, to be run again.
 pub(super) struct Program {
     path: io::Result<PathBuf>,
@@ -134,7 +137,13 @@ impl Engine {
         let (ours, theirs) = UnixStream::pair().map_err(UpgradeError::Start)?;
         let child = program.start(theirs).map_err(UpgradeError::Start)?;
         let pid = child.id().unwrap_or_default();
-        handover::send(&ours, self.doors.kept()).map_err(UpgradeError::Send)?;
+        match handover::send(&ours, self.doors.kept()) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                return Err(UpgradeError::Ended(end(child).await?));
+            }
+            Err(error) => return Err(UpgradeError::Send(error)),
+        }
         let bound = Duration::from_secs(self.config.limits.load_s) * LOADS_MAX;
         let relieved = async {
             let relieved = tokio::task::spawn_blocking(move || handover::is_relief(&ours));
@@ -151,8 +160,11 @@ impl Engine {
     }
 }
 
-/// Its socket has closed; it may still be on its way out.
+/// Its socket has closed; it may still be on its way out, and how it ends says more than that it was killed.
 async fn end(mut child: Child) -> Result<ExitStatus, UpgradeError> {
+    if let Ok(ended) = tokio::time::timeout(END_WAIT, child.wait()).await {
+        return ended.map_err(UpgradeError::Start);
+    }
     child.kill().await.map_err(UpgradeError::Start)?;
     child.wait().await.map_err(UpgradeError::Start)
 }
