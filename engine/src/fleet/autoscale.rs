@@ -2,7 +2,7 @@
 //!
 //! Once a second the load, the cost that arrived whether it was served or not, is held against what one replica carries
 //! within the SLO. Two numbers are kept: how many are needed *at least*, so that replicas are busy for at most
-//! [`BUSY_MAX`] of their capacity, and how many *at most*, at [`BUSY_MIN`]; each with the doubt that so few arrivals
+//! `BUSY_MAX` of their capacity, and how many *at most*, at `BUSY_MIN`; each with the doubt that so few arrivals
 //! leave taken into account. More are started when two looks in a row say that there are too few, or that work was
 //! turned away while all that were wanted were live. Fewer are kept only when for `limits.scale_down_s` none of the looks wanted
 //! more: a load that comes and goes within that keeps its replicas. Between the two bounds nothing changes, so a

@@ -1,5 +1,5 @@
 //! Owns the fleet: which models and replicas there are, on which core each model's dispatcher runs, when all of it
-//! ends. Each replica has a [`Keeper`] of its own on this, the control, thread.
+//! ends. Each replica has a keeper of its own on this, the control, thread.
 //!
 //! The first replica of a model establishes it: its declaration says how many replicas there are, and a core takes the
 //! dispatcher.

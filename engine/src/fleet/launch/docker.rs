@@ -1,7 +1,7 @@
 //! Containers in Docker, through the daemon's own API on its Unix socket.
 //!
 //! Every call has a bound by name ([`Call`]). Nobody who asks for a container's removal waits for it: what is left over
-//! is removed by a task of its own, what an engine could not remove by the next one ([`orphans`]).
+//! is removed by a task of its own, what an engine could not remove by the next one (`orphans`).
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
