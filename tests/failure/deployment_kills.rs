@@ -1,7 +1,7 @@
 //! Engines killed at random while models are deployed, scaled, rolled back and removed: no change that was acknowledged
 //! is lost, and nothing is left behind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -239,13 +239,23 @@ fn nothing_else_is_left(admin: &Admin, state: &Path, running: usize, dead: &[u32
     let replicas = replicas["replicas"].as_array().expect("a list").len();
     let temporary = [std::env::temp_dir(), "/dev/shm".into()];
     let names = temporary.iter().flat_map(|it| fs::read_dir(it).into_iter().flatten().flatten());
-    let mut names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
     let of_dead = |name: &str| {
         let rest = name.strip_prefix("hydrofoil-");
         let pid = rest.and_then(|rest| rest.split('-').next()?.parse().ok());
         pid.is_some_and(|pid: u32| dead.contains(&pid))
     };
-    artifacts(state) == files.collect() && running == replicas && !names.any(|name| of_dead(&name))
+    let files: BTreeSet<String> = files.collect();
+    let left: Vec<_> = names.filter(|name| of_dead(name)).collect();
+    let as_wanted = artifacts(state) == files && running == replicas && left.is_empty();
+    if !as_wanted {
+        // Seen of a test that fails.
+        eprintln!(
+            "{:?} of {files:?}, {running} of {replicas} processes, left {left:?}",
+            artifacts(state)
+        );
+    }
+    as_wanted
 }
 
 /// Where the models run, and how many containers an engine has there.
