@@ -102,7 +102,13 @@ impl Known {
             // Refused: there is nothing of it.
             (_, Some(400..)) => return true,
             (Change::Remove, Some(200)) => *self = Known::default(),
-            (Change::RemoveOldest(version), Some(200)) => self.versions.retain(|it| *it != version),
+            (Change::RemoveOldest(version), Some(200)) => {
+                self.versions.retain(|it| *it != version);
+                // With its last version goes the model, and what was set of it.
+                if self.versions.is_empty() {
+                    *self = Known::default();
+                }
+            }
             (Change::Scale(count), Some(200)) if !came.text.is_empty() => {
                 self.replicas = Some(count);
             }
@@ -277,6 +283,8 @@ fn kill_at_random(place: &Where<'_>) {
         change_until_killed(&mut engine, &admin, place.good, &mut known, &mut dice);
         dead.push(engine.pid());
         engine = start(&state.0);
+        // Numbers of processes come again.
+        dead.retain(|pid| *pid != engine.pid());
         let found = models(&admin);
         for (name, known) in MODELS.iter().zip(&known) {
             known.check(name, found.get(*name));

@@ -104,7 +104,7 @@ impl Managed {
         let mut row = self.row.borrow().clone();
         match version {
             Some(version) => row.remove(version).map_err(|refused| self.refused(refused))?,
-            None => row = ModelRow { last_version: row.last_version, ..ModelRow::default() },
+            None => row.remove_all(),
         }
         self.commit(row).await?;
         let row = self.row.borrow().clone();

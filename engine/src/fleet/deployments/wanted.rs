@@ -281,7 +281,15 @@ impl ModelRow {
         }
         self.versions.remove(&version);
         self.previous = self.previous.filter(|previous| *previous != version);
+        if self.versions.is_empty() {
+            self.remove_all();
+        }
         Ok(())
+    }
+
+    /// What is deployed by this name next has nothing of it but higher numbers.
+    pub fn remove_all(&mut self) {
+        *self = ModelRow { last_version: self.last_version, ..ModelRow::default() };
     }
 }
 
@@ -317,6 +325,16 @@ mod tests {
         assert_eq!(roles(&row), [Role::Warm, Role::Active]);
         assert_eq!((row.active, row.previous), (Some(2), Some(1)));
         assert_eq!(row.versions[&1].warm_until_ms, Some(5000 + 600_000));
+    }
+
+    #[test]
+    fn what_was_set_goes_with_the_last_version() {
+        let mut row = ModelRow::default();
+        let options = Options { hold: true, ..Options::default() };
+        let held = deployed(&mut row, &options);
+        row.replicas = Some(Replicas { min: 2, max: 2 });
+        row.remove(held).unwrap();
+        assert_eq!(row, ModelRow { last_version: held, ..ModelRow::default() });
     }
 
     #[test]
