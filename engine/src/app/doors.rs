@@ -1,11 +1,12 @@
 //! Every listener of the engine: bound here, or inherited from the engine before this one. A duplicate of each is kept,
 //! to be handed on.
 
-use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+
+use socket2::{SockAddr, SockRef};
 
 use super::{ServeError, check_free, listen, system};
 use crate::handover::{Inherited, Predecessor, Role};
@@ -37,21 +38,13 @@ impl Doors {
         self.predecessor.take()
     }
 
-    /// A port that is nobody else's. With port 0 the system chooses, and `address` says what.
+    /// One listener. With port 0 the system chooses, and `address` says what.
     pub(super) fn alone(
         &mut self,
         role: Role,
         address: &mut SocketAddr,
     ) -> Result<TcpListener, ServeError> {
-        let listener = match self.take_tcp(role, *address) {
-            Some(listener) => listener,
-            None => {
-                bind(*address).map_err(|source| ServeError::Listen { address: *address, source })?
-            }
-        };
-        *address = listener.local_addr().map_err(system("read a listener's address"))?;
-        self.keep(role, &listener)?;
-        Ok(listener)
+        Ok(self.at_least(1, role, address)?.swap_remove(0))
     }
 
     /// One listener for each of the cores, all on one port. Where the engine before this one had more cores, the last
@@ -62,6 +55,21 @@ impl Doors {
         address: &mut SocketAddr,
         cores: usize,
     ) -> Result<Vec<Vec<TcpListener>>, ServeError> {
+        let mut all = self.at_least(cores, role, address)?.into_iter();
+        let mut each: Vec<_> = all.by_ref().take(cores).map(|listener| vec![listener]).collect();
+        if let Some(last) = each.last_mut() {
+            last.extend(all);
+        }
+        Ok(each)
+    }
+
+    /// All that were inherited, and as many new ones as are missing.
+    fn at_least(
+        &mut self,
+        count: usize,
+        role: Role,
+        address: &mut SocketAddr,
+    ) -> Result<Vec<TcpListener>, ServeError> {
         let mut all = Vec::new();
         while let Some(listener) = self.take_tcp(role, *address) {
             *address = listener.local_addr().map_err(system("read a listener's address"))?;
@@ -70,18 +78,14 @@ impl Doors {
         if all.is_empty() {
             check_free(*address)?;
         }
-        while all.len() < cores {
+        while all.len() < count {
             all.push(listen(address)?);
         }
         for listener in &all {
-            self.keep(role, listener)?;
+            let kept = listener.try_clone().map_err(system("duplicate a listener"))?;
+            self.kept.push((role, kept.into()));
         }
-        let rest = all.split_off(cores);
-        let mut each: Vec<_> = all.into_iter().map(|listener| vec![listener]).collect();
-        if let Some(last) = each.last_mut() {
-            last.extend(rest);
-        }
-        Ok(each)
+        Ok(all)
     }
 
     pub(super) fn unix(
@@ -109,42 +113,20 @@ impl Doors {
         self.kept.clear();
     }
 
-    fn keep(&mut self, role: Role, listener: &TcpListener) -> Result<(), ServeError> {
-        let kept = listener.try_clone().map_err(system("duplicate a listener"))?;
-        self.kept.push((role, kept.into()));
-        Ok(())
-    }
-
-    fn take_tcp(&mut self, role: Role, address: SocketAddr) -> Option<TcpListener> {
-        let wanted = |listener: &TcpListener| {
-            let is = listener.local_addr();
-            is.is_ok_and(|is| is.ip() == address.ip() && [0, is.port()].contains(&address.port()))
-        };
-        self.take(role, |it| TcpListener::from(it.try_clone().ok()?).into(), wanted)
+    fn take_tcp(&mut self, role: Role, wanted: SocketAddr) -> Option<TcpListener> {
+        let is_wanted =
+            |is: SocketAddr| is.ip() == wanted.ip() && [0, is.port()].contains(&wanted.port());
+        self.take(role, |is| is.as_socket().is_some_and(is_wanted)).map(TcpListener::from)
     }
 
     fn take_unix(&mut self, role: Role, path: &Path) -> Option<UnixListener> {
-        let wanted = |listener: &UnixListener| {
-            listener.local_addr().is_ok_and(|is| is.as_pathname() == Some(path))
-        };
-        self.take(role, |it| UnixListener::from(it.try_clone().ok()?).into(), wanted)
+        self.take(role, |is| is.as_pathname() == Some(path)).map(UnixListener::from)
     }
 
-    fn take<L>(
-        &mut self,
-        role: Role,
-        listener: impl Fn(&OwnedFd) -> Option<L>,
-        wanted: impl Fn(&L) -> bool,
-    ) -> Option<L> {
+    fn take(&mut self, role: Role, is_wanted: impl Fn(SockAddr) -> bool) -> Option<OwnedFd> {
         let place = self.inherited.iter().position(|(is, descriptor)| {
-            *is == role && listener(descriptor).is_some_and(|it| wanted(&it))
+            *is == role && SockRef::from(descriptor).local_addr().is_ok_and(&is_wanted)
         })?;
-        listener(&self.inherited.remove(place).1)
+        Some(self.inherited.remove(place).1)
     }
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
 }
