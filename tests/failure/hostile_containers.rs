@@ -29,11 +29,7 @@ fn engine() -> (Engine, SocketAddr) {
 
 /// Most memory it ever had.
 fn peak_bytes(engine: &Engine) -> u64 {
-    let status =
-        std::fs::read_to_string(format!("/proc/{}/status", engine.pid())).expect("it lives");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
-    kib << 10
+    engine.memory("VmHWM")
 }
 
 fn greeting_with(at: usize, bytes: &[u8]) -> Vec<u8> {
