@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::scope;
 
 use harness::containers::port;
-use harness::engine::{Engine, command, wait_until};
+use harness::engine::{Ends, Engine, command, wait_until};
 use harness::zmtp::{
     COMMAND, HEARTBEAT, MORE, Peer, frame, greeting, long_head, message, new_container, ready,
     response,
@@ -195,6 +195,7 @@ fn commands_without_end_and_answers_to_earlier_sessions_are_nobodys_loss() {
     let (engine, at) = engine();
     let stop = AtomicBool::new(false);
     scope(|scope| {
+        let _ends = Ends(&stop);
         scope.spawn(|| {
             let mut flood = Peer::meet(at);
             while !stop.load(Ordering::Relaxed) {
@@ -211,7 +212,6 @@ fn commands_without_end_and_answers_to_earlier_sessions_are_nobodys_loss() {
         late.send(&message(HEARTBEAT));
         assert_eq!(late.receive().expect("kept alive")[3], [0; 4]);
         honest_is_served(&engine, at, "meanwhile");
-        stop.store(true, Ordering::Relaxed);
     });
 }
 
