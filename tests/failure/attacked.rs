@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use harness::engine::{Engine, Scratch, command, wait_until};
+use harness::engine::{Ends, Engine, Scratch, command, wait_until};
 use harness::tensors::rows;
 use serde_json::json;
 
@@ -131,8 +131,9 @@ const ANSWERS_COUNTED: u32 = 40;
 const ANSWERS_TOLD: u32 = 5;
 
 /// The neighbour, in a repository.
-pub(super) fn bystander(files: &Scratch) {
-    files.write("models/bystander/model.toml", "runtime = \"native\"\nkind = \"noop\"\n");
+pub(super) fn bystander(files: &Scratch, launcher: &str) {
+    let toml = format!("runtime = \"native\"\nkind = \"noop\"\nlauncher = \"{launcher}\"\n");
+    files.write("models/bystander/model.toml", &toml);
     files.write("models/bystander/1/keep", "");
 }
 
@@ -151,7 +152,7 @@ impl Case {
         let files = Scratch::new(&format!("hostile-{lane}{}-{attack}", more.concat()));
         let target = format!("attack.{attack}.py");
         files.write(&target, "# see tests/src/bin/hostile_container\n");
-        bystander(&files);
+        bystander(&files, "process");
         let mut command = command(&[&files.path(&target), &files.path("models"), "--lane", lane]);
         command.arg("--shared-user").args(more);
         command.env("FOIL_PYTHON", env!("CARGO_BIN_EXE_hostile-container"));
@@ -169,9 +170,9 @@ impl Case {
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let neighbour = scope.spawn(|| ask_neighbour(&self.engine, &done));
-            let end = EndOnDrop(&done);
+            let ends = Ends(&done);
             self.attack(outcome);
-            drop(end);
+            drop(ends);
             assert!(neighbour.join().expect("no request of the neighbour failed") > 0);
         });
     }
@@ -237,15 +238,6 @@ impl Case {
 
     fn restarts(&self) -> f64 {
         self.engine.restarts("attacker")
-    }
-}
-
-/// Ends the neighbour's requests, also when the attack's own check panics.
-struct EndOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for EndOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

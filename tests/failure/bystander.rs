@@ -6,6 +6,8 @@ use harness::engine::{Engine, Scratch, command};
 use harness::tensors::rows;
 use serde_json::json;
 
+use super::attacked::bystander;
+
 const PAIRS: usize = 7;
 /// Long enough for some hundred requests of the neighbour.
 const SPAN: Duration = Duration::from_secs(1);
@@ -41,8 +43,7 @@ fn pair(lane: &str, attack: &str) -> f64 {
     let files = Scratch::new(&format!("bystander-{lane}-{attack}"));
     let target = format!("attack.{attack}.py");
     files.write(&target, "# see tests/src/bin/hostile_container\n");
-    files.write("models/bystander/model.toml", "runtime = \"native\"\nkind = \"noop\"\n");
-    files.write("models/bystander/1/keep", "");
+    bystander(&files, "process");
     let mut command = command(&[&files.path(&target), &files.path("models"), "--lane", lane]);
     command
         .args(["--shared-user", "--no-warm-up"])

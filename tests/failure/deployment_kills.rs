@@ -326,8 +326,10 @@ fn the_same_in_docker_leaves_no_container() {
     kill_at_random(&Where {
         name: "docker-kills",
         good: &[(NOOP[0].0, &toml)],
-        containers: |engine| of_engine(engine.pid()),
-        leftovers: |dead| dead.iter().rev().take(DEAD_LOOKED_AT).map(|pid| of_engine(*pid)).sum(),
+        containers: |engine| docker::containers(engine.pid()).len(),
+        leftovers: |dead| {
+            dead.iter().rev().take(DEAD_LOOKED_AT).map(|pid| docker::containers(*pid).len()).sum()
+        },
         kills: number("FOIL_TEST_DEPLOYMENT_KILLS", KILLS) / KILLS_TO_ONE_IN_DOCKER,
     });
 }
@@ -336,18 +338,6 @@ fn the_same_in_docker_leaves_no_container() {
 const KILLS_TO_ONE_IN_DOCKER: usize = 10;
 /// Engines that were killed last: what earlier ones left was found before.
 const DEAD_LOOKED_AT: usize = 2;
-
-fn of_engine(pid: u32) -> usize {
-    docker::containers(&format!("hydrofoil.engine={pid}")).len()
-}
-
-/// Bytes of memory that an engine has to itself.
-fn memory(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
-    let line = status.lines().find(|line| line.starts_with("RssAnon:")).expect("a line");
-    let kib = line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok());
-    kib.expect("a number") << 10
-}
 
 #[test]
 fn deploying_and_removing_again_and_again_leaves_descriptors_memory_and_files_as_they_were() {
@@ -367,13 +357,15 @@ fn deploying_and_removing_again_and_again_leaves_descriptors_memory_and_files_as
     (0..CYCLES_FIRST).for_each(|_| cycle());
     wait_until("connections close", || engine.metric("foil_http_connections{core=\"0\"}") == 0.0);
     let before = (engine.descriptors(), engine.shared_mappings());
-    let memory_before = memory(engine.pid());
+    // What it has to itself.
+    let memory = || engine.memory("RssAnon");
+    let memory_before = memory();
     let cycles = number("FOIL_TEST_DEPLOY_CYCLES", CYCLES);
     (0..cycles).for_each(|_| cycle());
     wait_until("nothing more than before is there", || {
         (engine.descriptors(), engine.shared_mappings()) <= before
     });
-    let grown = memory(engine.pid()).saturating_sub(memory_before);
+    let grown = memory().saturating_sub(memory_before);
     println!("{cycles} cycles, {before:?} descriptors and mappings, memory grew by {grown} bytes");
     // An allocator keeps some of what it got: far less a cycle than anything that is forgotten would take.
     assert!(grown < (8 << 20) + cycles as u64 * 4096, "memory grew by {grown} bytes");

@@ -20,11 +20,7 @@ const GROWTH_BYTES_MAX: u64 = GATHERED_BYTES * 4;
 
 /// The most memory the engine has had, in bytes.
 fn peak_bytes(engine: &Engine) -> u64 {
-    let status =
-        std::fs::read_to_string(format!("/proc/{}/status", engine.pid())).expect("it lives");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a peak");
-    let kib = line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok());
-    kib.expect("a number") << 10
+    engine.memory("VmHWM")
 }
 
 fn serve(scratch: &Scratch) -> Engine {

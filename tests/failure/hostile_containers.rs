@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::scope;
 
 use harness::containers::port;
-use harness::engine::{Engine, command, wait_until};
+use harness::engine::{Ends, Engine, command, wait_until};
 use harness::zmtp::{
     COMMAND, HEARTBEAT, MORE, Peer, frame, greeting, long_head, message, new_container, ready,
     response,
@@ -29,11 +29,7 @@ fn engine() -> (Engine, SocketAddr) {
 
 /// Most memory it ever had.
 fn peak_bytes(engine: &Engine) -> u64 {
-    let status =
-        std::fs::read_to_string(format!("/proc/{}/status", engine.pid())).expect("it lives");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
-    kib << 10
+    engine.memory("VmHWM")
 }
 
 fn greeting_with(at: usize, bytes: &[u8]) -> Vec<u8> {
@@ -199,6 +195,7 @@ fn commands_without_end_and_answers_to_earlier_sessions_are_nobodys_loss() {
     let (engine, at) = engine();
     let stop = AtomicBool::new(false);
     scope(|scope| {
+        let _ends = Ends(&stop);
         scope.spawn(|| {
             let mut flood = Peer::meet(at);
             while !stop.load(Ordering::Relaxed) {
@@ -215,7 +212,6 @@ fn commands_without_end_and_answers_to_earlier_sessions_are_nobodys_loss() {
         late.send(&message(HEARTBEAT));
         assert_eq!(late.receive().expect("kept alive")[3], [0; 4]);
         honest_is_served(&engine, at, "meanwhile");
-        stop.store(true, Ordering::Relaxed);
     });
 }
 

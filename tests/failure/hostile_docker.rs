@@ -9,6 +9,7 @@ use harness::engine::{Engine, Scratch, command, wait_until};
 use super::attacked::{
     Case, DESCRIPTORS, ENDED, HANDSHAKE, Harmless, INVALID, NOISE, Named, NamedOrHarmless,
     OPEN_MEMORY, OUT_OF_ORDER, Outcome, PARTS, RING, SEALED_MEMORY, TIME_AND_ENDS, TIMEOUT,
+    bystander,
 };
 
 const TURN: &str = "models/attacker/1/turn";
@@ -149,9 +150,7 @@ fn all(lane: &str, cases: &[(&str, Outcome)]) {
 /// The attacker in a container, honest until it is turned; the neighbour in another.
 fn begin(lane: &str, attack: &str) -> Case {
     let files = Scratch::new(&format!("docker-{lane}-{attack}"));
-    let neighbour = "runtime = \"native\"\nkind = \"noop\"\nlauncher = \"docker\"\n";
-    files.write("models/bystander/model.toml", neighbour);
-    files.write("models/bystander/1/keep", "");
+    bystander(&files, "docker");
     let image = image("hostile");
     let attacker = format!(
         "runtime = \"python\"\nlauncher = \"docker\"\nimage = \"{image}\"\nmemory = \"{MEMORY}\"\n"
@@ -171,17 +170,8 @@ fn end(case: Case) {
     let (attack, pid) = (case.attack.clone(), case.engine.pid());
     let descriptors = case.engine.descriptors();
     assert!(descriptors < DESCRIPTORS_MAX, "{attack}: {descriptors} descriptors");
-    let bytes = peak_bytes(pid);
+    let bytes = case.engine.memory("VmHWM");
     assert!(bytes < RESIDENT_BYTES_MAX, "{attack}: {bytes} bytes");
     case.end();
-    let of_engine = format!("hydrofoil.engine={pid}");
-    wait_until("no container is left", || containers(&of_engine).is_empty());
-}
-
-/// Most memory it ever had.
-fn peak_bytes(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
-    kib << 10
+    wait_until("no container is left", || containers(pid).is_empty());
 }

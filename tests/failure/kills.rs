@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use harness::engine::{Engine, Scratch, command, kill, wait_until};
+use harness::engine::{Ends, Engine, Scratch, command, kill, wait_until};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -76,6 +76,7 @@ fn kill_at_random(lane: &str) {
     let (done, lost, mut seed) = (AtomicBool::new(false), AtomicUsize::new(0), 0x2545_f491_u32);
     let (mut served, kills) = (0, kills());
     std::thread::scope(|scope| {
+        let ends = Ends(&done);
         let clients: Vec<_> = (0..CLIENTS)
             .map(|client| {
                 let (engine, done, lost) = (&engine, &done, &lost);
@@ -94,7 +95,7 @@ fn kill_at_random(lane: &str) {
             }
         }
         all_live(&engine);
-        done.store(true, Ordering::Relaxed);
+        drop(ends);
         served = clients.into_iter().map(|client| client.join().expect("right answers")).sum();
     });
     let lost = lost.into_inner();

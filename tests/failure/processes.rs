@@ -1,6 +1,6 @@
 //! Processes killed from outside, and what is left of them.
 
-use harness::engine::{Engine, kill, model, wait_until};
+use harness::engine::{Ends, Engine, kill, model, wait_until};
 use harness::tensors::rows;
 use rustix::process::Signal;
 
@@ -9,6 +9,7 @@ fn killed_containers_are_replaced_under_load_and_every_request_is_answered() {
     let engine = Engine::start(&[&model("moody.py")], 1);
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let ends = Ends(&done);
         let clients: Vec<_> = (0..4)
             .map(|_| {
                 scope.spawn(|| {
@@ -39,7 +40,7 @@ fn killed_containers_are_replaced_under_load_and_every_request_is_answered() {
         wait_until("load flows again", || {
             engine.metric("foil_requests_total{model=\"moody\"") > before + 20.0
         });
-        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        drop(ends);
         assert!(clients.into_iter().all(|client| client.join().expect("no panic") > 0));
     });
 }

@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use harness::client::Client;
-use harness::engine::{Engine, Scratch, WATCHDOG, kill, program, wait_until};
+use harness::engine::{Ends, Engine, Scratch, WATCHDOG, command_of, kill, program, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
@@ -48,11 +48,8 @@ impl Place {
         let manager = files.0.join("notify");
         let told = UnixDatagram::bind(&manager).expect("bound");
         told.set_read_timeout(Some(WATCHDOG)).expect("a watchdog");
-        let mut command = Command::new(&file);
-        let addresses = ["--http", "--grpc", "--metrics"].map(|flag| [flag, "127.0.0.1:0"]);
-        command.args(["serve", &files.path("models"), "--shared-user", "--http-socket"]);
-        command.arg(&socket).args(addresses.concat());
-        command.env("FOIL_STATE", "none").env("NOTIFY_SOCKET", manager).stdin(Stdio::null());
+        let mut command = command_of(&file, &[&files.path("models"), "--shared-user"]);
+        command.arg("--http-socket").arg(&socket).env("NOTIFY_SOCKET", manager);
         let engine = Engine::start_with(command, 1);
         Place { engine, program: file, socket, told, _files: files }
     }
@@ -111,15 +108,6 @@ fn keep_asking(address: SocketAddr, keeps: bool, done: &AtomicBool, asked: &Atom
         if closes || !keeps {
             client = Client::connect(address);
         }
-    }
-}
-
-/// Ends the clients, also of a test that fails.
-struct Ends<'a>(&'a AtomicBool);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

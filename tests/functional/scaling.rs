@@ -2,21 +2,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use harness::engine::{Engine, Scratch, wait_until};
+use harness::engine::{Ends, Engine, Scratch, wait_until};
 use serde_json::json;
 
 /// What a row takes; one at a time, so that a replica carries fewer than fifty a second.
 const ROW_MICROS: u32 = 20_000;
 const CLIENTS: usize = 8;
-
-/// Ends the clients, also of a test that fails.
-struct Ends<'a>(&'a AtomicBool);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 #[test]
 fn replicas_come_with_the_load_and_go_when_it_has_gone() {

@@ -76,7 +76,7 @@ impl Place {
                 let home = std::env::temp_dir().join(format!("hydrofoil-{engine}/"));
                 processes_with(&format!("FOIL_SOCKET={}", home.display()))
             }
-            Place::Docker => containers(&format!("hydrofoil.engine={engine}")),
+            Place::Docker => containers(engine),
         }
     }
 }

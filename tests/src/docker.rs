@@ -34,9 +34,9 @@ pub fn docker(arguments: &[&str]) -> String {
     String::from_utf8_lossy(&done.stdout).into_owned()
 }
 
-/// Ids of all containers, running or not, with a label, given as `key` or `key=value`.
-pub fn containers(label: &str) -> Vec<String> {
-    let filter = format!("label={label}");
+/// Ids of all containers, running or not, of an engine that may be gone.
+pub fn containers(engine: u32) -> Vec<String> {
+    let filter = format!("label=hydrofoil.engine={engine}");
     let told = docker(&["ps", "--all", "--quiet", "--no-trunc", "--filter", &filter]);
     told.lines().map(str::to_owned).collect()
 }

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -66,7 +67,12 @@ impl Drop for Scratch {
 
 /// A command that serves `arguments` on free ports.
 pub fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(program("foil"));
+    command_of(&program("foil"), arguments)
+}
+
+/// The same of another `foil`.
+pub fn command_of(foil: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(foil);
     let addresses = ["--http", "--grpc", "--metrics"].map(|flag| [flag, "127.0.0.1:0"]);
     command.arg("serve").args(addresses.concat()).args(arguments);
     command.env("FOIL_PYTHON", program("python")).stdin(Stdio::null());
@@ -210,6 +216,15 @@ impl Engine {
         maps.lines().filter(|line| line.contains("/memfd:")).count()
     }
 
+    /// A line of the kernel's account of its memory, as in `VmHWM`; in bytes.
+    pub fn memory(&self, line: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.pid());
+        let status = std::fs::read_to_string(path).expect("the engine lives");
+        let value = status.lines().find_map(|it| it.strip_prefix(line)?.strip_prefix(':'));
+        let kib = value.and_then(|it| it.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.expect("a number of kB") << 10
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill(self.pid(), signal);
     }
@@ -238,6 +253,15 @@ impl Drop for Engine {
         if std::thread::panicking() {
             eprintln!("the engine said:\n{}", self.said());
         }
+    }
+}
+
+/// Ends those who go on until it is set, also when a check panics: a scope waits for its threads.
+pub struct Ends<'a>(pub &'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -80,9 +80,7 @@ fn figures(bin: &Path, launcher: &'static str, rounds: usize) -> Done<Figures> {
         engine.first_answer(&format!("m{round}"))?;
         figures.deploy.push(begun.elapsed().as_secs_f64());
         if round < rounds {
-            place
-                .foil(&["rm", &format!("m{round}"), "--yes"])
-                .or_else(|_| place.foil(&["rm", &format!("m{round}")]))?;
+            place.foil(&["rm", &format!("m{round}")])?;
         }
     }
     figures.deploy.remove(0);
@@ -95,8 +93,8 @@ fn figures(bin: &Path, launcher: &'static str, rounds: usize) -> Done<Figures> {
         figures.rollback.push(begun.elapsed().as_secs_f64());
     }
     for _ in 0..rounds {
-        engine.kill();
         let begun = now();
+        engine.kill();
         engine = place.start()?;
         engine.first_answer(&name)?;
         figures.restart.push(begun.elapsed().as_secs_f64());
@@ -197,7 +195,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         // What can't be removed is left to the system's own cleaning.
-        let _left = fs::remove_dir_all(self.path.parent().unwrap_or(Path::new(&self.path)));
+        let _left = fs::remove_dir_all(self.path.parent().unwrap_or(&self.path));
     }
 }
 

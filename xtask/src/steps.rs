@@ -6,7 +6,7 @@ mod show;
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -57,7 +57,11 @@ impl Step<'_> {
         }
         let ended = child.wait().map_err(|error| self.cannot(command, &error))?;
         show.end(began.elapsed());
-        if ended.success() { Ok(()) } else { Err(self.told(&how(ended), &last)) }
+        if ended.success() {
+            Ok(())
+        } else {
+            Err(self.told(&format!("failed with {ended}"), &last))
+        }
     }
 
     fn cannot(&self, command: &Command, error: &std::io::Error) -> String {
@@ -74,10 +78,6 @@ impl Step<'_> {
             self.of, self.doing, blame.cause, blame.fix
         )
     }
-}
-
-fn how(ended: ExitStatus) -> String {
-    format!("failed with {ended}")
 }
 
 fn start(command: &mut Command) -> std::io::Result<(Child, Receiver<String>)> {
@@ -111,18 +111,8 @@ fn follow(from: impl Read + Send + 'static, tell: SyncSender<String>) {
 /// The last state of a line that redraws itself, without colours.
 fn tidy(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    let text = text.trim_end();
-    let drawn = text.rsplit('\r').next().unwrap_or_default();
-    let mut plain = String::new();
-    let mut escaped = false;
-    for character in drawn.chars() {
-        match (escaped, character) {
-            (false, '\u{1b}') => escaped = true,
-            (true, ending) => escaped = !ending.is_ascii_alphabetic(),
-            (false, shown) => plain.push(shown),
-        }
-    }
-    plain
+    let drawn = text.trim_end().rsplit('\r').next().unwrap_or_default();
+    anstream::adapter::strip_str(drawn).to_string()
 }
 
 fn keep(last: &mut VecDeque<String>, line: String) {

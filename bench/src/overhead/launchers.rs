@@ -2,7 +2,8 @@
 //!
 //! Two engines serve the least model, one by each launcher; engine and model share one core, the spinning client has
 //! another. Load goes to one at a time, in pairs of short runs whose order alternates. The figure is the median over
-//! the pairs of how many times the processor time of a request in a process the one in Docker takes.
+//! the pairs of how many times the processor time of a request in a process the one in Docker takes. Each runs the
+//! Python that its launcher finds, the image's or this machine's: how these two differ is part of the figure.
 
 use std::process::Command;
 
@@ -92,6 +93,11 @@ fn measure(
     docker: &Server,
 ) -> Result<Vec<(f64, f64)>, OverheadError> {
     let measured = pairs(setup, scenario, process, docker, None)?;
+    let disturbed = measured.iter().filter(|pair| pair.is_disturbed()).count();
+    if disturbed > 0 {
+        let name = scenario.name();
+        println!("{name}: {disturbed} pairs stayed disturbed by other work; run it again");
+    }
     Ok(measured.iter().map(|Pair { floor, foil, .. }| (foil.cpu_us, floor.cpu_us)).collect())
 }
 
