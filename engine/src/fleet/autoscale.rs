@@ -100,6 +100,10 @@ impl Autoscale {
     /// How many there should be from now on; None: as many as there are.
     pub fn look(&mut self, bounds: Option<Bounds>, look: Look) -> (Demand, Option<u32>) {
         let Some(before) = self.before.replace(look) else { return (Demand::default(), None) };
+        // Where the engine may not choose, or somebody else has since, what was wanted before says nothing.
+        if bounds.is_none() || look.wanted != before.wanted {
+            (self.up, self.calm) = (None, None);
+        }
         let load = self.smoothed(&before, &look);
         let Some(capacity) = look.capacity else {
             return (Demand { load, needed: look.wanted }, None);
@@ -115,7 +119,7 @@ impl Autoscale {
         let at_most = replicas(load + doubt, BUSY_MIN).max(at_least);
         let more = self.more(at_least.clamp(min, max), look.wanted);
         let wanted = more.or_else(|| self.fewer(look.now, at_most.clamp(min, max), look.wanted));
-        (demand, wanted.filter(|&wanted| wanted != look.wanted))
+        (demand, wanted)
     }
 
     /// Cost per second, over the last looks.

@@ -123,6 +123,32 @@ fn work_that_is_turned_away_calls_for_more_whatever_the_profile_says() {
 }
 
 #[test]
+fn looks_from_before_somebody_else_set_a_number_do_not_count() {
+    let mut world = World::new(1, 20, 100.0);
+    world.seconds(2, 400);
+    world.look.wanted = 7;
+    world.second(2000);
+    assert_eq!(world.changes, [], "the first look that wants more than seven");
+    world.second(2000);
+    assert!(world.wanted() > 7, "{:?}", world.changes);
+}
+
+#[test]
+fn time_without_bounds_is_no_time_in_which_fewer_were_wanted() {
+    let mut world = World::new(1, 8, 100.0);
+    world.seconds(20, 400);
+    let many = world.wanted();
+    world.seconds(40, 10);
+    let bounds = world.bounds.take();
+    world.seconds(100, 10);
+    world.bounds = bounds;
+    world.seconds(40, 10);
+    assert_eq!(world.wanted(), many);
+    world.seconds(40, 10);
+    assert_eq!(world.wanted(), 1);
+}
+
+#[test]
 fn nothing_is_known_of_a_model_that_never_ran() {
     let mut world = World::new(2, 4, 50.0);
     world.look.capacity = None;
