@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::clock::Clock;
-use crate::fleet::launch::users;
+use crate::fleet::launch::{ENGINE_LOCK, users};
 
 /// A private directory for the replicas' sockets, removed with the engine. An engine that is killed leaves its own
 /// behind; the lock tells the next one that nobody uses it any more.
@@ -17,7 +17,6 @@ pub(super) struct SocketDirectory {
 }
 
 const SOCKET_DIRECTORY: &str = "hydrofoil-";
-const LOCK: &str = "lock";
 
 impl SocketDirectory {
     /// `shared`: users of replicas must be able to pass through to their own directories.
@@ -32,7 +31,7 @@ impl SocketDirectory {
         shm_rpc::sweep(clock.wall());
         let path = root.join(format!("{SOCKET_DIRECTORY}{}", std::process::id()));
         DirBuilder::new().mode(mode).create(&path)?;
-        let lock = File::create(path.join(LOCK))?;
+        let lock = File::create(path.join(ENGINE_LOCK))?;
         lock.lock()?;
         Ok(SocketDirectory { path, _lock: lock })
     }
@@ -47,7 +46,7 @@ fn remove_abandoned(root: &Path) -> io::Result<()> {
             continue;
         }
         let abandoned =
-            File::open(entry.path().join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok());
+            File::open(entry.path().join(ENGINE_LOCK)).is_ok_and(|lock| lock.try_lock().is_ok());
         if abandoned && let Err(error) = fs::remove_dir_all(entry.path()) {
             tracing::debug!(%error, "a dead engine's directory could not be removed");
         }

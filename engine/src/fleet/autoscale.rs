@@ -4,9 +4,9 @@
 //! within the SLO. Two numbers are kept: how many are needed *at least*, so that replicas are busy for at most
 //! `BUSY_MAX` of their capacity, and how many *at most*, at `BUSY_MIN`; each with the doubt that so few arrivals
 //! leave taken into account. More are started when two looks in a row say that there are too few, or that work was
-//! turned away while all that were wanted were live. Fewer are kept only when for `limits.scale_down_s` none of the looks wanted
-//! more: a load that comes and goes within that keeps its replicas. Between the two bounds nothing changes, so a
-//! constant load never does.
+//! turned away while all that were wanted were live. Fewer are kept only when for `limits.scale_down_s` none of the looks
+//! wanted as many: a load that comes and goes within that keeps its replicas. Between the two bounds nothing changes, so
+//! under a constant load the number never goes up and back again.
 
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ pub struct Look {
     pub arrived: u64,
     /// Tasks turned away since the start for want of time or room.
     pub turned_away: u64,
-    /// Cost per second that a replica carries within the SLO; None while nothing is known.
+    /// Cost per second that a replica carries within the SLO, more than 0; None while nothing is known.
     pub capacity: Option<f64>,
     pub live: u32,
     /// As many as it was told to have.
@@ -82,7 +82,7 @@ pub struct Demand {
 /// Of one model.
 #[derive(Clone, Debug)]
 pub struct Autoscale {
-    /// So long no look may have wanted as many as there are before one goes.
+    /// So long no look may have wanted as many as there are before any goes.
     calm_wait: Duration,
     before: Option<Look>,
     load: Option<f64>,
@@ -100,9 +100,12 @@ impl Autoscale {
     /// How many there should be from now on; None: as many as there are.
     pub fn look(&mut self, bounds: Option<Bounds>, look: Look) -> (Demand, Option<u32>) {
         let Some(before) = self.before.replace(look) else { return (Demand::default(), None) };
+        // Where the engine may not choose, or somebody else has since, what was wanted before says nothing.
+        if bounds.is_none() || look.wanted != before.wanted {
+            (self.up, self.calm) = (None, None);
+        }
         let load = self.smoothed(&before, &look);
-        let (Some(capacity), true) = (look.capacity.filter(|it| *it > 0.0), load.is_finite())
-        else {
+        let Some(capacity) = look.capacity else {
             return (Demand { load, needed: look.wanted }, None);
         };
         let span = SMOOTHED_LOOKS * LOOK_EVERY.as_secs_f64();
@@ -116,7 +119,7 @@ impl Autoscale {
         let at_most = replicas(load + doubt, BUSY_MIN).max(at_least);
         let more = self.more(at_least.clamp(min, max), look.wanted);
         let wanted = more.or_else(|| self.fewer(look.now, at_most.clamp(min, max), look.wanted));
-        (demand, wanted.filter(|&wanted| wanted != look.wanted))
+        (demand, wanted)
     }
 
     /// Cost per second, over the last looks.

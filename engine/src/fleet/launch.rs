@@ -24,6 +24,9 @@ mod memory;
 pub mod process;
 pub mod users;
 
+/// In an engine's directory of sockets; held while it lives.
+pub const ENGINE_LOCK: &str = "lock";
+
 /// A container that was asked to end gets this long before it is killed.
 const END_GRACE: Duration = Duration::from_secs(2);
 
@@ -139,12 +142,7 @@ impl Launchers {
         start: Start<'_>,
     ) -> Result<Container, LaunchError> {
         match launcher {
-            Launcher::Process => {
-                if matches!(start.program, Program::Entrypoint { .. }) {
-                    return Err(LaunchError::NeedsImage);
-                }
-                Process::start(start).map(Container::Process).map_err(LaunchError::Process)
-            }
+            Launcher::Process => Process::start(start).map(Container::Process),
             Launcher::Docker => {
                 if let Some(path) = start.unreadable() {
                     return Err(LaunchError::Unreadable(path));
@@ -213,9 +211,9 @@ impl Container {
 
     /// Waits for its end within the grace it has, then kills it.
     pub async fn end(&mut self) -> Result<Ended, WaitError> {
-        match self {
-            Container::Process(process) => process.end().await.map_err(WaitError::Process),
-            Container::Docker(container) => container.end().await,
+        match tokio::time::timeout(END_GRACE, self.ended()).await {
+            Ok(ended) => ended,
+            Err(_) => self.kill().await,
         }
     }
 }

@@ -292,15 +292,15 @@ pub(super) fn versioned(
     check(settings, toml)?;
     let directory = absolute(directory)?;
     let place = containers::place(settings, toml)?;
-    let entry = containers::entry(settings, toml)?;
-    let file = directory.join(split_class(entry).0);
+    let (file, class) = split_class(containers::entry(settings, toml)?);
+    let file = directory.join(file);
     let program = match (toml.runtime.as_deref(), &toml.kind) {
         (Some("program"), _) if toml.program.is_none() && place.image.is_some() => {
             Program::Entrypoint { directory }
         }
         (Some("program"), _) => executable(settings, &directory, toml)?,
         (Some("native"), Some(kind)) => Program::Native { kind: kind.clone(), directory },
-        _ if file.exists() => python(&file, split_class(entry).1)?,
+        _ if file.exists() => python(&file, class)?,
         _ if toml.entry.is_some() => return Err(TargetError::Missing(file.display().to_string())),
         _ => return Err(TargetError::NoModel(directory)),
     };

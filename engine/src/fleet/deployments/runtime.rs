@@ -73,7 +73,7 @@ async fn of_image(overseer: &Overseer, of: &RuntimeOf) -> Result<Value, FleetErr
     let failed = |why: String| FleetError::Runtime { why };
     let command = ["python", "-c", PROGRAM];
     let docker = &overseer.shared.config.launchers.docker;
-    let printed = docker.run_once(image, &command, ANSWER_WAIT).await;
+    let printed = docker.run_once(image, &command).await;
     let printed = printed.map_err(|error| failed(error.to_string()))?;
     read(printed.as_bytes()).ok_or_else(|| failed(format!("{image}: {printed}")))
 }

@@ -1,7 +1,8 @@
 //! Containers in Docker, through the daemon's own API on its Unix socket.
 //!
-//! Every call has a bound by name ([`Call`]). Nobody who asks for a container's removal waits for it: what is left over
-//! is removed by a task of its own, what an engine could not remove by the next one (`orphans`).
+//! Every call but the one that waits for a container's end has a bound by name ([`Call`]). Nobody who asks for a
+//! container's removal waits for it: what is left over is removed by a task of its own, what an engine could not remove
+//! by the next one (`orphans`).
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -128,7 +129,8 @@ impl Docker {
     }
 }
 
-/// Until the head of an answer, for the calls whose bound isn't shorter: the longest of those bounds.
+/// Until the head of an answer: longer than any call's bound, so it ends only what has none, a wait for a container's
+/// end, which is asked again.
 const HEAD_WAIT: Duration = Duration::from_secs(120);
 
 /// One call with its bound.

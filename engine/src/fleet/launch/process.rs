@@ -13,7 +13,7 @@ use rustix::process::{
 use rustix::thread::{CpuSet, sched_setaffinity};
 use tokio::process::{Child, Command};
 
-use super::{END_GRACE, Ended, Start};
+use super::{Ended, LaunchError, Start};
 use crate::fleet::log_tail::LogTail;
 use crate::fleet::target::{Program, python_file};
 
@@ -85,7 +85,7 @@ pub struct Process {
 
 impl Process {
     /// Must be called on a thread that lives as long as the engine: the death signal is tied to it.
-    pub fn start(start: Start<'_>) -> io::Result<Process> {
+    pub fn start(start: Start<'_>) -> Result<Process, LaunchError> {
         let mut command = command(start.program, start.programs)?;
         command.env_clear();
         command.envs(kept_environment());
@@ -110,7 +110,7 @@ impl Process {
                 Ok(set_parent_process_death_signal(Some(Signal::KILL))?)
             });
         }
-        let mut child = command.spawn()?;
+        let mut child = command.spawn().map_err(LaunchError::Process)?;
         let group = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
         let log = LogTail::default();
         if let Some(out) = child.stdout.take() {
@@ -152,14 +152,6 @@ impl Process {
     pub async fn kill(&mut self) -> io::Result<Ended> {
         self.signal(Signal::KILL);
         self.ended().await
-    }
-
-    /// Waits for its end within the grace it has, then kills it.
-    pub async fn end(&mut self) -> io::Result<Ended> {
-        match tokio::time::timeout(END_GRACE, self.ended()).await {
-            Ok(ended) => ended,
-            Err(_) => self.kill().await,
-        }
     }
 
     fn signal(&self, signal: Signal) {
@@ -226,7 +218,7 @@ fn beside(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     entries.take(ENTRIES_MAX).map(|entry| entry.path())
 }
 
-fn command(program: &Program, programs: &Programs) -> io::Result<Command> {
+fn command(program: &Program, programs: &Programs) -> Result<Command, LaunchError> {
     Ok(match program {
         Program::Python { target } => {
             let mut command = Command::new(&programs.python);
@@ -243,6 +235,6 @@ fn command(program: &Program, programs: &Programs) -> io::Result<Command> {
             command.current_dir(directory);
             command
         }
-        Program::Entrypoint { .. } => return Err(io::ErrorKind::Unsupported.into()),
+        Program::Entrypoint { .. } => return Err(LaunchError::NeedsImage),
     })
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bollard::container::LogOutput;
 use bollard::errors::Error;
-use bollard::models::{ContainerState, ContainerUpdateBody};
+use bollard::models::{ContainerCreateBody, ContainerState, ContainerUpdateBody};
 use bollard::query_parameters::{
     AttachContainerOptions, CreateContainerOptions, InspectContainerOptions, StartContainerOptions,
     WaitContainerOptions,
@@ -22,11 +22,9 @@ use tokio::task::JoinHandle;
 
 use super::error::{self, Call, DockerError};
 use super::{Docker, NOT_FOUND, body, orphans, within};
-use crate::fleet::launch::{END_GRACE, Ended, Start, WaitError};
+use crate::fleet::launch::{Ended, Start, WaitError};
 use crate::fleet::log_tail::{Follower, LogTail};
 
-/// A container that was killed is gone within milliseconds; Docker says so within this, or something is wrong.
-const KILLED_WAIT: Duration = Duration::from_secs(10);
 /// What it printed before its end has arrived within this, unless it printed more than anybody reads.
 const LAST_WORDS_WAIT: Duration = Duration::from_millis(500);
 /// Between two questions to a daemon that doesn't answer.
@@ -55,7 +53,6 @@ impl DockerContainer {
     ) -> Result<DockerContainer, DockerError> {
         let client = docker.client().await?;
         docker.used();
-        docker.keep_leftovers_out();
         let own = start.image.map_or_else(|| body::image(start.program), str::to_owned);
         let name = name(&start);
         let removed = RemovedWhenDropped::new(&docker, &name);
@@ -128,24 +125,9 @@ impl DockerContainer {
         // Docker takes a tenth of a second for what the system does at once.
         let asked = self.init.as_ref().is_some_and(Init::kill);
         if !asked {
-            let id = self.removed.container.clone();
-            self.docker.kill(&id).await.map_err(WaitError::Docker)?;
+            self.docker.kill(&self.removed.container).await.map_err(WaitError::Docker)?;
         }
-        match tokio::time::timeout(KILLED_WAIT, self.ended()).await {
-            Ok(ended) => ended,
-            Err(_) => {
-                let seconds = KILLED_WAIT.as_secs();
-                Err(WaitError::Docker(DockerError::Slow { call: Call::Kill, seconds }))
-            }
-        }
-    }
-
-    /// Waits for its end within the grace it has, then kills it.
-    pub async fn end(&mut self) -> Result<Ended, WaitError> {
-        match tokio::time::timeout(END_GRACE, self.ended()).await {
-            Ok(ended) => ended,
-            Err(_) => self.kill().await,
-        }
+        self.ended().await
     }
 }
 
@@ -169,23 +151,23 @@ impl Drop for RemovedWhenDropped {
 
 impl Docker {
     async fn create(&self, name: &str, start: &Start<'_>, image: &str) -> Result<(), DockerError> {
-        match self.create_once(name, start, image).await {
+        let body = body::of(start, image, &orphans::boot());
+        match self.create_once(name, image, body.clone()).await {
             Err(DockerError::NoImage { .. }) if self.settings.pull => {
                 self.pull(image).await?;
-                self.create_once(name, start, image).await
+                self.create_once(name, image, body).await
             }
             created => created,
         }
     }
 
-    async fn create_once(
+    pub(super) async fn create_once(
         &self,
         name: &str,
-        start: &Start<'_>,
         image: &str,
+        body: ContainerCreateBody,
     ) -> Result<(), DockerError> {
         let client = self.client().await?;
-        let body = body::of(start, image, &orphans::boot());
         let named = CreateContainerOptions { name: Some(name.into()), ..Default::default() };
         let created = within(Call::Create, client.create_container(Some(named), body)).await;
         let created = created.map_err(|error| error::created(image, error))?;
@@ -270,7 +252,7 @@ async fn follow(mut output: Output, follower: Follower) {
 }
 
 /// From before its first line.
-fn output() -> AttachContainerOptions {
+pub(super) fn output() -> AttachContainerOptions {
     AttachContainerOptions { stream: true, stdout: true, stderr: true, ..Default::default() }
 }
 

@@ -33,12 +33,11 @@ impl Call {
             Call::Connect => 5,
             Call::Info | Call::Inspect | Call::List | Call::Attach | Call::Update => 10,
             Call::Kill => 10,
-            Call::Create | Call::Remove => 30,
+            Call::Create | Call::Remove | Call::Run => 30,
             // Layers may have to be read from a cold disk.
             Call::Start => 60,
             // Without any progress; a pull that goes on may take its time.
             Call::Pull => 60,
-            Call::Run => 60,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Containers that nobody waits for any more, on their way out.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
@@ -19,8 +19,6 @@ const PAUSE: Duration = Duration::from_secs(2);
 pub(super) struct Leftovers {
     waiting: RefCell<VecDeque<(String, u32)>>,
     more: Notify,
-    /// Somebody removes them.
-    kept_empty: Cell<bool>,
 }
 
 impl Docker {
@@ -29,16 +27,10 @@ impl Docker {
         self.leftovers.waiting.borrow_mut().push_back((container.to_owned(), 0));
         self.leftovers.more.notify_one();
     }
-
-    /// Starts who removes them, the first time.
-    pub(super) fn keep_leftovers_out(self: &Rc<Self>) {
-        if !self.leftovers.kept_empty.replace(true) {
-            tokio::task::spawn_local(remove_all(self.clone()));
-        }
-    }
 }
 
-async fn remove_all(docker: Rc<Docker>) {
+/// As long as the engine lives.
+pub(super) async fn remove_all(docker: Rc<Docker>) {
     loop {
         docker.leftovers.more.notified().await;
         // Taken out one by one: nothing is borrowed while Docker is asked.

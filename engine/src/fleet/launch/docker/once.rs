@@ -2,18 +2,15 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
-use std::time::Duration;
 
 use bollard::container::LogOutput;
 use bollard::models::{ContainerCreateBody, HostConfig};
-use bollard::query_parameters::{
-    AttachContainerOptions, CreateContainerOptions, StartContainerOptions,
-};
+use bollard::query_parameters::StartContainerOptions;
 use futures_util::StreamExt;
 
 use super::body::{label, sandbox};
-use super::container::RemovedWhenDropped;
-use super::{Call, Docker, DockerError, error, orphans, within};
+use super::container::{RemovedWhenDropped, output};
+use super::{Call, Docker, DockerError, orphans, within};
 use crate::fleet::launch::users::NOBODY;
 
 /// Bytes kept of what it prints: a list of libraries takes a tenth.
@@ -27,30 +24,19 @@ impl Docker {
         self: &Rc<Self>,
         image: &str,
         command: &[&str],
-        bound: Duration,
     ) -> Result<String, DockerError> {
-        let seconds = bound.as_secs();
+        let (call, bound) = (Call::Run, Call::Run.bound());
         let ran = tokio::time::timeout(bound, self.run(image, command)).await;
-        ran.unwrap_or(Err(DockerError::Slow { call: Call::Run, seconds }))
+        ran.unwrap_or(Err(DockerError::Slow { call, seconds: bound.as_secs() }))
     }
 
     async fn run(self: &Rc<Self>, image: &str, command: &[&str]) -> Result<String, DockerError> {
         let client = self.client().await?;
         self.used();
-        self.keep_leftovers_out();
         let name = format!("foil-once-{:016x}", RandomState::new().hash_one(image));
         let _removed = RemovedWhenDropped::new(self, &name);
-        let named = CreateContainerOptions { name: Some(name.clone()), ..Default::default() };
-        let body = self.body_once(image, command);
-        let created = within(Call::Create, client.create_container(Some(named), body)).await;
-        created.map_err(|error| error::created(image, error))?;
-        let output = AttachContainerOptions {
-            stream: true,
-            stdout: true,
-            stderr: true,
-            ..Default::default()
-        };
-        let attached = client.attach_container(&name, Some(output));
+        self.create_once(&name, image, self.body_once(image, command)).await?;
+        let attached = client.attach_container(&name, Some(output()));
         let mut attached = within(Call::Attach, attached).await?;
         within(Call::Start, client.start_container(&name, None::<StartContainerOptions>)).await?;
         let (mut out, mut err) = (Vec::new(), Vec::new());

@@ -14,10 +14,10 @@ use std::time::Duration;
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
 
 use super::body::label;
+use super::leftovers::remove_all;
 use super::{Docker, DockerError};
+use crate::fleet::launch::ENGINE_LOCK;
 
-/// In an engine's directory of sockets; held while it lives.
-const LOCK: &str = "lock";
 /// In the state directory: this user's engines have used Docker, and something may be left.
 const USED: &str = "docker-used";
 /// For all that an engine still has when it ends.
@@ -59,11 +59,12 @@ impl Labelled {
 }
 
 impl Docker {
-    /// Docker is in use from now on, by an engine that may be killed.
+    /// Docker is in use from now on, by an engine that may be killed: removes what others left, and what this one will.
     pub(super) fn used(self: &Rc<Self>) {
         if self.used.replace(true) {
             return;
         }
+        tokio::task::spawn_local(remove_all(self.clone()));
         self.sweep_now();
         let Some(note) = self.note() else { return };
         let written =
@@ -157,7 +158,7 @@ fn machine(boot: &str) -> &str {
 
 /// An engine that ended by itself has removed its directory; one that was killed has let go of its lock.
 fn is_abandoned(sockets: &Path) -> bool {
-    match File::open(sockets.join(LOCK)) {
+    match File::open(sockets.join(ENGINE_LOCK)) {
         Ok(lock) => lock.try_lock().is_ok(),
         Err(error) => error.kind() == ErrorKind::NotFound,
     }
@@ -177,7 +178,7 @@ mod tests {
     fn a_container_is_an_orphan_once_its_engine_has_let_go_of_the_lock() {
         let sockets = std::env::temp_dir().join(format!("foil-orphans-{}", std::process::id()));
         fs::create_dir_all(&sockets).unwrap();
-        let lock = File::create(sockets.join(LOCK)).unwrap();
+        let lock = File::create(sockets.join(ENGINE_LOCK)).unwrap();
         lock.lock().unwrap();
         let (here, home) = (boot(), sockets.join("1"));
         assert!(!labelled(&home, &here, true).is_orphan(&here), "its engine lives");
