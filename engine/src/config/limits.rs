@@ -46,7 +46,7 @@ pub struct Limits {
     pub heartbeat_ms: u64,
     /// Seconds a container of Clipper's that owes no answer may be silent; it sends a heartbeat every 5.
     pub container_silence_s: u64,
-    /// Seconds for which fewer replicas must do before one goes, where the engine chooses (`replicas_max`): longer than a
+    /// Seconds for which fewer replicas must do before any goes, where the engine chooses (`replicas_max`): longer than a
     /// lull between bursts.
     pub scale_down_s: u64,
 }
