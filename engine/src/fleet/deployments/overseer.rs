@@ -185,9 +185,16 @@ impl Overseer {
         }
     }
 
-    /// Another engine takes this one's place, or has not after all.
-    pub fn hand_over(&self, under_way: bool) {
+    /// Another engine takes this one's place, or has not after all. What was let in before is written first: the other
+    /// one reads what is wanted once it has the lock.
+    pub async fn hand_over(&self, under_way: bool) {
         let Some(holds) = &self.holds else { return };
+        let models: Vec<_> = self.models.borrow().values().cloned().collect();
+        if under_way {
+            for managed in &models {
+                drop(managed.changing.lock().await);
+            }
+        }
         let done = match under_way {
             true => holds.lock.borrow().release(),
             false => holds.lock.borrow_mut().retake(),
@@ -195,7 +202,7 @@ impl Overseer {
         if let Err(error) = done {
             tracing::error!(%error, "the lock of the state directory could not change hands");
         }
-        for managed in self.models.borrow().values() {
+        for managed in &models {
             managed.changed.notify_one();
         }
     }
