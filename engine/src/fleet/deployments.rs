@@ -13,6 +13,7 @@ use self::lock::{LockError, StateLock};
 use self::store::{Desired, Store, StoreError};
 use self::wanted::Refused;
 use super::launch::Place;
+use super::orders::OrderError;
 use super::target::{self, TargetError};
 use crate::clock::Clock;
 use crate::ids::Version;
@@ -90,9 +91,10 @@ pub enum FleetError {
     #[error("there is no replica to show the output of; foil ps shows those there are")]
     NoReplica,
     #[error("{most} uploads are under way already; retry when some are done", most = uploads::UPLOADS_MAX)]
-    Busy,
-    #[error("another engine is about to take this one's place; retry when it has")]
-    HandingOver,
+    Uploads,
+    /// As whatever else is asked of the fleet.
+    #[error(transparent)]
+    Order(#[from] OrderError),
     #[error("the engine is shutting down")]
     Stopping,
 }

@@ -14,6 +14,7 @@ use super::lock::StateLock;
 use super::model::Managed;
 use super::store::{Desired, Store};
 use super::{FleetError, Opened, Places, carry_out, check_name, output, report, runtime};
+use crate::fleet::orders::OrderError;
 use crate::fleet::supervisor::Shared;
 use crate::observe::deployments::DeploymentCounts;
 
@@ -136,7 +137,9 @@ impl Overseer {
     }
 
     async fn answer(self: Rc<Self>, ask: Ask) {
-        let Ok(_room) = self.under_way.try_acquire() else { return ask.refuse(FleetError::Busy) };
+        let Ok(_room) = self.under_way.try_acquire() else {
+            return ask.refuse(OrderError::Busy.into());
+        };
         match ask {
             Ask::Show { what, done } => drop(done.send(report::show(&self, &what).await)),
             Ask::Output { of, done } => drop(done.send(output::output(&self, &of))),
@@ -154,7 +157,7 @@ impl Overseer {
             return Err(FleetError::Stopping);
         }
         if self.shared.handing_over.get() {
-            return Err(FleetError::HandingOver);
+            return Err(OrderError::HandingOver.into());
         }
         Ok(())
     }
