@@ -143,11 +143,10 @@ pub fn open(state: &Path, patience: Duration) -> Result<Opened, OpenError> {
     let lock = StateLock::take(state, patience)?;
     let (store, desired) = Store::open(&state.join(DATABASE))?;
     let artifacts = Artifacts::open(state).map_err(failed)?;
-    let versions = |(name, row): (&String, &wanted::ModelRow)| {
-        row.versions.keys().map(|version| (name.clone(), *version)).collect::<Vec<_>>()
+    let is_wanted = |name: &str, version| {
+        desired.get(name).is_some_and(|row| row.versions.contains_key(&version))
     };
-    let wanted = desired.iter().flat_map(versions).collect();
-    artifacts.sweep(&wanted).map_err(failed)?;
+    artifacts.sweep(is_wanted).map_err(failed)?;
     let places = desired.iter().map(|(name, row)| (name.clone(), places(&artifacts, name, row)));
     let places = places.collect();
     Ok(Opened { lock, store, artifacts, desired, places, state: state.to_owned() })
