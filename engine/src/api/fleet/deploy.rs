@@ -121,7 +121,7 @@ async fn write(front: FrontEnd, asked: Time, accepted: Accepted, lines: mpsc::Se
             let _gone = lines.send(line(&cut_off)).await;
             return;
         };
-        ended = !matches!(event, Event::Step(_));
+        ended = event.is_last();
         told = lines.send(line(&shown(&event, front.clock.now().since(asked).as_secs_f64()))).await;
     }
 }

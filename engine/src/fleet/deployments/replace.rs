@@ -18,8 +18,8 @@ pub(super) fn replace(managed: &Rc<Managed>, version: u64) {
     running.slo.borrow_mut().clone_from(&managed.row.borrow().slo);
     let managed = managed.clone();
     tokio::task::spawn_local(async move {
-        let renewed = renew(&managed, &running).await;
-        if let Err(error) = renewed.or_else(|it| if managed.is_ending() { Ok(()) } else { Err(it) })
+        if let Err(error) = renew(&managed, &running).await
+            && !managed.is_ending()
         {
             let model = &*managed.name;
             tracing::error!(model, version, "goes on with its old settings: {error}");
