@@ -51,6 +51,19 @@ pub enum Launcher {
     Docker,
 }
 
+impl Launcher {
+    pub fn name(self) -> &'static str {
+        match self {
+            Launcher::Process => "process",
+            Launcher::Docker => "docker",
+        }
+    }
+
+    pub fn named(name: &str) -> Option<Launcher> {
+        [Launcher::Process, Launcher::Docker].into_iter().find(|launcher| launcher.name() == name)
+    }
+}
+
 /// What the memory between engine and models is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Lane {

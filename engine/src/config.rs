@@ -277,11 +277,12 @@ fn default_cores(available: &[usize]) -> Vec<usize> {
 }
 
 fn launcher(flag: Option<Launcher>, file: Option<String>) -> Result<Launcher, ConfigError> {
-    match (flag, file.as_deref()) {
+    match (flag, file) {
         (Some(launcher), _) => Ok(launcher),
-        (None, None | Some("process")) => Ok(Launcher::Process),
-        (None, Some("docker")) => Ok(Launcher::Docker),
-        (None, Some(launcher)) => Err(ConfigError::Launcher { launcher: launcher.to_owned() }),
+        (None, None) => Ok(Launcher::Process),
+        (None, Some(name)) => {
+            Launcher::named(&name).ok_or(ConfigError::Launcher { launcher: name })
+        }
     }
 }
 

@@ -125,16 +125,21 @@ pub(super) async fn next(
 /// `error`, once its sender can read it: what is left of the body is read and dropped.
 pub(super) fn refused(body: Incoming, error: ApiError, continue_asked: Continue) -> ApiError {
     if continue_asked == Continue::No {
-        tokio::task::spawn_local(tokio::time::timeout(DISCARD_TIME_MAX, discard(body)));
+        tokio::task::spawn_local(discard(body));
     }
     error
 }
 
+/// Reads what is left, within bounds of its own.
 pub(super) async fn discard(mut body: Incoming) {
-    let mut bytes = 0;
-    while bytes <= DISCARD_BYTES_MAX {
-        let frame = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
-        let Some(Ok(frame)) = frame else { return };
-        bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-    }
+    let read = async {
+        let mut bytes = 0;
+        while bytes <= DISCARD_BYTES_MAX {
+            let frame = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
+            let Some(Ok(frame)) = frame else { return };
+            bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+    };
+    // Whoever takes longer gets a reset.
+    let _in_time = tokio::time::timeout(DISCARD_TIME_MAX, read).await;
 }

@@ -184,7 +184,7 @@ impl From<FleetError> for ApiError {
             | FleetError::Archive(_)
             | FleetError::Files { .. }
             | FleetError::Asked(_) => Refusal::Bad,
-            FleetError::Busy | FleetError::HandingOver | FleetError::Stopping => Refusal::Busy,
+            FleetError::Uploads | FleetError::Order(_) | FleetError::Stopping => Refusal::Busy,
         };
         ApiError::Fleet { refusal, why: error.to_string() }
     }

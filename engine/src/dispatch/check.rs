@@ -126,7 +126,7 @@ pub fn compare(
     expected: &[u8],
     tolerance: Tolerance,
 ) -> Result<(), Difference> {
-    let unreadable = |why: String| Difference::Unreadable(why);
+    let unreadable = Difference::Unreadable;
     let expected: Expected<'_> =
         serde_json::from_slice(expected).map_err(|error| unreadable(error.to_string()))?;
     let request = format!("{{\"inputs\":{}}}", expected.outputs.get());

@@ -13,6 +13,7 @@ use self::lock::{LockError, StateLock};
 use self::store::{Desired, Store, StoreError};
 use self::wanted::Refused;
 use super::launch::Place;
+use super::orders::OrderError;
 use super::target::{self, TargetError};
 use crate::clock::Clock;
 use crate::ids::Version;
@@ -90,9 +91,10 @@ pub enum FleetError {
     #[error("there is no replica to show the output of; foil ps shows those there are")]
     NoReplica,
     #[error("{most} uploads are under way already; retry when some are done", most = uploads::UPLOADS_MAX)]
-    Busy,
-    #[error("another engine is about to take this one's place; retry when it has")]
-    HandingOver,
+    Uploads,
+    /// As whatever else is asked of the fleet.
+    #[error(transparent)]
+    Order(#[from] OrderError),
     #[error("the engine is shutting down")]
     Stopping,
 }
@@ -141,11 +143,10 @@ pub fn open(state: &Path, patience: Duration) -> Result<Opened, OpenError> {
     let lock = StateLock::take(state, patience)?;
     let (store, desired) = Store::open(&state.join(DATABASE))?;
     let artifacts = Artifacts::open(state).map_err(failed)?;
-    let versions = |(name, row): (&String, &wanted::ModelRow)| {
-        row.versions.keys().map(|version| (name.clone(), *version)).collect::<Vec<_>>()
+    let is_wanted = |name: &str, version| {
+        desired.get(name).is_some_and(|row| row.versions.contains_key(&version))
     };
-    let wanted = desired.iter().flat_map(versions).collect();
-    artifacts.sweep(&wanted).map_err(failed)?;
+    artifacts.sweep(is_wanted).map_err(failed)?;
     let places = desired.iter().map(|(name, row)| (name.clone(), places(&artifacts, name, row)));
     let places = places.collect();
     Ok(Opened { lock, store, artifacts, desired, places, state: state.to_owned() })

@@ -91,11 +91,7 @@ impl Order {
         match self {
             Order::Load { done, .. } | Order::Unload { done, .. } => drop(done.send(Err(why))),
             Order::Index { .. } => {}
-            Order::Deployments(ask) => ask.refuse(match why {
-                OrderError::Busy => FleetError::Busy,
-                OrderError::HandingOver => FleetError::HandingOver,
-                _ => FleetError::Stopping,
-            }),
+            Order::Deployments(ask) => ask.refuse(why.into()),
         }
     }
 
@@ -146,12 +142,7 @@ impl FleetLink {
         &self,
         ask: impl FnOnce(oneshot::Sender<Result<T, FleetError>>) -> Ask,
     ) -> Result<T, FleetError> {
-        let (done, answer) = oneshot::channel();
-        self.orders.try_send(Order::Deployments(ask(done))).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => FleetError::Busy,
-            mpsc::error::TrySendError::Closed(_) => FleetError::Stopping,
-        })?;
-        answer.await.unwrap_or(Err(FleetError::Stopping))
+        self.give(|done| Order::Deployments(ask(done))).await?
     }
 
     /// Answers once the model is ready, or when it is known that it won't be.

@@ -223,7 +223,7 @@ impl Fleet {
     pub async fn hand_over(&self, under_way: bool) {
         self.shared.handing_over.set(under_way);
         if let Some(overseer) = &self.overseer {
-            overseer.hand_over(under_way);
+            overseer.hand_over(under_way).await;
         }
         if under_way {
             store_last(&self.shared).await;

@@ -79,21 +79,17 @@ async fn receive(
         }
         connection.await_nothing();
         if !upload.take(piece).await {
-            // The rest is padding, or nothing that anybody wants: what has come says which.
-            let staged = upload.finish().await;
-            return match staged {
-                Ok(staged) => rest(body).await.map(|()| staged),
+            // The rest is padding to whole blocks, or nothing that anybody wants: what has come says which.
+            return match upload.finish().await {
+                Ok(staged) => {
+                    body::discard(body).await;
+                    Ok(staged)
+                }
                 Err(error) => Err(body::refused(body, error.into(), body::Continue::No)),
             };
         }
     }
     Ok(upload.finish().await?)
-}
-
-/// An archive ends before its body does: it is padded to whole blocks.
-async fn rest(body: hyper::body::Incoming) -> Result<(), ApiError> {
-    body::discard(body).await;
-    Ok(())
 }
 
 /// What happens, line by line.
@@ -125,7 +121,7 @@ async fn write(front: FrontEnd, asked: Time, accepted: Accepted, lines: mpsc::Se
             let _gone = lines.send(line(&cut_off)).await;
             return;
         };
-        ended = !matches!(event, Event::Step(_));
+        ended = event.is_last();
         told = lines.send(line(&shown(&event, front.clock.now().since(asked).as_secs_f64()))).await;
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
+use hyper::Response;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::{HeaderMap, Response};
 use tokio::sync::mpsc;
 
 use super::asked::Query;
@@ -37,16 +37,12 @@ pub(super) async fn logs(
     let first = look(&front.fleet, &mut of).await?;
     if !query.flag("follow")? {
         let mut response = Response::new(Full::from(first));
-        with_type(response.headers_mut());
+        response.headers_mut().insert(CONTENT_TYPE, TEXT);
         return Ok((response, None));
     }
     let (sender, lines) = Lines::new(front, connection);
     tokio::task::spawn_local(follow(front.clone(), of, first, sender));
     Ok((head(TEXT), Some(AnswerBody::Lines(Box::new(lines)))))
-}
-
-fn with_type(headers: &mut HeaderMap) {
-    headers.insert(CONTENT_TYPE, TEXT);
 }
 
 /// Until the reader goes, or the engine does.

@@ -65,14 +65,13 @@ pub struct Artifacts {
     staged: Arc<AtomicU64>,
 }
 
-/// An archive that has been unpacked and lies on the disk. Dropped before it was moved into its place, it is removed.
+/// An archive that has been unpacked and lies on the disk. What was not moved into its place goes with it.
 #[derive(Debug)]
 pub struct Staged {
     path: PathBuf,
     pub artifact: Artifact,
     /// What its containers are, once its settings have been read.
     pub place: Place,
-    kept: bool,
 }
 
 impl Artifacts {
@@ -99,7 +98,6 @@ impl Artifacts {
             path,
             artifact: Artifact { digest: String::new(), bytes: 0 },
             place: Place::default(),
-            kept: false,
         };
         let made = DirBuilder::new().recursive(true).mode(0o755).create(&staged.path);
         made.map_err(|source| ArchiveError::Write { path: staged.path.clone(), source })?;
@@ -110,11 +108,10 @@ impl Artifacts {
     }
 
     /// Into its place, durably.
-    pub fn keep(&self, mut staged: Staged, name: &str, version: u64) -> io::Result<PathBuf> {
+    pub fn keep(&self, staged: Staged, name: &str, version: u64) -> io::Result<PathBuf> {
         let (model, place) = (self.root.join(name), self.of(name, version));
         DirBuilder::new().recursive(true).mode(0o755).create(&model)?;
         fs::rename(&staged.path, &place)?;
-        staged.kept = true;
         File::open(&model)?.sync_all()?;
         File::open(&self.root)?.sync_all()?;
         Ok(place)
@@ -130,8 +127,8 @@ impl Artifacts {
         Ok(())
     }
 
-    /// Removes every version that is not `wanted`: a dead engine was about to.
-    pub fn sweep(&self, wanted: &BTreeSet<(String, u64)>) -> io::Result<()> {
+    /// Removes every version that is not wanted: a dead engine was about to.
+    pub fn sweep(&self, is_wanted: impl Fn(&str, u64) -> bool) -> io::Result<()> {
         for model in fs::read_dir(&self.root)?.flatten() {
             let name = model.file_name().to_string_lossy().into_owned();
             if name.starts_with('.') {
@@ -139,7 +136,7 @@ impl Artifacts {
             }
             for version in fs::read_dir(model.path())?.flatten() {
                 let number = version.file_name().to_str().and_then(|text| text.parse().ok());
-                if let Some(number) = number.filter(|it| !wanted.contains(&(name.clone(), *it))) {
+                if let Some(number) = number.filter(|it| !is_wanted(&name, *it)) {
                     self.remove(&name, number)?;
                 }
             }
@@ -160,9 +157,6 @@ impl Drop for Staged {
         let directory = self.path.parent().unwrap_or(&self.path);
         // What can't be removed now is at the next start.
         let _left = fs::remove_dir_all(directory);
-        if !self.kept {
-            tracing::debug!("an archive was given up");
-        }
     }
 }
 

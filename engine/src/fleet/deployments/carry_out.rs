@@ -189,7 +189,7 @@ async fn fail(managed: &Rc<Managed>, version: u64, why: Failure) -> Result<(), F
     Ok(())
 }
 
-fn scale(managed: &Managed, version: u64, bounds: Replicas) {
+pub(super) fn scale(managed: &Managed, version: u64, bounds: Replicas) {
     let Some(running) = managed.running(version) else { return };
     let Some(model) = running.model() else { return };
     running.bounds.set(Some(bounds));

@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 use super::wanted::Failure;
 
 /// Events that wait for a slow reader: more than one version ever has.
-pub const EVENTS_MAX: usize = 64;
+const EVENTS_MAX: usize = 64;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -24,7 +24,8 @@ pub enum Event {
 }
 
 impl Event {
-    fn is_last(&self) -> bool {
+    /// Nothing comes after it.
+    pub fn is_last(&self) -> bool {
         !matches!(self, Event::Step(_))
     }
 }

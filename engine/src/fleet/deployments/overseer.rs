@@ -14,6 +14,7 @@ use super::lock::StateLock;
 use super::model::Managed;
 use super::store::{Desired, Store};
 use super::{FleetError, Opened, Places, carry_out, check_name, output, report, runtime};
+use crate::fleet::orders::OrderError;
 use crate::fleet::supervisor::Shared;
 use crate::observe::deployments::DeploymentCounts;
 
@@ -136,7 +137,9 @@ impl Overseer {
     }
 
     async fn answer(self: Rc<Self>, ask: Ask) {
-        let Ok(_room) = self.under_way.try_acquire() else { return ask.refuse(FleetError::Busy) };
+        let Ok(_room) = self.under_way.try_acquire() else {
+            return ask.refuse(OrderError::Busy.into());
+        };
         match ask {
             Ask::Show { what, done } => drop(done.send(report::show(&self, &what).await)),
             Ask::Output { of, done } => drop(done.send(output::output(&self, &of))),
@@ -154,7 +157,7 @@ impl Overseer {
             return Err(FleetError::Stopping);
         }
         if self.shared.handing_over.get() {
-            return Err(FleetError::HandingOver);
+            return Err(OrderError::HandingOver.into());
         }
         Ok(())
     }
@@ -185,9 +188,16 @@ impl Overseer {
         }
     }
 
-    /// Another engine takes this one's place, or has not after all.
-    pub fn hand_over(&self, under_way: bool) {
+    /// Another engine takes this one's place, or has not after all. What was let in before is written first: the other
+    /// one reads what is wanted once it has the lock.
+    pub async fn hand_over(&self, under_way: bool) {
         let Some(holds) = &self.holds else { return };
+        let models: Vec<_> = self.models.borrow().values().cloned().collect();
+        if under_way {
+            for managed in &models {
+                drop(managed.changing.lock().await);
+            }
+        }
         let done = match under_way {
             true => holds.lock.borrow().release(),
             false => holds.lock.borrow_mut().retake(),
@@ -195,7 +205,7 @@ impl Overseer {
         if let Err(error) = done {
             tracing::error!(%error, "the lock of the state directory could not change hands");
         }
-        for managed in self.models.borrow().values() {
+        for managed in &models {
             managed.changed.notify_one();
         }
     }

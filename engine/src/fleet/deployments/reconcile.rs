@@ -12,7 +12,7 @@ use super::wanted::{Failure, ModelRow, Replicas, Role};
 pub enum Phase {
     /// It waits for its turn, starts, loads, warms up.
     Loading,
-    /// All its replicas answer.
+    /// It came up, with as many of its replicas as came in time.
     Live,
     /// Its answer to its sample is looked at.
     Checking,
@@ -40,7 +40,7 @@ pub struct Seen {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observed {
     pub versions: BTreeMap<u64, Seen>,
-    /// Versions whose files lie there although nobody wants them any more.
+    /// Versions whose files lie there, wanted or not.
     pub files: Vec<u64>,
 }
 

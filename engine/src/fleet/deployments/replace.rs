@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::FleetError;
+use super::carry_out::scale;
 use super::model::{Managed, Running};
 use super::start::{others, read};
 use crate::fleet::catalog::{ModelEntry, ModelState};
@@ -17,8 +18,8 @@ pub(super) fn replace(managed: &Rc<Managed>, version: u64) {
     running.slo.borrow_mut().clone_from(&managed.row.borrow().slo);
     let managed = managed.clone();
     tokio::task::spawn_local(async move {
-        let renewed = renew(&managed, &running).await;
-        if let Err(error) = renewed.or_else(|it| if managed.is_ending() { Ok(()) } else { Err(it) })
+        if let Err(error) = renew(&managed, &running).await
+            && !managed.is_ending()
         {
             let model = &*managed.name;
             tracing::error!(model, version, "goes on with its old settings: {error}");
@@ -61,6 +62,10 @@ fn take_place(managed: &Managed, running: &Running, model: &Rc<Model>, before: &
     let entry = ModelEntry { handle: known.handle.clone(), state: ModelState::Ready };
     managed.shared.publish(|catalog| catalog.with(entry));
     *running.model.borrow_mut() = Some(model.clone());
+    // It was begun with the bounds of that time.
+    if let Some(bounds) = running.bounds.get() {
+        scale(managed, running.version, bounds);
+    }
     managed.shared.announce(model);
     true
 }

@@ -34,7 +34,7 @@ async fn engine(overseer: &Overseer) -> Value {
     } else {
         None
     };
-    let available: Vec<_> = available.into_iter().map(launcher_name).collect();
+    let available: Vec<_> = available.into_iter().map(Launcher::name).collect();
     let clock = overseer.shared.config.clock;
     let state = overseer.holds.as_ref().map(|holds| holds.state.display().to_string());
     json!({
@@ -239,14 +239,7 @@ fn of_model(overseer: &Overseer, model: &Model) -> Vec<Value> {
 }
 
 fn launcher(overseer: &Overseer, place: &Place) -> &'static str {
-    launcher_name(overseer.shared.config.launchers.of(place))
-}
-
-fn launcher_name(launcher: Launcher) -> &'static str {
-    match launcher {
-        Launcher::Process => "process",
-        Launcher::Docker => "docker",
-    }
+    overseer.shared.config.launchers.of(place).name()
 }
 
 fn at_ms(ms: u64) -> String {

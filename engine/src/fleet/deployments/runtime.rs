@@ -33,15 +33,11 @@ pub(super) async fn of(overseer: &Overseer, of: &RuntimeOf) -> Result<Value, Fle
     if let Some(known) = overseer.runtimes.borrow().get(of) {
         return Ok(known.clone());
     }
-    let launcher = match of.launcher.as_deref() {
-        None => None,
-        Some("process") => Some(Launcher::Process),
-        Some("docker") => Some(Launcher::Docker),
-        Some(other) => {
-            let why = format!("there is no launcher '{other}'; use process or docker");
-            return Err(FleetError::Asked(why));
-        }
+    let known = |name: &String| {
+        let unknown = || format!("there is no launcher '{name}'; use process or docker");
+        Launcher::named(name).ok_or_else(|| FleetError::Asked(unknown()))
     };
+    let launcher = of.launcher.as_ref().map(known).transpose()?;
     let place = Place { launcher, image: of.image.clone(), ..Place::default() };
     let found = match overseer.shared.config.launchers.of(&place) {
         Launcher::Process => of_process(overseer).await?,

@@ -43,7 +43,7 @@ impl Uploads {
     /// A version of `name` is about to come.
     pub fn begin(&self, name: &str, gzip: bool) -> Result<Upload, FleetError> {
         check_name(name)?;
-        let room = self.room.clone().try_acquire_owned().map_err(|_| FleetError::Busy)?;
+        let room = self.room.clone().try_acquire_owned().map_err(|_| FleetError::Uploads)?;
         let (pieces, arriving) = mpsc::channel(PIECES_MAX);
         let (uploads, name) = (self.clone(), name.to_owned());
         let staged = tokio::task::spawn_blocking(move || {

@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use clap::ValueEnum;
-
 use super::{MODEL_FILE, TargetError, split_class};
 use crate::cli::Launcher;
 use crate::config::ModelToml;
@@ -12,8 +10,8 @@ use crate::fleet::launch::{Place, parse_memory};
 pub(super) fn place(path: &Path, toml: &ModelToml) -> Result<Place, TargetError> {
     let wrong = |message: String| TargetError::Setting { path: path.to_owned(), message };
     let launcher = toml.launcher.as_deref().map(|name| {
-        let unknown = |_| wrong(format!("launcher '{name}' does not exist; use process or docker"));
-        Launcher::from_str(name, false).map_err(unknown)
+        let unknown = || wrong(format!("launcher '{name}' does not exist; use process or docker"));
+        Launcher::named(name).ok_or_else(unknown)
     });
     let launcher = launcher.transpose()?;
     if toml.image.is_some() && launcher == Some(Launcher::Process) {

@@ -138,7 +138,7 @@ fn what_a_dead_engine_left_goes_at_the_next_start() {
     artifacts.keep(staged, "gone", 1).unwrap();
     std::mem::forget(artifacts.stage(&archive(&[MODEL])[..], BYTES_MAX).unwrap());
     let artifacts = scratch.artifacts();
-    artifacts.sweep(&[("digits".to_owned(), 2)].into()).unwrap();
+    artifacts.sweep(|name, version| (name, version) == ("digits", 2)).unwrap();
     assert_eq!(scratch.staged(), 0);
     assert!(artifacts.of("digits", 2).exists());
     assert!(!artifacts.of("digits", 1).exists() && !scratch.0.join("artifacts/gone").exists());
