@@ -91,6 +91,10 @@ impl Managed {
     pub(super) async fn set(&self, set: Set) -> Result<(), FleetError> {
         let _changing = self.changing.lock().await;
         let mut row = self.row.borrow().clone();
+        // It may have waited behind a removal.
+        if row.versions.is_empty() {
+            return Err(FleetError::NoModel { name: self.name.to_string() });
+        }
         match set {
             Set::Replicas(replicas) => row.replicas = Some(replicas),
             Set::Slo(slo) => row.slo = slo,
