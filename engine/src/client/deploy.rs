@@ -3,7 +3,6 @@
 use std::fmt::Write;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::stream::poll_fn;
@@ -30,10 +29,10 @@ pub(super) async fn deploy(flags: Deploy) -> Result<(), ClientError> {
     let _there: serde::de::IgnoredAny = engine.get("/fleet").await?;
     let progress = Progress::new(flags.patience.json);
     progress.uploading(&sending(&bundle), bundle.bytes());
-    let sent = Arc::new(AtomicU64::new(0));
-    let (body, packing) = upload(&bundle, counting(progress.sent(), sent.clone()));
+    let (body, packing) = upload(&bundle, progress.counter());
     let path = page(&bundle.name) + &query(&flags);
-    let lines = match engine.upload(&path, body, &sent, silence(&flags.patience)?).await {
+    let sent = || progress.sent();
+    let lines = match engine.upload(&path, body, sent, silence(&flags.patience)?).await {
         Ok(lines) => lines,
         Err(error) => return Err(packing_error(packing).await.unwrap_or(error)),
     };
@@ -46,17 +45,6 @@ pub(super) async fn deploy(flags: Deploy) -> Result<(), ClientError> {
     let sample = flags.sample.as_deref();
     let lines = try_it::lines(&engine, &bundle.name, ready.version, ready.url.as_deref(), sample);
     super::commands::print(&lines.await)
-}
-
-/// For the one who watches, and for whoever waits.
-fn counting(
-    shown: impl Fn(u64) + Send + Sync + 'static,
-    sent: Arc<AtomicU64>,
-) -> impl Fn(u64) + Send + Sync + 'static {
-    move |bytes| {
-        sent.fetch_add(bytes, Ordering::Relaxed);
-        shown(bytes);
-    }
 }
 
 fn sending(bundle: &Bundle) -> String {
@@ -96,14 +84,9 @@ fn upload(
         packed
     });
     let stream = poll_fn(move |context| {
-        let piece = pieces.poll_recv(context);
-        piece.map(|piece| {
-            piece.map(|piece| {
-                piece.map(|bytes| {
-                    sent(bytes.len() as u64);
-                    Frame::data(bytes)
-                })
-            })
+        pieces.poll_recv(context).map_ok(|bytes| {
+            sent(bytes.len() as u64);
+            Frame::data(bytes)
         })
     });
     (BodyExt::boxed(StreamBody::new(stream)), packing)

@@ -4,7 +4,6 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -123,20 +122,20 @@ impl Engine {
         Ok(Lines::of(answer, silence))
     }
 
-    /// The same after a long body, of which `sent` counts the bytes: `silence` begins anew as long as they move.
+    /// The same after a long body, of which `sent` tells the bytes so far: `silence` begins anew as long as they move.
     pub(super) async fn upload(
         &self,
         path: &str,
         body: Body,
-        sent: &AtomicU64,
+        sent: impl Fn() -> u64,
         silence: Duration,
     ) -> Result<Lines, ClientError> {
         let mut asked = pin!(self.ask(Method::PUT, path, body));
         loop {
-            let before = sent.load(Ordering::Relaxed);
+            let before = sent();
             match timeout(silence, &mut asked).await {
                 Ok(answer) => return Ok(Lines::of(answer?, silence)),
-                Err(_) if sent.load(Ordering::Relaxed) > before => {}
+                Err(_) if sent() > before => {}
                 Err(_) => {
                     return Err(ClientError::Silent { doing: "sending the model", after: silence });
                 }
