@@ -3,7 +3,6 @@
 use std::fmt::Write;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::stream::poll_fn;
 use http_body_util::{BodyExt, StreamBody};
@@ -19,8 +18,7 @@ use super::events::{self, Event, Failed, Ready};
 use super::progress::Progress;
 use super::table::size;
 use super::try_it;
-use crate::cli::fleet::{Deploy, Patience};
-use crate::config::duration;
+use crate::cli::fleet::Deploy;
 
 pub(super) async fn deploy(flags: Deploy) -> Result<(), ClientError> {
     let engine = Engine::reach(&flags.reach)?;
@@ -32,7 +30,7 @@ pub(super) async fn deploy(flags: Deploy) -> Result<(), ClientError> {
     let (body, packing) = upload(&bundle, progress.counter());
     let path = page(&bundle.name) + &query(&flags);
     let sent = || progress.sent();
-    let lines = match engine.upload(&path, body, sent, silence(&flags.patience)?).await {
+    let lines = match engine.upload(&path, body, sent, flags.patience.wait).await {
         Ok(lines) => lines,
         Err(error) => return Err(packing_error(packing).await.unwrap_or(error)),
     };
@@ -62,10 +60,6 @@ fn query(flags: &Deploy) -> String {
     given.extend(flags.replicas.map(|it| format!("min={}&max={}", it.min, it.max)));
     given.extend(flags.slo.as_ref().map(|text| format!("slo={text}")));
     if given.is_empty() { String::new() } else { format!("?{}", given.join("&")) }
-}
-
-pub(super) fn silence(patience: &Patience) -> Result<Duration, ClientError> {
-    duration(&patience.wait).map_err(|error| ClientError::Answer { why: error.to_string() })
 }
 
 /// The archive as a body, and the task that makes it.
