@@ -278,14 +278,12 @@ impl Lines {
 
     async fn piece(&mut self) -> Result<Option<Bytes>, ClientError> {
         let doing = "reporting";
-        let next = self.body.next();
-        let piece = match self.silence {
+        let broken = |source| ClientError::Broken { doing, source };
+        let next = async { self.body.next().await.transpose().map_err(broken) };
+        match self.silence {
             None => next.await,
-            Some(after) => {
-                timeout(after, next).await.map_err(|_| ClientError::Silent { doing, after })?
-            }
-        };
-        piece.transpose().map_err(|source| ClientError::Broken { doing, source })
+            Some(after) => within(after, doing, next).await,
+        }
     }
 }
 
