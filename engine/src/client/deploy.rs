@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::archive::{self, PIECES_MAX, Piece};
 use super::bundle::{self, Bundle};
-use super::engine_link::{Body, Engine, Lines, page};
+use super::engine_link::{Body, Engine, Lines, encoded, page};
 use super::error::ClientError;
 use super::events::{self, Event, Failed, Ready};
 use super::progress::Progress;
@@ -56,9 +56,9 @@ fn query(flags: &Deploy) -> String {
     if flags.hold {
         given.push("hold=true".to_owned());
     }
-    given.extend(flags.keep_warm.as_ref().map(|text| format!("keep_warm={text}")));
+    given.extend(flags.keep_warm.as_ref().map(|text| format!("keep_warm={}", encoded(text))));
     given.extend(flags.replicas.map(|it| format!("min={}&max={}", it.min, it.max)));
-    given.extend(flags.slo.as_ref().map(|text| format!("slo={text}")));
+    given.extend(flags.slo.as_ref().map(|text| format!("slo={}", encoded(text))));
     if given.is_empty() { String::new() } else { format!("?{}", given.join("&")) }
 }
 
@@ -180,6 +180,8 @@ mod tests {
         assert_eq!(queried("foil deploy m.py"), "");
         let all = "foil deploy m.py --hold --keep-warm 5m --replicas 1..4 --slo 20ms";
         assert_eq!(queried(all), "?hold=true&keep_warm=5m&min=1&max=4&slo=20ms");
+        // A duration may have a blank, an address may not.
+        assert_eq!(queried("foil deploy m.py --slo=20\u{a0}ms"), "?slo=20%C2%A0ms");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One engine, asked over HTTP/1.1: by the administrators' Unix socket in its state directory, or by its address.
 
 use std::error::Error;
+use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -300,7 +301,12 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 
 /// A model's page.
 pub(super) fn page(name: &str) -> String {
-    format!("/fleet/models/{}", utf8_percent_encode(name, ENCODED))
+    format!("/fleet/models/{}", encoded(name))
+}
+
+/// As a part of an address.
+pub(super) fn encoded(text: &str) -> impl Display {
+    utf8_percent_encode(text, ENCODED)
 }
 
 /// Of the environment; an empty one is none.
