@@ -231,7 +231,7 @@ pub struct Rm {
 pub struct SetSlo {
     pub name: String,
 
-    /// A duration as in 20ms, or `none`.
+    /// A duration as in 20ms, or `none` for the model's own.
     #[arg(value_name = "DURATION", value_parser = a_duration_or_none)]
     pub slo: String,
 
