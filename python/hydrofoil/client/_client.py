@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from hydrofoil.client import _versions
 from hydrofoil.client._bundle import Bundle
@@ -274,7 +274,8 @@ def _query(hold: bool, keep_warm: str | None, replicas: Replicas | None, slo: st
     query |= {k: it for k, it in (("keep_warm", keep_warm), ("slo", slo)) if it is not None}
     if replicas is not None:
         query["min"], query["max"] = _bounds(replicas)
-    return urlencode(query)
+    # A plus is no blank to the engine.
+    return urlencode(query, quote_via=quote)
 
 
 def _bounds(replicas: Replicas) -> tuple[int, int]:
