@@ -101,12 +101,7 @@ def _inputs(sample: Any, names: list[str]) -> Tensors:
     if set(given) != set(names):
         takes, has = ", ".join(names), ", ".join(str(it) for it in given)
         raise DeployError(f"the model takes {takes} and the sample has {has}: give a dict with each of them")
-    try:
-        arrays = {name: as_array(name, given[name]) for name in names}
-    except ValueError as error:
-        raise DeployError(f"the sample can't be sent: {error}") from None
-    # Half precision has no form as JSON; what computes with it takes single precision as well.
-    arrays = {k: it.astype(np.float32) if it.dtype == np.float16 else it for k, it in arrays.items()}
+    arrays = _arrays("the sample", {name: given[name] for name in names})
     for name, array in arrays.items():
         if array.ndim == 0 or len(array) == 0:
             raise DeployError(f"the sample of '{name}' has no rows: give some, rows first, as in sample=X[:4]")
@@ -114,6 +109,15 @@ def _inputs(sample: Any, names: list[str]) -> Tensors:
             raise DeployError(f"the sample of '{name}' holds NaN or infinities, which JSON has not: give other rows")
     _rows(arrays)
     return arrays
+
+
+def _arrays(what: str, values: Mapping[str, Any]) -> Tensors:
+    """As they can be sent. Half precision has no form as JSON: what computes with it takes single precision as well."""
+    try:
+        arrays = {name: as_array(name, value) for name, value in values.items()}
+    except ValueError as error:
+        raise DeployError(f"{what} can't be sent: {error}") from None
+    return {k: it.astype(np.float32) if it.dtype == np.float16 else it for k, it in arrays.items()}
 
 
 def _rows(arrays: Mapping[str, np.ndarray]) -> int:
@@ -127,11 +131,7 @@ def _outputs(result: Any, rows: int) -> tuple[Tensors, bool]:
     """What the model returned for the sample, and whether that was one array without a name."""
     single = not isinstance(result, Mapping)
     named = {"output": result} if single else {str(name): it for name, it in result.items()}
-    try:
-        outputs = {name: as_array(f"output {name}", value) for name, value in named.items()}
-    except ValueError as error:
-        raise DeployError(f"what the model returned for the sample can't be sent: {error}") from None
-    outputs = {k: it.astype(np.float32) if it.dtype == np.float16 else it for k, it in outputs.items()}
+    outputs = _arrays("what the model returned for the sample", named)
     for name, array in outputs.items():
         if array.ndim == 0 or len(array) != rows:
             shape = list(array.shape)
