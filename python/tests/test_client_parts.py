@@ -172,6 +172,20 @@ def a_declared_model_goes_as_its_file_or_by_value_from_the_main_program():
     assert source.bundle.files.keys() >= {"model.py", "model.pickle", "expected.json"}
 
 
+@foil.model
+def scaled(by: foil.f32, x: foil.u8["k"]) -> foil.f32["k"]:
+    return by * x
+
+
+def a_declared_models_sample_is_fitted_as_predict_fits():
+    source = source_of(scaled, {"by": 2, "x": [1, 2]}, None, True)
+    assert [it["shape"] for it in sent(source, "sample.json")["inputs"]] == [[], [2]]
+    assert sent(source, "expected.json")["outputs"][0]["data"] == [2, 4]
+    for by, x, reason in (2, [300], "convert it"), (2, [[1], [1, 2]], "can't be sent"), (np.nan, [1], "NaN"):
+        with pytest.raises(DeployError, match=reason):
+            source_of(scaled, {"by": by, "x": x}, None, True)
+
+
 def an_archive_holds_the_files_and_the_settings_and_is_always_the_same(tmp_path):
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "w.bin").write_bytes(b"12345")

@@ -19,7 +19,7 @@ from hydrofoil._outputs import converter
 from hydrofoil.client import _pickles, _written
 from hydrofoil.client._bundle import Bundle, of_directory
 from hydrofoil.client._errors import DeployError
-from hydrofoil.client._tensors import Tensors, as_array, has_json_form, json_tensors
+from hydrofoil.client._tensors import NAMES, Tensors, as_array, fitted, has_json_form, json_tensors
 from hydrofoil.container import load
 
 SAMPLE, EXPECTED = "sample.json", "expected.json"
@@ -105,10 +105,14 @@ def _inputs(sample: Any, names: list[str]) -> Tensors:
     for name, array in arrays.items():
         if array.ndim == 0 or len(array) == 0:
             raise DeployError(f"the sample of '{name}' has no rows: give some, rows first, as in sample=X[:4]")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise DeployError(f"the sample of '{name}' holds NaN or infinities, which JSON has not: give other rows")
+        _check_finite(name, array)
     _rows(arrays)
     return arrays
+
+
+def _check_finite(name: str, array: np.ndarray) -> None:
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise DeployError(f"the sample of '{name}' holds NaN or infinities, which JSON has not: give other rows")
 
 
 def _arrays(what: str, values: Mapping[str, Any]) -> Tensors:
@@ -248,15 +252,13 @@ def _declared_inputs(definition: Definition, sample: Any) -> Tensors:
     given = sample if isinstance(sample, Mapping) else {names[0]: sample}
     if set(given) != set(names):
         raise DeployError(f"the model takes {', '.join(names)}: give a dict with each of them as its sample")
-    arrays = {}
-    for name, tensor in definition.inputs.items():
-        array = as_array(name, given[name])
-        if array.dtype != tensor.dtype.numpy:
-            if not np.can_cast(array.dtype, tensor.dtype.numpy, "same_kind"):
-                raise DeployError(f"the sample of '{name}' has dtype {array.dtype}, and it is declared {tensor!r}")
-            array = array.astype(tensor.dtype.numpy)
-        arrays[name] = np.ascontiguousarray(array)
-    return arrays
+    try:
+        arrays = {name: fitted(name, given[name], NAMES[it.dtype.numpy]) for name, it in definition.inputs.items()}
+    except ValueError as error:
+        raise DeployError(f"the sample can't be sent: {error}") from None
+    for name, array in arrays.items():
+        _check_finite(name, array)
+    return {name: np.asarray(array, order="C") for name, array in arrays.items()}
 
 
 def _answer_of(definition: Definition, beside: Path, inputs: Tensors) -> Tensors:
