@@ -142,6 +142,13 @@ def a_file_goes_with_its_class_and_runs_here_beside_its_files(tmp_path):
     assert source.bundle.files.keys() == {"twice.py", "sample.json"}
 
 
+def a_file_that_can_not_be_imported_is_told_as_such(tmp_path):
+    (tmp_path / "broken.py").write_text("import not_installed_here\n")
+    with pytest.raises(DeployError, match="broken.py:1: ModuleNotFoundError") as caught:
+        source_of(tmp_path / "broken.py", [[1]], None, False)
+    assert "rows" not in caught.value.fix
+
+
 def a_directory_goes_as_one_version_with_its_settings(tmp_path):
     model = tmp_path / "twice"
     (model / "3").mkdir(parents=True)

@@ -14,6 +14,7 @@ import numpy as np
 
 from hydrofoil._calls import batch_call
 from hydrofoil._discover import discover
+from hydrofoil._errors import report
 from hydrofoil._model import Context, Definition, definition_of
 from hydrofoil._outputs import converter
 from hydrofoil.client import _pickles, _written
@@ -148,8 +149,6 @@ def _outputs(result: Any, rows: int) -> tuple[Tensors, bool]:
 def _run(call: Callable[[], Any]) -> Any:
     try:
         return call()
-    except DeployError:
-        raise
     except Exception as error:
         raise DeployError(
             f"the sample fails here already: {type(error).__name__}: {error}",
@@ -195,9 +194,19 @@ def _of_path(text: str, sample: Any, run_here: bool) -> Source:
     source.bundle.settings["entry"] = entry
     if sample is not None:
         with _as_it_was():
-            definition, _ = _run(lambda: discover(text))
+            definition = _discovered(text)
             _run_declared(source, definition, path.parent, sample, run_here)
     return source
+
+
+def _discovered(target: str) -> Definition:
+    try:
+        return discover(target)[0]
+    except Exception as error:
+        raise DeployError(
+            f"the model's file fails here already: {report(error)}",
+            fix="mend it, or install here what it imports; without a sample it is not run here",
+        ) from error
 
 
 def _of_directory(path: Path, sample: Any, run_here: bool) -> Source:
@@ -217,7 +226,7 @@ def _of_directory(path: Path, sample: Any, run_here: bool) -> Source:
         if not isinstance(program, Path):
             raise DeployError(f"{path} holds no {file}, which its model.toml names as entry")
         with _as_it_was():
-            definition, _ = _run(lambda: discover(f"{program}{colon}{name}"))
+            definition = _discovered(f"{program}{colon}{name}")
             _run_declared(source, definition, program.parent, sample, run_here)
     return source
 
