@@ -86,7 +86,8 @@ pub enum ClipperMode {
 /// the environment, the environment over the file.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Serve {
-    /// Python files with a model (`model.py`, `model.py:Class`) or model repository directories.
+    /// Python files with a model (`model.py`, `model.py:Class`) or model repository directories; without any, the engine
+    /// looks after models that are deployed to it (foil deploy).
     #[arg(value_name = "TARGET")]
     pub targets: Vec<String>,
 
@@ -189,7 +190,7 @@ pub struct Serve {
     #[arg(long, env = "FOIL_NO_WARM_UP")]
     pub no_warm_up: bool,
 
-    /// Where learned latency profiles are kept, or `none` [default: $XDG_STATE_HOME/hydrofoil or ~/.local/state/hydrofoil].
+    /// Where deployed models and learned latency profiles are kept, or `none` [default: $XDG_STATE_HOME/hydrofoil or ~/.local/state/hydrofoil].
     #[arg(long, env = "FOIL_STATE", value_name = "DIR")]
     pub state: Option<PathBuf>,
 

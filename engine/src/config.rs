@@ -59,7 +59,7 @@ pub struct Config {
     pub server_timing: bool,
     /// Replicas run synthetic batches before they are live, unless their model says otherwise.
     pub warm_up: bool,
-    /// Where learned latency profiles are kept; None: nowhere.
+    /// Where deployed models and learned latency profiles are kept; None: nowhere.
     pub state: Option<PathBuf>,
     pub log_format: LogFormat,
     /// Models that are deployed are looked after; never without a state directory.
@@ -321,7 +321,7 @@ fn metrics_compat(
     }
 }
 
-/// Where what is learned outlives the engine; None where that is not wanted, or nobody has a home.
+/// Where what is deployed and learned outlives the engine; None where that is not wanted, or nobody has a home.
 pub fn state_directory(given: Option<PathBuf>) -> Option<PathBuf> {
     const OURS: &str = "hydrofoil";
     if let Some(given) = given {

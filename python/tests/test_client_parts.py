@@ -142,6 +142,13 @@ def a_file_goes_with_its_class_and_runs_here_beside_its_files(tmp_path):
     assert source.bundle.files.keys() == {"twice.py", "sample.json"}
 
 
+def a_file_that_can_not_be_imported_is_told_as_such(tmp_path):
+    (tmp_path / "broken.py").write_text("import not_installed_here\n")
+    with pytest.raises(DeployError, match="broken.py:1: ModuleNotFoundError") as caught:
+        source_of(tmp_path / "broken.py", [[1]], None, False)
+    assert "rows" not in caught.value.fix
+
+
 def a_directory_goes_as_one_version_with_its_settings(tmp_path):
     model = tmp_path / "twice"
     (model / "3").mkdir(parents=True)
@@ -170,6 +177,20 @@ def a_declared_model_goes_as_its_file_or_by_value_from_the_main_program():
     source = source_of(foil.model(main), [1, 2], None, True)
     assert source.bundle.settings == {"entry": "model.py:in_main"}
     assert source.bundle.files.keys() >= {"model.py", "model.pickle", "expected.json"}
+
+
+@foil.model
+def scaled(by: foil.f32, x: foil.u8["k"]) -> foil.f32["k"]:
+    return by * x
+
+
+def a_declared_models_sample_is_fitted_as_predict_fits():
+    source = source_of(scaled, {"by": 2, "x": [1, 2]}, None, True)
+    assert [it["shape"] for it in sent(source, "sample.json")["inputs"]] == [[], [2]]
+    assert sent(source, "expected.json")["outputs"][0]["data"] == [2, 4]
+    for by, x, reason in (2, [300], "convert it"), (2, [[1], [1, 2]], "can't be sent"), (np.nan, [1], "NaN"):
+        with pytest.raises(DeployError, match=reason):
+            source_of(scaled, {"by": by, "x": x}, None, True)
 
 
 def an_archive_holds_the_files_and_the_settings_and_is_always_the_same(tmp_path):

@@ -35,8 +35,8 @@ pub struct ControlFlags {
     #[arg(long, env = "FOIL_DEPLOYMENTS")]
     pub deployments: bool,
 
-    /// Where administrators may load and unload models, besides all that --http answers; off unless given. Loading a
-    /// model runs its code: on other than loopback this needs a token.
+    /// Where administrators may deploy, load and unload models, besides all that --http answers; off unless given. Loading
+    /// a model runs its code: on other than loopback this needs a token.
     #[arg(long, env = "FOIL_ADMIN", value_name = "ADDRESS")]
     pub admin: Option<SocketAddr>,
 

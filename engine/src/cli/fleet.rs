@@ -1,6 +1,7 @@
 //! The commands that deploy models to a running engine and look after them.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
@@ -71,8 +72,8 @@ pub struct Reach {
 #[derive(Clone, Debug, Args)]
 pub struct Patience {
     /// Longest silence of the engine before this command ends; the version goes on without it.
-    #[arg(long, value_name = "DURATION", default_value = "12m", value_parser = a_duration)]
-    pub wait: String,
+    #[arg(long, value_name = "DURATION", default_value = "12m", value_parser = duration)]
+    pub wait: Duration,
 
     /// Print what happens as JSON, an event a line.
     #[arg(long)]
@@ -230,7 +231,7 @@ pub struct Rm {
 pub struct SetSlo {
     pub name: String,
 
-    /// A duration as in 20ms, or `none`.
+    /// A duration as in 20ms, or `none` for the model's own.
     #[arg(value_name = "DURATION", value_parser = a_duration_or_none)]
     pub slo: String,
 

@@ -10,16 +10,12 @@ pub(super) struct Models {
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Model {
     pub(super) name: String,
-    #[serde(default)]
     pub(super) active: Option<u64>,
-    #[serde(default)]
     pub(super) previous: Option<u64>,
     pub(super) replicas: ReplicaCounts,
-    #[serde(default)]
     pub(super) slo: Option<String>,
     #[serde(default)]
     pub(super) managed: bool,
-    #[serde(default)]
     pub(super) url: Option<String>,
     #[serde(default)]
     pub(super) versions: Vec<Version>,
@@ -38,17 +34,11 @@ pub(super) struct Version {
     pub(super) version: u64,
     pub(super) role: String,
     pub(super) standing: String,
-    #[serde(default)]
     pub(super) why: Option<String>,
-    #[serde(default)]
     pub(super) launcher: Option<String>,
-    #[serde(default)]
     pub(super) image: Option<String>,
-    #[serde(default)]
     pub(super) deployed: Option<String>,
-    #[serde(default)]
     pub(super) warm_until: Option<String>,
-    #[serde(default)]
     pub(super) bytes: Option<u64>,
 }
 
@@ -63,19 +53,13 @@ pub(super) struct Replica {
     pub(super) version: u64,
     pub(super) replica: u32,
     pub(super) standing: String,
-    #[serde(default)]
     pub(super) launcher: Option<String>,
-    #[serde(default)]
     pub(super) pid: Option<u32>,
-    #[serde(default)]
     pub(super) container: Option<String>,
-    #[serde(default)]
     pub(super) device: Option<String>,
     #[serde(default)]
     pub(super) restarts: u64,
-    #[serde(default)]
     pub(super) since: Option<String>,
-    #[serde(default)]
     pub(super) last_error: Option<String>,
 }
 

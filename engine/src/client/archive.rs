@@ -44,29 +44,15 @@ fn append(builder: &mut Builder<impl Write>, name: &Path, content: &Content) -> 
             let file = File::open(path).map_err(named)?;
             let executable = file.metadata()?.permissions().mode() & 0o111 != 0;
             header.set_mode(if executable { 0o755 } else { 0o644 });
-            builder.append_data(&mut header, name, Exactly { file, left: *bytes }).map_err(named)
+            // As many bytes as the header says, whatever happens to the file meanwhile.
+            let mut data = file.take(*bytes);
+            builder.append_data(&mut header, name, &mut data).map_err(named)?;
+            if data.limit() > 0 {
+                let shorter = "it became shorter while it was read";
+                return Err(named(io::Error::new(io::ErrorKind::UnexpectedEof, shorter)));
+            }
+            Ok(())
         }
-    }
-}
-
-/// As many bytes as the header says, whatever happens to the file meanwhile.
-struct Exactly {
-    file: File,
-    left: u64,
-}
-
-impl Read for Exactly {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        let read = self.file.read(&mut buffer[..most])?;
-        if read == 0 && most > 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "it became shorter while it was read",
-            ));
-        }
-        self.left -= read as u64;
-        Ok(read)
     }
 }
 

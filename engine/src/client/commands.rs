@@ -6,7 +6,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::answers::Model;
-use super::deploy::{follow, silence};
+use super::deploy::follow;
 use super::engine_link::{Engine, nothing, page, text_body};
 use super::error::ClientError;
 use super::events;
@@ -89,7 +89,7 @@ async fn activate(
     let engine = Engine::reach(reach)?;
     let progress = Progress::new(patience.json);
     let body = text_body(body.to_string());
-    let lines = engine.lines(Method::POST, path, body, silence(patience)?).await?;
+    let lines = engine.lines(Method::POST, path, body, patience.wait).await?;
     let followed = follow(name, lines, &progress, patience.json).await?;
     let ready = followed.map_err(|failed| ClientError::Failed(events::failure(name, &failed)))?;
     if patience.json {

@@ -3,8 +3,6 @@
 use std::fmt::Write;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use futures_util::stream::poll_fn;
 use http_body_util::{BodyExt, StreamBody};
@@ -14,14 +12,13 @@ use tokio::task::JoinHandle;
 
 use super::archive::{self, PIECES_MAX, Piece};
 use super::bundle::{self, Bundle};
-use super::engine_link::{Body, Engine, Lines, page};
+use super::engine_link::{Body, Engine, Lines, encoded, page};
 use super::error::ClientError;
 use super::events::{self, Event, Failed, Ready};
 use super::progress::Progress;
 use super::table::size;
 use super::try_it;
-use crate::cli::fleet::{Deploy, Patience};
-use crate::config::duration;
+use crate::cli::fleet::Deploy;
 
 pub(super) async fn deploy(flags: Deploy) -> Result<(), ClientError> {
     let engine = Engine::reach(&flags.reach)?;
@@ -30,10 +27,10 @@ pub(super) async fn deploy(flags: Deploy) -> Result<(), ClientError> {
     let _there: serde::de::IgnoredAny = engine.get("/fleet").await?;
     let progress = Progress::new(flags.patience.json);
     progress.uploading(&sending(&bundle), bundle.bytes());
-    let sent = Arc::new(AtomicU64::new(0));
-    let (body, packing) = upload(&bundle, counting(progress.sent(), sent.clone()));
+    let (body, packing) = upload(&bundle, progress.counter());
     let path = page(&bundle.name) + &query(&flags);
-    let lines = match engine.upload(&path, body, &sent, silence(&flags.patience)?).await {
+    let sent = || progress.sent();
+    let lines = match engine.upload(&path, body, sent, flags.patience.wait).await {
         Ok(lines) => lines,
         Err(error) => return Err(packing_error(packing).await.unwrap_or(error)),
     };
@@ -48,17 +45,6 @@ pub(super) async fn deploy(flags: Deploy) -> Result<(), ClientError> {
     super::commands::print(&lines.await)
 }
 
-/// For the one who watches, and for whoever waits.
-fn counting(
-    shown: impl Fn(u64) + Send + Sync + 'static,
-    sent: Arc<AtomicU64>,
-) -> impl Fn(u64) + Send + Sync + 'static {
-    move |bytes| {
-        sent.fetch_add(bytes, Ordering::Relaxed);
-        shown(bytes);
-    }
-}
-
 fn sending(bundle: &Bundle) -> String {
     let (count, bytes) = (bundle.files.len(), size(bundle.bytes()));
     format!("sending {}: {count} file{}, {bytes}", bundle.name, if count == 1 { "" } else { "s" })
@@ -70,14 +56,10 @@ fn query(flags: &Deploy) -> String {
     if flags.hold {
         given.push("hold=true".to_owned());
     }
-    given.extend(flags.keep_warm.as_ref().map(|text| format!("keep_warm={text}")));
+    given.extend(flags.keep_warm.as_ref().map(|text| format!("keep_warm={}", encoded(text))));
     given.extend(flags.replicas.map(|it| format!("min={}&max={}", it.min, it.max)));
-    given.extend(flags.slo.as_ref().map(|text| format!("slo={text}")));
+    given.extend(flags.slo.as_ref().map(|text| format!("slo={}", encoded(text))));
     if given.is_empty() { String::new() } else { format!("?{}", given.join("&")) }
-}
-
-pub(super) fn silence(patience: &Patience) -> Result<Duration, ClientError> {
-    duration(&patience.wait).map_err(|error| ClientError::Answer { why: error.to_string() })
 }
 
 /// The archive as a body, and the task that makes it.
@@ -96,14 +78,9 @@ fn upload(
         packed
     });
     let stream = poll_fn(move |context| {
-        let piece = pieces.poll_recv(context);
-        piece.map(|piece| {
-            piece.map(|piece| {
-                piece.map(|bytes| {
-                    sent(bytes.len() as u64);
-                    Frame::data(bytes)
-                })
-            })
+        pieces.poll_recv(context).map_ok(|bytes| {
+            sent(bytes.len() as u64);
+            Frame::data(bytes)
         })
     });
     (BodyExt::boxed(StreamBody::new(stream)), packing)
@@ -203,6 +180,8 @@ mod tests {
         assert_eq!(queried("foil deploy m.py"), "");
         let all = "foil deploy m.py --hold --keep-warm 5m --replicas 1..4 --slo 20ms";
         assert_eq!(queried(all), "?hold=true&keep_warm=5m&min=1&max=4&slo=20ms");
+        // A duration may have a blank, an address may not.
+        assert_eq!(queried("foil deploy m.py --slo=20\u{a0}ms"), "?slo=20%C2%A0ms");
     }
 
     #[test]

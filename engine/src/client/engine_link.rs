@@ -1,10 +1,10 @@
 //! One engine, asked over HTTP/1.1: by the administrators' Unix socket in its state directory, or by its address.
 
 use std::error::Error;
+use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -123,20 +123,20 @@ impl Engine {
         Ok(Lines::of(answer, silence))
     }
 
-    /// The same after a long body, of which `sent` counts the bytes: `silence` begins anew as long as they move.
+    /// The same after a long body, of which `sent` tells the bytes so far: `silence` begins anew as long as they move.
     pub(super) async fn upload(
         &self,
         path: &str,
         body: Body,
-        sent: &AtomicU64,
+        sent: impl Fn() -> u64,
         silence: Duration,
     ) -> Result<Lines, ClientError> {
         let mut asked = pin!(self.ask(Method::PUT, path, body));
         loop {
-            let before = sent.load(Ordering::Relaxed);
+            let before = sent();
             match timeout(silence, &mut asked).await {
                 Ok(answer) => return Ok(Lines::of(answer?, silence)),
-                Err(_) if sent.load(Ordering::Relaxed) > before => {}
+                Err(_) if sent() > before => {}
                 Err(_) => {
                     return Err(ClientError::Silent { doing: "sending the model", after: silence });
                 }
@@ -279,14 +279,12 @@ impl Lines {
 
     async fn piece(&mut self) -> Result<Option<Bytes>, ClientError> {
         let doing = "reporting";
-        let next = self.body.next();
-        let piece = match self.silence {
+        let broken = |source| ClientError::Broken { doing, source };
+        let next = async { self.body.next().await.transpose().map_err(broken) };
+        match self.silence {
             None => next.await,
-            Some(after) => {
-                timeout(after, next).await.map_err(|_| ClientError::Silent { doing, after })?
-            }
-        };
-        piece.transpose().map_err(|source| ClientError::Broken { doing, source })
+            Some(after) => within(after, doing, next).await,
+        }
     }
 }
 
@@ -303,7 +301,12 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 
 /// A model's page.
 pub(super) fn page(name: &str) -> String {
-    format!("/fleet/models/{}", utf8_percent_encode(name, ENCODED))
+    format!("/fleet/models/{}", encoded(name))
+}
+
+/// As a part of an address.
+pub(super) fn encoded(text: &str) -> impl Display {
+    utf8_percent_encode(text, ENCODED)
 }
 
 /// Of the environment; an empty one is none.

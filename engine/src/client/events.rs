@@ -28,7 +28,6 @@ pub(super) struct Ready {
     pub(super) version: u64,
     #[serde(default)]
     pub(super) seconds: f64,
-    #[serde(default)]
     pub(super) url: Option<String>,
     #[serde(default)]
     pub(super) checked: bool,
@@ -36,14 +35,10 @@ pub(super) struct Ready {
 
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 pub(super) struct Failed {
-    #[serde(default)]
     pub(super) version: Option<u64>,
     pub(super) error: String,
-    #[serde(default)]
     pub(super) output: Option<String>,
-    #[serde(default)]
     pub(super) cause: Option<String>,
-    #[serde(default)]
     pub(super) fix: Option<String>,
 }
 

@@ -1,6 +1,5 @@
 //! What a person sees while a command waits: on a terminal a bar or a spinner under the lines said so far; elsewhere the lines alone.
 
-use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -10,74 +9,60 @@ const TURN_EVERY: Duration = Duration::from_millis(100);
 const UPLOADING: &str = "{bar:24} {decimal_bytes}/{decimal_total_bytes}  {wide_msg}";
 const WAITING: &str = "{spinner} {elapsed}  {wide_msg}";
 
-pub(super) enum Progress {
-    Terminal(ProgressBar),
-    Lines,
-    /// The report itself is printed.
-    Silent,
+pub(super) struct Progress {
+    /// Hidden where nobody would see it; it counts all the same.
+    bar: ProgressBar,
+    /// False: the report itself is printed.
+    tells: bool,
 }
 
 impl Progress {
     /// On standard error.
     pub(super) fn new(json: bool) -> Progress {
-        match (json, std::io::stderr().is_terminal()) {
-            (true, _) => Progress::Silent,
-            (false, true) => {
-                let target = ProgressDrawTarget::stderr();
-                Progress::Terminal(ProgressBar::with_draw_target(None, target))
-            }
-            (false, false) => Progress::Lines,
-        }
+        // Hides by itself where that is no terminal.
+        let target = if json { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        Progress { bar: ProgressBar::with_draw_target(None, target), tells: !json }
     }
 
     /// Before the first of so many bytes is sent.
     pub(super) fn uploading(&self, what: &str, bytes: u64) {
-        match self {
-            Progress::Terminal(bar) => {
-                bar.set_style(style(UPLOADING));
-                bar.set_length(bytes);
-                bar.set_message(what.to_owned());
-            }
-            Progress::Lines => eprintln!("{what}"),
-            Progress::Silent => {}
+        if self.bar.is_hidden() {
+            return self.say(what);
         }
+        self.bar.set_style(style(UPLOADING));
+        self.bar.set_length(bytes);
+        self.bar.set_message(what.to_owned());
     }
 
-    /// A count that the upload keeps up by itself.
-    pub(super) fn sent(&self) -> impl Fn(u64) + Send + Sync + use<> {
-        let bar = match self {
-            Progress::Terminal(bar) => Some(bar.clone()),
-            Progress::Lines | Progress::Silent => None,
-        };
-        move |bytes| {
-            if let Some(bar) = &bar {
-                bar.inc(bytes);
-            }
-        }
+    /// For the upload, which keeps the count up by itself.
+    pub(super) fn counter(&self) -> impl Fn(u64) + Send + Sync + use<> {
+        let bar = self.bar.clone();
+        move |bytes| bar.inc(bytes)
+    }
+
+    /// Bytes counted so far.
+    pub(super) fn sent(&self) -> u64 {
+        self.bar.position()
     }
 
     /// Nothing to count from here on.
     pub(super) fn waiting(&self, message: &str) {
-        if let Progress::Terminal(bar) = self {
-            bar.set_style(style(WAITING));
-            bar.reset_elapsed();
-            bar.enable_steady_tick(TURN_EVERY);
-            bar.set_message(message.to_owned());
+        if !self.bar.is_hidden() {
+            self.bar.set_style(style(WAITING));
+            self.bar.reset_elapsed();
+            self.bar.enable_steady_tick(TURN_EVERY);
+            self.bar.set_message(message.to_owned());
         }
     }
 
     pub(super) fn say(&self, line: &str) {
-        match self {
-            Progress::Terminal(bar) => bar.println(line),
-            Progress::Lines => eprintln!("{line}"),
-            Progress::Silent => {}
+        if self.tells {
+            self.bar.suspend(|| eprintln!("{line}"));
         }
     }
 
     pub(super) fn end(&self) {
-        if let Progress::Terminal(bar) = self {
-            bar.finish_and_clear();
-        }
+        self.bar.finish_and_clear();
     }
 }
 

@@ -20,7 +20,7 @@ def connect(
     """The engine to deploy to.
 
     With no arguments: the one that this user runs on this machine with ``foil serve`` (or what ``FOIL_ENGINE``,
-    ``FOIL_STATE`` and ``FOIL_ADMIN_TOKEN`` name). ``state`` is another state directory, as ``foil serve --state``
+    ``FOIL_STATE`` and ``FOIL_ADMIN_TOKEN`` or ``FOIL_ADMIN_TOKEN_FILE`` name). ``state`` is another state directory, as ``foil serve --state``
     was given it. ``engine`` is ``"http://host:port"``, as ``foil serve --admin`` has it, and ``token`` its token.
 
     Raises :class:`EngineError` when no engine is there.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from hydrofoil.client import _versions
 from hydrofoil.client._bundle import Bundle
@@ -175,8 +175,9 @@ class Client:
 
         ``x`` is an array, rows first, or a dict of arrays by the inputs' names; numbers are converted to the
         model's dtype where that keeps their kind. More rows than the model takes at once go in several requests, one
-        after the other. ``timeout`` in seconds is a hard deadline for each: past it the engine does not run it. Returns one array, or a dict of them by name where the model has several outputs. Texts come as
-        str where all are UTF-8, else as bytes.
+        after the other. ``timeout`` in seconds is a hard deadline for each: past it the engine does not run it.
+        Returns one array, or a dict of them by name where the model has several outputs. Texts come as str where all
+        are UTF-8, else as bytes.
 
         Raises ``ValueError`` when ``x`` does not suit the model, :class:`EngineError` when the engine refuses:
         ``status`` 404 no such model, 503 overload, 504 deadline passed, 500 the model raised.
@@ -205,7 +206,8 @@ class Client:
         return self._link.json("POST", f"{page(name)}/scale", body)
 
     def slo(self, name: str, slo: str | None) -> dict[str, Any]:
-        """Sets the latency objective, such as ``"20ms"``, or removes it with None. Returns the model."""
+        """Sets the latency objective, such as ``"20ms"``, or goes back to the model's own with None. Returns the
+        model."""
         return self._link.json("POST", f"{page(name)}/slo", {"slo": slo})
 
     def rollback(self, name: str, *, progress: Progress | None = say) -> Deployment:
@@ -274,7 +276,8 @@ def _query(hold: bool, keep_warm: str | None, replicas: Replicas | None, slo: st
     query |= {k: it for k, it in (("keep_warm", keep_warm), ("slo", slo)) if it is not None}
     if replicas is not None:
         query["min"], query["max"] = _bounds(replicas)
-    return urlencode(query)
+    # A plus is no blank to the engine.
+    return urlencode(query, quote_via=quote)
 
 
 def _bounds(replicas: Replicas) -> tuple[int, int]:

@@ -33,7 +33,7 @@ class Link:
         self.headers = {"Authorization": f"Bearer {token.strip()}"} if token else {}
 
     def __str__(self) -> str:
-        return str(self.path) if self.address is None else f"http://{_authority(*self.address)}"
+        return str(self.path) if self.address is None else f"http://{authority(*self.address)}"
 
     @property
     def host(self) -> str:
@@ -143,7 +143,7 @@ def _address(engine: str) -> tuple[str, int]:
     return url.hostname, url.port
 
 
-def _authority(host: str, port: int) -> str:
+def authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

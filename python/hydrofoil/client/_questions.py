@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 import numpy as np
 
 from hydrofoil.client._errors import EngineError
-from hydrofoil.client._link import Asker, parsed
+from hydrofoil.client._link import Asker, authority, parsed
 from hydrofoil.client._tensors import LENGTH, Tensors, answer, fitted, request
 
 # A prediction that was given no time of its own.
@@ -100,7 +100,7 @@ class Questions:
         if name not in self._places:
             url = urlsplit(self._url_of(name))
             host = self._host if url.hostname in ("0.0.0.0", "::", None) else url.hostname
-            netloc = f"[{host}]" if ":" in host else host
-            self._places[name] = f"{netloc}:{url.port or 80}", f"/v2/models/{quote(name, safe='')}"
+            netloc = authority(host, url.port or 80)
+            self._places[name] = netloc, f"/v2/models/{quote(name, safe='')}"
         netloc, path = self._places[name]
         return netloc, path if version is None else f"{path}/versions/{version}"

@@ -14,12 +14,13 @@ import numpy as np
 
 from hydrofoil._calls import batch_call
 from hydrofoil._discover import discover
+from hydrofoil._errors import report
 from hydrofoil._model import Context, Definition, definition_of
 from hydrofoil._outputs import converter
 from hydrofoil.client import _pickles, _written
 from hydrofoil.client._bundle import Bundle, of_directory
 from hydrofoil.client._errors import DeployError
-from hydrofoil.client._tensors import Tensors, as_array, has_json_form, json_tensors
+from hydrofoil.client._tensors import NAMES, Tensors, as_array, fitted, has_json_form, json_tensors
 from hydrofoil.container import load
 
 SAMPLE, EXPECTED = "sample.json", "expected.json"
@@ -101,19 +102,27 @@ def _inputs(sample: Any, names: list[str]) -> Tensors:
     if set(given) != set(names):
         takes, has = ", ".join(names), ", ".join(str(it) for it in given)
         raise DeployError(f"the model takes {takes} and the sample has {has}: give a dict with each of them")
-    try:
-        arrays = {name: as_array(name, given[name]) for name in names}
-    except ValueError as error:
-        raise DeployError(f"the sample can't be sent: {error}") from None
-    # Half precision has no form as JSON; what computes with it takes single precision as well.
-    arrays = {k: it.astype(np.float32) if it.dtype == np.float16 else it for k, it in arrays.items()}
+    arrays = _arrays("the sample", {name: given[name] for name in names})
     for name, array in arrays.items():
         if array.ndim == 0 or len(array) == 0:
             raise DeployError(f"the sample of '{name}' has no rows: give some, rows first, as in sample=X[:4]")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise DeployError(f"the sample of '{name}' holds NaN or infinities, which JSON has not: give other rows")
+        _check_finite(name, array)
     _rows(arrays)
     return arrays
+
+
+def _check_finite(name: str, array: np.ndarray) -> None:
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise DeployError(f"the sample of '{name}' holds NaN or infinities, which JSON has not: give other rows")
+
+
+def _arrays(what: str, values: Mapping[str, Any]) -> Tensors:
+    """As they can be sent. Half precision has no form as JSON: what computes with it takes single precision as well."""
+    try:
+        arrays = {name: as_array(name, value) for name, value in values.items()}
+    except ValueError as error:
+        raise DeployError(f"{what} can't be sent: {error}") from None
+    return {k: it.astype(np.float32) if it.dtype == np.float16 else it for k, it in arrays.items()}
 
 
 def _rows(arrays: Mapping[str, np.ndarray]) -> int:
@@ -127,11 +136,7 @@ def _outputs(result: Any, rows: int) -> tuple[Tensors, bool]:
     """What the model returned for the sample, and whether that was one array without a name."""
     single = not isinstance(result, Mapping)
     named = {"output": result} if single else {str(name): it for name, it in result.items()}
-    try:
-        outputs = {name: as_array(f"output {name}", value) for name, value in named.items()}
-    except ValueError as error:
-        raise DeployError(f"what the model returned for the sample can't be sent: {error}") from None
-    outputs = {k: it.astype(np.float32) if it.dtype == np.float16 else it for k, it in outputs.items()}
+    outputs = _arrays("what the model returned for the sample", named)
     for name, array in outputs.items():
         if array.ndim == 0 or len(array) != rows:
             shape = list(array.shape)
@@ -144,8 +149,6 @@ def _outputs(result: Any, rows: int) -> tuple[Tensors, bool]:
 def _run(call: Callable[[], Any]) -> Any:
     try:
         return call()
-    except DeployError:
-        raise
     except Exception as error:
         raise DeployError(
             f"the sample fails here already: {type(error).__name__}: {error}",
@@ -191,9 +194,19 @@ def _of_path(text: str, sample: Any, run_here: bool) -> Source:
     source.bundle.settings["entry"] = entry
     if sample is not None:
         with _as_it_was():
-            definition, _ = _run(lambda: discover(text))
+            definition = _discovered(text)
             _run_declared(source, definition, path.parent, sample, run_here)
     return source
+
+
+def _discovered(target: str) -> Definition:
+    try:
+        return discover(target)[0]
+    except Exception as error:
+        raise DeployError(
+            f"the model's file fails here already: {report(error)}",
+            fix="mend it, or install here what it imports; without a sample it is not run here",
+        ) from error
 
 
 def _of_directory(path: Path, sample: Any, run_here: bool) -> Source:
@@ -213,7 +226,7 @@ def _of_directory(path: Path, sample: Any, run_here: bool) -> Source:
         if not isinstance(program, Path):
             raise DeployError(f"{path} holds no {file}, which its model.toml names as entry")
         with _as_it_was():
-            definition, _ = _run(lambda: discover(f"{program}{colon}{name}"))
+            definition = _discovered(f"{program}{colon}{name}")
             _run_declared(source, definition, program.parent, sample, run_here)
     return source
 
@@ -248,15 +261,13 @@ def _declared_inputs(definition: Definition, sample: Any) -> Tensors:
     given = sample if isinstance(sample, Mapping) else {names[0]: sample}
     if set(given) != set(names):
         raise DeployError(f"the model takes {', '.join(names)}: give a dict with each of them as its sample")
-    arrays = {}
-    for name, tensor in definition.inputs.items():
-        array = as_array(name, given[name])
-        if array.dtype != tensor.dtype.numpy:
-            if not np.can_cast(array.dtype, tensor.dtype.numpy, "same_kind"):
-                raise DeployError(f"the sample of '{name}' has dtype {array.dtype}, and it is declared {tensor!r}")
-            array = array.astype(tensor.dtype.numpy)
-        arrays[name] = np.ascontiguousarray(array)
-    return arrays
+    try:
+        arrays = {name: fitted(name, given[name], NAMES[it.dtype.numpy]) for name, it in definition.inputs.items()}
+    except ValueError as error:
+        raise DeployError(f"the sample can't be sent: {error}") from None
+    for name, array in arrays.items():
+        _check_finite(name, array)
+    return {name: np.asarray(array, order="C") for name, array in arrays.items()}
 
 
 def _answer_of(definition: Definition, beside: Path, inputs: Tensors) -> Tensors:

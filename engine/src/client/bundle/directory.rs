@@ -34,13 +34,15 @@ pub(super) fn source(given: &Path, is_named: bool) -> Result<Source, BundleError
 
 /// The sub-directories that are integers, in their order.
 fn versions(of: &Path) -> Result<Vec<(u64, PathBuf)>, BundleError> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(of).map_err(unreadable(of))? {
-        let path = entry.map_err(unreadable(of))?.path();
-        found.extend(number(&path).filter(|_| path.is_dir()).map(|version| (version, path)));
-    }
+    let inside = entries(of)?.into_iter().filter(|path| path.is_dir());
+    let mut found: Vec<_> = inside.filter_map(|path| Some((number(&path)?, path))).collect();
     found.sort();
     Ok(found)
+}
+
+fn entries(of: &Path) -> Result<Vec<PathBuf>, BundleError> {
+    let read = fs::read_dir(of).and_then(|found| found.map(|it| Ok(it?.path())).collect());
+    read.map_err(unreadable(of))
 }
 
 fn number(path: &Path) -> Option<u64> {
@@ -57,8 +59,7 @@ fn of_repository(model: &Path, version: &Path) -> Result<Source, BundleError> {
         error => Err(error),
     })?;
     source.name = name_of(model)?;
-    for entry in fs::read_dir(model).map_err(unreadable(model))? {
-        let path = entry.map_err(unreadable(model))?.path();
+    for path in entries(model)? {
         let Some(name) = path.file_name().map(PathBuf::from) else { continue };
         let is_there = source.files.iter().any(|it| it.path == name);
         if name == Path::new(SETTINGS) {
@@ -75,8 +76,7 @@ fn of_one_version(directory: &Path) -> Result<Source, BundleError> {
         return files_of(directory, None);
     }
     let mut programs = Vec::new();
-    for entry in fs::read_dir(directory).map_err(unreadable(directory))? {
-        let path = entry.map_err(unreadable(directory))?.path();
+    for path in entries(directory)? {
         let is_program = path.is_file() && path.extension().is_some_and(|it| it == "py");
         programs.extend(path.file_name().filter(|_| is_program).map(PathBuf::from));
     }
@@ -121,9 +121,8 @@ pub(super) fn walk(root: &Path) -> Result<Vec<Found>, BundleError> {
     let mut files = Vec::new();
     let mut open = vec![(root.to_owned(), PathBuf::new(), 0)];
     while let Some((directory, inside, depth)) = open.pop() {
-        for entry in fs::read_dir(&directory).map_err(unreadable(&directory))? {
-            let entry = entry.map_err(unreadable(&directory))?;
-            let (path, name) = (entry.path(), PathBuf::from(entry.file_name()));
+        for path in entries(&directory)? {
+            let Some(name) = path.file_name().map(PathBuf::from) else { continue };
             if is_hidden(&name) {
                 continue;
             }
