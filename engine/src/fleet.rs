@@ -6,6 +6,7 @@ pub mod changes;
 pub mod cores;
 pub mod deployments;
 pub mod device_groups;
+pub mod devices;
 pub mod digest;
 pub mod keeper;
 pub mod launch;

@@ -1,0 +1,3 @@
+//! The devices that replicas run on: what there is.
+
+pub mod inventory;
