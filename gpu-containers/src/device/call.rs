@@ -32,15 +32,15 @@ pub(super) fn load_driver() -> Result<(), CudaError> {
 }
 
 pub(super) fn load_blas() -> Result<(), CudaError> {
-    let mend = "install cuBLAS of CUDA 12, or name its directory in LD_LIBRARY_PATH";
+    let mend = "install cuBLAS of CUDA 12 or 13, or name its directory in LD_LIBRARY_PATH";
     // SAFETY: it only loads a library.
-    loaded("libcublas.so.12", mend, || unsafe { cublas_sys::is_culib_present() })
+    loaded("libcublas.so", mend, || unsafe { cublas_sys::is_culib_present() })
 }
 
 pub(super) fn load_rtc() -> Result<(), CudaError> {
-    let mend = "install NVRTC of CUDA 12, or name its directory in LD_LIBRARY_PATH";
+    let mend = "install NVRTC of CUDA 12 or 13, or name its directory in LD_LIBRARY_PATH";
     // SAFETY: it only loads a library.
-    loaded("libnvrtc.so.12", mend, || unsafe { nvrtc_sys::is_culib_present() })
+    loaded("libnvrtc.so", mend, || unsafe { nvrtc_sys::is_culib_present() })
 }
 
 fn loaded(

@@ -215,3 +215,22 @@ impl Drop for Program {
         let _destroyed = rtc("nvrtcDestroyProgram", || unsafe { nvrtcDestroyProgram(&mut self.0) });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ampere, Hopper, and what no compiler knows. The compiler needs no device; without one there is nothing to ask.
+    #[test]
+    fn kernels_compile_to_machine_code_where_there_is_a_compiler() {
+        if load_rtc().is_err() {
+            return;
+        }
+        for capability in [(8, 0), (9, 0)] {
+            let cubin = compile(capability).expect("a device of some years");
+            assert!(cubin.starts_with(b"\x7fELF"), "{capability:?}");
+        }
+        let refused = compile((1, 1)).expect_err("no such device").to_string();
+        assert!(refused.contains("nvrtcCompileProgram"), "{refused}");
+    }
+}
