@@ -57,11 +57,11 @@ pub fn measure(directory: &Path, asked: &Asked) -> Result<Measured, BareError> {
     let mut model = EmbeddingMlp::on(asked.wanted.clone());
     model.load(directory)?;
     let max_batch = model.describe().max_batch.max(asked.batch);
-    model.join(&Lane { max_batch, requests: Arrivals::none() })?;
+    let depth = if model.device().is_some() { asked.depth } else { 1 };
+    model.join(&Lane { max_batch, depth, requests: Arrivals::none() })?;
     let shape = model.shape().expect("it was just loaded");
     let ids = ids(&shape, asked.batch);
     let device = model.device().map_or("cpu".to_owned(), |device| device.name().to_owned());
-    let depth = if model.device().is_some() { asked.depth } else { 1 };
     let mut run = Run { model, shape, ids, batch: asked.batch, depth };
     run.batches(|count, _| count < WARM_UP_BATCHES)?;
     let span_ns = asked.seconds.saturating_mul(1_000_000_000);

@@ -9,9 +9,11 @@
 mod pages;
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use shm_rpc::container_side::ContainerSide;
 
+use crate::clock::Clock;
 use crate::device::{
     Context, CudaError, DeviceMemory, Event, Graph, Pinned, Registered, Registration, Stream,
 };
@@ -155,6 +157,42 @@ impl Drop for Slot {
             // The device may still write the answer; an error means that it does nothing any more.
             let _waited = self.done.synchronize();
         }
+    }
+}
+
+/// How long a device may take for a few bytes. Others that share it may keep it busy, but not for this long.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// Between two looks at whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// Asks a device whether it still answers: a few bytes of its memory, without waiting for ever.
+#[derive(Debug)]
+pub struct Pulse {
+    answer: Pinned,
+    done: Event,
+}
+
+impl Pulse {
+    pub fn new(context: &Rc<Context>) -> Result<Pulse, CudaError> {
+        Ok(Pulse { answer: Pinned::zeroed(context, size_of::<f32>())?, done: Event::new(context)? })
+    }
+
+    /// Where it does not answer, what was made on it can't be given back either: leave it to the system.
+    pub fn ask(&mut self, memory: &DeviceMemory, stream: &Stream) -> Result<(), CudaError> {
+        // SAFETY: memory of its own that nobody looks at; see above for a copy that never comes.
+        unsafe { memory.read_later(self.answer.bytes_mut(), stream) }?;
+        self.done.record(stream)?;
+        let clock = Clock::start();
+        let mut looked_at = Duration::ZERO;
+        while !self.done.is_done()? {
+            if looked_at > ANSWER_WITHIN {
+                let (call, seconds) = ("cuEventQuery", ANSWER_WITHIN.as_secs());
+                return Err(CudaError::Silent { call, seconds });
+            }
+            looked_at += LOOK_EVERY;
+            clock.sleep_until(looked_at);
+        }
+        Ok(())
     }
 }
 

@@ -149,19 +149,51 @@ fn a_device_answers_as_the_cpu_does_and_gives_everything_back() {
 fn a_device_that_is_lost_ends_its_container_by_name_and_another_one_serves() {
     let scratch = Scratch::new("embedding-lost");
     let Some(libraries) = fake_cuda(&scratch) else { return };
-    let lost = scratch.path("lost");
     let on = [("CUDA_VISIBLE_DEVICES", "0"), ("LD_LIBRARY_PATH", &*libraries)];
-    add(&scratch, "m", "i64", &[&on[..], &[("FAKE_CUDA_LOST", &lost)]].concat());
+    let mut told = Vec::new();
+    for (variable, says) in [
+        ("FAKE_CUDA_LOST", "the GPU failed: cuEventQuery failed: CUDA_ERROR_LAUNCH_FAILED (719)"),
+        ("FAKE_CUDA_HANG", "the GPU failed: cuEventQuery has nothing to say for 5 s"),
+    ] {
+        let file = scratch.path(variable);
+        add(&scratch, variable, "i64", &[&on[..], &[(variable, &file)]].concat());
+        told.push((variable, file, says));
+    }
+    let engine = Engine::start(&[&scratch.path("models")], 2);
+    let before = scores(&engine, "FAKE_CUDA_LOST", "INT64", 2);
+    for (model, ..) in &told {
+        scratch.write(model, "");
+    }
+    for (model, file, says) in &told {
+        wait_until("an idle container finds its device gone", || engine.said().contains(says));
+        std::fs::remove_file(file).expect("it was written");
+        wait_until("another one serves", || {
+            let answer = engine.infer(model, &request(&ids(2), "INT64"));
+            engine.restarts(model) > 0.0 && answer.status == 200
+        });
+        assert_eq!(scores(&engine, model, "INT64", 2), before, "the same weights");
+    }
+    assert!(engine.stop().success());
+}
+
+#[test]
+fn a_batch_that_meets_a_lost_device_is_answered_with_its_error_and_the_next_one_elsewhere() {
+    let scratch = Scratch::new("embedding-batch");
+    let Some(libraries) = fake_cuda(&scratch) else { return };
+    let lost = scratch.path("lost");
+    let on = [("FOIL_GPU", "GPU-0f0f0000-0000-0000-0000-000000000001")];
+    let fake = [("LD_LIBRARY_PATH", &*libraries), ("FAKE_CUDA_LOST", &lost)];
+    add(&scratch, "m", "i64", &[&on[..], &fake].concat());
     let engine = Engine::start(&[&scratch.path("models")], 1);
-    let before = scores(&engine, "m", "INT64", 2);
-    let why = "the GPU failed: cuStreamSynchronize failed: CUDA_ERROR_LAUNCH_FAILED (719)";
     scratch.write("lost", "");
-    wait_until("an idle container finds that its device is gone", || engine.said().contains(why));
+    let failed = engine.infer("m", &request(&ids(1), "INT64"));
+    assert_eq!(failed.status, 500);
+    assert!(failed.error().contains("cuEventSynchronize failed"), "{}", failed.error());
     std::fs::remove_file(&lost).expect("it was written");
-    wait_until("another one serves", || {
-        engine.restarts("m") > 0.0 && engine.infer("m", &request(&ids(2), "INT64")).status == 200
+    wait_until("another container serves", || {
+        let answer = engine.infer("m", &request(&ids(1), "INT64"));
+        engine.restarts("m") > 0.0 && answer.status == 200
     });
-    assert_eq!(scores(&engine, "m", "INT64", 2), before);
     assert!(engine.stop().success());
 }
 

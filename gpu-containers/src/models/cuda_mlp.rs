@@ -1,4 +1,4 @@
-//! The model on a GPU: weights in its memory, two slots for batches, and one graph for each slot and batch size.
+//! The model on a GPU: weights in its memory, a slot for each batch under way, and one graph for each slot and batch size.
 //!
 //! A batch is padded up to its bucket in the device's memory: what an earlier batch left there, or zeros, is computed and
 //! not read. All calls are made on the thread that loads and serves.
@@ -13,10 +13,7 @@ use crate::device::{
     visible,
 };
 use crate::model::{DeviceLost, Lane, LoadError, Refusal};
-use crate::staging::{Slot, Streams, Work};
-
-/// The next batch is copied in while one computes; a third would only wait.
-const SLOTS: usize = 2;
+use crate::staging::{Pulse, Slot, Streams, Work};
 
 /// In the order they are dropped in: what uses something before what it uses.
 #[derive(Debug)]
@@ -24,6 +21,7 @@ pub struct CudaMlp {
     slots: Vec<Prepared>,
     buckets: Vec<u32>,
     registered: Vec<Registered>,
+    pulse: Pulse,
     net: Net,
     streams: Streams,
     context: Rc<Context>,
@@ -65,14 +63,15 @@ impl CudaMlp {
         let streams = Streams::new(&context)?;
         let net = Net::upload(weights, &context, &streams)?;
         let (slots, buckets, registered) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(CudaMlp { slots, buckets, registered, net, streams, context })
+        let pulse = Pulse::new(&context)?;
+        Ok(CudaMlp { slots, buckets, registered, pulse, net, streams, context })
     }
 
     /// Captures the graphs, and pins the memory that requests arrive in; without that, batches are staged.
     pub fn join(&mut self, lane: &Lane<'_>) -> Result<(), LoadError> {
         self.buckets = buckets(lane.max_batch);
         let prepare = |_| self.net.prepare(&self.buckets, &self.context, &self.streams);
-        self.slots = (0..SLOTS).map(prepare).collect::<Result<_, _>>()?;
+        self.slots = (0..lane.depth).map(prepare).collect::<Result<_, _>>()?;
         let device = &self.context.info().name;
         match lane.requests.register(&self.context) {
             Ok(registered) if registered.is_empty() => {}
@@ -118,8 +117,7 @@ impl CudaMlp {
 
     /// Whether the device still answers: a few bytes there and back.
     pub fn check(&mut self) -> Result<(), DeviceLost> {
-        let mut bytes = [0; size_of::<f32>()];
-        self.net.table.read(&mut bytes, &self.streams.compute).map_err(DeviceLost)
+        self.pulse.ask(&self.net.table, &self.streams.compute).map_err(DeviceLost)
     }
 
     fn bucket(&self, rows: u32) -> Result<usize, Refusal> {
