@@ -12,6 +12,7 @@ mod images;
 mod memory;
 mod observing;
 mod padding;
+mod pinned;
 mod programs;
 mod prometheus;
 mod protocol;

@@ -137,7 +137,7 @@ const UNSAFE: [&str; 11] = [
     "shm-rpc/src/segment/window.rs",
     "shm-rpc/src/segment/mapping.rs",
     "shm-rpc/src/segment/numa.rs",
-    "shm-rpc/src/container_side.rs",
+    "shm-rpc/src/container_side/frozen.rs",
     "shm-rpc/src/c_abi.rs",
     "shm-rpc/src/c_abi/arguments.rs",
     "python/src/memory.rs",
