@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub mod control;
 pub mod fleet;
+pub mod host;
 
 /// Puts any model behind HTTP at the lowest latency a machine can give.
 #[derive(Debug, Parser)]
@@ -28,6 +29,9 @@ pub enum Command {
 
     #[command(flatten)]
     Fleet(fleet::FleetCommand),
+
+    #[command(flatten)]
+    Host(host::HostCommand),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -15,6 +15,7 @@ pub mod liveness;
 pub mod log_tail;
 pub mod model;
 pub mod orders;
+pub mod placement;
 pub mod profiles;
 pub mod remote_models;
 pub mod repository;

@@ -3,7 +3,8 @@
 use super::source::{files, production};
 
 /// A crate, and the only places that may name it.
-const CONFINED: [(&str, &[&str]); 23] = [
+const CONFINED: [(&str, &[&str]); 24] = [
+    ("nvml_wrapper", &["engine/src/fleet/devices/nvml.rs"]),
     ("sd_notify", &["engine/src/app/service_manager.rs"]),
     ("base64", &["engine/src/codec/clipper"]),
     (
@@ -61,7 +62,7 @@ const CONFINED: [(&str, &[&str]); 23] = [
 ];
 
 /// A room of the engine, and the rooms it must not import.
-const FORBIDDEN: [(&str, &[&str]); 12] = [
+const FORBIDDEN: [(&str, &[&str]); 13] = [
     (
         "batch",
         &[
@@ -95,6 +96,22 @@ const FORBIDDEN: [(&str, &[&str]); 12] = [
     (
         "threads",
         &["apps", "api", "app", "batch", "dispatch", "fleet", "query", "observe", "clipper_rpc"],
+    ),
+    // Commands about this machine ask no engine.
+    (
+        "host",
+        &[
+            "apps",
+            "api",
+            "app",
+            "batch",
+            "client",
+            "codec",
+            "dispatch",
+            "query",
+            "observe",
+            "clipper_rpc",
+        ],
     ),
     // The commands know an engine by its HTTP API alone.
     (

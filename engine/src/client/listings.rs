@@ -8,9 +8,9 @@ use super::ClientError;
 use super::answers::{Model, Models, Replica, Replicas, Version};
 use super::commands::{print, print_json};
 use super::engine_link::{Engine, page};
-use super::table::{ago, render, rough, size};
 use crate::cli::fleet::Ls;
 use crate::clock::Clock;
+use crate::table::{ago, render, rough, size};
 
 pub(super) async fn ls(flags: Ls) -> Result<(), ClientError> {
     let engine = Engine::reach(&flags.reach)?;
