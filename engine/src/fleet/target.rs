@@ -402,10 +402,6 @@ fn check(path: &Path, toml: &ModelToml) -> Result<(), TargetError> {
     for text in [&toml.slo, &toml.batch_timeout].into_iter().flatten() {
         duration(text)?;
     }
-    match toml.device.as_deref() {
-        None | Some("cpu") => {}
-        Some(other) => return wrong(format!("device '{other}' does not exist; use cpu")),
-    }
     match (toml.runtime.as_deref(), toml.kind.as_deref()) {
         (None | Some("python"), None) if toml.program.is_some() => {
             wrong("program goes with runtime = \"program\"".into())
