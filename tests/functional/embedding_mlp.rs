@@ -61,6 +61,12 @@ fn fake_cuda(scratch: &Scratch) -> Option<String> {
     Some(directory)
 }
 
+/// The device of `fake_cuda.c`, and a CPU.
+const INVENTORY: &str = r#"{"hosts": [{"name": "here",
+    "cpus": {"nodes": [{"id": 0, "memory_bytes": 8589934592, "cores": [[0], [1]]}]},
+    "gpus": [{"uuid": "GPU-0f0f0000-0000-0000-0000-000000000001", "name": "Fake GPU",
+              "memory_bytes": 8589934592}]}]}"#;
+
 /// Where a driver is looked for first and is not one: as a machine without, wherever the tests run.
 fn no_cuda(scratch: &Scratch) -> String {
     for name in ["libcuda.so", "libcuda.so.1"] {
@@ -118,7 +124,13 @@ fn embeddings_and_layers_serve_on_the_cpu_in_either_size_of_ids() {
 
 #[test]
 fn a_device_answers_as_the_cpu_does_and_gives_everything_back() {
-    let scratch = Scratch::new("embedding-gpu");
+    for lane in ["memfd", "posix"] {
+        answers_as_the_cpu_does(lane);
+    }
+}
+
+fn answers_as_the_cpu_does(lane: &str) {
+    let scratch = Scratch::new(&format!("embedding-{lane}"));
     let Some(libraries) = fake_cuda(&scratch) else { return };
     scratch.write("trace", "");
     let trace = scratch.path("trace");
@@ -129,7 +141,7 @@ fn a_device_answers_as_the_cpu_does_and_gives_everything_back() {
     add(&scratch, "pinned", "i64", &[&on[..], &[("FAKE_CUDA_TRACE", &trace)]].concat());
     let refuses = ("FAKE_CUDA_FAIL", "cuMemHostRegister_v2=801");
     add(&scratch, "staged", "i32", &[&on[..], &[refuses]].concat());
-    let mut engine = Engine::start(&[&scratch.path("models")], 3);
+    let mut engine = Engine::start(&["--lane", lane, &scratch.path("models")], 3);
     for rows in 1..=12 {
         let expected = scores(&engine, "cpu", "INT64", rows);
         agree(&scores(&engine, "pinned", "INT64", rows), &expected);
@@ -143,6 +155,33 @@ fn a_device_answers_as_the_cpu_does_and_gives_everything_back() {
     assert!(engine.wait().success());
     let left = std::fs::read_to_string(&trace).expect("the context was released");
     assert_eq!(left, "live 0\n", "memory, streams, events and graphs were given back");
+}
+
+#[test]
+fn one_model_serves_from_the_gpu_and_the_cpu_that_the_engine_gave_its_replicas() {
+    let scratch = Scratch::new("embedding-placed");
+    let Some(libraries) = fake_cuda(&scratch) else { return };
+    add(&scratch, "cpu", "i64", &[]);
+    weights(&scratch, "m", "i64");
+    let toml = format!(
+        "runtime = \"native\"\nkind = \"embedding_mlp\"\ndevice = \"auto\"\ngpu_whole = true\nthreads = 1\nreplicas = 2\n[env]\nLD_LIBRARY_PATH = \"{libraries}\"\n"
+    );
+    scratch.write("models/m/model.toml", &toml);
+    scratch.write("inventory.json", INVENTORY);
+    let (inventory, models) = (scratch.path("inventory.json"), scratch.path("models"));
+    let engine = Engine::start(&["--inventory", &inventory, "--cores", "0", &models], 2);
+    let live = |device: &str| {
+        let labels = format!("model=\"m\",version=\"1\",device=\"{device}\",state=\"live\"");
+        engine.metric(&format!("foil_device_replicas{{{labels}}}"))
+    };
+    wait_until("one is on each", || live("gpu") == 1.0 && live("cpu") == 1.0);
+    let pinned = "Fake GPU: batches are copied from the lane";
+    assert_eq!(engine.said().matches(pinned).count(), 1, "{}", engine.said());
+    for rows in (1..=12).cycle().take(40) {
+        let expected = scores(&engine, "cpu", "INT64", rows);
+        agree(&scores(&engine, "m", "INT64", rows), &expected);
+    }
+    assert!(engine.stop().success());
 }
 
 #[test]
