@@ -15,7 +15,7 @@ use shm_rpc::container_side::ContainerSide;
 
 use crate::clock::Clock;
 use crate::device::{
-    Context, CudaError, DeviceMemory, Event, Graph, Pinned, Registered, Registration, Stream,
+    Context, CudaError, DeviceMemory, Event, Pinned, Registered, Registration, Stream,
 };
 
 pub use pages::{PinnedPages, SharedPages};
@@ -35,8 +35,8 @@ impl Streams {
 
 /// What a slot's batch goes through.
 pub struct Work<'a> {
-    /// From the slot's input to `output`.
-    pub graph: &'a Graph,
+    /// Queues the work from the slot's input to `output`, on the stream that computes.
+    pub enqueue: &'a dyn Fn(&DeviceMemory, &Stream) -> Result<(), CudaError>,
     pub output: &'a DeviceMemory,
     pub answer_bytes: usize,
 }
@@ -94,12 +94,18 @@ impl Slot {
         self.start(work, &streams.compute)
     }
 
-    /// Waits for the batch under way. Its answer.
-    pub fn collect(&mut self) -> Result<&[u8], CudaError> {
+    /// Waits for the batch under way.
+    pub fn collect(&mut self) -> Result<(), CudaError> {
         assert!(self.under_way, "what is collected was submitted");
         self.done.synchronize()?;
         self.under_way = false;
-        Ok(&self.answer.bytes()[..self.answer_bytes])
+        Ok(())
+    }
+
+    /// What came of the last batch that was collected.
+    pub fn answer(&self) -> &[u8] {
+        assert!(!self.under_way, "an answer is looked at once it is there");
+        &self.answer.bytes()[..self.answer_bytes]
     }
 
     /// A whole batch on one stream: with nothing to overlap, that is the shortest way.
@@ -109,7 +115,7 @@ impl Slot {
         work: &Work<'_>,
         registered: &[Registered],
         compute: &Stream,
-    ) -> Result<&[u8], CudaError> {
+    ) -> Result<(), CudaError> {
         assert!(!self.under_way, "a slot has one batch at a time");
         self.under_way = true;
         let queued = self.queue(batch, work, registered, compute);
@@ -142,7 +148,7 @@ impl Slot {
     }
 
     fn start(&mut self, work: &Work<'_>, compute: &Stream) -> Result<(), CudaError> {
-        work.graph.launch(compute)?;
+        (work.enqueue)(&self.input, compute)?;
         self.answer_bytes = work.answer_bytes;
         let answer = &mut self.answer.bytes_mut()[..work.answer_bytes];
         // SAFETY: the slot's own memory, looked at by `collect` alone, which waits.

@@ -139,18 +139,21 @@ fn answers_as_the_cpu_does(lane: &str) {
     let on = [("CUDA_VISIBLE_DEVICES", "0"), ("LD_LIBRARY_PATH", &libraries)];
     add(&scratch, "cpu", "i64", &[]);
     add(&scratch, "pinned", "i64", &[&on[..], &[("FAKE_CUDA_TRACE", &trace)]].concat());
-    let refuses = ("FAKE_CUDA_FAIL", "cuMemHostRegister_v2=801");
-    add(&scratch, "staged", "i32", &[&on[..], &[refuses]].concat());
-    let mut engine = Engine::start(&["--lane", lane, &scratch.path("models")], 3);
+    let refuses = |call| [("FAKE_CUDA_FAIL", call)];
+    add(&scratch, "staged", "i32", &[&on[..], &refuses("cuMemHostRegister_v2=801")].concat());
+    add(&scratch, "called", "i64", &[&on[..], &refuses("cuStreamBeginCapture_v2=801")].concat());
+    let mut engine = Engine::start(&["--lane", lane, &scratch.path("models")], 4);
     for rows in 1..=12 {
         let expected = scores(&engine, "cpu", "INT64", rows);
         agree(&scores(&engine, "pinned", "INT64", rows), &expected);
         agree(&scores(&engine, "staged", "INT32", rows), &expected);
+        agree(&scores(&engine, "called", "INT64", rows), &expected);
     }
     let said = engine.said();
     assert!(said.contains("Fake GPU: batches are copied from the lane"), "{said}");
     let staged = "batches are staged, as the lane can't be pinned: cuMemHostRegister_v2 failed: CUDA_ERROR_NOT_SUPPORTED (801)";
     assert!(said.contains(staged), "{said}");
+    assert!(said.contains("can't be captured: cuStreamBeginCapture_v2 failed"), "{said}");
     engine.signal(Signal::TERM);
     assert!(engine.wait().success());
     let left = std::fs::read_to_string(&trace).expect("the context was released");
