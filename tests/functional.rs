@@ -10,6 +10,7 @@ mod devices;
 mod embedding_mlp;
 mod fleet_commands;
 mod images;
+mod measured;
 mod memory;
 mod observing;
 mod padding;
