@@ -8,6 +8,7 @@ mod commands;
 mod deployments;
 mod devices;
 mod fleet_commands;
+mod host;
 mod images;
 mod memory;
 mod observing;

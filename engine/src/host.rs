@@ -12,7 +12,7 @@ mod doctor;
 pub enum HostError {
     #[error(transparent)]
     Inventory(#[from] InventoryError),
-    #[error("{count} of the checks failed; → says what mends it")]
+    #[error("{count} of the checks failed; the lines after an arrow mend them")]
     Unfit { count: usize },
     #[error("cannot print: {0}")]
     Print(#[from] io::Error),

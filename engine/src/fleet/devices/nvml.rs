@@ -52,7 +52,7 @@ impl NoGpus {
     pub fn remedy(&self) -> &'static str {
         match self {
             NoGpus::NoLibrary { .. } => {
-                "install NVIDIA's driver (on Ubuntu: sudo ubuntu-drivers install); a container gets it by --gpus all"
+                "sudo ubuntu-drivers install  # or your system's package of the driver; of a container: docker run --gpus all …"
             }
             NoGpus::NoDriver => "sudo modprobe nvidia",
             NoGpus::TwoVersions => "sudo reboot",

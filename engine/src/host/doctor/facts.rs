@@ -44,12 +44,14 @@ pub(super) struct Facts {
     pub(super) python: Python,
 }
 
+#[derive(Debug)]
 pub(super) struct GpuFacts {
     pub(super) driver: Driver,
     pub(super) gpus: Vec<Gpu>,
     pub(super) unreadable: Vec<String>,
 }
 
+#[derive(Debug)]
 pub(super) struct NoDocker {
     pub(super) what: String,
     pub(super) mend: String,

@@ -48,7 +48,7 @@ fn kernel(release: &str) -> Check {
             "kernel",
             format!("{release}; Hydrofoil needs {major}.{minor}"),
             format!(
-                "install Linux {major}.{minor} or later (on Ubuntu: sudo apt install linux-generic), then: sudo reboot"
+                "sudo apt install linux-generic && sudo reboot  # or what your system calls Linux {major}.{minor} and later"
             ),
         ),
         None => Check::warn("kernel", format!("'{release}' is no version of Linux"), "uname -a"),
@@ -78,7 +78,7 @@ fn lane((memory, why): &(Memory, Option<String>)) -> Check {
             format!(
                 "this system seals none ({why}); lanes are named memory, at the price of a copy"
             ),
-            "run foil outside of the sandbox that forbids it, or with a runtime that doesn't (docker run --runtime runc …)",
+            "docker run --runtime runc …  # or whatever runs foil outside of the sandbox that forbids it",
         ),
     }
 }
@@ -86,7 +86,7 @@ fn lane((memory, why): &(Memory, Option<String>)) -> Check {
 /// What lanes are made of only where memory isn't sealed; clients use it either way.
 fn shared_memory(bytes: Option<u64>, lane: Memory) -> Check {
     let remount =
-        "sudo mount -o remount,size=1g /dev/shm (of a container: docker run --shm-size 1g …)";
+        "sudo mount -o remount,size=1g /dev/shm  # of a container: docker run --shm-size 1g …";
     let name = "/dev/shm";
     let is_needed = lane != Memory::Memfd;
     match bytes {
@@ -119,7 +119,7 @@ fn memlock(bytes: Option<u64>, has_gpus: bool) -> Check {
         Some(bytes) => Check::warn(
             name,
             format!("{} may be pinned; GPUs copy slower from memory that is not", size(bytes)),
-            "ulimit -l unlimited (of a service: LimitMEMLOCK=infinity)",
+            "ulimit -l unlimited  # of a service: LimitMEMLOCK=infinity",
         ),
     }
 }
@@ -138,7 +138,9 @@ fn cgroups(found: &Cgroups) -> Check {
     }
     let lacking = found.lacking.join(", ");
     let mend = match version {
-        1 => "boot with systemd.unified_cgroup_hierarchy=1, or mount the controller",
+        1 => {
+            "sudo grubby --update-kernel=ALL --args=systemd.unified_cgroup_hierarchy=1 && sudo reboot  # or your boot loader's way"
+        }
         _ => "echo '+cpu +cpuset +memory' | sudo tee /sys/fs/cgroup/cgroup.subtree_control",
     };
     Check::warn(
@@ -160,7 +162,7 @@ fn docker(facts: &Facts) -> Check {
             Check::fail(
                 name,
                 format!("{}; Hydrofoil speaks API {major}.{minor} and later", gear.version),
-                "install Docker 20.10 or later: https://docs.docker.com/engine/install",
+                "curl -fsSL https://get.docker.com | sudo sh  # Docker 20.10 or later",
             )
         }
         // The process launcher needs none.
@@ -179,7 +181,7 @@ fn port(number: u16, found: &Port) -> Check {
         _ => "port 8002 (metrics)",
     };
     let who =
-        format!("sudo ss -ltnp 'sport = :{number}' (or serve elsewhere, see foil serve --help)");
+        format!("sudo ss -ltnp 'sport = :{number}'  # or serve elsewhere, see foil serve --help");
     match found {
         Port::Free => Check::ok(name, "free"),
         Port::Ours => Check::ok(name, "an engine serves there"),
@@ -190,9 +192,7 @@ fn port(number: u16, found: &Port) -> Check {
 
 fn python(found: &Python) -> Check {
     let [major, minor] = PYTHON_LEAST;
-    let mend = format!(
-        "install Python {major}.{minor} or later, or name one: export FOIL_PYTHON=/path/to/python"
-    );
+    let mend = format!("export FOIL_PYTHON=/path/to/python  # of Python {major}.{minor} or later");
     let name = "python";
     let program = &found.program;
     match &found.version {

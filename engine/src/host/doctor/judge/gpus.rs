@@ -12,8 +12,8 @@ const TOOLKIT_LEAST: [u32; 3] = [1, 17, 8];
 /// What the native container's libraries are of.
 const CUDA_LEAST: [u32; 2] = [12, 0];
 
-const TOOLKIT_MEND: &str = "sudo apt install nvidia-container-toolkit (from NVIDIA's repository: \
-     https://docs.nvidia.com/datacenter/cloud-native/container-toolkit)";
+const TOOLKIT_MEND: &str = "sudo apt install nvidia-container-toolkit  # from NVIDIA's repository: \
+     https://docs.nvidia.com/datacenter/cloud-native/container-toolkit";
 
 pub(super) fn judge(facts: &Facts, has_gpus: bool) -> Vec<Check> {
     if !has_gpus {
@@ -50,7 +50,7 @@ fn driver(facts: &Facts) -> Check {
                 _ => Check::warn(
                     name,
                     format!("{about}; native models need CUDA {major}.{minor}"),
-                    "install a newer driver (on Ubuntu: sudo ubuntu-drivers install), then: sudo reboot",
+                    "sudo ubuntu-drivers install && sudo reboot  # or what your system calls NVIDIA's newest driver",
                 ),
             }
         }
@@ -83,12 +83,15 @@ fn slices(gpus: &[Gpu]) -> Option<Check> {
             "gpu slices",
             format!("{} is split (MIG) and has no slice, so nothing runs on it", gpu.uuid),
             format!(
-                "sudo nvidia-smi mig -i {0} -lgip, then -cgi PROFILE -C (or undo it: sudo nvidia-smi -i {0} -mig 0)",
+                "sudo nvidia-smi mig -i {0} -cgi 19,19 -C  # or undo it: sudo nvidia-smi -i {0} -mig 0",
                 gpu.uuid
             ),
         )),
         None if split.is_empty() => None,
-        None => Some(Check::ok("gpu slices", format!("{count} on {} split GPUs", split.len()))),
+        None => Some(Check::ok(
+            "gpu slices",
+            format!("{count} slices of {} GPUs that are split", split.len()),
+        )),
     }
 }
 
