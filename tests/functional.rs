@@ -9,6 +9,7 @@ mod deployments;
 mod devices;
 mod embedding_mlp;
 mod fleet_commands;
+mod host;
 mod images;
 mod measured;
 mod memory;

@@ -6,11 +6,14 @@ use crate::cli::host::HostCommand;
 use crate::fleet::devices::inventory::InventoryError;
 
 mod devices;
+mod doctor;
 
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     #[error(transparent)]
     Inventory(#[from] InventoryError),
+    #[error("{count} of the checks failed; the lines after an arrow mend them")]
+    Unfit { count: usize },
     #[error("cannot print: {0}")]
     Print(#[from] io::Error),
 }
@@ -19,6 +22,7 @@ pub enum HostError {
 pub fn run(command: HostCommand) -> Result<(), HostError> {
     let done = match command {
         HostCommand::Devices(flags) => devices::devices(&flags),
+        HostCommand::Doctor(flags) => doctor::doctor(&flags),
     };
     match done {
         // Whoever reads has seen enough, as in `foil devices | head`.

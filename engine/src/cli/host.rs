@@ -11,6 +11,11 @@ pub enum HostCommand {
         after_help = "Examples:\n  foil devices\n  foil devices --json > fleet.json\n  foil devices --inventory fleet.json"
     )]
     Devices(Devices),
+
+    /// Check whether this machine is fit for serving; each fault comes with the command that mends it.
+    #[command(after_help = "Examples:\n  foil doctor\n  foil doctor --json\n
+It changes nothing, takes some seconds at most, and exits with 1 where a check fails.")]
+    Doctor(Doctor),
 }
 
 #[derive(Debug, Args)]
@@ -20,6 +25,13 @@ pub struct Devices {
     pub inventory: Option<PathBuf>,
 
     /// Print JSON, which --inventory reads back.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Print JSON.
     #[arg(long)]
     pub json: bool,
 }
