@@ -70,8 +70,7 @@ fn memory_that_the_gpu_refuses_is_copied_first_and_that_is_said_once() {
 fn without_a_gpu_to_torch_gives_views_that_may_be_kept() {
     let engine = Engine::start(&[&model("to_torch.py")], 1);
     for number in 0..10_u8 {
-        let answer =
-            engine.infer("to_torch", &rows(&[[number.into(), 2.0], [number.into(), 4.0]]));
+        let answer = engine.infer("to_torch", &rows(&[[number.into(), 2.0], [number.into(), 4.0]]));
         let number = f32::from(number);
         assert_eq!(answer.output(0), json!([number + 2.0, number + 4.0]));
         assert_eq!(answer.output(2), json!([0, 0]));

@@ -41,7 +41,7 @@ mod start;
 use birth::{Handed, Loaded};
 use life::Life;
 pub use life_error::LifeError;
-use moving::Moved;
+use moving::{Move, Next};
 use signals::Signals;
 
 /// What callers are told to wait while a model has no replica.
@@ -65,8 +65,8 @@ pub struct Keeper {
     back_off: BackOff,
     signals: Signals,
     standing: Rc<RefCell<Standing>>,
-    /// It has loaded on another device, and takes the place of the life that gives up its own.
-    next: Option<Moved>,
+    /// It has loaded already, and takes the place of the life that leaves.
+    next: Option<Next>,
 }
 
 pub type First = oneshot::Sender<Result<(), StartError>>;
@@ -152,8 +152,8 @@ impl Keeper {
             () = signals.ending() => return self.leave(process, incarnation, fault).await,
             moved = self.moves(sits.as_ref()) => moved,
         };
-        let why = moved.why.clone();
-        self.next = Some(moved);
+        let Move { why, next } = moved;
+        self.next = next;
         match self.leave(process, incarnation, fault).await {
             LifeError::Stopping if !self.signals.is_ending() => LifeError::Moved { why },
             error => error,

@@ -5,20 +5,45 @@
 //! of models that say nothing of devices take none.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
+use self::accounts::Account;
+use super::devices::health::Residents;
 use super::devices::inventory::{DeviceId, Health, Inventory};
 use super::placement::{Ask, NoSeat, Seat, seat};
 use crate::clock::{Clock, Time};
+use crate::observe::devices::DeviceStandings;
 
+mod accounts;
 pub mod environment;
+mod events;
 
 /// A host whose Docker could not give out a GPU is asked again after this: somebody may have installed what it lacked.
 const RUNTIME_LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// What there is for replicas to run on.
+#[derive(Clone, Debug, Default)]
+pub struct Devices {
+    pub inventory: Inventory,
+    /// They are this machine's, and tell of their troubles.
+    pub are_watched: bool,
+    /// For the metrics.
+    pub standings: DeviceStandings,
+}
+
+/// Why a replica should not stay where it is.
+#[derive(Clone, Debug)]
+pub enum Unfit {
+    /// Its device takes no more replicas.
+    Device(Arc<str>),
+    /// Its device is sound; something happened there that may have broken it.
+    Replica(Arc<str>),
+}
 
 /// Of one engine, on its control thread.
 pub struct Seats {
@@ -26,8 +51,14 @@ pub struct Seats {
     inventory: RefCell<Inventory>,
     sitting: RefCell<Vec<Sitting>>,
     next_ticket: Cell<u64>,
-    /// Told when a device's health has changed.
+    /// Told when a device or a replica is no longer fit.
     changed: watch::Sender<()>,
+    residents: watch::Sender<Residents>,
+    /// Whose the memory of each GPU and slice is, by UUID.
+    accounts: RefCell<BTreeMap<String, Account>>,
+    /// What stayed taken, by UUID.
+    leaked: RefCell<BTreeMap<String, u64>>,
+    standings: DeviceStandings,
     /// Since when Docker here is known to have no GPU to give, and why.
     no_gpu_runtime: RefCell<Option<(Time, Rc<str>)>>,
 }
@@ -37,6 +68,8 @@ struct Sitting {
     seat: Rc<Seat>,
     /// By the engine; else by its model.toml.
     chosen: bool,
+    /// What happened on its device since it took its seat.
+    suspect: Option<Arc<str>>,
 }
 
 /// A seat of one life; given back when it is dropped.
@@ -47,13 +80,18 @@ pub struct Taken {
 }
 
 impl Seats {
-    pub fn new(inventory: Inventory, clock: Clock) -> Rc<Seats> {
+    pub fn new(devices: &Devices, clock: Clock) -> Rc<Seats> {
+        let inventory = devices.inventory.clone();
         Rc::new(Seats {
             clock,
+            accounts: RefCell::new(events::first_accounts(&inventory)),
             inventory: RefCell::new(inventory),
             sitting: RefCell::default(),
             next_ticket: Cell::new(0),
             changed: watch::Sender::new(()),
+            residents: watch::Sender::default(),
+            leaked: RefCell::default(),
+            standings: devices.standings.clone(),
             no_gpu_runtime: RefCell::default(),
         })
     }
@@ -74,7 +112,13 @@ impl Seats {
     fn give(self: &Rc<Self>, seat: Seat, chosen: bool) -> Taken {
         let (ticket, seat) = (self.next_ticket.get(), Rc::new(seat));
         self.next_ticket.set(ticket + 1);
-        self.sitting.borrow_mut().push(Sitting { ticket, seat: seat.clone(), chosen });
+        self.sitting.borrow_mut().push(Sitting {
+            ticket,
+            seat: seat.clone(),
+            chosen,
+            suspect: None,
+        });
+        self.tell_residents();
         Taken { seats: self.clone(), ticket, seat }
     }
 
@@ -107,6 +151,11 @@ impl Seats {
         }
     }
 
+    fn suspicion(&self, ticket: u64) -> Option<Arc<str>> {
+        let sitting = self.sitting.borrow();
+        sitting.iter().find(|it| it.ticket == ticket)?.suspect.clone()
+    }
+
     /// Docker has said why it can't give out a GPU.
     pub fn mark_no_gpu_runtime(&self, why: &str) {
         *self.no_gpu_runtime.borrow_mut() = Some((self.clock.now(), why.into()));
@@ -121,12 +170,15 @@ impl Seats {
 }
 
 impl Taken {
-    /// Waits until its device takes no more replicas; says why.
-    pub async fn unfit(&self) -> Arc<str> {
+    /// Waits until the replica should go elsewhere, or begin anew.
+    pub async fn unfit(&self) -> Unfit {
         let mut changed = self.seats.changed.subscribe();
         loop {
             if let Some(why) = self.seats.unhealthy(&self.seat.device) {
-                return why;
+                return Unfit::Device(why);
+            }
+            if let Some(why) = self.seats.suspicion(self.ticket) {
+                return Unfit::Replica(why);
             }
             // An error can't be: the sender is held.
             let _changed = changed.changed().await;
@@ -154,5 +206,6 @@ impl Taken {
 impl Drop for Taken {
     fn drop(&mut self) {
         self.seats.sitting.borrow_mut().retain(|it| it.ticket != self.ticket);
+        self.seats.tell_residents();
     }
 }
