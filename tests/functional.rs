@@ -8,6 +8,7 @@ mod commands;
 mod deployments;
 mod device_trouble;
 mod devices;
+mod embedding_mlp;
 mod fleet_commands;
 mod images;
 mod memory;

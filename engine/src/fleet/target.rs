@@ -19,7 +19,7 @@ use crate::triton_config::{ConfigFault, TritonConfig};
 mod containers;
 
 /// Native models that `foil-container` carries.
-const NATIVE_KINDS: [&str; 5] = ["linear", "echo", "noop", "sleep", "timed"];
+const NATIVE_KINDS: [&str; 6] = ["linear", "embedding_mlp", "echo", "noop", "sleep", "timed"];
 
 /// One model version to serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
