@@ -91,11 +91,27 @@ fn a_replica_that_stays_on_an_unhealthy_gpu_answers_as_long_as_it_can() {
     let library = Library::build(&scratch, ONE_GPU);
     let engine = engine(&scratch, &library, "device = \"gpu\"\n");
     library.now(&format!("{ONE_GPU}xid 0 79\n"));
-    wait_until("it is said", || engine.said().contains("stays where it is"));
+    wait_until("it is said", || engine.said().contains("out of service"));
     assert_eq!(ask(&engine), "GPU-1");
     harness::engine::kill(engine.containers()[0], rustix::process::Signal::KILL);
     wait_until("the model says why it is not there", || {
         engine.get("/v2/models/sees/ready").status != 200
     });
     wait_until("with the device's trouble", || engine.said().contains("Xid 79"));
+}
+
+#[test]
+fn a_replica_that_may_be_broken_begins_anew_and_no_request_is_lost() {
+    let scratch = Scratch::new("gpu-suspect");
+    let library = Library::build(&scratch, ONE_GPU);
+    let engine = engine(&scratch, &library, "device = \"gpu\"\n");
+    let before = engine.containers();
+    while_asked(&engine, || {
+        library.now(&format!("{ONE_GPU}xid 0 31\n"));
+        wait_until("another life answers", || {
+            ask(&engine) == "GPU-1" && engine.containers() != before
+        });
+    });
+    assert_eq!(engine.metric("foil_device_healthy{device=\"GPU-1\""), 1.0);
+    assert!(engine.said().contains("begins anew: Xid 31"), "{}", engine.said());
 }

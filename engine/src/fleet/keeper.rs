@@ -37,11 +37,12 @@ mod moving;
 mod seating;
 mod signals;
 mod start;
+mod suspect;
 
 use birth::{Handed, Loaded};
 use life::Life;
 pub use life_error::LifeError;
-use moving::{Move, Next};
+use moving::Moved;
 use signals::Signals;
 
 /// What callers are told to wait while a model has no replica.
@@ -65,8 +66,8 @@ pub struct Keeper {
     back_off: BackOff,
     signals: Signals,
     standing: Rc<RefCell<Standing>>,
-    /// It has loaded already, and takes the place of the life that leaves.
-    next: Option<Next>,
+    /// It has loaded on another device, and takes the place of the life that gives up its own.
+    next: Option<Moved>,
 }
 
 pub type First = oneshot::Sender<Result<(), StartError>>;
@@ -150,10 +151,13 @@ impl Keeper {
             error = guest.closed() => return closed_or_exited(process, error).await,
             Ok(fault) = &mut fault => return LifeError::Fault(fault),
             () = signals.ending() => return self.leave(process, incarnation, fault).await,
+            why = self.suspicion(sits.as_ref()) => {
+                return self.leave_as_suspect(process, incarnation, fault, why).await;
+            }
             moved = self.moves(sits.as_ref()) => moved,
         };
-        let Move { why, next } = moved;
-        self.next = next;
+        let why = moved.why.clone();
+        self.next = Some(moved);
         match self.leave(process, incarnation, fault).await {
             LifeError::Stopping if !self.signals.is_ending() => LifeError::Moved { why },
             error => error,
@@ -335,7 +339,9 @@ impl Keeper {
         };
         let ended = async {
             match error {
-                LifeError::Stopping | LifeError::Moved { .. } => process.end().await,
+                LifeError::Stopping | LifeError::Moved { .. } | LifeError::Suspect { .. } => {
+                    process.end().await
+                }
                 _ => process.kill().await,
             }
         };

@@ -83,7 +83,8 @@ async fn store(shared: &Shared, model: &Model) {
     let Some(profiles) = &shared.config.profiles else { return };
     let Some(known) = model.established.get() else { return };
     let Some(key) = &known.profile_key else { return };
-    let learned = of(&known.control).await;
+    let learned = tokio::time::timeout(ANSWER_WAIT, ask(&known.control)).await;
+    let Ok(Some(learned)) = learned else { return };
     let batches = learned.iter().map(|it| u64::from(it.batches)).sum();
     if batches == model.batches_stored.get() {
         return;
@@ -94,12 +95,6 @@ async fn store(shared: &Shared, model: &Model) {
             tracing::warn!(model = key.model, "its latency profile could not be kept: {error}")
         }
     }
-}
-
-/// What a dispatcher has learned by now; nothing from one that is too busy to say.
-pub async fn of(control: &mpsc::Sender<ControlMsg>) -> Vec<LearnedProfile> {
-    let answered = tokio::time::timeout(ANSWER_WAIT, ask(control)).await;
-    answered.ok().flatten().unwrap_or_default()
 }
 
 async fn ask(control: &mpsc::Sender<ControlMsg>) -> Option<Vec<LearnedProfile>> {

@@ -36,15 +36,6 @@ pub struct Devices {
     pub standings: DeviceStandings,
 }
 
-/// Why a replica should not stay where it is.
-#[derive(Clone, Debug)]
-pub enum Unfit {
-    /// Its device takes no more replicas.
-    Device(Arc<str>),
-    /// Its device is sound; something happened there that may have broken it.
-    Replica(Arc<str>),
-}
-
 /// Of one engine, on its control thread.
 pub struct Seats {
     clock: Clock,
@@ -170,15 +161,21 @@ impl Seats {
 }
 
 impl Taken {
-    /// Waits until the replica should go elsewhere, or begin anew.
-    pub async fn unfit(&self) -> Unfit {
+    /// Waits until its device takes no more replicas; says why.
+    pub async fn unfit(&self) -> Arc<str> {
+        self.until(|seats| seats.unhealthy(&self.seat.device)).await
+    }
+
+    /// Waits until something happened on its device that may have broken the replica; says what.
+    pub async fn suspect(&self) -> Arc<str> {
+        self.until(|seats| seats.suspicion(self.ticket)).await
+    }
+
+    async fn until(&self, looked: impl Fn(&Seats) -> Option<Arc<str>>) -> Arc<str> {
         let mut changed = self.seats.changed.subscribe();
         loop {
-            if let Some(why) = self.seats.unhealthy(&self.seat.device) {
-                return Unfit::Device(why);
-            }
-            if let Some(why) = self.seats.suspicion(self.ticket) {
-                return Unfit::Replica(why);
+            if let Some(why) = looked(&self.seats) {
+                return why;
             }
             // An error can't be: the sender is held.
             let _changed = changed.changed().await;

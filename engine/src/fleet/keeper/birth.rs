@@ -46,7 +46,7 @@ impl Keeper {
         let incarnation = self.shared.incarnation();
         standing.borrow_mut().starts(clock.now());
         life.incarnation = Some(incarnation);
-        let sits = life.sits.insert(self.sit().await?);
+        let sits = life.sits.insert(self.sit()?);
         let seat = sits.seat.as_ref().map(|taken| &*taken.seat);
         standing.borrow_mut().sits(sits.class, seat);
         let nonce = RandomState::new().hash_one((incarnation, std::process::id()));

@@ -4,18 +4,12 @@ use std::time::Duration;
 
 use super::{Keeper, LifeError};
 use crate::cli::Launcher;
-use crate::dispatch::LearnedProfile;
 use crate::fleet::cores;
 use crate::fleet::device_groups::{DeviceGroup, Wants};
 use crate::fleet::devices::inventory::DeviceId;
-use crate::fleet::learned;
-use crate::fleet::placement::{Ask, Choice, Curve, Kind, Seat};
+use crate::fleet::placement::{Ask, Choice, Kind, Seat};
 use crate::fleet::seats::Taken;
 use crate::ids::DeviceClass;
-
-/// Batches after which the mean of their times is worth something.
-const WEIGHT_KNOWN: f64 = 2.0;
-const NS_PER_MS: f64 = 1e6;
 
 /// Where one life runs.
 pub(super) struct Sits {
@@ -45,14 +39,8 @@ impl Sits {
     }
 }
 
-/// What was measured, where it is enough to go by.
-fn curve(learned: &LearnedProfile) -> Option<Curve> {
-    let known = learned.buckets.iter().filter(|bucket| bucket.weight >= WEIGHT_KNOWN);
-    Curve::new(known.map(|bucket| (bucket.cost.max(1.0), bucket.service / NS_PER_MS))).ok()
-}
-
 impl Keeper {
-    pub(super) async fn sit(&self) -> Result<Sits, LifeError> {
+    pub(super) fn sit(&self) -> Result<Sits, LifeError> {
         let options: Vec<_> = self.model.target.devices.options(self.replica).collect();
         if let [(class, group)] = options[..]
             && !group.is_seated()
@@ -63,12 +51,8 @@ impl Keeper {
         let docker = self.launcher() == Launcher::Docker;
         let no_gpu = self.shared.seats.no_gpu_runtime().filter(|_| docker);
         let usable = |group: &DeviceGroup| no_gpu.is_none() || !group.is_gpu();
-        let learned = if options.len() > 1 { self.learned().await } else { Vec::new() };
-        let curve = |class| learned.iter().find(|it| it.device == class).and_then(curve);
         let choices = options.iter().filter(|(_, group)| usable(group));
-        let choices = choices
-            .map(|&(class, group)| Choice { curve: curve(class), ..self.choice(class, group) });
-        let ask = self.ask(choices.collect());
+        let ask = self.ask(choices.map(|(class, group)| self.choice(*class, group)).collect());
         if let (Some(why), true) = (no_gpu, ask.options.is_empty()) {
             return Err(LifeError::NoGpuRuntime { why: why.as_ref().into() });
         }
@@ -100,14 +84,6 @@ impl Keeper {
         let others = others.map(|group| group.cpus.as_deref()).chain([Some(&*chosen)]);
         let alone = if mine.has_threads() { 1 } else { mine.replicas.unwrap_or(replicas) };
         cores::owned(sits.cpus(), alone, &self.shared.config.cores, others)
-    }
-
-    /// How fast it is on each kind of device, as far as it has run there.
-    async fn learned(&self) -> Vec<LearnedProfile> {
-        match self.model.established.get() {
-            Some(known) => learned::of(&known.control).await,
-            None => Vec::new(),
-        }
     }
 
     /// On CPUs that its model.toml names: who else sits there is its own affair.

@@ -1,10 +1,12 @@
 //! Each event has the action that the page of devices names.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::clock::Clock;
 use crate::fleet::devices::inventory::{Cpus, Host, Node};
 use crate::fleet::placement::{Ask, Choice, Kind};
-use crate::fleet::seats::{Taken, Unfit};
+use crate::fleet::seats::Taken;
 use crate::ids::DeviceClass;
 
 const GB: u64 = 1 << 30;
@@ -37,10 +39,11 @@ fn trouble(device: &str, trouble: Trouble, action: Action) -> DeviceEvent {
     DeviceEvent::Trouble { devices: vec![device.into()], trouble, action }
 }
 
-fn unfit(taken: &Taken) -> Option<Unfit> {
+/// What it is told at once, if anything.
+fn now(told: impl Future<Output = Arc<str>>) -> Option<Arc<str>> {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    match std::pin::pin!(taken.unfit()).as_mut().poll(&mut context) {
-        std::task::Poll::Ready(unfit) => Some(unfit),
+    match std::pin::pin!(told).poll(&mut context) {
+        std::task::Poll::Ready(why) => Some(why),
         std::task::Poll::Pending => None,
     }
 }
@@ -52,8 +55,8 @@ fn a_device_that_is_lost_takes_nobody_and_those_there_are_to_leave() {
     let lost = Trouble::Lost { why: "off the bus".into() };
     let there = one.gpu().unwrap().to_owned();
     seats.handle(trouble(&there, lost, Action::Unhealthy));
-    assert!(matches!(unfit(&one), Some(Unfit::Device(why)) if why.contains("off the bus")));
-    assert!(unfit(&two).is_none(), "another device");
+    assert!(now(one.unfit()).is_some_and(|why| why.contains("off the bus")));
+    assert!(now(two.unfit()).is_none(), "another device");
     drop(one);
     assert!(take(&seats, 50).is_none(), "nowhere else is room");
     let standing = devices.standings.get().into_iter().find(|it| it.uuid == there).unwrap();
@@ -68,11 +71,12 @@ fn an_applications_own_mistake_leaves_the_device_sound_and_its_replicas_suspect(
     let one = take(&seats, 50).unwrap();
     let there = one.gpu().unwrap().to_owned();
     seats.handle(trouble(&there, Trouble::Xid { number: 31 }, Action::SuspectReplicas));
-    assert!(matches!(unfit(&one), Some(Unfit::Replica(why)) if why.contains("Xid 31")));
+    assert!(now(one.suspect()).is_some_and(|why| why.contains("Xid 31")));
+    assert!(now(one.unfit()).is_none());
     assert!(devices.standings.get().iter().all(|it| it.is_healthy));
     drop(one);
     let next = take(&seats, 50).unwrap();
-    assert!(unfit(&next).is_none(), "it came after");
+    assert!(now(next.suspect()).is_none(), "it came after");
 }
 
 #[test]
