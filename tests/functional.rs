@@ -6,6 +6,7 @@ mod clipper;
 mod clipper_containers;
 mod commands;
 mod deployments;
+mod device_trouble;
 mod devices;
 mod embedding_mlp;
 mod fleet_commands;
