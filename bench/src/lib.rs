@@ -15,6 +15,7 @@ pub mod compare;
 pub mod driver;
 pub mod environment;
 pub mod floor;
+pub mod gpu_check;
 pub mod grpc;
 pub mod http;
 pub mod interrupt;

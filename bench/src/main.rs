@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use bench::synthetic::command as synthetic;
 use bench::{
-    floor, grpc, lanes, mlperf, overhead, pairs, peers, prove, reload, run, search, slo, sweep,
-    threads, two_cores,
+    floor, gpu_check, grpc, lanes, mlperf, overhead, pairs, peers, prove, reload, run, search, slo,
+    sweep, threads, two_cores,
 };
 use clap::{Parser, Subcommand};
 
@@ -53,6 +53,8 @@ enum Command {
     Reload(reload::Args),
     /// Compares what a request costs on two cores with two models and on one with one
     TwoCores(two_cores::Args),
+    /// Checks on a machine with a GPU what is promised of it; `cargo xtask gpu-check` makes the bundle
+    GpuCheck(gpu_check::Args),
     /// Bare hyper, or bare h2: what any HTTP server on this machine costs
     Floor {
         #[arg(long, default_value = "127.0.0.1:0")]
@@ -98,6 +100,7 @@ fn main() -> ExitCode {
         Command::TwoCores(args) => {
             two_cores::run(&args).map(|()| ExitCode::SUCCESS).map_err(Failure::from)
         }
+        Command::GpuCheck(args) => gpu_check::run(&args).map(exit_code).map_err(Failure::from),
         Command::Floor { listen, core, grpc } => {
             serve_floor(listen, core, grpc).map(|()| ExitCode::SUCCESS)
         }
@@ -136,6 +139,8 @@ enum Failure {
     Reload(#[from] reload::ReloadError),
     #[error(transparent)]
     TwoCores(#[from] two_cores::TwoCoresError),
+    #[error(transparent)]
+    GpuCheck(#[from] gpu_check::GpuCheckError),
     #[error(transparent)]
     Pin(#[from] threads::PinError),
     #[error("the floor can't listen: {0}")]

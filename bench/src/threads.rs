@@ -41,6 +41,7 @@ pub fn spawn_on(core: Option<usize>, command: &mut Command) -> Result<Child, Pin
     on_core(core, || command.spawn())?.map_err(PinError::Spawn)
 }
 
-fn allowed() -> Vec<usize> {
+/// The CPUs that this process may use.
+pub(crate) fn allowed() -> Vec<usize> {
     core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect()
 }

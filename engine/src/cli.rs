@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub mod control;
 pub mod fleet;
+pub mod host;
 
 /// Puts any model behind HTTP at the lowest latency a machine can give.
 #[derive(Debug, Parser)]
@@ -28,6 +29,9 @@ pub enum Command {
 
     #[command(flatten)]
     Fleet(fleet::FleetCommand),
+
+    #[command(flatten)]
+    Host(host::HostCommand),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -153,6 +157,10 @@ pub struct Serve {
     /// Put batches on 2 MiB pages where the system has some reserved (vm.nr_hugepages).
     #[arg(long, env = "FOIL_HUGE_PAGES")]
     pub huge_pages: bool,
+
+    /// A file with devices in place of this machine's, for tests and planning.
+    #[arg(long, env = "FOIL_INVENTORY", value_name = "FILE", hide = true)]
+    pub inventory: Option<PathBuf>,
 
     /// Run models as the engine's own user, even where the engine is root and could give each its own.
     #[arg(long, env = "FOIL_SHARED_USER")]

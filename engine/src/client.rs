@@ -20,7 +20,6 @@ mod error;
 mod events;
 mod listings;
 mod progress;
-mod table;
 mod try_it;
 
 pub use self::error::ClientError;

@@ -14,6 +14,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(flags) => said(engine::app::serve(*flags)),
         Command::Fleet(command) => said(engine::client::run(command)),
+        Command::Host(command) => said(engine::host::run(command)),
     }
 }
 

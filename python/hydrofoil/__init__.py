@@ -43,6 +43,7 @@ from hydrofoil._annotations import (
 )
 from hydrofoil._errors import InputError, ModelError, RegionError
 from hydrofoil._model import Context, model
+from hydrofoil._torch import to_torch
 from hydrofoil._views import output
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ __all__ = [
     "model",
     "output",
     "str",
+    "to_torch",
     "u8",
     "u16",
     "u32",

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hydrofoil import _pins
 from hydrofoil._annotations import BATCH, Tensor
 from hydrofoil._calls import batch_call
 from hydrofoil._discover import discover
@@ -73,6 +74,9 @@ def run(target: str) -> int:
         serve(*started)
         return 0
     finally:
+        # A GPU that failed has let go of everything.
+        with contextlib.suppress(RuntimeError):
+            _pins.release()
         # A thread of the model may keep the process alive; the engine must know at once.
         lane.close()
 
@@ -91,6 +95,7 @@ def start(lane: Any, target: str) -> Started | None:
     gc.collect()
     gc.freeze()
     bind(lane, definition)
+    _pins.bind(lane)
     lane.ready()
     serve = lane.serve_parts if definition.decoupled else lane.serve
     return lane, serve, call, converter(definition)

@@ -6,24 +6,20 @@
 //! models that answer in parts: it publishes each, and takes the engine's word on it before it asks the model for the next.
 
 use crate::clock::monotonic_ns;
-use crate::inputs::{ArrayMaker, Inputs};
-use crate::memory::Region;
-use crate::outputs::{NoReply, Room, write_reply};
 use crate::spec::Declared;
+use crate::work::{Work, error, no_batch};
 use pyo3::exceptions::{PyBaseException, PyException, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyList, PyTuple};
 use schemas::lifecycle::{
-    FromContainer, FromEngine, Hello, LaneGeometry, MESSAGE_BYTES_MAX, ModelSpec, SCHEMA_VERSION,
+    FromContainer, FromEngine, Hello, LaneGeometry, MESSAGE_BYTES_MAX, SCHEMA_VERSION,
     decode_from_engine, encode_from_container,
 };
-use schemas::predict::{BatchHeader, Failure, FailureKind, HeaderWriter, read_request};
-use schemas::tensor::{Shape, TensorSpec};
-use shm_rpc::container_side::{ContainerSide, Next, Request};
+use schemas::predict::{Failure, FailureKind};
+use shm_rpc::container_side::Next;
 use shm_rpc::handshake::ContainerSession;
-use shm_rpc::{ABI_HASH, LaneConfig, LaneError, LaneFds, Status, Verdict};
+use shm_rpc::{ABI_HASH, LaneFds, Verdict};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Longest wait without a look at signals and at the engine: what Ctrl-C may take to be noticed.
@@ -34,33 +30,6 @@ const WAIT_MAX: Duration = Duration::from_millis(100);
 pub(crate) struct Lane {
     session: Option<ContainerSession>,
     work: Option<Work>,
-}
-
-/// What batches need, once the engine has given a lane.
-struct Work {
-    side: ContainerSide,
-    inputs: ArrayMaker,
-    outputs: Vec<TensorSpec>,
-    header_bytes: Vec<u8>,
-    header: BatchHeader,
-    writer: HeaderWriter,
-    batch: Option<Batch>,
-}
-
-/// The batch in hand.
-struct Batch {
-    request: Request,
-    region: Arc<Region>,
-    room: Room,
-    started_ns: u64,
-    answer: Option<Answer>,
-}
-
-struct Answer {
-    status: Status,
-    header_bytes: u32,
-    total_bytes: u32,
-    ended_ns: u64,
 }
 
 #[pymethods]
@@ -105,7 +74,7 @@ impl Lane {
             match py.detach(|| side.next(WAIT_MAX)).map_err(error)? {
                 Next::Request(request) => match work.take(py, request)? {
                     Some(batch) => return Ok(Some(batch)),
-                    None => work.finish()?,
+                    None => work.finish(py)?,
                 },
                 Next::Shut => return Ok(None),
                 Next::Idle if session.is_closed() => return Ok(None),
@@ -131,7 +100,7 @@ impl Lane {
             if let Err(error) = replied {
                 return raised(slf.py(), error).map(Some);
             }
-            slf.borrow_mut().finish()?;
+            slf.borrow_mut().finish(slf.py())?;
         }
     }
 
@@ -147,7 +116,7 @@ impl Lane {
             if let Err(error) = Lane::answer_in_parts(slf, call, convert, (rows, inputs))? {
                 return raised(slf.py(), error).map(Some);
             }
-            slf.borrow_mut().finish()?;
+            slf.borrow_mut().finish(slf.py())?;
         }
     }
 
@@ -187,8 +156,21 @@ impl Lane {
     }
 
     /// Gives the batch back with its answer. Arrays that are still held keep their bytes.
-    fn finish(&mut self) -> PyResult<()> {
-        self.work()?.finish()
+    fn finish(&mut self, py: Python<'_>) -> PyResult<()> {
+        self.work()?.finish(py)
+    }
+
+    /// Address and bytes of each request slot, for what copies straight from there.
+    fn request_slots(&mut self) -> PyResult<Vec<(usize, usize)>> {
+        Ok(self.work()?.request_slots())
+    }
+
+    /// Has `call` called before a request slot goes back to the engine: with its address if views of it are kept, so
+    /// that it moves to another, else with None. Nothing may read the slot any more once `call` returns, and nothing
+    /// but views know the address where it moves. `call` must not ask the lane for anything.
+    fn on_return(&mut self, call: Py<PyAny>) -> PyResult<()> {
+        self.work()?.on_return(call);
+        Ok(())
     }
 
     /// Leaves the lane; the engine sees it at once.
@@ -270,179 +252,12 @@ impl Lane {
     }
 }
 
-impl Work {
-    fn new(py: Python<'_>, spec: ModelSpec, lane: LaneGeometry, fds: LaneFds) -> PyResult<Work> {
-        let config = LaneConfig::from(&lane);
-        let mut side = ContainerSide::map(fds, config, lane.incarnation).map_err(error)?;
-        side.set_spin(Duration::from_micros(lane.spin_us.into()));
-        side.start_heartbeat().map_err(error)?;
-        Ok(Work {
-            side,
-            inputs: ArrayMaker::new(py, &spec.inputs, &spec.outputs)?,
-            outputs: spec.outputs,
-            header_bytes: Vec::new(),
-            header: BatchHeader::default(),
-            writer: HeaderWriter::new(),
-            batch: None,
-        })
-    }
-
-    /// Shows a request to Python, or answers it at once when its texts are none.
-    fn take<'py>(
-        &mut self,
-        py: Python<'py>,
-        request: Request,
-    ) -> PyResult<Option<(u32, Bound<'py, PyTuple>)>> {
-        if self.batch.is_some() {
-            return Err(PyRuntimeError::new_err("the last batch was not finished"));
-        }
-        self.side.header(&request, &mut self.header_bytes);
-        read_request(&self.header_bytes, &mut self.header).map_err(error)?;
-        let region = Region::of(&self.side, &request);
-        let from = (&self.side, &request);
-        let inputs = self.inputs.arrays(py, from, (&self.header, &region))?;
-        let started_ns = monotonic_ns();
-        let room = Room::default();
-        self.batch = Some(Batch { request, region, room, started_ns, answer: None });
-        match inputs {
-            Inputs::Arrays(arrays) => Ok(Some((self.header.rows, arrays))),
-            Inputs::Refused(failure) => self.fail(&failure, started_ns).map(|()| None),
-        }
-    }
-
-    fn output<'py>(
-        &mut self,
-        py: Python<'py>,
-        index: usize,
-        shape: &Bound<'py, PyTuple>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let batch = self.batch.as_mut().ok_or_else(no_batch)?;
-        if batch.answer.is_some() {
-            return Err(PyRuntimeError::new_err("the batch is answered"));
-        }
-        let spec =
-            self.outputs.get(index).ok_or_else(|| PyValueError::new_err("no such output"))?;
-        let dims = shape.iter().map(|dim| dim.extract()).collect::<PyResult<Shape>>();
-        let shape = dims.map_err(|_| {
-            let message = format!("{shape} is no shape: use integers from 0, rows first");
-            PyValueError::new_err(message)
-        })?;
-        let slot_bytes = self.side.config().reply_slot_bytes;
-        batch.room.place(index, spec, shape, slot_bytes)?;
-        let Batch { request, room, .. } = batch;
-        let region = room.region.get_or_insert_with(|| Region::of_reply(&mut self.side, request));
-        let Some(placement) = room.views.get(&index) else { return Err(no_batch()) };
-        self.inputs.output(py, index, placement, region)
-    }
-
-    fn reply(&mut self, outputs: &Bound<'_, PyList>) -> PyResult<()> {
-        let ended_ns = monotonic_ns();
-        let batch = self.batch.as_mut().ok_or_else(no_batch)?;
-        let to = (&mut self.side, &batch.request);
-        let what = (&self.outputs[..], outputs, &mut batch.room);
-        match write_reply(to, what, &mut self.header, &mut self.writer) {
-            Ok((header_bytes, total_bytes)) => {
-                let status = Status::Ok;
-                batch.answer = Some(Answer { status, header_bytes, total_bytes, ended_ns });
-                Ok(())
-            }
-            Err(NoReply::Failure(failure)) => self.fail(&failure, ended_ns),
-            Err(NoReply::Error(error)) => Err(error),
-        }
-    }
-
-    fn fail(&mut self, failure: &Failure, ended_ns: u64) -> PyResult<()> {
-        let batch = self.batch.as_mut().ok_or_else(no_batch)?;
-        let head = self.writer.failure(self.header.batch_id, failure).map_err(error)?;
-        self.side.write_reply(&batch.request, 0, head).map_err(error)?;
-        let (status, bytes) = (Status::Failed, head.len() as u32);
-        batch.answer = Some(Answer { status, header_bytes: bytes, total_bytes: bytes, ended_ns });
-        Ok(())
-    }
-
-    /// What was written of the batch's answer is a part: it goes out, and there is room for the next.
-    fn part(&mut self) -> PyResult<()> {
-        let batch = self.batch.as_mut().ok_or_else(no_batch)?;
-        let Some(Answer { header_bytes, total_bytes, ended_ns, .. }) = batch.answer.take() else {
-            return Err(no_batch());
-        };
-        let room = std::mem::take(&mut batch.room);
-        let held = room.region.as_ref().filter(|region| is_held(region));
-        if let Some(region) = held {
-            let used_bytes = room.layout.total_bytes().max(total_bytes);
-            region.escape(self.side.escape_reply(&batch.request, used_bytes).map_err(error)?);
-        }
-        let Batch { request, started_ns, .. } = &*batch;
-        self.side.part(request, header_bytes, total_bytes, *started_ns, ended_ns);
-        Ok(())
-    }
-
-    /// All parts are out.
-    fn done(&mut self) {
-        if let Some(batch) = &mut self.batch {
-            let (status, ended_ns) = (Status::Done, monotonic_ns());
-            batch.answer = Some(Answer { status, header_bytes: 0, total_bytes: 0, ended_ns });
-        }
-    }
-
-    fn has_failed(&self) -> bool {
-        let answer = self.batch.as_ref().and_then(|batch| batch.answer.as_ref());
-        answer.is_some_and(|answer| answer.status == Status::Failed)
-    }
-
-    fn finish(&mut self) -> PyResult<()> {
-        let batch = self.batch.take().ok_or_else(no_batch)?;
-        let Some(Answer { total_bytes, .. }) = batch.answer else {
-            self.batch = Some(batch);
-            return Err(PyRuntimeError::new_err("the batch has no answer"));
-        };
-        if let Err(why) = self.free(&batch, total_bytes) {
-            // Unanswered, so that the engine never writes under the views.
-            self.batch = Some(batch);
-            return Err(error(why));
-        }
-        let Batch { request, started_ns, answer, .. } = batch;
-        let Some(Answer { status, header_bytes, ended_ns, .. }) = answer else {
-            return Err(no_batch());
-        };
-        self.side.reply(request, status, header_bytes, total_bytes, started_ns, ended_ns);
-        Ok(())
-    }
-
-    /// Gives the slots back to the lane: what Python still sees of them becomes private memory.
-    fn free(&mut self, batch: &Batch, total_bytes: u32) -> Result<(), LaneError> {
-        if is_held(&batch.region) {
-            batch.region.escape(self.side.escape(&batch.request)?);
-        }
-        if let Some(region) = batch.room.region.as_ref().filter(|region| is_held(region)) {
-            let used_bytes = batch.room.layout.total_bytes().max(total_bytes);
-            region.escape(self.side.escape_reply(&batch.request, used_bytes)?);
-        }
-        Ok(())
-    }
-
-    /// Unmaps the lane, unless views of an unfinished batch would be left hanging.
-    fn leave(self) {
-        let held = |batch: &Batch| {
-            is_held(&batch.region) || batch.room.region.as_ref().is_some_and(is_held)
-        };
-        if self.batch.as_ref().is_some_and(held) {
-            std::mem::forget(self);
-        }
-    }
-}
-
 /// Lets a generator run its last lines; any other iterator has none.
 fn close(parts: &Bound<'_, PyIterator>) -> PyResult<()> {
     match parts.getattr_opt("close")? {
         Some(close) => close.call0().map(drop),
         None => Ok(()),
     }
-}
-
-/// Whether Python still has an array over the batch: it alone makes further owners.
-fn is_held(region: &Arc<Region>) -> bool {
-    Arc::strong_count(region) > 1
 }
 
 /// Waits for the engine's answer to hello.
@@ -468,14 +283,6 @@ fn raised(py: Python<'_>, error: PyErr) -> PyResult<Bound<'_, PyBaseException>> 
     }
 }
 
-fn error(error: impl std::fmt::Display) -> PyErr {
-    PyRuntimeError::new_err(error.to_string())
-}
-
 fn closed() -> PyErr {
     PyRuntimeError::new_err("the lane is not open")
-}
-
-fn no_batch() -> PyErr {
-    PyRuntimeError::new_err("there is no batch to answer")
 }

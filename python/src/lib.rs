@@ -15,6 +15,7 @@ mod lane;
 mod memory;
 mod outputs;
 mod spec;
+mod work;
 
 #[pymodule]
 mod _native {

@@ -39,6 +39,10 @@ impl Region {
         Arc::new(Region { base, len, escaped: Mutex::new(None) })
     }
 
+    pub(crate) fn address(&self) -> usize {
+        self.base.addr()
+    }
+
     /// Whether an array's bytes lie exactly at `offset`.
     pub(crate) fn holds(&self, array: &PyUntypedBuffer, offset: u32) -> bool {
         array.buf_ptr().addr() == self.base.addr() + offset as usize

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use harness::engine::{Engine, Scratch, kill, model, wait_until};
+use harness::engine::{Ends, Engine, Scratch, kill, model, wait_until};
 use harness::tensors::rows;
 use rustix::process::Signal;
 use serde_json::json;
@@ -63,6 +63,7 @@ fn a_stopped_replica_is_replaced_while_the_other_serves_and_no_request_fails() {
         let (engine, _files) = native(&format!("stopped-{lane}"), 2, lane);
         let (done, served) = (AtomicBool::new(false), AtomicUsize::new(0));
         std::thread::scope(|scope| {
+            let _ends = Ends(&done);
             let clients: Vec<_> = (0..CLIENTS)
                 .map(|client| {
                     scope.spawn({

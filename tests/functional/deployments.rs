@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use harness::client::{Client, Response};
-use harness::engine::{Engine, Scratch, WATCHDOG, kill, wait_until};
+use harness::engine::{Ends, Engine, Scratch, WATCHDOG, kill, wait_until};
 use harness::fleet::{
     Admin, BROKEN, Came, Files, NOOP, archive, artifacts, in_state, noop_row, start,
 };
@@ -133,6 +133,7 @@ fn rolling_forward_and_back_under_load_fails_no_request() {
     let done = AtomicBool::new(false);
     let http = place.engine.http;
     std::thread::scope(|scope| {
+        let _ends = Ends(&done);
         let askers: Vec<_> = (0..3)
             .map(|_| {
                 scope.spawn(|| {
@@ -278,6 +279,7 @@ fn an_engine_that_takes_over_has_what_was_deployed_and_no_request_fails() {
     std::thread::scope(|scope| {
         let http = place.engine.http;
         let done = &done;
+        let _ends = Ends(done);
         let asker = scope.spawn(move || {
             let row = noop_row();
             while !done.load(Ordering::Relaxed) {

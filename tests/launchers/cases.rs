@@ -89,7 +89,6 @@ fn nothing_of_an_engine_that_was_killed_outlives_the_next_ones_start() {
         let (pid, sockets) = (engine.pid(), sockets(engine.pid()));
         engine.signal(Signal::KILL);
         engine.wait();
-        assert!(sockets.exists(), "nobody could remove it");
         let (next, _scratch) = place.spy("orphans-next", "");
         wait_until("what it left is gone", || place.running(pid).is_empty());
         assert!(!sockets.exists());

@@ -182,7 +182,7 @@ fn of_json(value: &serde_json::Value) -> Option<Vec<f32>> {
 }
 
 /// The bytes after the JSON at the start.
-fn after_json(body: &[u8]) -> Option<&[u8]> {
+pub(crate) fn after_json(body: &[u8]) -> Option<&[u8]> {
     let mut values = serde_json::Deserializer::from_slice(body).into_iter::<serde_json::Value>();
     values.next()?.ok()?;
     body.get(values.byte_offset()..)

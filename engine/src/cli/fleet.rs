@@ -288,7 +288,7 @@ mod tests {
     fn parsed(line: &str) -> Result<FleetCommand, String> {
         match Cli::try_parse_from(line.split(' ')).map_err(|error| error.to_string())?.command {
             Command::Fleet(command) => Ok(command),
-            Command::Serve(_) => panic!("a command of the fleet"),
+            Command::Serve(_) | Command::Host(_) => panic!("a command of the fleet"),
         }
     }
 

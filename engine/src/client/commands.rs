@@ -42,7 +42,7 @@ pub(super) async fn slo(flags: SetSlo) -> Result<(), ClientError> {
     };
     let said = |model: &Model| match &model.slo {
         Some(slo) => format!("{}  slo {slo}\n", model.name),
-        None => format!("{}  no slo\n", model.name),
+        None => format!("{}  slo as the model declares it\n", model.name),
     };
     change(&flags.reach, &flags.name, "slo", body, flags.json, said).await
 }

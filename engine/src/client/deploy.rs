@@ -16,9 +16,9 @@ use super::engine_link::{Body, Engine, Lines, encoded, page};
 use super::error::ClientError;
 use super::events::{self, Event, Failed, Ready};
 use super::progress::Progress;
-use super::table::size;
 use super::try_it;
 use crate::cli::fleet::Deploy;
+use crate::table::size;
 
 pub(super) async fn deploy(flags: Deploy) -> Result<(), ClientError> {
     let engine = Engine::reach(&flags.reach)?;

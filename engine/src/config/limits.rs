@@ -92,8 +92,8 @@ impl Limits {
             ("limits.hello_s", self.hello_s, 1),
             ("limits.load_s", self.load_s, 1),
             ("limits.drain_s", self.drain_s, 1),
-            // Two looks apart: less would take one that was looked at between two beats for dead.
-            ("limits.heartbeat_ms", self.heartbeat_ms, 500),
+            // Three looks apart: a late look counts as two, and one alone must not take a living replica for dead.
+            ("limits.heartbeat_ms", self.heartbeat_ms, 750),
             ("limits.container_silence_s", self.container_silence_s, 1),
             ("limits.scale_down_s", self.scale_down_s, 1),
             // A slot holds its header's page and at least as much again.

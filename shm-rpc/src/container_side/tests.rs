@@ -293,3 +293,22 @@ fn a_verdict_is_believed_only_while_its_part_is_out() {
     let fault = LaneFault::VerdictUnasked { slot: 1 };
     assert_eq!(container.verdict(&one, Duration::ZERO).unwrap_err(), fault);
 }
+
+#[test]
+fn a_request_lies_in_one_of_the_slots_and_an_escape_moves_that_one_alone() {
+    let (mut engine, mut container) = lane();
+    send(&mut engine, 1, b"one");
+    let request = take(&mut container);
+    let before: Vec<_> = container.request_slots().collect();
+    let (at, _) = container.request_bytes(&request);
+    let slot = before.iter().position(|(base, _)| *base == at).expect("a slot begins there");
+    let escaped = container.escape(&request).unwrap();
+    assert_eq!(before[slot], (escaped.as_ptr(), escaped.mapped_bytes()));
+    let after: Vec<_> = container.request_slots().collect();
+    assert_eq!(after[slot].0, container.request_bytes(&request).0);
+    for (number, (before, after)) in before.iter().zip(&after).enumerate() {
+        assert_eq!(before != after, number == slot, "slot {number}");
+    }
+    // SAFETY: nothing here sees the frozen copy.
+    unsafe { escaped.unmap() }
+}

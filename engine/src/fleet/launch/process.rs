@@ -6,12 +6,14 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use rustix::process::{
     Pid, Signal, geteuid, kill_process_group, set_parent_process_death_signal, setpriority_pgrp,
 };
 use rustix::thread::{CpuSet, sched_setaffinity};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 
 use super::{Ended, LaunchError, Start};
 use crate::fleet::log_tail::LogTail;
@@ -49,6 +51,9 @@ pub fn kept_environment() -> Vec<(&'static str, OsString)> {
     KEPT.iter().filter_map(|&key| Some((key, std::env::var_os(key)?))).collect()
 }
 
+/// A process that has ended left at most a pipe's worth to read: this is for one whose children live on and hold the pipe.
+const LAST_WORDS_WAIT: Duration = Duration::from_millis(100);
+
 /// Of a model that loads beside others that serve: the kernel gives it a tenth of what they get, and what they leave.
 const LOADING_NICENESS: i32 = 10;
 
@@ -81,6 +86,8 @@ pub struct Process {
     /// Its priority is that of a model that loads.
     stands_back: bool,
     pub log: LogTail,
+    /// Who still reads its streams.
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Process {
@@ -112,14 +119,16 @@ impl Process {
         }
         let mut child = command.spawn().map_err(LaunchError::Process)?;
         let group = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
-        let log = LogTail::default();
+        let (log, mut readers) = (LogTail::default(), Vec::new());
         if let Some(out) = child.stdout.take() {
-            tokio::task::spawn_local(log.clone().follow(out, start.label.clone(), start.clock));
+            let follow = log.clone().follow(out, start.label.clone(), start.clock);
+            readers.push(tokio::task::spawn_local(follow));
         }
         if let Some(err) = child.stderr.take() {
-            tokio::task::spawn_local(log.clone().follow(err, start.label, start.clock));
+            let follow = log.clone().follow(err, start.label, start.clock);
+            readers.push(tokio::task::spawn_local(follow));
         }
-        let mut process = Process { child, group, stands_back: false, log };
+        let mut process = Process { child, group, stands_back: false, log, readers };
         // Who isn't root could not take it back.
         if start.stands_back && geteuid().is_root() {
             process.stands_back = process.set_niceness(LOADING_NICENESS);
@@ -143,9 +152,22 @@ impl Process {
         self.child.id()
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and until its last words are in the log.
     pub async fn ended(&mut self) -> io::Result<Ended> {
-        Ok(self.child.wait().await?.into())
+        let status = self.child.wait().await?;
+        if tokio::time::timeout(LAST_WORDS_WAIT, self.heard()).await.is_err() {
+            // What it started holds its streams; they are read on.
+            self.readers.clear();
+        }
+        Ok(status.into())
+    }
+
+    async fn heard(&mut self) {
+        while let Some(reader) = self.readers.last_mut() {
+            // An error means that it won't read on either.
+            let _ended = reader.await;
+            self.readers.pop();
+        }
     }
 
     /// Kills the whole group and reaps the child.

@@ -8,7 +8,7 @@ const CELL_CHARS_MAX: usize = 60;
 const GAP: &str = "  ";
 
 /// The header, then a line per row. A column that is empty in every row is left out.
-pub(super) fn render<const COLUMNS: usize>(
+pub(crate) fn render<const COLUMNS: usize>(
     header: [&str; COLUMNS],
     rows: &[[String; COLUMNS]],
 ) -> String {
@@ -45,12 +45,12 @@ fn cell(text: &str) -> String {
 }
 
 /// `3 minutes ago`, as a person would say it.
-pub(super) fn ago(span: Duration) -> String {
+pub(crate) fn ago(span: Duration) -> String {
     format!("{} ago", rough(span))
 }
 
 /// `1 minute`, `3 hours`.
-pub(super) fn rough(span: Duration) -> String {
+pub(crate) fn rough(span: Duration) -> String {
     let seconds = span.as_secs();
     let (count, unit) = match seconds {
         0..120 => (seconds, "second"),
@@ -62,7 +62,7 @@ pub(super) fn rough(span: Duration) -> String {
 }
 
 /// `1.2 MB`.
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["B", "kB", "MB", "GB"];
     let mut value = bytes as f64;
     let mut unit = 0;

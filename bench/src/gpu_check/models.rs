@@ -1,0 +1,197 @@
+//! The models of the check: a native one and one of PyTorch, each on a device, as repositories in the workplace.
+
+use serde_json::Value;
+
+use super::partition::Apart;
+use super::program::said;
+use super::serving::{Question, pinned};
+use super::site::{Left, Site};
+use super::step::{Stop, fail, skip};
+
+pub(super) const TRANSFORMER: &str = include_str!("../../models/transformer.py");
+/// Ids of a row, as the transformer declares them.
+const TOKENS: u64 = 64;
+/// The same of the native model.
+const IDS: u64 = 32;
+
+/// Where a model runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Device {
+    Cpu,
+    Gpu,
+}
+
+impl Device {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Device::Cpu => "cpu",
+            Device::Gpu => "gpu",
+        }
+    }
+}
+
+/// One of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Model {
+    Native,
+    PyTorch,
+}
+
+impl Model {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Model::Native => "embedding",
+            Model::PyTorch => "transformer",
+        }
+    }
+
+    pub(super) fn question(self, rows: u64) -> Question {
+        let columns = if self == Model::Native { IDS } else { TOKENS };
+        Question::ids(self.name(), rows, columns)
+    }
+
+    /// Whether it can be served here at all.
+    pub(super) fn is_here(self, site: &Site, left: Left) -> Result<(), Stop> {
+        match self {
+            Model::Native => weights(site, left),
+            Model::PyTorch => site.torch().map(|_| ()),
+        }
+    }
+
+    /// A repository with it alone, on a device; returns its folder in the workplace.
+    pub(super) fn repository(
+        self,
+        site: &Site,
+        device: Device,
+        apart: &Apart,
+    ) -> Result<String, Stop> {
+        let repository = format!("{}-{}", self.name(), device.name());
+        let home = format!("{repository}/{}", self.name());
+        let (toml, file) = match self {
+            Model::Native => (native_toml(site, device), None),
+            Model::PyTorch => (transformer_toml(site, device), Some(TRANSFORMER)),
+        };
+        let toml = format!("{}{toml}", pinned(apart));
+        site.workplace.write(&format!("{home}/model.toml"), &toml)?;
+        match file {
+            Some(text) => site.workplace.write(&format!("{home}/1/model.py"), text)?,
+            None => self.link_weights(site, &home)?,
+        }
+        Ok(repository)
+    }
+
+    fn link_weights(self, site: &Site, home: &str) -> Result<(), Stop> {
+        let folder = site.workplace.file(home).join("1");
+        std::fs::create_dir_all(&folder).map_err(fail)?;
+        let file = folder.join(WEIGHTS_FILE);
+        if file.exists() {
+            return Ok(());
+        }
+        std::fs::hard_link(site.workplace.file(WEIGHTS).join(WEIGHTS_FILE), file).map_err(fail)
+    }
+
+    /// What it does in a loop of its own, without an engine.
+    pub(super) fn bare(self, site: &Site, run: Bare, left: Left) -> Result<BareFound, Stop> {
+        let said = match self {
+            Model::Native => native_bare(site, run, left)?,
+            Model::PyTorch => transformer_bare(site, run, left)?,
+        };
+        let number = |name: &str| said[name].as_f64();
+        match (number("rows_per_s"), number("p50_us")) {
+            (Some(rows_per_s), Some(p50_us)) => Ok(BareFound { rows_per_s, p50_us }),
+            _ => Err(fail(format!("the bare loop of {} told no figures: {said}", self.name()))),
+        }
+    }
+}
+
+/// How a bare loop is run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bare {
+    pub(super) device: Device,
+    pub(super) batch: u64,
+    pub(super) seconds: f64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BareFound {
+    pub(super) rows_per_s: f64,
+    pub(super) p50_us: f64,
+}
+
+const WEIGHTS: &str = "weights";
+const WEIGHTS_FILE: &str = "model.safetensors";
+const KIND: &str = "embedding_mlp";
+
+/// Makes the native model's weights, once.
+fn weights(site: &Site, left: Left) -> Result<(), Stop> {
+    let folder = site.workplace.file(WEIGHTS);
+    if folder.join(WEIGHTS_FILE).exists() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(&folder).map_err(fail)?;
+    let (folder, dim) = (folder.display().to_string(), site.sizes.dim.to_string());
+    let ids = IDS.to_string();
+    let sizes = ["--dim", &dim, "--hidden", site.sizes.hidden, "--ids", &ids, "--dtype", "i64"];
+    let arguments = [&["weights", "--path", &folder], &sizes[..]].concat();
+    let said = site.ask("foil-container", &arguments, left)?;
+    if said.is_unknown() {
+        return Err(skip(format!("this foil-container has no {KIND}")));
+    }
+    if said.is_success() { Ok(()) } else { Err(fail(said.complaint())) }
+}
+
+fn native_toml(site: &Site, device: Device) -> String {
+    format!("runtime = \"native\"\nkind = \"{KIND}\"\n{}", environment_of(site, device))
+}
+
+fn transformer_toml(site: &Site, device: Device) -> String {
+    let (layers, width) = (site.sizes.transformer_layers, site.sizes.transformer_width);
+    let device_name = if device == Device::Gpu { "cuda" } else { "cpu" };
+    format!(
+        "{}[parameters]\ndevice = \"{device_name}\"\nlayers = \"{layers}\"\nwidth = \"{width}\"\n",
+        environment_of(site, device)
+    )
+}
+
+/// Which GPU the model sees: the first, or none.
+fn environment_of(site: &Site, device: Device) -> String {
+    let uuid = match (&site.gpu, device) {
+        (Ok(gpu), Device::Gpu) => gpu.uuid.as_str(),
+        _ => "",
+    };
+    format!("[env]\nFOIL_GPU = \"{uuid}\"\nCUDA_VISIBLE_DEVICES = \"{uuid}\"\n")
+}
+
+fn native_bare(site: &Site, run: Bare, left: Left) -> Result<Value, Stop> {
+    let folder = site.workplace.file(WEIGHTS).display().to_string();
+    let (batch, seconds) = (run.batch.to_string(), run.seconds.to_string());
+    let mut command = site.command(&site.program("foil-container"));
+    command.args(["bench", "--kind", KIND, "--path", &folder]);
+    command.args(["--batch", &batch, "--seconds", &seconds, "--device", run.device.name()]);
+    if let (Ok(gpu), Device::Gpu) = (&site.gpu, run.device) {
+        command.env("FOIL_GPU", &gpu.uuid).env("CUDA_VISIBLE_DEVICES", &gpu.uuid);
+    }
+    let said = said(&mut command, &site.workplace.file(""), left.span())?;
+    if said.is_unknown() {
+        return Err(skip("this foil-container has no bench"));
+    }
+    said.json().ok_or_else(|| fail(said.complaint()))
+}
+
+fn transformer_bare(site: &Site, run: Bare, left: Left) -> Result<Value, Stop> {
+    site.workplace.write("transformer.py", TRANSFORMER)?;
+    let device = if run.device == Device::Gpu { "cuda" } else { "cpu" };
+    let numbers = [
+        ("--batch", run.batch.to_string()),
+        ("--seconds", run.seconds.to_string()),
+        ("--layers", site.sizes.transformer_layers.to_string()),
+        ("--width", site.sizes.transformer_width.to_string()),
+    ];
+    let mut command = site.command(&site.torch()?.file);
+    command.arg(site.workplace.file("transformer.py")).args(["--device", device]);
+    numbers.iter().for_each(|(flag, number)| {
+        command.arg(flag).arg(number);
+    });
+    let said = said(&mut command, &site.workplace.file(""), left.span())?;
+    said.json().ok_or_else(|| fail(said.complaint()))
+}

@@ -1,0 +1,185 @@
+//! GPUs as NVIDIA's management library tells of them. The one place that knows nvml-wrapper.
+//!
+//! The library is looked for when it is asked for; a machine without it has no GPUs and a reason. Nothing here calls
+//! CUDA, so the engine never holds memory of a GPU.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use nvml_wrapper::error::NvmlError;
+use nvml_wrapper::{Device, Nvml};
+
+use super::inventory::{Gpu, Health, Slice};
+use super::linux;
+
+pub use self::events::Events;
+
+mod events;
+#[cfg(test)]
+mod tests;
+
+/// Names another library in place of the system's: for tests, and for drivers that lie elsewhere.
+const LIBRARY_VARIABLE: &str = "FOIL_NVML";
+const LIBRARY: &str = "libnvidia-ml.so.1";
+
+/// GPUs of one host; the driver itself ends at 64.
+const GPUS_MAX: u32 = 256;
+/// Slices of one GPU; today's are split into seven.
+const SLICES_MAX: u32 = 32;
+
+/// What stands between the card's name and the slice's profile in the name of a slice.
+const PROFILE_MARK: &str = " MIG ";
+
+/// Why there are no GPUs, and what to do where there should be some.
+#[derive(Debug, thiserror::Error)]
+pub enum NoGpus {
+    #[error(
+        "{library} is not here; on a GPU host install NVIDIA's driver, in a container start it with --gpus all"
+    )]
+    NoLibrary { library: String },
+    #[error("NVIDIA's driver is not loaded; try: sudo modprobe nvidia")]
+    NoDriver,
+    #[error(
+        "NVIDIA's driver and its library are of different versions, as after an update; reboot, or reload the nvidia module"
+    )]
+    TwoVersions,
+    #[error("this user may not speak with NVIDIA's driver; see the permissions of /dev/nvidia*")]
+    NoPermission,
+    #[error("NVIDIA's driver has no GPU here; see: lspci | grep -i nvidia")]
+    None,
+    #[error("NVIDIA's library fails: {why}; see: nvidia-smi")]
+    Failed { why: String },
+}
+
+/// NVIDIA's library, opened.
+pub struct Gpus {
+    nvml: Nvml,
+}
+
+/// What was found by looking.
+#[derive(Debug, Default)]
+pub struct Listing {
+    pub gpus: Vec<Gpu>,
+    /// GPUs that don't even say who they are.
+    pub unreadable: Vec<String>,
+}
+
+/// What the driver says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Driver {
+    pub version: String,
+    /// The newest CUDA that it runs, as in `12.8`.
+    pub cuda: String,
+}
+
+/// The library that the environment names, if it does.
+pub fn library() -> Option<OsString> {
+    std::env::var_os(LIBRARY_VARIABLE).filter(|path| !path.is_empty())
+}
+
+impl Gpus {
+    /// Opens `library`, or the system's.
+    pub fn open(library: Option<OsString>) -> Result<Gpus, NoGpus> {
+        let library = library.unwrap_or(LIBRARY.into());
+        let nvml = Nvml::builder().lib_path(&library).init();
+        let nvml = nvml.map_err(|error| match error {
+            NvmlError::LibloadingError(_) => {
+                NoGpus::NoLibrary { library: library.display().to_string() }
+            }
+            error => why_none(error),
+        })?;
+        match nvml.device_count().map_err(why_none)? {
+            0 => Err(NoGpus::None),
+            _ => Ok(Gpus { nvml }),
+        }
+    }
+
+    pub fn driver(&self) -> Driver {
+        let cuda = self.nvml.sys_cuda_driver_version().unwrap_or_default();
+        let (major, minor) = (
+            nvml_wrapper::cuda_driver_version_major(cuda),
+            nvml_wrapper::cuda_driver_version_minor(cuda),
+        );
+        let version = self.nvml.sys_driver_version().unwrap_or_default();
+        Driver { version, cuda: format!("{major}.{minor}") }
+    }
+
+    pub fn list(&self) -> Listing {
+        let mut listing = Listing::default();
+        for index in 0..self.count() {
+            match self.nvml.device_by_index(index).and_then(|device| gpu(&device)) {
+                Ok(gpu) => listing.gpus.push(gpu),
+                Err(error) => listing.unreadable.push(format!("GPU {index}: {error}")),
+            }
+        }
+        listing
+    }
+
+    fn count(&self) -> u32 {
+        self.nvml.device_count().unwrap_or(0).min(GPUS_MAX)
+    }
+}
+
+fn why_none(error: NvmlError) -> NoGpus {
+    match error {
+        NvmlError::DriverNotLoaded => NoGpus::NoDriver,
+        NvmlError::LibRmVersionMismatch => NoGpus::TwoVersions,
+        NvmlError::NoPermission => NoGpus::NoPermission,
+        error => NoGpus::Failed { why: error.to_string() },
+    }
+}
+
+/// One that says who it is. What else it does not say is left out; that it is lost shows in its memory.
+fn gpu(device: &Device<'_>) -> Result<Gpu, NvmlError> {
+    let uuid = device.uuid()?;
+    let name = device.name().unwrap_or_default();
+    let (memory, health) = match device.memory_info() {
+        Ok(memory) => ((memory.total, memory.reserved, memory.used), Health::Healthy),
+        Err(error) => ((0, 0, 0), Health::Unhealthy { reason: error.to_string() }),
+    };
+    let (memory_bytes, reserved_bytes, used_bytes) = memory;
+    Ok(Gpu {
+        uuid,
+        name,
+        memory_bytes,
+        reserved_bytes,
+        used_bytes,
+        node: node(device),
+        compute_capability: compute_capability(device),
+        slices: slices(device),
+        health,
+    })
+}
+
+/// Where it hangs, not where its own memory is (NVML's NUMA node, which only coherent GPUs have).
+fn node(device: &Device<'_>) -> Option<u32> {
+    linux::node_of_pci(Path::new(linux::ROOT), &device.pci_info().ok()?.bus_id)
+}
+
+fn compute_capability(device: &Device<'_>) -> Option<String> {
+    let found = device.cuda_compute_capability().ok()?;
+    Some(format!("{}.{}", found.major, found.minor))
+}
+
+/// None where the card is whole; some, perhaps none of them, where it is split.
+fn slices(device: &Device<'_>) -> Option<Vec<Slice>> {
+    let is_split = device.mig_mode().is_ok_and(|mode| mode.current != 0);
+    is_split.then(|| each_slice(device).filter_map(|device| slice(&device).ok()).collect())
+}
+
+fn each_slice<'nvml>(device: &Device<'nvml>) -> impl Iterator<Item = Device<'nvml>> {
+    let count = device.mig_device_count().unwrap_or(0).min(SLICES_MAX);
+    (0..count).filter_map(|index| device.mig_device_by_index(index).ok())
+}
+
+fn slice(device: &Device<'_>) -> Result<Slice, NvmlError> {
+    let memory = device.memory_info()?;
+    let name = device.name().unwrap_or_default();
+    let profile = name.split_once(PROFILE_MARK).map_or(name.as_str(), |(_, profile)| profile);
+    Ok(Slice {
+        uuid: device.uuid()?,
+        profile: profile.to_owned(),
+        memory_bytes: memory.total,
+        used_bytes: memory.used,
+    })
+}
