@@ -74,10 +74,23 @@ impl Search<'_> {
         }
     }
 
+    /// A placement without a model's least replicas though one has room is none.
     fn score(&mut self) {
+        if self.fleet.demands.iter().any(|demand| self.is_left_out(demand)) {
+            return;
+        }
         let Fleet { inventory, demands, current } = self.fleet;
         self.found.tried += 1;
         self.found.worth = self.found.worth.max(worth(inventory, demands, current, &self.seats));
+    }
+
+    fn is_left_out(&self, demand: &Demand) -> bool {
+        let count = self.seats.iter().filter(|seat| seat.model == demand.ask.model).count();
+        let has_room = |choice: &Choice| {
+            let mut devices = self.devices.iter().cloned();
+            devices.any(|mut device| sit(&mut device, demand, choice, &[]).is_some())
+        };
+        count < demand.replicas_min as usize && demand.ask.options.iter().any(has_room)
     }
 }
 

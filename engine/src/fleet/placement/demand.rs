@@ -55,13 +55,17 @@ impl Demand {
         }
     }
 
+    pub(super) fn replica_most_rows_s(&self) -> f64 {
+        self.ask.options.iter().map(|it| self.replica_rows_s(it)).fold(0.0, f64::max)
+    }
+
     pub(super) fn choice(&self, class: DeviceClass) -> Option<&Choice> {
         self.ask.options.iter().find(|choice| choice.class == class)
     }
 
     /// So many replicas carry the rate if they run where one does most.
     pub(super) fn replicas_wanted(&self) -> u32 {
-        let most = self.ask.options.iter().map(|it| self.replica_rows_s(it)).fold(0.0, f64::max);
+        let most = self.replica_most_rows_s();
         let enough =
             if most > 0.0 { (self.ask.rate_rows_s * HEAD_ROOM / most).ceil() } else { 0.0 };
         (enough as u32).clamp(self.replicas_min, self.replicas_max.max(self.replicas_min))

@@ -14,7 +14,7 @@ const TRIES_MAX: u32 = 60_000;
 const SPOTS_MAX: usize = 8;
 /// Others' replicas whose places are tried.
 const OTHERS_MAX: usize = 24;
-/// A change must gain a thousandth of what the model lacks, or of a row a second.
+/// Of a row a second: what a change must gain, so that rounding is no reason for one.
 const GAIN_LEAST: f64 = 1e-3;
 
 impl Draft<'_> {
@@ -32,7 +32,7 @@ impl Draft<'_> {
     }
 
     fn improve_one(&mut self, model: usize, cheapest: &[usize]) -> bool {
-        let mut gained = self.add(model);
+        let mut gained = self.add(model, "for more on time");
         gained |= self.move_each(model);
         gained |= self.drop_each(model);
         gained | self.displace(model, cheapest)
@@ -64,7 +64,7 @@ impl Draft<'_> {
     }
 
     fn least_gain(&self, model: usize) -> f64 {
-        GAIN_LEAST * self.score.lack(model).max(self.demands[model].weight)
+        GAIN_LEAST * self.demands[model].weight
     }
 
     /// The best of the seats that the model could take now, and the score with it.
@@ -73,7 +73,8 @@ impl Draft<'_> {
         let ask = &self.asks[model];
         for seat in self.board.seats(ask, SPOTS_MAX).into_iter().filter(allowed) {
             self.tried += 1;
-            let placed = self.score.placed(&seat, &self.demands[model], false);
+            let was = self.was_there(model, &seat).is_some();
+            let placed = self.score.placed(&seat, &self.demands[model], was);
             self.score.put(model, placed);
             let total = self.score.total();
             self.score.lift(model, self.seats[model].len());
@@ -84,18 +85,18 @@ impl Draft<'_> {
         best
     }
 
-    fn add(&mut self, model: usize) -> bool {
-        let mut gained = false;
+    /// As many more as are each worth it.
+    fn add(&mut self, model: usize, why: &str) -> bool {
+        let before = self.count(model);
         while self.count(model) < self.demands[model].replicas_max && !self.is_tired() {
             let enough = self.score.total() + self.least_gain(model);
             let Some((seat, total)) = self.best_seat(model, |_| true) else { break };
             if total <= enough {
                 break;
             }
-            self.settle(model, seat, "for more on time");
-            gained = true;
+            self.settle(model, seat, why);
         }
-        gained
+        self.count(model) > before
     }
 
     fn drop_each(&mut self, model: usize) -> bool {
@@ -106,12 +107,12 @@ impl Draft<'_> {
             }
             let enough = self.score.total() + self.least_gain(model);
             self.tried += 1;
-            let (seat, is_kept) = self.lift(model, place);
+            let seat = self.lift(model, place);
             if self.score.total() > enough {
                 self.kept += 1;
                 gained = true;
             } else {
-                self.put(model, seat, is_kept);
+                self.put(model, seat);
             }
         }
         gained
@@ -124,13 +125,14 @@ impl Draft<'_> {
                 break;
             }
             let enough = self.score.total() + self.least_gain(model);
-            let (seat, is_kept) = self.lift(model, place);
+            let seat = self.lift(model, place);
             match self.best_seat(model, |_| true).filter(|(_, total)| *total > enough) {
                 Some((better, _)) => {
+                    self.kept += 1;
                     self.settle(model, better, "moved for more on time");
                     gained = true;
                 }
-                None => self.put(model, seat, is_kept),
+                None => self.put(model, seat),
             }
         }
         gained
@@ -167,46 +169,39 @@ impl Draft<'_> {
         self.count(model) < self.demands[model].replicas_max
     }
 
+    /// Its replica leaves, then one of the model's own if that is to be exchanged; whoever gains takes the room.
     fn try_place(&mut self, model: usize, other: usize, place: usize, own: Option<usize>) -> bool {
         let enough = self.score.total() + self.least_gain(model);
         let own = own.map(|own| self.lift(model, own));
-        let (theirs, was_kept) = self.lift(other, place);
+        let theirs = self.lift(other, place);
+        let counts = [model, other].map(|it| self.count(it));
         let there = |seat: &Seat| seat.device == theirs.device;
-        let Some((mine, _)) = self.best_seat(model, there) else {
-            self.give_back(other, (theirs, was_kept), model, own);
-            return false;
-        };
-        self.put(model, mine.clone(), false);
-        let again = self.best_seat(other, |_| true);
-        let alone = self.score.total();
-        let (elsewhere, total) = match again {
-            Some((seat, total)) if total > alone => (Some(seat), total),
-            _ => (None, alone),
-        };
-        self.lift(model, self.seats[model].len() - 1);
-        if total <= enough {
-            self.give_back(other, (theirs, was_kept), model, own);
-            return false;
+        if let Some((mine, _)) = self.best_seat(model, there) {
+            self.settle(model, mine, "in another's place for more on time");
+            self.add(model, "in another's place for more on time");
+            self.add(other, "made room for another");
+            let may_leave = !self.holds_least || !self.is_short(other);
+            if self.score.total() > enough && may_leave {
+                self.kept += 1;
+                return true;
+            }
         }
-        self.settle(model, mine, "in another's place for more on time");
-        elsewhere.into_iter().for_each(|seat| self.settle(other, seat, "made room for another"));
-        true
+        for (it, count) in [model, other].into_iter().zip(counts) {
+            while self.count(it) > count {
+                self.lift(it, count as usize);
+            }
+        }
+        self.put(other, theirs);
+        own.into_iter().for_each(|seat| self.put(model, seat));
+        false
     }
 
-    fn give_back(
-        &mut self,
-        other: usize,
-        theirs: (Seat, bool),
-        model: usize,
-        own: Option<(Seat, bool)>,
-    ) {
-        self.put(other, theirs.0, theirs.1);
-        own.into_iter().for_each(|(seat, is_kept)| self.put(model, seat, is_kept));
+    fn is_short(&self, model: usize) -> bool {
+        self.count(model) < self.demands[model].replicas_min
     }
 
     fn settle(&mut self, model: usize, mut seat: Seat, why: &str) {
         seat.why = format!("{why}; {}", seat.why);
-        self.kept += 1;
-        self.put(model, seat, false);
+        self.put(model, seat);
     }
 }

@@ -13,7 +13,7 @@ use super::demand::{Demand, Plan, Standing};
 use super::score::Score;
 use crate::fleet::devices::inventory::Inventory;
 
-/// More models than this are ordered one way only: the second costs as much again and gains little among many.
+/// More models than this are ordered one way only: each costs as much again and gains little among many.
 const MODELS_ORDERED_TWICE: usize = 200;
 
 /// A state of seats in the making.
@@ -24,8 +24,12 @@ pub(super) struct Draft<'a> {
     pub(super) asks: &'a [Ask],
     pub(super) board: Board,
     pub(super) score: Score,
-    /// By model, in the order in which the score has them; and whether they were there before.
-    pub(super) seats: Vec<Vec<(Seat, bool)>>,
+    /// By model, in the order in which the score has them.
+    pub(super) seats: Vec<Vec<Seat>>,
+    /// By model: seats of before that nobody sits in now. Who takes one again was there all along.
+    left: Vec<Vec<Seat>>,
+    /// Nobody's least replicas make room for others any more.
+    pub(super) holds_least: bool,
     pub(super) tried: u32,
     pub(super) kept: u32,
 }
@@ -34,20 +38,27 @@ pub(super) struct Draft<'a> {
 enum Order {
     HardestFirst,
     DearestFirst,
+    /// Only what is missing of the least: a plan that is in place is changed by moves that pay.
+    AsItIs,
 }
 
 pub(super) fn plan(inventory: &Inventory, demands: &[Demand], current: &[Seat]) -> Plan {
     let asks: Vec<Ask> = demands.iter().map(Demand::ask_of_one).collect();
     let start = Draft::new(inventory, demands, &asks, current);
-    let orders: &[Order] = match demands.len() {
-        0..=MODELS_ORDERED_TWICE => &[Order::HardestFirst, Order::DearestFirst],
-        _ => &[Order::HardestFirst],
+    let orders: &[Order] = match (demands.len() <= MODELS_ORDERED_TWICE, current.is_empty()) {
+        (true, true) => &[Order::HardestFirst, Order::DearestFirst],
+        (true, false) => &[Order::AsItIs, Order::HardestFirst, Order::DearestFirst],
+        (false, true) => &[Order::HardestFirst],
+        (false, false) => &[Order::AsItIs],
     };
     let drafts = orders.iter().map(|order| {
         let mut draft = start.clone();
         draft.fill(*order);
         draft.improve();
-        draft.fill_least();
+        draft.holds_least = true;
+        if draft.fill_least() {
+            draft.improve();
+        }
         draft
     });
     // The first of equals, so that a tie has one end.
@@ -79,8 +90,10 @@ pub(super) fn worth(
 }
 
 fn is_same(old: &Seat, new: &Seat) -> bool {
-    let of = |seat: &Seat| (seat.model.clone(), seat.class, seat.device.clone(), seat.cpus.clone());
-    of(old) == of(new)
+    old.model == new.model
+        && old.class == new.class
+        && old.device == new.device
+        && old.cpus == new.cpus
 }
 
 /// Which demand is whose.
@@ -106,15 +119,19 @@ impl<'a> Draft<'a> {
     ) -> Draft<'a> {
         let score = Score::new(inventory, demands, &counts(demands, current));
         let seats = vec![Vec::new(); demands.len()];
+        let left = seats.clone();
         let board = Board::new(inventory);
-        let mut draft = Draft { demands, asks, board, score, seats, tried: 0, kept: 0 };
+        let (tried, kept, holds_least) = (0, 0, false);
+        let mut draft =
+            Draft { demands, asks, board, score, seats, left, holds_least, tried, kept };
         let places = places(demands);
         for seat in current {
             let Some(&model) = places.get(seat.model.as_str()) else { continue };
+            draft.left[model].push(seat.clone());
             let choice = demands[model].choice(seat.class);
             let has_room = draft.count(model) < demands[model].replicas_max;
             if has_room && choice.is_some_and(|choice| draft.board.can_keep(seat, choice)) {
-                draft.put(model, seat.clone(), true);
+                draft.put(model, seat.clone());
             }
         }
         draft
@@ -124,19 +141,27 @@ impl<'a> Draft<'a> {
         self.seats[model].len() as u32
     }
 
-    pub(super) fn put(&mut self, model: usize, seat: Seat, is_kept: bool) {
-        let placed = self.score.placed(&seat, &self.demands[model], is_kept);
+    pub(super) fn was_there(&self, model: usize, seat: &Seat) -> Option<usize> {
+        self.left[model].iter().position(|left| is_same(left, seat))
+    }
+
+    pub(super) fn put(&mut self, model: usize, seat: Seat) {
+        let was = self.was_there(model, &seat).map(|at| self.left[model].swap_remove(at));
+        let placed = self.score.placed(&seat, &self.demands[model], was.is_some());
         self.score.put(model, placed);
         self.board.take(&seat);
-        self.seats[model].push((seat, is_kept));
+        self.seats[model].push(seat);
     }
 
     /// Takes one away; the last one comes into its place.
-    pub(super) fn lift(&mut self, model: usize, place: usize) -> (Seat, bool) {
-        self.score.lift(model, place);
-        let (seat, is_kept) = self.seats[model].swap_remove(place);
+    pub(super) fn lift(&mut self, model: usize, place: usize) -> Seat {
+        let placed = self.score.lift(model, place);
+        let seat = self.seats[model].swap_remove(place);
         self.board.leave(&seat);
-        (seat, is_kept)
+        if placed.is_kept {
+            self.left[model].push(seat.clone());
+        }
+        seat
     }
 
     fn fill(&mut self, order: Order) {
@@ -145,29 +170,35 @@ impl<'a> Draft<'a> {
         for &model in &models {
             self.fill_to(model, self.demands[model].replicas_min);
         }
+        if matches!(order, Order::AsItIs) {
+            return;
+        }
         for &model in &models {
             self.fill_to(model, self.demands[model].replicas_wanted());
         }
     }
 
     /// A model's least replicas are its owner's word wherever there is room, whatever they are worth.
-    fn fill_least(&mut self) {
+    fn fill_least(&mut self) -> bool {
+        let count = |draft: &Self| draft.seats.iter().map(Vec::len).sum::<usize>();
+        let before = count(self);
         for model in 0..self.demands.len() {
             self.fill_to(model, self.demands[model].replicas_min);
         }
+        count(self) > before
     }
 
     fn fill_to(&mut self, model: usize, count: u32) {
         while self.count(model) < count {
             let Ok(seat) = self.board.seat(&self.asks[model]) else { return };
-            self.put(model, seat, false);
+            self.put(model, seat);
         }
     }
 
     fn into_plan(self) -> Plan {
         let standings = (0..self.demands.len()).map(|model| self.standing(model)).collect();
         let worth = self.score.total();
-        let seats = self.seats.into_iter().flatten().map(|(seat, _)| seat).collect();
+        let seats = self.seats.into_iter().flatten().collect();
         Plan { seats, standings, worth, tried: self.tried, kept: self.kept }
     }
 
@@ -188,7 +219,7 @@ impl Order {
         let bytes = demand.ask.options.iter().map(room).min().unwrap_or(0);
         let value = demand.weight * demand.rate_rows_s();
         match self {
-            Order::HardestFirst => (Reverse(bytes), Reverse(value as u64)),
+            Order::HardestFirst | Order::AsItIs => (Reverse(bytes), Reverse(value as u64)),
             Order::DearestFirst => {
                 let per_gb = value * (1 << 30) as f64 / bytes.max(1) as f64;
                 (Reverse(per_gb as u64), Reverse(bytes))

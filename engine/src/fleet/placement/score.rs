@@ -15,12 +15,12 @@ use super::ask::Seat;
 use super::demand::Demand;
 use crate::fleet::devices::inventory::{DeviceId, Inventory};
 
-/// Of a model's rate: what it is worth to have its least replicas rather than none, beyond what they carry. Two that
-/// would carry what one does are there for when one dies.
+/// In what one replica carries: what it is worth to have a model's least replicas rather than none, beyond what they
+/// carry. Two that would carry what one does are there for when one dies.
 const SHORT_COST: f64 = 0.1;
-/// What a replica beyond the least must carry to be worth its place.
+/// Likewise: what a replica beyond the least must carry to be worth its place.
 const EXTRA_COST: f64 = 0.01;
-/// What one that changes its place must carry more: it loads there while another does its work.
+/// Likewise: what one that changes its place must carry more. It loads there while another does its work.
 const MOVE_COST: f64 = 0.02;
 
 /// A replica in the model's eyes.
@@ -52,6 +52,8 @@ struct Device {
 #[derive(Clone, Debug)]
 struct Flow {
     rate_rows_s: f64,
+    /// What one replica carries where it does most, at most the rate.
+    unit_rows_s: f64,
     weight: f64,
     replicas_min: u32,
     replicas_before: u32,
@@ -122,7 +124,7 @@ impl Score {
     }
 
     /// Takes the one in this place away; the last one comes into its place.
-    pub(super) fn lift(&mut self, model: usize, place: usize) {
+    pub(super) fn lift(&mut self, model: usize, place: usize) -> Placed {
         let placed = self.change(model, |flow| flow.replicas.swap_remove(place));
         let users = placed.device.map(|at| &mut self.devices[at].users);
         if let Some(users) = users
@@ -130,17 +132,18 @@ impl Score {
         {
             users.swap_remove(place);
         }
+        placed
     }
 
     fn change(&mut self, model: usize, change: impl FnOnce(&mut Flow) -> Placed) -> Placed {
-        let before = self.models[model].clone_devices();
+        let before = self.models[model].devices();
         let busy = self.models[model].busy();
         let was: Vec<f64> = before.iter().map(|&at| self.devices[at].share()).collect();
         before.iter().for_each(|&at| self.devices[at].load -= busy);
         let changed = change(&mut self.models[model]);
         self.models[model].rows_s = self.models[model].replicas.iter().map(|it| it.rows_s).sum();
         let busy = self.models[model].busy();
-        let after = self.models[model].clone_devices();
+        let after = self.models[model].devices();
         let mut touched: Vec<(usize, f64)> = before.into_iter().zip(was).collect();
         for &at in &after {
             if !touched.iter().any(|(other, _)| *other == at) {
@@ -167,7 +170,7 @@ impl Score {
 
     fn rescore(&mut self, model: usize) {
         let flow = &self.models[model];
-        let worth = flow.weight * (self.served(flow) - flow.rate_rows_s * flow.costs());
+        let worth = flow.weight * (self.served(flow) - flow.unit_rows_s * flow.costs());
         self.total += worth - flow.worth;
         self.models[model].worth = worth;
     }
@@ -190,6 +193,7 @@ impl Flow {
     fn new(demand: &Demand, replicas_before: u32) -> Flow {
         Flow {
             rate_rows_s: demand.rate_rows_s(),
+            unit_rows_s: demand.replica_most_rows_s().min(demand.rate_rows_s()),
             weight: demand.weight,
             replicas_min: demand.replicas_min,
             replicas_before,
@@ -204,7 +208,7 @@ impl Flow {
         if self.rows_s > 0.0 { (self.rate_rows_s / self.rows_s).min(1.0) } else { 1.0 }
     }
 
-    /// In rates of its own.
+    /// In units of its own.
     fn costs(&self) -> f64 {
         let count = self.replicas.len() as u32;
         let kept = self.replicas.iter().filter(|placed| placed.is_kept).count() as u32;
@@ -217,7 +221,7 @@ impl Flow {
     }
 
     /// One for each replica that shares a device.
-    fn clone_devices(&self) -> Vec<usize> {
+    fn devices(&self) -> Vec<usize> {
         self.replicas.iter().filter_map(|placed| placed.device).collect()
     }
 }
