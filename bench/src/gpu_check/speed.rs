@@ -17,8 +17,8 @@ const REGISTERED_GAIN_MIN: f64 = 1.5;
 const OVERHEAD_PERCENT_MAX: f64 = 5.0;
 const ADDED_US_MAX: f64 = 60.0;
 const FULL: u64 = 64;
-/// Of requests of a whole batch each: one is run, the others wait, so that the model never does.
-const FULL_CONNECTIONS: usize = 4;
+/// Of requests of a whole batch each: one is run, the other waits, so that the model never does.
+const FULL_CONNECTIONS: usize = 2;
 /// Of each window: some hundred batches of milliseconds.
 const WINDOW: Duration = Duration::from_secs(3);
 
