@@ -18,6 +18,7 @@ mod prometheus;
 mod protocol;
 mod repository;
 mod scaling;
+mod seats;
 mod shared_memory;
 mod slots;
 mod streaming;

@@ -22,6 +22,7 @@ use crate::fleet::catalog::{Catalog, PublishedCatalog};
 use crate::fleet::cores::{self, CpusError};
 use crate::fleet::deployments;
 use crate::fleet::deployments::uploads::Uploads;
+use crate::fleet::devices::inventory::{Inventory, InventoryError};
 use crate::fleet::launch::Launchers;
 use crate::fleet::launch::docker::{self, Docker};
 use crate::fleet::launch::process::Programs;
@@ -43,6 +44,7 @@ mod administration;
 mod clipper;
 mod containers;
 mod core_thread;
+mod devices;
 mod doors;
 mod from_config;
 mod local_doors;
@@ -75,6 +77,8 @@ pub enum ServeError {
     Target(#[from] TargetError),
     #[error(transparent)]
     Cpus(#[from] CpusError),
+    #[error(transparent)]
+    Inventory(#[from] InventoryError),
     #[error(transparent)]
     Class(#[from] ClassError),
     #[error(transparent)]
@@ -186,6 +190,7 @@ struct Engine {
     /// The state directory, until the fleet has it.
     opened: Option<deployments::Opened>,
     deployments: DeploymentCounts,
+    inventory: Inventory,
 }
 
 impl Engine {
@@ -195,6 +200,7 @@ impl Engine {
         mut doors: Doors,
         opened: Option<&deployments::Opened>,
     ) -> Result<(Engine, mpsc::Receiver<Order>), ServeError> {
+        let inventory = devices::find(&config)?;
         let clock = Clock::start();
         let reporting = Reporting { log, traces: Arc::default(), access_log: config.access_log };
         let catalog = PublishedCatalog::new(ArcSwap::from_pointee(Catalog::default()));
@@ -245,6 +251,7 @@ impl Engine {
             admin,
             opened: None,
             deployments: DeploymentCounts::default(),
+            inventory,
         };
         engine.start_cores(mailboxes, &fleet, &reporting, admin_door)?;
         Ok((engine, orders))
@@ -387,6 +394,7 @@ impl Engine {
             repositories: administration::repositories(&self.config),
             changes: self.config.control.admin.is_some() || self.config.control.polls().is_some(),
             poll_every: self.config.control.polls(),
+            inventory: self.inventory.clone(),
             base_url: format!("http://{}", self.http),
         }
     }

@@ -158,6 +158,10 @@ pub struct Serve {
     #[arg(long, env = "FOIL_HUGE_PAGES")]
     pub huge_pages: bool,
 
+    /// A file with devices in place of this machine's, for tests and planning.
+    #[arg(long, env = "FOIL_INVENTORY", value_name = "FILE", hide = true)]
+    pub inventory: Option<PathBuf>,
+
     /// Run models as the engine's own user, even where the engine is root and could give each its own.
     #[arg(long, env = "FOIL_SHARED_USER")]
     pub shared_user: bool,

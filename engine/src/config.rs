@@ -16,9 +16,11 @@ use control::{Control, ControlError, ControlFile};
 
 mod clipper;
 pub mod control;
+mod device_toml;
 mod limits;
 
 pub use self::clipper::Clipper;
+pub use self::device_toml::DeviceToml;
 pub use self::limits::Limits;
 
 /// What `foil serve` runs with.
@@ -52,6 +54,8 @@ pub struct Config {
     pub pull: bool,
     pub lane: Lane,
     pub huge_pages: bool,
+    /// Devices in place of the machine's, as in a file; None: the machine's own.
+    pub inventory: Option<PathBuf>,
     /// Models run as the engine's user even where each could have its own.
     pub shared_user: bool,
     pub python: Option<PathBuf>,
@@ -215,6 +219,7 @@ impl Config {
             pull: flags.pull || file.pull.unwrap_or(false),
             lane: lane(flags.lane, file.lane)?,
             huge_pages: flags.huge_pages || file.huge_pages.unwrap_or(false),
+            inventory: flags.inventory,
             shared_user: flags.shared_user || file.shared_user.unwrap_or(false),
             python: flags.python.or(file.python),
             drain_delay: drain_delay.as_deref().map_or(Ok(Duration::ZERO), duration)?,
@@ -410,7 +415,16 @@ pub struct ModelToml {
     pub image: Option<String>,
     /// What one container may use, as in `2g`; only Docker bounds it.
     pub memory: Option<String>,
+    /// `cpu`, `gpu`, or `auto`: a GPU where one is free and worth it, else the CPU.
     pub device: Option<String>,
+    /// Of one replica on a GPU, as in `2g`; left out, it shares its GPU with nobody.
+    pub gpu_memory: Option<String>,
+    /// Which GPU: how its name begins, as in `H100`, or the profile of a slice, as in `1g.10gb`.
+    pub gpu: Option<String>,
+    /// It shares its GPU with nobody.
+    pub gpu_whole: Option<bool>,
+    /// CPUs for each replica, chosen by the engine and pinned; left out: not pinned.
+    pub threads: Option<u32>,
     pub env: BTreeMap<String, String>,
     /// `python` (default), `native` or `program`.
     pub runtime: Option<String>,
@@ -453,22 +467,6 @@ impl Default for CheckToml {
         // What other libraries, threads and batch sizes change in the last digits of f32.
         CheckToml { rtol: 1e-3, atol: 1e-5 }
     }
-}
-
-/// One of `[[devices]]` in model.toml.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DeviceToml {
-    pub name: String,
-    #[serde(default = "one")]
-    pub replicas: u32,
-    #[serde(default)]
-    pub env: BTreeMap<String, String>,
-    pub cpus: Option<Vec<usize>>,
-}
-
-fn one() -> u32 {
-    1
 }
 
 /// `[fixed_batches]` in model.toml.

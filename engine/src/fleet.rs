@@ -23,6 +23,7 @@ pub mod retire;
 pub mod sample;
 pub mod scaler;
 pub mod scaling;
+pub mod seats;
 pub mod standing;
 pub mod supervisor;
 pub mod target;

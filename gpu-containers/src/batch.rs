@@ -1,69 +1,53 @@
-//! A batch as a model sees it: inputs copied out of the slot into aligned memory that is used again for each batch.
+//! A batch as a model sees it: its inputs where they lie in the slot, which is not written again before the reply.
 
 use schemas::predict::{BatchHeader, HEADER_BYTES_MAX};
 use schemas::tensor::{self, DType, Layout, Placement, Shape, TensorSpec};
 use shm_rpc::LaneError;
 use shm_rpc::container_side::{ContainerSide, Request};
+use smallvec::SmallVec;
 
-/// Bytes at an 8-byte alignment, enough for every dtype.
-#[derive(Debug, Default)]
-struct Aligned {
-    words: Vec<u64>,
-    len: usize,
-}
-
-impl Aligned {
-    fn resize(&mut self, len: usize) -> &mut [u8] {
-        self.words.resize(len.div_ceil(8), 0);
-        self.len = len;
-        &mut bytemuck::cast_slice_mut(&mut self.words)[..len]
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.words)[..self.len]
-    }
-}
+/// Inputs of a batch that are known without an allocation.
+const INPUTS_INLINE: usize = 2;
 
 /// One input of a batch, row-major.
 #[derive(Debug)]
-pub struct Input {
+pub struct Input<'a> {
     pub dtype: DType,
     pub shape: Shape,
-    data: Aligned,
+    data: &'a [u8],
     /// `Bytes` and `Str`: where each element starts in the data, and the end.
     pub offsets: Vec<u32>,
 }
 
-impl Default for Input {
-    fn default() -> Input {
-        let (shape, data, offsets) = (Shape::new(), Aligned::default(), Vec::new());
-        Input { dtype: DType::U8, shape, data, offsets }
+impl<'a> Input<'a> {
+    /// Numbers that lie elsewhere than in a slot.
+    pub fn of(dtype: DType, shape: &[u64], data: &'a [u8]) -> Input<'a> {
+        Input { dtype, shape: Shape::from_slice(shape), data, offsets: Vec::new() }
+    }
+
+    pub fn bytes(&self) -> &'a [u8] {
+        self.data
+    }
+
+    /// The elements, of the dtype the model declared. Tensors start on 64 bytes.
+    pub fn numbers<T: bytemuck::AnyBitPattern>(&self, dtype: DType) -> &'a [T] {
+        assert_eq!(self.dtype, dtype, "a model reads the dtype it declares");
+        bytemuck::cast_slice(self.data)
+    }
+
+    pub fn f32(&self) -> &'a [f32] {
+        self.numbers(DType::F32)
+    }
+
+    pub fn f64(&self) -> &'a [f64] {
+        self.numbers(DType::F64)
     }
 }
 
-impl Input {
-    pub fn bytes(&self) -> &[u8] {
-        self.data.bytes()
-    }
-
-    /// The elements, of the dtype the model declared.
-    pub fn f32(&self) -> &[f32] {
-        assert_eq!(self.dtype, DType::F32, "a model reads the dtype it declares");
-        bytemuck::cast_slice(self.bytes())
-    }
-
-    /// The elements, of the dtype the model declared.
-    pub fn f64(&self) -> &[f64] {
-        assert_eq!(self.dtype, DType::F64, "a model reads the dtype it declares");
-        bytemuck::cast_slice(self.bytes())
-    }
-}
-
-#[derive(Debug, Default)]
-pub struct Batch {
+#[derive(Debug)]
+pub struct Batch<'a> {
     pub rows: u32,
-    pub inputs: Vec<Input>,
-    table: Vec<u8>,
+    pub inputs: SmallVec<[Input<'a>; INPUTS_INLINE]>,
 }
 
 /// What can be wrong with a batch in a slot: only a bug of the engine's.
@@ -75,32 +59,38 @@ pub enum BatchError {
     Header(#[from] schemas::SchemaError),
 }
 
-impl Batch {
-    /// Copies every tensor of a request.
-    pub fn fill(
-        &mut self,
-        side: &ContainerSide,
-        request: &Request,
+impl<'a> Batch<'a> {
+    /// Every tensor of a request, seen where it lies.
+    pub fn of(
+        side: &'a ContainerSide,
+        request: &'a Request,
         header: &BatchHeader,
-    ) -> Result<(), BatchError> {
-        self.rows = header.rows;
-        self.inputs.resize_with(header.tensors.len(), Input::default);
-        for (input, placement) in self.inputs.iter_mut().zip(&header.tensors) {
+    ) -> Result<Batch<'a>, BatchError> {
+        let mut inputs = SmallVec::with_capacity(header.tensors.len());
+        for placement in &header.tensors {
             placement.check(request.total_bytes)?;
-            input.dtype = placement.dtype;
-            input.shape.clone_from(&placement.shape);
-            let data = input.data.resize(placement.len as usize);
-            side.read(request, placement.offset, data)?;
-            input.offsets.clear();
-            if placement.dtype.size_bytes().is_none() {
-                let elements = tensor::elements(&placement.shape).unwrap_or(0);
-                self.table.resize((elements as usize + 1) * 4, 0);
-                side.read(request, placement.offsets_at, &mut self.table)?;
-                input.offsets = tensor::check_offsets(&self.table, elements, placement.len)?;
-            }
+            let data = side.view(request, placement.offset, placement.len)?;
+            let offsets = offsets(side, request, placement)?;
+            let (dtype, shape) = (placement.dtype, placement.shape.clone());
+            inputs.push(Input { dtype, shape, data, offsets });
         }
-        Ok(())
+        Ok(Batch { rows: header.rows, inputs })
     }
+}
+
+/// Of elements that have a length of their own.
+fn offsets(
+    side: &ContainerSide,
+    request: &Request,
+    placement: &Placement,
+) -> Result<Vec<u32>, BatchError> {
+    if placement.dtype.size_bytes().is_some() {
+        return Ok(Vec::new());
+    }
+    let elements = tensor::elements(&placement.shape).unwrap_or(0);
+    let table_bytes = (elements as u32 + 1) * size_of::<u32>() as u32;
+    let table = side.view(request, placement.offsets_at, table_bytes)?;
+    Ok(tensor::check_offsets(table, elements, placement.len)?)
 }
 
 /// One output of a batch, row-major.

@@ -1,6 +1,8 @@
 //! The program `foil-container`: one replica of one native model, started by the engine.
 #![forbid(unsafe_code)]
 
+mod tools;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -13,7 +15,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Runs one replica of a native model. The engine starts it and says how to reach it by environment variables.
 #[derive(Debug, Parser)]
-#[command(name = "foil-container", version)]
+#[command(name = "foil-container", version, after_help = tools::NAMED)]
 struct Arguments {
     /// Which model.
     #[arg(long)]
@@ -33,6 +35,9 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    if let Some(exit) = tools::asked_for() {
+        return exit;
+    }
     let arguments = Arguments::parse();
     let Arguments { socket, nonce, settings, .. } = &arguments;
     let identity = Identity { socket, nonce: *nonce, settings };

@@ -5,6 +5,8 @@ use std::path::Path;
 use schemas::lifecycle::ModelSpec;
 
 use crate::batch::{Batch, Outputs};
+use crate::device::CudaError;
+use crate::staging::Arrivals;
 
 /// Why a model can't be loaded; the sentence reaches whoever started the engine.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +17,20 @@ pub enum LoadError {
     Weights { path: String, message: String },
     #[error("{name} {message}")]
     Setting { name: &'static str, message: String },
+    #[error("the model was placed on a GPU: {0}")]
+    Device(#[from] CudaError),
+}
+
+/// The device does not answer any more: this container is of no use, and another one is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the GPU failed: {0}")]
+pub struct DeviceLost(pub CudaError);
+
+/// What batches will come through.
+pub struct Lane<'a> {
+    /// Rows of the largest.
+    pub max_batch: u32,
+    pub requests: Arrivals<'a>,
 }
 
 /// Why a batch got no predictions; the message reaches the caller.
@@ -26,6 +42,9 @@ pub enum Refusal {
     /// The caller's fault, in one row where it can be named.
     #[error("{message}")]
     Input { message: String, row: Option<u32> },
+    /// Nobody's fault, and the end of this container.
+    #[error(transparent)]
+    Device(#[from] DeviceLost),
 }
 
 /// A model that a native container serves.
@@ -36,6 +55,16 @@ pub trait Model {
     /// Reads weights from the version's directory.
     fn load(&mut self, directory: &Path) -> Result<(), LoadError>;
 
+    /// Called once, after [`Model::describe`] and before the first batch.
+    fn join(&mut self, _lane: &Lane<'_>) -> Result<(), LoadError> {
+        Ok(())
+    }
+
     /// Predicts a whole batch: one output for each declared one, in order, of as many rows as came in.
-    fn predict(&mut self, batch: &Batch, outputs: &mut Outputs) -> Result<(), Refusal>;
+    fn predict(&mut self, batch: &Batch<'_>, outputs: &mut Outputs) -> Result<(), Refusal>;
+
+    /// Called now and then while nothing comes: whether what the model runs on still answers.
+    fn check(&mut self) -> Result<(), DeviceLost> {
+        Ok(())
+    }
 }

@@ -1,6 +1,8 @@
-//! The models we ship: one to serve, four to measure and test with.
+//! The models we ship: two to serve, four to measure and test with.
 
+mod cuda_mlp;
 pub mod echo;
+pub mod embedding_mlp;
 pub mod linear;
 pub mod noop;
 pub mod sleep;
@@ -21,6 +23,7 @@ const BATCH_TIMEOUT: Duration = Duration::from_secs(30);
 pub fn of_kind(kind: Kind) -> Box<dyn Model> {
     match kind {
         Kind::Linear => Box::new(linear::Linear::default()),
+        Kind::EmbeddingMlp => Box::new(embedding_mlp::EmbeddingMlp::default()),
         Kind::Echo => Box::new(echo::Echo),
         Kind::Noop => Box::new(noop::Noop),
         Kind::Sleep => Box::new(sleep::Sleep),
@@ -32,6 +35,9 @@ pub fn of_kind(kind: Kind) -> Box<dyn Model> {
 pub enum Kind {
     /// A linear classifier from model.safetensors.
     Linear,
+    /// Embeddings, their mean and a multi-layer perceptron from model.safetensors; on a GPU if it was placed on one.
+    #[value(name = "embedding_mlp")]
+    EmbeddingMlp,
     /// Returns its input.
     Echo,
     /// Sums 784 numbers a row.

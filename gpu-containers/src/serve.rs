@@ -17,10 +17,13 @@ use shm_rpc::{ABI_HASH, LaneConfig, LaneError, LaneFault, Status};
 
 use crate::batch::{Batch, BatchError, Outputs};
 use crate::clock::Clock;
-use crate::model::{LoadError, Model, Refusal};
+use crate::model::{DeviceLost, Lane, LoadError, Model, Refusal};
+use crate::staging::Arrivals;
 
 /// Between two looks at whether the engine is still there.
 const WAIT: Duration = Duration::from_millis(100);
+/// Waits without a batch between two looks at whether the model's device still answers: three seconds.
+const WAITS_PER_CHECK: u32 = 30;
 
 /// What ends a container before the engine asked it to.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +43,8 @@ pub enum ServeError {
     #[error("the model does not load: {0}")]
     Load(#[from] LoadError),
     #[error(transparent)]
+    Device(#[from] DeviceLost),
+    #[error(transparent)]
     Settings(#[from] SettingsError),
 }
 
@@ -57,17 +62,26 @@ pub fn serve(
     identity: &Identity<'_>,
 ) -> Result<(), ServeError> {
     let mut session = ContainerSession::connect(identity.socket)?;
-    let spec = match prepare(model.as_mut(), directory, identity.settings) {
-        Ok(spec) => spec,
-        Err(error) => {
-            let message = error.to_string();
-            session.send(&encode_from_container(&FromContainer::LoadFailed { message }))?;
-            return Err(error);
-        }
-    };
+    let spec = prepare(model.as_mut(), directory, identity.settings);
+    let spec = told(&mut session, spec)?;
     let side = join(&mut session, identity.nonce, &spec)?;
+    let lane = Lane { max_batch: spec.max_batch, requests: Arrivals::of(&side) };
+    let joined = model.join(&lane).map_err(ServeError::from);
+    told(&mut session, joined)?;
     session.send(&encode_from_container(&FromContainer::Ready))?;
     Worker::new(model, spec, side).run(&session)
+}
+
+/// A model that can't be served says so to the engine before the container ends.
+fn told<T>(
+    session: &mut ContainerSession,
+    outcome: Result<T, ServeError>,
+) -> Result<T, ServeError> {
+    if let Err(error) = &outcome {
+        let message = error.to_string();
+        session.send(&encode_from_container(&FromContainer::LoadFailed { message }))?;
+    }
+    outcome
 }
 
 fn prepare(
@@ -103,6 +117,7 @@ fn join(
 }
 
 struct Worker {
+    /// Before the lane: it may have pinned the memory there.
     model: Box<dyn Model>,
     spec: ModelSpec,
     side: ContainerSide,
@@ -110,8 +125,14 @@ struct Worker {
     writer: HeaderWriter,
     header: BatchHeader,
     head: Vec<u8>,
-    batch: Batch,
     outputs: Outputs,
+}
+
+/// What the model made of a batch.
+struct Ran {
+    outcome: Result<(), Refusal>,
+    started_ns: u64,
+    ended_ns: u64,
 }
 
 /// What goes back for a batch.
@@ -131,17 +152,25 @@ impl Worker {
             writer: HeaderWriter::new(),
             header: BatchHeader::default(),
             head: Vec::new(),
-            batch: Batch::default(),
             outputs: Outputs::default(),
         }
     }
 
     fn run(mut self, session: &ContainerSession) -> Result<(), ServeError> {
+        let mut waits = 0;
         loop {
             match self.side.next(WAIT)? {
-                Next::Request(request) => self.answer(request)?,
+                Next::Request(request) => {
+                    waits = 0;
+                    self.answer(request)?;
+                }
                 Next::Idle if session.is_closed() => return Ok(()),
-                Next::Idle => {}
+                Next::Idle => {
+                    waits += 1;
+                    if waits % WAITS_PER_CHECK == 0 {
+                        self.model.check()?;
+                    }
+                }
                 Next::Shut => return Ok(()),
             }
         }
@@ -150,36 +179,30 @@ impl Worker {
     fn answer(&mut self, request: Request) -> Result<(), ServeError> {
         self.side.header(&request, &mut self.head);
         read_request(&self.head, &mut self.header)?;
-        self.batch.fill(&self.side, &request, &self.header)?;
-        let started_ns = self.clock.now_ns();
-        let outcome = self.predict();
-        let ended_ns = self.clock.now_ns();
-        let answer = match outcome.and_then(|()| self.checked()) {
+        let Ran { outcome, started_ns, ended_ns } = self.run_model(&request)?;
+        let (lost, outcome) = match outcome {
+            Ok(()) => (None, self.checked()),
+            Err(refusal) => failure(refusal),
+        };
+        let answer = match outcome {
             Ok(()) => self.write_outputs(&request)?,
             Err(failure) => self.write_failure(&request, &failure)?,
         };
         let Answer { status, header_bytes, total_bytes } = answer;
         self.side.reply(request, status, header_bytes, total_bytes, started_ns, ended_ns);
-        Ok(())
+        lost.map_or(Ok(()), |lost| Err(lost.into()))
     }
 
-    /// A panicking model fails its batch, not the container.
-    fn predict(&mut self) -> Result<(), Failure> {
+    fn run_model(&mut self, request: &Request) -> Result<Ran, ServeError> {
+        let batch = Batch::of(&self.side, request, &self.header)?;
+        let started_ns = self.clock.now_ns();
         self.outputs.clear();
-        let (model, batch, outputs) = (&mut self.model, &self.batch, &mut self.outputs);
-        let raised = |message| Failure { kind: FailureKind::Raised, message, row: None };
-        match catch_unwind(AssertUnwindSafe(|| model.predict(batch, outputs))) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(Refusal::Raised(message))) => Err(raised(message)),
-            Ok(Err(Refusal::Input { message, row })) => {
-                Err(Failure { kind: FailureKind::InputRefused, message, row })
-            }
-            Err(_) => Err(raised("the model panicked; see its log".to_owned())),
-        }
+        let outcome = predict(self.model.as_mut(), &batch, &mut self.outputs);
+        Ok(Ran { outcome, started_ns, ended_ns: self.clock.now_ns() })
     }
 
     fn checked(&self) -> Result<(), Failure> {
-        match self.outputs.mismatch(&self.spec.outputs, self.batch.rows) {
+        match self.outputs.mismatch(&self.spec.outputs, self.header.rows) {
             None => Ok(()),
             Some(message) => Err(Failure { kind: FailureKind::BadOutput, message, row: None }),
         }
@@ -196,7 +219,7 @@ impl Worker {
             return self.write_failure(request, &failure);
         }
         self.outputs.write(&mut self.side, request, &placements)?;
-        let rows = self.batch.rows;
+        let rows = self.header.rows;
         let header = BatchHeader { batch_id: self.header.batch_id, rows, tensors: placements };
         let bytes = self.writer.reply(&header)?;
         self.side.write_reply(request, 0, bytes)?;
@@ -212,5 +235,24 @@ impl Worker {
         self.side.write_reply(request, 0, bytes)?;
         let header_bytes = bytes.len() as u32;
         Ok(Answer { status: Status::Failed, header_bytes, total_bytes: header_bytes })
+    }
+}
+
+/// A panicking model fails its batch, not the container.
+fn predict(model: &mut dyn Model, batch: &Batch<'_>, outputs: &mut Outputs) -> Result<(), Refusal> {
+    let predicted = catch_unwind(AssertUnwindSafe(|| model.predict(batch, outputs)));
+    let panicked = || Refusal::Raised("the model panicked; see its log".to_owned());
+    predicted.unwrap_or_else(|_| Err(panicked()))
+}
+
+/// What the caller is told, and whether the container ends with it.
+fn failure(refusal: Refusal) -> (Option<DeviceLost>, Result<(), Failure>) {
+    let raised = |message| Failure { kind: FailureKind::Raised, message, row: None };
+    match refusal {
+        Refusal::Raised(message) => (None, Err(raised(message))),
+        Refusal::Input { message, row } => {
+            (None, Err(Failure { kind: FailureKind::InputRefused, message, row }))
+        }
+        Refusal::Device(lost) => (Some(lost.clone()), Err(raised(lost.to_string()))),
     }
 }

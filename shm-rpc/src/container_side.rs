@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 mod frozen;
 #[cfg(test)]
 mod tests;
+mod view;
 
 pub use frozen::Escaped;
 use frozen::freeze;

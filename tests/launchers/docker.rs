@@ -142,3 +142,35 @@ fn an_image_of_ones_own_runs_what_it_runs() {
     assert!(engine.stop().success());
     docker(&["image", "rm", &tag]);
 }
+
+/// A GPU that this machine's Docker can't give, by what a file says.
+const GPU: &str = r#"{"hosts": [{"name": "here",
+    "cpus": {"nodes": [{"id": 0, "memory_bytes": 8589934592, "cores": [[0], [1]]}]},
+    "gpus": [{"uuid": "GPU-1", "name": "NVIDIA H100", "memory_bytes": 8589934592}]}]}"#;
+
+#[test]
+fn a_gpu_that_docker_has_not_is_told_and_the_cpu_used_where_the_model_allows_it() {
+    if !is_here() || has_gpus() {
+        return;
+    }
+    let scratch = Place::Docker.repository("gpu", "device = \"gpu\"");
+    scratch.write("inventory.json", GPU);
+    let inventory = scratch.path("inventory.json");
+    let said = refusal(&["--inventory", &inventory, &scratch.path("")]);
+    assert!(said.contains("Docker has no GPU to give"), "{said}");
+    assert!(said.contains("nvidia-ctk runtime configure"), "what mends it: {said}");
+
+    scratch.write("spy/model.toml", "launcher = \"docker\"\ndevice = \"auto\"\n");
+    let engine = Engine::start(&["--inventory", &inventory, &scratch.path("")], 1);
+    assert_eq!(ask(&engine, "os.environ['FOIL_DEVICE']"), "cpu");
+    assert_eq!(ask(&engine, "os.environ['NVIDIA_VISIBLE_DEVICES']"), "void");
+    assert!(engine.said().contains("runs on the CPU"), "{}", engine.said());
+    wait_until("what could not be started is gone", || {
+        Place::Docker.running(engine.pid()).len() == 1
+    });
+}
+
+/// Docker has NVIDIA's runtime.
+fn has_gpus() -> bool {
+    docker(&["info", "--format", "{{json .Runtimes}}"]).contains("nvidia")
+}

@@ -3,7 +3,7 @@
 use super::source::{files, production};
 
 /// A crate, and the only places that may name it.
-const CONFINED: [(&str, &[&str]); 24] = [
+const CONFINED: [(&str, &[&str]); 25] = [
     ("nvml_wrapper", &["engine/src/fleet/devices/nvml.rs"]),
     ("sd_notify", &["engine/src/app/service_manager.rs"]),
     ("base64", &["engine/src/codec/clipper"]),
@@ -54,7 +54,14 @@ const CONFINED: [(&str, &[&str]); 24] = [
     ("send_wrapper", &["engine/src/api/oip_grpc"]),
     ("pyo3", &["python/"]),
     ("prometheus_client", &["engine/src/observe/export"]),
-    ("safetensors", &["gpu-containers/src/models/linear.rs"]),
+    ("cudarc", &["gpu-containers/src/device"]),
+    (
+        "safetensors",
+        &[
+            "gpu-containers/src/models/linear.rs",
+            "gpu-containers/src/models/embedding_mlp/weights.rs",
+        ],
+    ),
     ("loom", &["shm-rpc/src/sync.rs", "shm-rpc/src/control.rs", "shm-rpc/src/ring/models.rs"]),
     ("tar", &["engine/src/client/archive.rs", "engine/src/fleet/deployments/artifacts"]),
     ("shared_memory", &["shm-rpc/src/segment/posix.rs"]),
@@ -132,15 +139,18 @@ const FORBIDDEN: [(&str, &[&str]); 13] = [
 ];
 
 /// Files that may hold unsafe code: shared memory, the interpreter's glue, and one system call each.
-const UNSAFE: [&str; 11] = [
+const UNSAFE: [&str; 14] = [
     "shm-rpc/src/control.rs",
     "shm-rpc/src/segment/window.rs",
     "shm-rpc/src/segment/mapping.rs",
     "shm-rpc/src/segment/numa.rs",
     "shm-rpc/src/container_side/frozen.rs",
+    "shm-rpc/src/container_side/view.rs",
     "shm-rpc/src/c_abi.rs",
     "shm-rpc/src/c_abi/arguments.rs",
     "python/src/memory.rs",
+    "gpu-containers/src/device",
+    "gpu-containers/src/staging",
     "engine/src/dispatch/lane/doorbell.rs",
     "engine/src/fleet/launch/process.rs",
     "bench/src/",

@@ -57,6 +57,9 @@ pub(super) struct Replica {
     pub(super) pid: Option<u32>,
     pub(super) container: Option<String>,
     pub(super) device: Option<String>,
+    pub(super) on: Option<String>,
+    #[serde(default)]
+    pub(super) cpus: Option<Vec<usize>>,
     #[serde(default)]
     pub(super) restarts: u64,
     pub(super) since: Option<String>,

@@ -140,6 +140,7 @@ fn replicas(replicas: &[Replica], now: SystemTime) -> String {
         "PID",
         "CONTAINER",
         "DEVICE",
+        "ON",
         "RESTARTS",
         "SINCE",
         "LAST ERROR",
@@ -148,7 +149,7 @@ fn replicas(replicas: &[Replica], now: SystemTime) -> String {
     render(header, &rows)
 }
 
-fn replica_row(replica: &Replica, now: SystemTime) -> [String; 11] {
+fn replica_row(replica: &Replica, now: SystemTime) -> [String; 12] {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let since = replica.since.as_deref().and_then(|at| since(at, now));
     [
@@ -160,10 +161,20 @@ fn replica_row(replica: &Replica, now: SystemTime) -> [String; 11] {
         replica.pid.map(|pid| pid.to_string()).unwrap_or_default(),
         text(&replica.container),
         text(&replica.device),
+        on(replica),
         replica.restarts.to_string(),
         since.map(ago).unwrap_or_default(),
         text(&replica.last_error),
     ]
+}
+
+/// The device that it was given, and the CPUs that it is pinned to.
+fn on(replica: &Replica) -> String {
+    let cpus = replica.cpus.as_ref().filter(|cpus| !cpus.is_empty()).map(|cpus| {
+        format!("CPU {}", cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(","))
+    });
+    let gpu = replica.on.clone().filter(|on| !on.starts_with("cpu"));
+    gpu.into_iter().chain(cpus).collect::<Vec<_>>().join(" ")
 }
 
 /// How long ago an instant of the engine's was; nothing where it can't be read. Clocks may differ: the future is now.
@@ -181,7 +192,7 @@ fn moment(instant: &str) -> Option<SystemTime> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -248,6 +259,21 @@ mod tests {
         let expected = "MODEL   VERSION  REPLICA  STANDING  LAUNCHER  PID  DEVICE  RESTARTS  SINCE\n\
             digits  2        0        live      process   7    cpu     0         60 seconds ago\n";
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn replicas_that_were_given_a_device_show_which() {
+        let on_a = |on: Value, cpus: Value| -> Replica {
+            let replica = json!({
+                "model": "m", "version": 1, "replica": 0, "standing": "live", "launcher": "process",
+                "device": "gpu", "on": on, "cpus": cpus,
+            });
+            serde_json::from_value(replica).expect("a replica")
+        };
+        assert_eq!(on(&on_a(json!("GPU-1"), Value::Null)), "GPU-1");
+        assert_eq!(on(&on_a(json!("cpu0"), json!([2, 3]))), "CPU 2,3");
+        assert_eq!(on(&on_a(json!("cpu0"), Value::Null)), "");
+        assert_eq!(on(&on_a(Value::Null, json!([1]))), "CPU 1");
     }
 
     #[test]

@@ -1,13 +1,17 @@
-//! The devices that replicas run on: what there is.
+//! The devices that replicas run on: what there is, and how it fares.
 
 use std::path::Path;
 
 use self::inventory::{Host, Inventory};
 use self::nvml::{Gpus, Listing, NoGpus};
 
+pub mod health;
 pub mod inventory;
 pub mod linux;
 pub mod nvml;
+#[cfg(test)]
+pub(crate) mod test_library;
+pub mod watch;
 
 /// What this machine has.
 #[derive(Debug)]

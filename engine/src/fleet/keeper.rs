@@ -1,7 +1,6 @@
 //! Keeps one replica alive: start, welcome, hand over, watch, bury, wait, start again.
 
 use std::cell::RefCell;
-use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +9,6 @@ use schemas::lifecycle::{LaneGeometry, ModelSpec};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::catalog::{ModelEntry, ModelState};
-use super::cores;
 use super::launch::Container;
 use super::learned;
 use super::liveness::BackOff;
@@ -19,27 +17,31 @@ use super::sample;
 use super::standing::{Doing, Standing};
 use super::supervisor::{Shared, StartError};
 use super::triton;
-use super::welcome::{Door, Guest, WelcomeError, geometry};
+use super::welcome::{Guest, WelcomeError};
 use crate::dispatch::handle::{Entrance, ModelHandle};
 use crate::dispatch::hang_ups::HangUps;
 use crate::dispatch::lane::payload_bytes_max;
 use crate::dispatch::warm_up::Order;
 use crate::dispatch::{
-    CONTROL_MESSAGES_MAX, ControlMsg, CoreMsg, HANDOFF_TASKS_MAX, LaneSide, ModelSetup,
-    ReplicaFault, ReplicaLane, Sharing,
+    CONTROL_MESSAGES_MAX, ControlMsg, CoreMsg, HANDOFF_TASKS_MAX, ModelSetup, ReplicaFault, Sharing,
 };
 use crate::ids::{Incarnation, ReplicaId};
 use crate::labels::Labels;
 use crate::observe::metrics::Loss;
 use crate::observe::stages::ModelNames;
 
+mod birth;
 mod life;
 mod life_error;
+mod moving;
+mod seating;
 mod signals;
 mod start;
 
-use life::{Home, Life};
+use birth::{Handed, Loaded};
+use life::Life;
 pub use life_error::LifeError;
+use moving::Moved;
 use signals::Signals;
 
 /// What callers are told to wait while a model has no replica.
@@ -63,6 +65,8 @@ pub struct Keeper {
     back_off: BackOff,
     signals: Signals,
     standing: Rc<RefCell<Standing>>,
+    /// It has loaded on another device, and takes the place of the life that gives up its own.
+    next: Option<Moved>,
 }
 
 pub type First = oneshot::Sender<Result<(), StartError>>;
@@ -76,16 +80,20 @@ impl Keeper {
         standing: Rc<RefCell<Standing>>,
     ) -> Keeper {
         let signals = Signals::new(model.stopping.subscribe(), leaving);
-        Keeper { shared, model, replica, back_off: BackOff::default(), signals, standing }
+        let back_off = BackOff::default();
+        Keeper { shared, model, replica, back_off, signals, standing, next: None }
     }
 
     pub async fn run(mut self, mut first: Option<First>) {
         while !self.signals.is_ending() {
-            let mut life = Life::default();
-            let mut error = self.live(&mut life, &mut first).await;
+            let (mut life, loaded) = self.begin();
+            let mut error = self.live(&mut life, loaded, &mut first).await;
             let output = life.process.as_ref().map(|it| it.log().text()).unwrap_or_default();
             self.no_longer_live(&life, &error);
             self.bury(&mut life, &error).await;
+            if self.goes_on_at_once(&error) {
+                continue;
+            }
             let in_warm_up = matches!(error, LifeError::WarmUp(_));
             if let Some(tell) = first.take_if(|_| !in_warm_up) {
                 let model = self.model.target.label();
@@ -105,18 +113,23 @@ impl Keeper {
     }
 
     /// One incarnation, until whatever ends it.
-    async fn live(&mut self, life: &mut Life, first: &mut Option<First>) -> LifeError {
-        let incarnation = self.shared.incarnation();
-        self.standing.borrow_mut().starts(self.shared.config.clock.now());
-        life.incarnation = Some(incarnation);
-        // Before the dispatcher hears of the lane: a container may break it with its first word.
-        let (tell, mut fault) = oneshot::channel();
-        self.shared.faults.borrow_mut().insert(incarnation, tell);
-        let order = self.warm_up_order();
-        let (mut guest, warm) = match self.bring_to_life(life, incarnation, order).await {
-            Ok(guest) => guest,
+    async fn live(
+        &mut self,
+        life: &mut Life,
+        loaded: Option<Loaded>,
+        first: &mut Option<First>,
+    ) -> LifeError {
+        let loaded = match loaded {
+            Some(loaded) => Ok(loaded),
+            None => Box::pin(self.load(life, &self.standing)).await,
+        };
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
             Err(error) => return error,
         };
+        let incarnation = loaded.incarnation();
+        let order = self.warm_up_order();
+        let Handed { mut guest, mut fault, warm } = self.hand_over(life, loaded, order).await;
         // Without a warm-up the dispatcher takes it as it is.
         if order == Order::Run {
             if let Err(error) = self.warm_up(life, &mut guest, &mut fault, warm).await {
@@ -130,13 +143,20 @@ impl Keeper {
         if let Some(tell) = first.take() {
             let _listening = tell.send(Ok(()));
         }
-        let Some(process) = life.process.as_mut() else { return LifeError::Stopping };
+        let Life { process: Some(process), sits, .. } = life else { return LifeError::Stopping };
         let mut signals = self.signals.clone();
-        tokio::select! {
-            ended = process.ended() => ended.map_or_else(LifeError::from, LifeError::Exited),
-            error = guest.closed() => closed_or_exited(process, error).await,
-            Ok(fault) = &mut fault => LifeError::Fault(fault),
-            () = signals.ending() => self.leave(process, incarnation, fault).await,
+        let moved = tokio::select! {
+            ended = process.ended() => return ended.map_or_else(LifeError::from, LifeError::Exited),
+            error = guest.closed() => return closed_or_exited(process, error).await,
+            Ok(fault) = &mut fault => return LifeError::Fault(fault),
+            () = signals.ending() => return self.leave(process, incarnation, fault).await,
+            moved = self.moves(sits.as_ref()) => moved,
+        };
+        let why = moved.why.clone();
+        self.next = Some(moved);
+        match self.leave(process, incarnation, fault).await {
+            LifeError::Stopping if !self.signals.is_ending() => LifeError::Moved { why },
+            error => error,
         }
     }
 
@@ -158,65 +178,6 @@ impl Keeper {
             Ok(fault) = fault => LifeError::Fault(fault),
             () = tokio::time::sleep(drain) => LifeError::Stopping,
         }
-    }
-
-    async fn bring_to_life(
-        &self,
-        life: &mut Life,
-        incarnation: Incarnation,
-        warm_up: Order,
-    ) -> Result<(Guest, oneshot::Receiver<()>), LifeError> {
-        let limits = &self.shared.config.limits;
-        let nonce = RandomState::new().hash_one((incarnation, std::process::id()));
-        let user = self.user(incarnation);
-        let home = life.home.insert(Home::make(&self.shared.config.sockets, incarnation, user)?);
-        let socket = home.path.join("sock");
-        let door = Door::open(&socket)?;
-        if let Some(user) = user {
-            std::os::unix::fs::chown(&socket, Some(user), None).map_err(LifeError::Home)?;
-        }
-        let mut signals = self.signals.clone();
-        let process = tokio::select! {
-            process = self.spawn(&home.path, &socket, nonce, user) => life.process.insert(process?),
-            () = signals.ending() => return Err(LifeError::Stopping),
-        };
-        self.standing.borrow_mut().has(process);
-        let hello = async {
-            let mut guest = door.accept().await?;
-            let spec = guest.hello(nonce).await?;
-            Ok((guest, spec))
-        };
-        let hello = tokio::time::timeout(Duration::from_secs(limits.hello_s), hello);
-        let late = LifeError::HelloLate { seconds: limits.hello_s };
-        let (mut guest, spec) = tokio::select! {
-            hello = hello => alive(process, hello.map_err(|_| late)?).await?,
-            ended = process.ended() => return Err(ended.map_or_else(LifeError::from, LifeError::Exited)),
-            () = signals.ending() => return Err(LifeError::Stopping),
-        };
-        let owns_cores = self.owns_cores(self.model.wanted.get().unwrap_or(spec.replicas));
-        let geometry = geometry(&spec, incarnation, &self.shared.config.lane, owns_cores)?;
-        self.establish(spec, geometry).await?;
-        self.does(Doing::Loading);
-        let (device, group) = self.model.target.devices.of(self.replica);
-        let node = group.cpus.as_deref().and_then(cores::node_of);
-        let load = guest.join(geometry, node);
-        let load = tokio::time::timeout(Duration::from_secs(limits.load_s), load);
-        let late = LifeError::LoadLate { seconds: limits.load_s };
-        let side = tokio::select! {
-            side = load => alive(process, side.map_err(|_| late)?).await?,
-            ended = process.ended() => return Err(ended.map_or_else(LifeError::from, LifeError::Exited)),
-            () = signals.ending() => return Err(LifeError::Stopping),
-        };
-        process.has_loaded();
-        let side = LaneSide::Shm(side);
-        let silence_max = guest.beats().then_some(Duration::from_millis(limits.heartbeat_ms));
-        let replica = self.replica;
-        let lane = Box::new(ReplicaLane { replica, device, incarnation, silence_max, side });
-        let (live, warm) = oneshot::channel();
-        life.handed_over = true;
-        self.tell(ControlMsg::ReplicaUp { lane, warm_up, live }).await;
-        self.does(Doing::Warming);
-        Ok((guest, warm))
     }
 
     /// Until the dispatcher says that the replica is live. A batch that never returns is the dispatcher's to end; the
@@ -368,10 +329,13 @@ impl Keeper {
     async fn bury(&mut self, life: &mut Life, error: &LifeError) {
         let Some(incarnation) = life.incarnation else { return };
         self.shared.faults.borrow_mut().remove(&incarnation);
-        let Some(process) = life.process.as_mut() else { return };
+        let Some(process) = life.process.as_mut() else {
+            life.sits = None;
+            return;
+        };
         let ended = async {
             match error {
-                LifeError::Stopping => process.end().await,
+                LifeError::Stopping | LifeError::Moved { .. } => process.end().await,
                 _ => process.kill().await,
             }
         };
@@ -384,7 +348,7 @@ impl Keeper {
                  not answer?); it is left to itself, and another one is started"
             ),
         }
-        life.home = None;
+        (life.home, life.sits) = (None, None);
         if life.handed_over {
             let last_output = process.log().last_line();
             let replica = self.replica;

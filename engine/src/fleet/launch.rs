@@ -59,6 +59,10 @@ pub struct Start<'a> {
     pub user: Option<u32>,
     /// Where it is pinned; None: anywhere.
     pub cpus: Option<&'a [usize]>,
+    /// In Docker: the NUMA node whose memory it gets; None: any.
+    pub memory_node: Option<u32>,
+    /// In Docker: the GPU, or the slice of one, that it gets.
+    pub gpu: Option<&'a str>,
     /// It loads while others serve: until it has loaded they come first.
     pub stands_back: bool,
     /// In Docker: in place of our own.

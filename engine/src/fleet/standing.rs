@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::launch::Container;
 use super::log_tail::LogTail;
+use super::placement::Seat;
 use crate::clock::Time;
-use crate::ids::ReplicaId;
+use crate::ids::{DeviceClass, ReplicaId};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doing {
@@ -44,6 +45,14 @@ pub struct Standing {
     pub pid: Option<u32>,
     /// The id of its Docker container, where it runs in one.
     pub container: Option<Arc<str>>,
+    /// The group of devices that this life belongs to; None: none was decided yet.
+    pub class: Option<DeviceClass>,
+    /// The device that it was given, in words; None: it runs wherever the system lets it.
+    pub on: Option<Arc<str>>,
+    /// Why there.
+    pub why: Option<Arc<str>>,
+    /// Where it is pinned; None: anywhere.
+    pub cpus: Option<Arc<[usize]>>,
     /// Lives before this one.
     pub restarts: u32,
     /// Why the life before this one ended.
@@ -63,6 +72,10 @@ impl Standing {
             since: now,
             pid: None,
             container: None,
+            class: None,
+            on: None,
+            why: None,
+            cpus: None,
             restarts: 0,
             last_error: None,
             logs: VecDeque::new(),
@@ -78,8 +91,31 @@ impl Standing {
         self.prints(container.log().clone());
     }
 
+    /// Another life has come as far as this, and takes the place of this one.
+    pub fn becomes(&mut self, other: Standing) {
+        let (replica, restarts, last_error) = (self.replica, self.restarts, self.last_error.take());
+        let mut logs = std::mem::take(&mut self.logs);
+        let printed = other.logs.back().map(|(_, log)| log.clone());
+        *self = Standing { replica, restarts, last_error, logs: VecDeque::new(), ..other };
+        logs.drain(..).for_each(|log| self.logs.push_back(log));
+        printed.into_iter().for_each(|log| self.prints(log));
+    }
+
+    pub fn sits(&mut self, class: DeviceClass, seat: Option<&Seat>) {
+        self.class = Some(class);
+        self.on = seat.map(|seat| seat.device.to_string().into());
+        self.why = seat.map(|seat| seat.why.as_str().into());
+        let cpus = seat.filter(|seat| !seat.cpus.is_empty());
+        self.cpus = cpus.map(|seat| seat.cpus.as_slice().into());
+    }
+
+    fn sits_nowhere(&mut self) {
+        (self.on, self.why, self.cpus) = (None, None, None);
+    }
+
     pub fn starts(&mut self, now: Time) {
         self.does(Doing::Starting, now);
+        self.sits_nowhere();
         (self.pid, self.container) = (None, None);
     }
 
@@ -93,6 +129,7 @@ impl Standing {
     /// A life ended, and another begins after a while.
     pub fn waits(&mut self, now: Time, why: Arc<str>) {
         self.does(Doing::Waiting, now);
+        self.sits_nowhere();
         (self.pid, self.container) = (None, None);
         self.restarts = self.restarts.saturating_add(1);
         self.last_error = Some(why);

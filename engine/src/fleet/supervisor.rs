@@ -19,6 +19,7 @@ use super::changes;
 use super::deployments::causes::explained;
 use super::deployments::wanted::Failure;
 use super::deployments::{Opened, Overseer};
+use super::devices::inventory::Inventory;
 use super::digest;
 use super::keeper::LifeError;
 use super::launch::Launchers;
@@ -32,6 +33,7 @@ use super::repository::Repositories;
 use super::scaler::keep_scaling;
 use super::scaling;
 pub use super::scaling::{keepers_ended, set_replicas, start_others};
+use super::seats::Seats;
 use super::target::Target;
 use super::welcome::LaneSettings;
 use crate::classes::Classes;
@@ -71,6 +73,8 @@ pub struct FleetConfig {
     pub changes: bool,
     /// Between two looks at the repositories; None: they are not polled.
     pub poll_every: Option<Duration>,
+    /// What there is for replicas to run on.
+    pub inventory: Inventory,
     /// In front of a model's path in the ready line: `http://127.0.0.1:8000`.
     pub base_url: String,
 }
@@ -126,6 +130,7 @@ pub struct Shared {
     /// Another engine is to take this one's place: nothing changes until it has, or won't.
     pub handing_over: Cell<bool>,
     pub models: RefCell<Vec<Rc<Model>>>,
+    pub seats: Rc<Seats>,
     /// Why the last load of a name failed. Only names of directories get here, and an index drops those that are gone.
     pub complaints: RefCell<BTreeMap<String, String>>,
 }
@@ -133,6 +138,7 @@ pub struct Shared {
 impl Fleet {
     pub fn new(config: FleetConfig) -> Fleet {
         let (events, mailbox) = mpsc::channel(EVENTS_MAX);
+        let seats = Seats::new(config.inventory.clone(), config.clock);
         let shared = Rc::new(Shared {
             load: RefCell::new(vec![0; config.links.len()]),
             config,
@@ -145,6 +151,7 @@ impl Fleet {
             deployments_up: watch::Sender::new(false),
             handing_over: Cell::new(false),
             models: RefCell::default(),
+            seats,
             complaints: RefCell::default(),
         });
         tokio::task::spawn_local(deliver_faults(shared.clone(), mailbox));

@@ -19,7 +19,7 @@ use crate::triton_config::{ConfigFault, TritonConfig};
 mod containers;
 
 /// Native models that `foil-container` carries.
-const NATIVE_KINDS: [&str; 5] = ["linear", "echo", "noop", "sleep", "timed"];
+const NATIVE_KINDS: [&str; 6] = ["linear", "embedding_mlp", "echo", "noop", "sleep", "timed"];
 
 /// One model version to serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -401,10 +401,6 @@ fn check(path: &Path, toml: &ModelToml) -> Result<(), TargetError> {
     let wrong = |message: String| Err(TargetError::Setting { path: path.to_owned(), message });
     for text in [&toml.slo, &toml.batch_timeout].into_iter().flatten() {
         duration(text)?;
-    }
-    match toml.device.as_deref() {
-        None | Some("cpu") => {}
-        Some(other) => return wrong(format!("device '{other}' does not exist; use cpu")),
     }
     match (toml.runtime.as_deref(), toml.kind.as_deref()) {
         (None | Some("python"), None) if toml.program.is_some() => {

@@ -205,7 +205,7 @@ fn device((gpu, replicas): (Option<u32>, u32)) -> DeviceToml {
     let name = gpu.map_or("cpu".into(), |gpu| format!("gpu{gpu}"));
     let visible = gpu.map_or(String::new(), |gpu| gpu.to_string());
     let env = [(VISIBLE_GPUS.to_owned(), visible)].into();
-    DeviceToml { name, replicas, env, cpus: None }
+    DeviceToml { name, replicas, env, ..DeviceToml::default() }
 }
 
 /// Which of the versions are served, in ascending order.

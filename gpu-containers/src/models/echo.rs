@@ -21,7 +21,7 @@ impl Model for Echo {
         Ok(())
     }
 
-    fn predict(&mut self, batch: &Batch, outputs: &mut Outputs) -> Result<(), Refusal> {
+    fn predict(&mut self, batch: &Batch<'_>, outputs: &mut Outputs) -> Result<(), Refusal> {
         let x = &batch.inputs[0];
         outputs.raw(&x.shape, x.bytes(), &x.offsets);
         Ok(())

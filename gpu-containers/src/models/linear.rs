@@ -41,7 +41,7 @@ impl Model for Linear {
         Ok(())
     }
 
-    fn predict(&mut self, batch: &Batch, outputs: &mut Outputs) -> Result<(), Refusal> {
+    fn predict(&mut self, batch: &Batch<'_>, outputs: &mut Outputs) -> Result<(), Refusal> {
         let rows = u64::from(batch.rows);
         let mut scores = Vec::with_capacity(batch.rows as usize * self.classes.len());
         let mut labels = Vec::with_capacity(batch.rows as usize);

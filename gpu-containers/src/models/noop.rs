@@ -24,7 +24,7 @@ impl Model for Noop {
         Ok(())
     }
 
-    fn predict(&mut self, batch: &Batch, outputs: &mut Outputs) -> Result<(), Refusal> {
+    fn predict(&mut self, batch: &Batch<'_>, outputs: &mut Outputs) -> Result<(), Refusal> {
         let rows = batch.inputs[0].f32().chunks_exact(FEATURES);
         let sums: Vec<f32> = rows.map(|row| row.iter().sum()).collect();
         outputs.numbers(&[u64::from(batch.rows)], &sums);

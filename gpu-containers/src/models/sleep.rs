@@ -26,7 +26,7 @@ impl Model for Sleep {
     }
 
     #[expect(clippy::disallowed_methods, reason = "sleeping is what this model does")]
-    fn predict(&mut self, batch: &Batch, outputs: &mut Outputs) -> Result<(), Refusal> {
+    fn predict(&mut self, batch: &Batch<'_>, outputs: &mut Outputs) -> Result<(), Refusal> {
         let micros = batch.inputs[0].f32();
         let longest = micros.iter().copied().fold(0.0, f32::max);
         let span = Duration::from_micros(longest as u64);

@@ -48,7 +48,7 @@ impl Model for Timed {
         Ok(())
     }
 
-    fn predict(&mut self, batch: &Batch, outputs: &mut Outputs) -> Result<(), Refusal> {
+    fn predict(&mut self, batch: &Batch<'_>, outputs: &mut Outputs) -> Result<(), Refusal> {
         let clock = Clock::start();
         let span = self.span(batch.rows)?;
         match self.mode {

@@ -219,7 +219,9 @@ fn replicas(overseer: &Overseer) -> Vec<Value> {
 fn of_model(overseer: &Overseer, model: &Model) -> Vec<Value> {
     let clock = overseer.shared.config.clock;
     let one = |standing: Standing| {
-        let (_, group) = model.target.devices.of(standing.replica);
+        let devices = &model.target.devices;
+        let group = standing.class.map(|class| devices.group(class));
+        let group = group.unwrap_or_else(|| devices.of(standing.replica).1);
         json!({
             "model": model.name(),
             "version": model.target.version.0,
@@ -229,7 +231,9 @@ fn of_model(overseer: &Overseer, model: &Model) -> Vec<Value> {
             "pid": standing.pid,
             "container": standing.container.as_deref(),
             "device": &*group.name,
-            "cpus": group.cpus,
+            "on": standing.on.as_deref(),
+            "cpus": standing.cpus.as_deref().or(group.cpus.as_deref()),
+            "why_there": standing.why.as_deref(),
             "restarts": standing.restarts,
             "since": at(clock.wall_at(standing.since)),
             "last_error": standing.last_error.as_deref(),

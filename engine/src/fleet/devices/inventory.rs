@@ -171,6 +171,11 @@ impl Cpus {
 }
 
 impl Gpu {
+    /// By the UUID of the whole or of a slice.
+    pub fn has(&self, uuid: &str) -> bool {
+        self.uuids().any(|it| it == uuid)
+    }
+
     /// Its own and those of its slices.
     fn uuids(&self) -> impl Iterator<Item = &str> {
         let slices = self.slices.iter().flatten().map(|slice| slice.uuid.as_str());

@@ -12,6 +12,12 @@ use nvml_wrapper::{Device, Nvml};
 use super::inventory::{Gpu, Health, Slice};
 use super::linux;
 
+pub use self::events::Events;
+
+mod events;
+#[cfg(test)]
+mod tests;
+
 /// Names another library in place of the system's: for tests, and for drivers that lie elsewhere.
 const LIBRARY_VARIABLE: &str = "FOIL_NVML";
 const LIBRARY: &str = "libnvidia-ml.so.1";

@@ -5,6 +5,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::LifeError;
+use super::seating::Sits;
 use crate::clock::Time;
 use crate::fleet::launch::Container;
 use crate::ids::Incarnation;
@@ -19,6 +20,8 @@ pub(super) struct Life {
     /// The dispatcher has its lane.
     pub(super) handed_over: bool,
     pub(super) live_since: Option<Time>,
+    /// Given back after the process, which uses it.
+    pub(super) sits: Option<Sits>,
 }
 
 /// The directory of one incarnation: its socket, and what it may write. Removed with everything in it.

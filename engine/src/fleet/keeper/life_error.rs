@@ -1,7 +1,11 @@
 //! Why a life of a replica ended, for the log, for whoever started `foil`, and for callers of a model without any.
 
+use std::sync::Arc;
+
 use crate::dispatch::ReplicaFault;
+use crate::fleet::launch::docker::DockerError;
 use crate::fleet::launch::{Ended, LaunchError, WaitError};
+use crate::fleet::placement::NoSeat;
 use crate::fleet::sample::SampleError;
 use crate::fleet::triton::MismatchError;
 use crate::fleet::welcome::WelcomeError;
@@ -12,6 +16,10 @@ use crate::observe::metrics::Loss;
 pub enum LifeError {
     #[error("its private directory could not be made: {0}")]
     Home(std::io::Error),
+    #[error(transparent)]
+    NoSeat(#[from] Box<NoSeat>),
+    #[error("{why}")]
+    NoGpuRuntime { why: String },
     #[error(transparent)]
     Launch(#[from] LaunchError),
     #[error("its process ended with {0}")]
@@ -42,6 +50,8 @@ pub enum LifeError {
     WarmUpLate { seconds: u64 },
     #[error("{}", .0.why)]
     Fault(ReplicaFault),
+    #[error("it gave up its device: {why}")]
+    Moved { why: Arc<str> },
     #[error("the engine is shutting down")]
     Stopping,
 }
@@ -49,7 +59,17 @@ pub enum LifeError {
 impl LifeError {
     /// Its sentence has the probable cause and what helps already.
     pub fn says_what_to_do(&self) -> bool {
-        matches!(self, LifeError::Launch(_))
+        matches!(self, LifeError::Launch(_) | LifeError::NoSeat(_) | LifeError::NoGpuRuntime { .. })
+    }
+
+    /// Docker had no GPU to give, and says why.
+    pub fn no_gpu_runtime(&self) -> Option<&DockerError> {
+        match self {
+            LifeError::Launch(LaunchError::Docker(error @ DockerError::NoGpuRuntime { .. })) => {
+                Some(error)
+            }
+            _ => None,
+        }
     }
 
     /// It ran, and got nowhere.

@@ -4,12 +4,21 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::Keeper;
+use super::seating::Sits;
 use crate::cli::Launcher;
-use crate::fleet::cores;
 use crate::fleet::launch::users::{self, first_unreachable};
 use crate::fleet::launch::{Container, LaunchError, Start, default_memory_bytes};
 use crate::fleet::model::Place;
+use crate::fleet::seats::environment;
 use crate::ids::Incarnation;
+
+/// Where a container finds its engine, and as whom.
+pub(super) struct Doorway<'a> {
+    pub(super) home: &'a Path,
+    pub(super) socket: &'a Path,
+    pub(super) nonce: u64,
+    pub(super) user: Option<u32>,
+}
 
 impl Keeper {
     /// A user of its own, if there are any and it could work as one.
@@ -32,34 +41,45 @@ impl Keeper {
         None
     }
 
-    pub(super) fn owns_cores(&self, replicas: u32) -> bool {
-        let models = self.shared.models.borrow();
-        let (_, mine) = self.model.target.devices.of(self.replica);
-        let stay = models.iter().filter(|model| !self.model.takes_place_of(model));
-        let groups = stay.flat_map(|model| model.target.devices.iter());
-        let others = groups.filter(|group| !std::ptr::eq(*group, mine));
-        let others = others.map(|group| group.cpus.as_deref());
-        let front_end = &self.shared.config.cores;
-        cores::owned(mine.cpus.as_deref(), mine.replicas.unwrap_or(replicas), front_end, others)
-    }
-
-    fn launcher(&self) -> Launcher {
+    pub(super) fn launcher(&self) -> Launcher {
         self.shared.config.launchers.of(&self.model.target.place)
     }
 
     pub(super) async fn spawn(
         &self,
-        home: &Path,
-        socket: &Path,
-        nonce: u64,
-        user: Option<u32>,
+        door: &Doorway<'_>,
+        sits: &Sits,
     ) -> Result<Container, LaunchError> {
         let target = &self.model.target;
-        let (_, group) = target.devices.of(self.replica);
-        // Later ones win: the device's over the model's, ours over both.
+        let memory_bytes = target.place.memory_bytes.unwrap_or_else(default_memory_bytes);
+        let start = Start {
+            program: &target.program,
+            programs: &self.shared.config.programs,
+            env: self.environment(door.nonce, sits),
+            model: self.name(),
+            version: target.version,
+            replica: self.replica,
+            label: format!("{}/{}", self.name(), self.replica),
+            clock: self.shared.config.clock,
+            home: door.home,
+            socket: door.socket,
+            user: door.user,
+            cpus: sits.cpus(),
+            memory_node: sits.memory_node(),
+            gpu: sits.gpu(),
+            stands_back: self.model.place.get() != Place::Served || self.model.live.get() > 0,
+            image: target.place.image.as_deref(),
+            memory_bytes,
+        };
+        self.shared.config.launchers.start(self.launcher(), start).await
+    }
+
+    /// Later ones win: the device's over the model's, ours over both.
+    fn environment(&self, nonce: u64, sits: &Sits) -> Vec<(String, OsString)> {
+        let target = &self.model.target;
+        let group = target.devices.group(sits.class);
         let given = target.env.iter().chain(&group.env);
-        let mut env: Vec<(String, OsString)> =
-            given.map(|(key, value)| (key.clone(), value.into())).collect();
+        let given = given.map(|(key, value)| (key.clone(), value.into()));
         let ours = [
             ("FOIL_NONCE", nonce.to_string().into()),
             ("FOIL_VERSION", target.version.to_string().into()),
@@ -67,25 +87,9 @@ impl Keeper {
             ("FOIL_DEVICE", group.name.to_string().into()),
             ("FOIL_SETTINGS", target.settings.clone().into()),
         ];
-        env.extend(ours.map(|(key, value)| (key.to_owned(), value)));
-        let memory_bytes = target.place.memory_bytes.unwrap_or_else(default_memory_bytes);
-        let start = Start {
-            program: &target.program,
-            programs: &self.shared.config.programs,
-            env,
-            model: self.name(),
-            version: target.version,
-            replica: self.replica,
-            label: format!("{}/{}", self.name(), self.replica),
-            clock: self.shared.config.clock,
-            home,
-            socket,
-            user,
-            cpus: group.cpus.as_deref(),
-            stands_back: self.model.place.get() != Place::Served || self.model.live.get() > 0,
-            image: target.place.image.as_deref(),
-            memory_bytes,
-        };
-        self.shared.config.launchers.start(self.launcher(), start).await
+        let ours = ours.map(|(key, value)| (key.to_owned(), value));
+        let advice = environment::advice(group, !self.owns_cores(sits, 1));
+        let devices = environment::devices(group, sits.gpu());
+        advice.into_iter().chain(given).chain(ours).chain(devices).collect()
     }
 }

@@ -26,6 +26,7 @@ mod about;
 mod body;
 mod container;
 mod error;
+mod gpu;
 mod leftovers;
 mod once;
 mod orphans;
@@ -64,6 +65,8 @@ pub struct Docker {
     leftovers: Leftovers,
     /// What the daemon can't do and was said.
     warned: RefCell<BTreeSet<String>>,
+    /// What devices it can give out; None: it was not asked.
+    offers: RefCell<Option<gpu::Offers>>,
     used: Cell<bool>,
     swept: Cell<bool>,
     /// One image at a time; who waits finds it there.
@@ -77,6 +80,7 @@ impl Docker {
             client: RefCell::default(),
             leftovers: Leftovers::default(),
             warned: RefCell::default(),
+            offers: RefCell::default(),
             used: Cell::new(false),
             swept: Cell::new(false),
             pulling: Mutex::default(),

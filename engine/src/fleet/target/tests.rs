@@ -104,7 +104,7 @@ fn what_cannot_be_served_is_refused_with_a_sentence() {
         ("entry = \"../net.py\"", "no Python file of the version's directory"),
         ("entry = \"net.py\"", "does not exist"),
         ("runtime = \"program\"\nentry = \"model.py\"", "entry goes with"),
-        ("device = \"gpu\"", "use cpu"),
+        ("device = \"tpu\"", "use cpu, gpu or auto"),
         ("runtime = \"native\"", "kind"),
         ("slo = \"20\"", "duration"),
         ("max_batsh = 3", "did you mean 'max_batch'?"),

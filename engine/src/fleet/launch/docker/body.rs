@@ -13,6 +13,7 @@ use bollard::models::{
     RestartPolicy, RestartPolicyNameEnum,
 };
 
+use super::gpu::{Way, unlimited_memlock};
 use crate::fleet::launch::Start;
 use crate::fleet::launch::process::THREADS;
 use crate::fleet::target::Program;
@@ -68,13 +69,18 @@ pub(super) fn ours(name: &str) -> String {
 }
 
 /// `boot` tells this machine's runs apart.
-pub(super) fn of(start: &Start<'_>, image: &str, boot: &str) -> ContainerCreateBody {
+pub(super) fn of(
+    start: &Start<'_>,
+    image: &str,
+    boot: &str,
+    gpu: Option<&Way>,
+) -> ContainerCreateBody {
     let directory = start.program.home().0;
     let (entrypoint, cmd) = command(start.program);
     ContainerCreateBody {
         image: Some(image.to_owned()),
         user: Some(user(start.user)),
-        env: Some(environment(start)),
+        env: Some(environment(start, gpu)),
         entrypoint,
         cmd,
         attach_stdout: Some(true),
@@ -83,6 +89,9 @@ pub(super) fn of(start: &Start<'_>, image: &str, boot: &str) -> ContainerCreateB
         host_config: Some(HostConfig {
             mounts: Some(vec![mount(start.home, HOME), mount(&directory, MODEL)]),
             cpuset_cpus: start.cpus.map(list),
+            cpuset_mems: start.memory_node.map(|node| node.to_string()),
+            device_requests: gpu.and_then(Way::request).map(|request| vec![request]),
+            ulimits: Some(ulimits(gpu)),
             memory: Some(start.memory_bytes.cast_signed()),
             memory_swap: Some(start.memory_bytes.cast_signed()),
             cpu_shares: start.stands_back.then_some(LOADING_CPU_SHARES),
@@ -110,12 +119,7 @@ pub(super) fn sandbox() -> HostConfig {
             typ: Some("local".into()),
             config: Some([entry("max-size", LOG_FILE_BYTES), entry("max-file", LOG_FILES)].into()),
         }),
-        // A crashed model's memory is nobody's to keep.
-        ulimits: Some(vec![ResourcesUlimits {
-            name: Some("core".into()),
-            soft: Some(0),
-            hard: Some(0),
-        }]),
+        ulimits: Some(ulimits(None)),
         // The engine decides what starts again, and when.
         restart_policy: Some(RestartPolicy {
             name: Some(RestartPolicyNameEnum::NO),
@@ -123,6 +127,12 @@ pub(super) fn sandbox() -> HostConfig {
         }),
         ..Default::default()
     }
+}
+
+fn ulimits(gpu: Option<&Way>) -> Vec<ResourcesUlimits> {
+    // A crashed model's memory is nobody's to keep.
+    let core = ResourcesUlimits { name: Some("core".into()), soft: Some(0), hard: Some(0) };
+    [core].into_iter().chain(gpu.map(|_| unlimited_memlock())).collect()
 }
 
 fn entry(key: &str, value: &str) -> (String, String) {
@@ -154,14 +164,15 @@ fn user(user: Option<u32>) -> String {
     format!("{user}:{group}")
 }
 
-fn environment(start: &Start<'_>) -> Vec<String> {
+fn environment(start: &Start<'_>, gpu: Option<&Way>) -> Vec<String> {
     let kept = KEPT.iter().filter_map(|key| Some((key.to_string(), std::env::var(key).ok()?)));
     let threads = start
         .cpus
         .into_iter()
         .flat_map(|cpus| THREADS.iter().map(|key| (key.to_string(), cpus.len().to_string())));
     // Devices are given, not taken.
-    let devices = [entry("NVIDIA_VISIBLE_DEVICES", "void")];
+    let said_by_docker = gpu.is_some_and(Way::says_what_is_visible);
+    let devices = (!said_by_docker).then(|| entry("NVIDIA_VISIBLE_DEVICES", "void"));
     let given = start.env.iter().map(|(key, value)| (key.clone(), text(value)));
     let socket = Path::new(HOME).join(start.socket.file_name().unwrap_or_default());
     let socket = [("FOIL_SOCKET".to_owned(), text(socket.as_os_str()))];

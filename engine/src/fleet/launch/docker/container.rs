@@ -63,7 +63,7 @@ impl DockerContainer {
         let follower = Follower::new(log.clone(), lines, start.clock);
         let follower = tokio::task::spawn_local(follow(attached.output, follower));
         let started = client.start_container(&name, None::<StartContainerOptions>);
-        within(Call::Start, started).await?;
+        within(Call::Start, started).await.map_err(|error| refused(&docker, &start, error))?;
         let about = client.inspect_container(&name, None::<InspectContainerOptions>);
         let about = within(Call::Inspect, about).await?;
         let id: Arc<str> = about.id.unwrap_or_default().into();
@@ -151,13 +151,17 @@ impl Drop for RemovedWhenDropped {
 
 impl Docker {
     async fn create(&self, name: &str, start: &Start<'_>, image: &str) -> Result<(), DockerError> {
-        let body = body::of(start, image, &orphans::boot());
+        let way = match start.gpu {
+            Some(uuid) => Some(self.way_to(uuid).await?),
+            None => None,
+        };
+        let body = body::of(start, image, &orphans::boot(), way.as_ref());
         match self.create_once(name, image, body.clone()).await {
             Err(DockerError::NoImage { .. }) if self.settings.pull => {
                 self.pull(image).await?;
                 self.create_once(name, image, body).await
             }
-            created => created,
+            created => created.map_err(|error| refused(self, start, error)),
         }
     }
 
@@ -215,6 +219,10 @@ impl Docker {
         let asked = client.inspect_container(container, None::<InspectContainerOptions>);
         Ok(within(Call::Inspect, asked).await?.state.unwrap_or_default())
     }
+}
+
+fn refused(docker: &Docker, start: &Start<'_>, error: DockerError) -> DockerError {
+    if start.gpu.is_some() { docker.gpu_refused(error) } else { error }
 }
 
 /// A container's status is 128 and the signal's number where one ended it.
@@ -290,12 +298,85 @@ impl Init {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use bollard::models::HostConfig;
+    use tokio::runtime::{Builder, LocalOptions};
+
     use super::*;
+    use crate::clock::Clock;
+    use crate::fleet::launch::docker::Settings;
+    use crate::fleet::launch::process::Programs;
+    use crate::fleet::target::Program;
+    use crate::ids::{ReplicaId, Version};
 
     #[test]
     fn a_status_above_128_is_a_signal() {
         assert_eq!(ended(3, false).to_string(), "exit status: 3");
         assert_eq!(ended(137, false).to_string(), "signal: 9 (SIGKILL)");
         assert!(ended(137, true).to_string().contains("memory"));
+    }
+
+    /// Needs a daemon and the images of `cargo xtask images`; a start would need a GPU.
+    #[test]
+    fn docker_takes_the_request_for_a_gpu_as_it_is_made() {
+        let runtime =
+            Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        runtime.expect("a runtime").block_on(async {
+            let sockets = std::env::temp_dir().join(format!("foil-gpu-{}", std::process::id()));
+            let docker = Docker::new(Settings { sockets: sockets.clone(), ..Settings::default() });
+            if !docker.is_there().await {
+                return eprintln!("skipped: it needs Docker");
+            }
+            fs::create_dir_all(&sockets).expect("a directory");
+            let asked = gpu_container(&docker, &sockets).await;
+            fs::remove_dir_all(&sockets).expect("it was made");
+            match asked {
+                Err(DockerError::NoImage { .. }) => eprintln!("skipped: it needs the images"),
+                asked => check(asked.expect("created and described")),
+            }
+        });
+    }
+
+    /// Created, described and removed again.
+    async fn gpu_container(docker: &Rc<Docker>, home: &Path) -> Result<HostConfig, DockerError> {
+        let program = Program::Native { kind: "noop".into(), directory: home.to_owned() };
+        let start = Start {
+            program: &program,
+            programs: &Programs::find(None),
+            env: Vec::new(),
+            model: "on-a-gpu".into(),
+            version: Version(1),
+            replica: ReplicaId(0),
+            label: String::new(),
+            clock: Clock::start(),
+            home,
+            socket: &home.join("sock"),
+            user: None,
+            cpus: None,
+            memory_node: None,
+            gpu: Some("GPU-1"),
+            stands_back: false,
+            image: None,
+            memory_bytes: 64 << 20,
+        };
+        let name = name(&start);
+        docker.create(&name, &start, &body::image(&program)).await?;
+        let client = docker.client().await?;
+        let about = client.inspect_container(&name, None::<InspectContainerOptions>);
+        let about = within(Call::Inspect, about).await;
+        docker.remove(&name).await?;
+        Ok(about?.host_config.unwrap_or_default())
+    }
+
+    fn check(host: HostConfig) {
+        let [request] = &host.device_requests.expect("a request")[..] else { panic!("one") };
+        assert_eq!(request.driver.as_deref(), Some("nvidia"));
+        assert_eq!(request.device_ids, Some(vec!["GPU-1".to_owned()]));
+        let capabilities = request.capabilities.as_ref().expect("some");
+        assert_eq!(*capabilities, [["gpu", "compute", "utility"]]);
+        let limits = host.ulimits.expect("limits");
+        let memlock = limits.iter().find(|it| it.name.as_deref() == Some("memlock"));
+        assert_eq!(memlock.map(|it| (it.soft, it.hard)), Some((Some(-1), Some(-1))));
     }
 }

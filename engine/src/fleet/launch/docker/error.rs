@@ -76,6 +76,8 @@ pub enum DockerError {
     Pull { image: String, why: String },
     #[error("Docker did not {call}: {message}. {}", self.advice())]
     Refused { call: Call, status: u16, message: String },
+    #[error("Docker has no GPU to give: {message}. {}", self.advice())]
+    NoGpuRuntime { message: String },
     #[error("the command ended with status {code}: {output}")]
     Run { code: i64, output: String },
 }
@@ -107,6 +109,12 @@ impl DockerError {
                 ),
             ),
             DockerError::Refused { message, .. } => refused(message),
+            DockerError::NoGpuRuntime { .. } => Advice::new(
+                "NVIDIA's container toolkit or its driver is not set up on this host",
+                "install nvidia-container-toolkit (1.17.8 or later), then `sudo nvidia-ctk runtime configure \
+                 --runtime=docker && sudo systemctl restart docker`; `foil doctor` checks each part. Or run the model on the \
+                 CPU: device = \"cpu\" or \"auto\" in model.toml",
+            ),
             DockerError::Run { .. } => Advice::new(
                 "the image lacks what the command needs",
                 "use one of Hydrofoil's images, or one made from them",

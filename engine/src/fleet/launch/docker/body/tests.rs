@@ -6,6 +6,15 @@ use crate::fleet::launch::process::Programs;
 use crate::ids::{ReplicaId, Version};
 
 fn created(program: &Program, cpus: Option<&[usize]>, user: Option<u32>) -> ContainerCreateBody {
+    created_on(program, cpus, user, None)
+}
+
+fn created_on(
+    program: &Program,
+    cpus: Option<&[usize]>,
+    user: Option<u32>,
+    gpu: Option<&Way>,
+) -> ContainerCreateBody {
     let (programs, home) = (Programs::find(None), PathBuf::from("/sockets/1"));
     let start = Start {
         program,
@@ -20,11 +29,13 @@ fn created(program: &Program, cpus: Option<&[usize]>, user: Option<u32>) -> Cont
         socket: &home.join("sock"),
         user,
         cpus,
+        memory_node: cpus.map(|_| 1),
+        gpu: None,
         stands_back: true,
         image: None,
         memory_bytes: 1 << 30,
     };
-    of(&start, &image(program), "boot/files")
+    of(&start, &image(program), "boot/files", gpu)
 }
 
 fn python() -> Program {
@@ -60,7 +71,11 @@ fn a_container_is_never_root_by_our_doing_and_bounded_in_all_it_takes() {
 #[test]
 fn pinned_cpus_size_the_thread_pools_as_well() {
     let body = created(&python(), Some(&[1, 3]), None);
-    assert_eq!(body.host_config.unwrap().cpuset_cpus.as_deref(), Some("1,3"));
+    let host = body.host_config.unwrap();
+    assert_eq!(
+        (host.cpuset_cpus.as_deref(), host.cpuset_mems.as_deref()),
+        (Some("1,3"), Some("1"))
+    );
     let env = body.env.unwrap();
     assert!(env.contains(&"OMP_NUM_THREADS=2".to_owned()), "{env:?}");
 }
@@ -99,4 +114,25 @@ fn each_program_has_its_image_and_command() {
     assert_eq!((entrypoint, arguments), (text("/model/bin/run"), text("")));
     let (_, entrypoint, arguments) = command(&own);
     assert_eq!((entrypoint, arguments), (None, None));
+}
+
+#[test]
+fn a_replica_on_a_gpu_gets_that_one_and_may_pin_memory() {
+    let driver = Way::NvidiaDriver { uuid: "GPU-1".into() };
+    let body = created_on(&python(), None, None, Some(&driver));
+    let host = body.host_config.unwrap();
+    let [request] = &host.device_requests.unwrap()[..] else { panic!("one request") };
+    assert_eq!(request.device_ids, Some(vec!["GPU-1".to_owned()]));
+    let limits = |host: Option<Vec<ResourcesUlimits>>| -> Vec<_> {
+        host.unwrap().into_iter().map(|it| (it.name.unwrap(), it.soft.unwrap())).collect()
+    };
+    assert_eq!(limits(host.ulimits), [("core".to_owned(), 0), ("memlock".to_owned(), -1)]);
+    let visible = |env: Vec<String>| env.into_iter().any(|it| it.starts_with("NVIDIA_VISIBLE"));
+    assert!(!visible(body.env.unwrap()), "Docker's driver says it");
+    let cdi = Way::Cdi { device: "nvidia.com/gpu=GPU-1".into() };
+    let env = created_on(&python(), None, None, Some(&cdi)).env.unwrap();
+    assert!(env.contains(&"NVIDIA_VISIBLE_DEVICES=void".to_owned()), "nothing beside the device");
+    let without = created(&python(), None, None).host_config.unwrap();
+    assert_eq!(without.device_requests, None);
+    assert_eq!(limits(without.ulimits), [("core".to_owned(), 0)]);
 }

@@ -1,0 +1,156 @@
+//! One thread that waits for the GPUs' events and looks at each once a second. It tells the control thread, never a
+//! front-end core, and holds nobody up: what the control thread is too busy to take is told at the next look.
+
+use std::ffi::OsString;
+use std::io;
+use std::time::Duration;
+
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::watch;
+
+use super::health::{DeviceEvent, Judge, Residents, Waited};
+use super::inventory::Gpu;
+use super::nvml::{self, Events, Gpus, NoGpus};
+use crate::clock::{Clock, Time};
+
+#[cfg(test)]
+mod tests;
+
+/// Events that the control thread may be behind: each GPU of a large host with a few of its own.
+const EVENTS_MAX: usize = 256;
+
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Events taken between two looks: a GPU in trouble may bring thousands, of which the first tell enough.
+const EVENTS_PER_LOOK_MAX: usize = 64;
+
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    #[error(transparent)]
+    NoGpus(#[from] NoGpus),
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// The way to the control thread.
+pub fn channel() -> (Sender<DeviceEvent>, Receiver<DeviceEvent>) {
+    mpsc::channel(EVENTS_MAX)
+}
+
+/// Watches the GPUs that were found, until nobody listens any more. `residents` are the engine's replicas on each of them.
+pub fn start(
+    found: &[Gpu],
+    to: Sender<DeviceEvent>,
+    residents: watch::Receiver<Residents>,
+) -> Result<(), WatchError> {
+    if found.is_empty() {
+        return Ok(());
+    }
+    spawn(nvml::library(), Rounds { found: found.to_vec(), to, residents, every: LOOK_EVERY })
+}
+
+fn spawn(library: Option<OsString>, rounds: Rounds) -> Result<(), WatchError> {
+    let gpus = Gpus::open(library)?;
+    let thread = std::thread::Builder::new().name("foil-devices".to_owned());
+    thread.spawn(move || rounds.run(&gpus))?;
+    Ok(())
+}
+
+struct Rounds {
+    found: Vec<Gpu>,
+    to: Sender<DeviceEvent>,
+    residents: watch::Receiver<Residents>,
+    every: Duration,
+}
+
+/// Whether waiting for events came to its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    Works,
+    Broken,
+}
+
+impl Rounds {
+    fn run(self, gpus: &Gpus) {
+        let names: Vec<String> = self.found.iter().map(|gpu| gpu.uuid.clone()).collect();
+        let clock = Clock::start();
+        let mut judge = Judge::new(&self.found);
+        let mut untold = None;
+        let mut events = listen(gpus, &mut judge);
+        events.iter().flat_map(|events| &events.silent).for_each(|line| tracing::warn!("{line}"));
+        loop {
+            let until = clock.now().after(self.every);
+            if wait(events.as_ref(), &mut judge, &clock, until) == Waiting::Broken {
+                events = listen(gpus, &mut judge);
+            }
+            judge.handle_looks(gpus.look(&names), &self.residents.borrow());
+            if self.tell(&mut judge, &mut untold).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Tells what there is room for; an error when nobody listens.
+    fn tell(&self, judge: &mut Judge, untold: &mut Option<DeviceEvent>) -> Result<(), Unheard> {
+        while let Some(event) = untold.take().or_else(|| judge.poll_event()) {
+            match self.to.try_send(event) {
+                Ok(()) => {}
+                Err(TrySendError::Full(event)) => {
+                    *untold = Some(event);
+                    return Ok(());
+                }
+                Err(TrySendError::Closed(_)) => return Err(Unheard),
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Unheard;
+
+/// A way to wait. Without one the looks go on, and the next round tries again.
+fn listen<'nvml>(gpus: &'nvml Gpus, judge: &mut Judge) -> Option<Events<'nvml>> {
+    match gpus.events() {
+        Ok(events) => Some(events),
+        Err(why) => {
+            judge.handle_waited(Waited::Failed { why });
+            None
+        }
+    }
+}
+
+/// Hands on events until `until`, also where there are none to wait for, or no more than enough.
+fn wait(events: Option<&Events<'_>>, judge: &mut Judge, clock: &Clock, until: Time) -> Waiting {
+    let mut waiting = if events.is_some() { Waiting::Works } else { Waiting::Broken };
+    for _ in 0..EVENTS_PER_LOOK_MAX {
+        let Some(events) = events else { break };
+        let left = until.since(clock.now());
+        if left.is_zero() {
+            return waiting;
+        }
+        let waited = events.wait(left);
+        let is_event = matches!(waited, Waited::Xid { .. } | Waited::DoubleBitEcc { .. });
+        if matches!(waited, Waited::Lost | Waited::Failed { .. }) {
+            waiting = Waiting::Broken;
+        }
+        judge.handle_waited(waited);
+        if !is_event {
+            break;
+        }
+    }
+    rest(clock, until);
+    waiting
+}
+
+/// The library may come back early.
+fn rest(clock: &Clock, until: Time) {
+    loop {
+        let left = until.since(clock.now());
+        if left.is_zero() {
+            return;
+        }
+        std::thread::park_timeout(left);
+    }
+}

@@ -1,0 +1,194 @@
+//! How Docker is asked for a GPU, and how its refusal is told from others.
+
+use bollard::models::{DeviceRequest, ResourcesUlimits, SystemInfo};
+
+use super::{Call, Docker, DockerError, within};
+
+/// What NVIDIA's toolkit calls its devices in the Container Device Interface.
+const CDI_KIND: &str = "nvidia.com/gpu=";
+/// Docker's names for the two ways.
+const CDI_DRIVER: &str = "cdi";
+const NVIDIA_DRIVER: &str = "nvidia";
+/// What a container may do with it: computing, and asking how it is.
+const CAPABILITIES: [&str; 3] = ["gpu", "compute", "utility"];
+/// The first API, of Docker 19.03, that knows requests for devices.
+const API_MIN: (usize, usize) = (1, 40);
+
+/// Parts of Docker's messages, in lower case, that mean that this host's Docker has no such GPU to give.
+const REFUSALS: [&str; 7] = [
+    "could not select device driver",
+    "cdi device injection failed",
+    "unresolvable cdi devices",
+    "unknown runtime specified",
+    "nvidia-container-cli",
+    "nvidia-container-runtime",
+    "nvidia-cdi-hook",
+];
+
+/// What a daemon says of the devices that it can give out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Offers {
+    api: (usize, usize),
+    /// Names in the Container Device Interface, where it lists them.
+    cdi: Vec<String>,
+}
+
+/// The way to one GPU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// By the name that Docker lists it under.
+    Cdi { device: String },
+    /// By Docker's driver for NVIDIA; whether it is there shows when the container is started.
+    NvidiaDriver { uuid: String },
+    /// It is too old for either.
+    None,
+}
+
+/// Pure: the way that a daemon with these offers has to a GPU or slice.
+pub(super) fn way(offers: &Offers, uuid: &str) -> Way {
+    let device = format!("{CDI_KIND}{uuid}");
+    if offers.cdi.contains(&device) {
+        Way::Cdi { device }
+    } else if offers.api >= API_MIN {
+        Way::NvidiaDriver { uuid: uuid.to_owned() }
+    } else {
+        Way::None
+    }
+}
+
+/// A bound on what a process may pin: what a GPU copies from must stay in memory.
+pub(super) fn unlimited_memlock() -> ResourcesUlimits {
+    ResourcesUlimits { name: Some("memlock".into()), soft: Some(-1), hard: Some(-1) }
+}
+
+impl Way {
+    pub(super) fn request(&self) -> Option<DeviceRequest> {
+        match self {
+            // With a count or options Docker refuses it.
+            Way::Cdi { device } => Some(DeviceRequest {
+                driver: Some(CDI_DRIVER.into()),
+                device_ids: Some(vec![device.clone()]),
+                ..Default::default()
+            }),
+            Way::NvidiaDriver { uuid } => Some(DeviceRequest {
+                driver: Some(NVIDIA_DRIVER.into()),
+                device_ids: Some(vec![uuid.clone()]),
+                capabilities: Some(vec![CAPABILITIES.map(str::to_owned).into()]),
+                ..Default::default()
+            }),
+            Way::None => None,
+        }
+    }
+
+    /// Docker's driver says by itself which devices are visible; anything else said would be heard first.
+    pub(super) fn says_what_is_visible(&self) -> bool {
+        matches!(self, Way::NvidiaDriver { .. })
+    }
+}
+
+impl Docker {
+    /// Asked once, and again after a refusal: somebody may have installed what was lacking.
+    pub(super) async fn way_to(&self, uuid: &str) -> Result<Way, DockerError> {
+        if let Some(offers) = &*self.offers.borrow() {
+            return checked(way(offers, uuid));
+        }
+        let client = self.client().await?;
+        let api = client.client_version();
+        let info = within(Call::Info, client.info()).await?;
+        let offers = offers(info, (api.major_version, api.minor_version));
+        let way = way(&offers, uuid);
+        *self.offers.borrow_mut() = Some(offers);
+        checked(way)
+    }
+
+    /// Of a container that was to get a GPU.
+    pub(super) fn gpu_refused(&self, error: DockerError) -> DockerError {
+        match error {
+            DockerError::Refused { message, .. } if is_refusal(&message) => {
+                *self.offers.borrow_mut() = None;
+                DockerError::NoGpuRuntime { message }
+            }
+            error => error,
+        }
+    }
+}
+
+fn checked(way: Way) -> Result<Way, DockerError> {
+    match way {
+        Way::None => {
+            let message = "it is older than 19.03 and knows no devices".to_owned();
+            Err(DockerError::NoGpuRuntime { message })
+        }
+        way => Ok(way),
+    }
+}
+
+fn offers(info: SystemInfo, api: (usize, usize)) -> Offers {
+    let listed = info.discovered_devices.unwrap_or_default();
+    let is_cdi = |source: &Option<String>| source.as_deref() == Some(CDI_DRIVER);
+    let cdi = listed.into_iter().filter(|device| is_cdi(&device.source)).filter_map(|it| it.id);
+    Offers { api, cdi: cdi.collect() }
+}
+
+/// Whether Docker means that it has no GPU to give.
+fn is_refusal(message: &str) -> bool {
+    let message = message.to_lowercase();
+    REFUSALS.iter().any(|part| message.contains(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn daemon(api: (usize, usize), cdi: &[&str]) -> Offers {
+        Offers { api, cdi: cdi.iter().map(|&it| it.into()).collect() }
+    }
+
+    #[test]
+    fn a_gpu_is_asked_for_by_the_name_that_docker_lists_it_under() {
+        let way = way(&daemon((1, 52), &["nvidia.com/gpu=0", "nvidia.com/gpu=GPU-1"]), "GPU-1");
+        let request = way.request().expect("a way");
+        assert_eq!(request.driver.as_deref(), Some("cdi"));
+        assert_eq!(request.device_ids, Some(vec!["nvidia.com/gpu=GPU-1".to_owned()]));
+        assert_eq!((request.count, request.options, request.capabilities), (None, None, None));
+        assert!(!way.says_what_is_visible());
+    }
+
+    #[test]
+    fn a_gpu_that_is_not_listed_is_asked_for_by_the_driver() {
+        for offers in [daemon((1, 52), &["nvidia.com/gpu=0"]), daemon((1, 41), &[])] {
+            let way = way(&offers, "MIG-1");
+            let request = way.request().expect("a way");
+            assert_eq!(request.driver.as_deref(), Some("nvidia"));
+            assert_eq!(request.device_ids, Some(vec!["MIG-1".to_owned()]));
+            let capabilities = request.capabilities.expect("some");
+            assert_eq!(capabilities, [["gpu", "compute", "utility"]]);
+            assert!(way.says_what_is_visible());
+        }
+        assert_eq!(way(&daemon((1, 39), &[]), "GPU-1"), Way::None);
+    }
+
+    #[test]
+    fn the_daemon_is_heard_on_devices_of_the_interface_only() {
+        let device = |source: &str, id: &str| bollard::models::DeviceInfo {
+            source: Some(source.into()),
+            id: Some(id.into()),
+        };
+        let listed = vec![device("cdi", "nvidia.com/gpu=GPU-1"), device("other", "x")];
+        let info = SystemInfo { discovered_devices: Some(listed), ..Default::default() };
+        assert_eq!(offers(info, (1, 52)), daemon((1, 52), &["nvidia.com/gpu=GPU-1"]));
+    }
+
+    #[test]
+    fn refusals_for_want_of_a_gpu_are_told_from_others() {
+        for message in [
+            "could not select device driver \"nvidia\" with capabilities: [[gpu compute utility]]",
+            "CDI device injection failed: unresolvable CDI devices nvidia.com/gpu=GPU-1",
+            "Unknown runtime specified nvidia",
+            "nvidia-container-cli: initialization error: load library failed: libnvidia-ml.so.1",
+        ] {
+            assert!(is_refusal(message), "{message}");
+        }
+        assert!(!is_refusal("write /var/lib/docker: no space left on device"));
+    }
+}

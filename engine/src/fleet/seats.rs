@@ -1,0 +1,158 @@
+//! Who of the engine's replicas sits on which device: what there is, what is taken, what a host was found to lack.
+//!
+//! One life of a replica takes a seat before its container is started and gives it back when the container has gone,
+//! so that a life may come up elsewhere than the one before it. Where it goes is [`super::placement`]'s to say. Replicas
+//! of models that say nothing of devices take none.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::devices::inventory::{DeviceId, Health, Inventory};
+use super::placement::{Ask, NoSeat, Seat, seat};
+use crate::clock::{Clock, Time};
+
+pub mod environment;
+
+/// A host whose Docker could not give out a GPU is asked again after this: somebody may have installed what it lacked.
+const RUNTIME_LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// Of one engine, on its control thread.
+pub struct Seats {
+    clock: Clock,
+    inventory: RefCell<Inventory>,
+    sitting: RefCell<Vec<Sitting>>,
+    next_ticket: Cell<u64>,
+    /// Told when a device's health has changed.
+    changed: watch::Sender<()>,
+    /// Since when Docker here is known to have no GPU to give, and why.
+    no_gpu_runtime: RefCell<Option<(Time, Rc<str>)>>,
+}
+
+struct Sitting {
+    ticket: u64,
+    seat: Rc<Seat>,
+    /// By the engine; else by its model.toml.
+    chosen: bool,
+}
+
+/// A seat of one life; given back when it is dropped.
+pub struct Taken {
+    seats: Rc<Seats>,
+    ticket: u64,
+    pub seat: Rc<Seat>,
+}
+
+impl Seats {
+    pub fn new(inventory: Inventory, clock: Clock) -> Rc<Seats> {
+        Rc::new(Seats {
+            clock,
+            inventory: RefCell::new(inventory),
+            sitting: RefCell::default(),
+            next_ticket: Cell::new(0),
+            changed: watch::Sender::new(()),
+            no_gpu_runtime: RefCell::default(),
+        })
+    }
+
+    /// The best seat there is now.
+    pub fn take(self: &Rc<Self>, ask: &Ask) -> Result<Taken, Box<NoSeat>> {
+        let taken: Vec<Seat> =
+            self.sitting.borrow().iter().map(|it| Seat::clone(&it.seat)).collect();
+        let found = seat(&self.inventory.borrow(), &taken, ask).map_err(Box::new)?;
+        Ok(self.give(found, true))
+    }
+
+    /// One that its model.toml names, whoever else sits there.
+    pub fn sit(self: &Rc<Self>, seat: Seat) -> Taken {
+        self.give(seat, false)
+    }
+
+    fn give(self: &Rc<Self>, seat: Seat, chosen: bool) -> Taken {
+        let (ticket, seat) = (self.next_ticket.get(), Rc::new(seat));
+        self.next_ticket.set(ticket + 1);
+        self.sitting.borrow_mut().push(Sitting { ticket, seat: seat.clone(), chosen });
+        Taken { seats: self.clone(), ticket, seat }
+    }
+
+    /// CPUs that the engine chose for others than this one.
+    pub fn chosen_for_others(&self, taken: Option<&Taken>) -> Vec<usize> {
+        let own = taken.map(|taken| taken.ticket);
+        let sitting = self.sitting.borrow();
+        let others = sitting.iter().filter(|it| it.chosen && Some(it.ticket) != own);
+        others.flat_map(|it| it.seat.cpus.iter().copied()).collect()
+    }
+
+    /// The one host that the engine runs on, as the inventory calls it.
+    pub fn host(&self) -> String {
+        self.inventory.borrow().hosts.first().map(|host| host.name.clone()).unwrap_or_default()
+    }
+
+    /// Where memory can be near or far.
+    pub fn has_several_nodes(&self) -> bool {
+        self.inventory.borrow().hosts.first().is_some_and(|host| host.cpus.nodes.len() > 1)
+    }
+
+    /// Why a device takes no replicas; None: it does.
+    fn unhealthy(&self, device: &DeviceId) -> Option<Arc<str>> {
+        let DeviceId::Gpu { uuid, .. } = device else { return None };
+        let inventory = self.inventory.borrow();
+        let mut gpus = inventory.hosts.iter().flat_map(|host| &host.gpus);
+        match &gpus.find(|gpu| gpu.has(uuid))?.health {
+            Health::Healthy => None,
+            Health::Unhealthy { reason } => Some(reason.as_str().into()),
+        }
+    }
+
+    /// Docker has said why it can't give out a GPU.
+    pub fn mark_no_gpu_runtime(&self, why: &str) {
+        *self.no_gpu_runtime.borrow_mut() = Some((self.clock.now(), why.into()));
+    }
+
+    /// Why Docker here gives out no GPU, as far as it was tried lately.
+    pub fn no_gpu_runtime(&self) -> Option<Rc<str>> {
+        let marked = self.no_gpu_runtime.borrow();
+        let (since, why) = marked.as_ref()?;
+        (self.clock.now().since(*since) < RUNTIME_LOOK_AGAIN).then(|| why.clone())
+    }
+}
+
+impl Taken {
+    /// Waits until its device takes no more replicas; says why.
+    pub async fn unfit(&self) -> Arc<str> {
+        let mut changed = self.seats.changed.subscribe();
+        loop {
+            if let Some(why) = self.seats.unhealthy(&self.seat.device) {
+                return why;
+            }
+            // An error can't be: the sender is held.
+            let _changed = changed.changed().await;
+        }
+    }
+
+    /// The GPU, or the slice of one.
+    pub fn gpu(&self) -> Option<&str> {
+        match &self.seat.device {
+            DeviceId::Gpu { uuid, .. } => Some(uuid),
+            DeviceId::Cpu { .. } => None,
+        }
+    }
+
+    pub fn cpus(&self) -> Option<&[usize]> {
+        (!self.seat.cpus.is_empty()).then_some(&*self.seat.cpus)
+    }
+
+    /// The NUMA node that its memory should be of; None on a host with a single one.
+    pub fn memory_node(&self) -> Option<u32> {
+        self.seat.mems.filter(|_| self.seats.has_several_nodes())
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.seats.sitting.borrow_mut().retain(|it| it.ticket != self.ticket);
+    }
+}
