@@ -177,7 +177,10 @@ fn replicas_and_objectives_change_while_it_serves() {
     let scaled = fleet.json(&["scale", "times_some", "1..3", "--json"]);
     assert_eq!((&scaled["replicas"]["min"], &scaled["replicas"]["max"]), (&json!(1), &json!(3)));
     assert_eq!(fleet.said(&["slo", "times_some", "20ms"]), "times_some  slo 20ms\n");
-    assert_eq!(fleet.said(&["slo", "times_some", "none"]), "times_some  slo as the model declares it\n");
+    assert_eq!(
+        fleet.said(&["slo", "times_some", "none"]),
+        "times_some  slo as the model declares it\n"
+    );
     let replicas = fleet.json(&["ps", "times_some", "--json"]);
     assert_eq!(replicas["replicas"][0]["standing"], "live");
     assert_eq!(fleet.json(&["ps", "other", "--json"])["replicas"], json!([]));

@@ -25,7 +25,21 @@ pub(super) fn environment(site: &Site, left: Left) -> Result<Findings, Stop> {
         "bundle": site.bundle,
         "model_sizes": site.sizes,
     });
-    Ok(Findings::of(detail))
+    let kernel = detail["machine"]["kernel"].as_str().unwrap_or_default().to_owned();
+    Ok(Findings::of(detail).noted(in_words(site, &kernel)))
+}
+
+fn in_words(site: &Site, kernel: &str) -> String {
+    let gpu = site.gpu.as_ref().map_or("no GPU".to_owned(), |gpu| gpu.name.clone());
+    let python = match &site.python {
+        Ok(python) => format!("Python {}", python.version),
+        Err(_) => "no Python".to_owned(),
+    };
+    let torch = site.python.as_ref().ok().and_then(|python| python.torch.as_ref());
+    let torch = torch.map_or("no PyTorch".to_owned(), |version| format!("PyTorch {version}"));
+    let lane = if site.lane.0 == "posix" { "posix" } else { "memfd" };
+    let (cpus, why) = (site.cpus.len(), &site.lane.1);
+    format!("Linux {kernel}, {cpus} CPUs, {gpu}, {python}, {torch}, lane {lane}: {why}")
 }
 
 fn as_value<T: serde::Serialize>(found: &Result<T, String>) -> Value {
@@ -76,7 +90,17 @@ pub(super) fn doctor(site: &Site, left: Left) -> Result<Findings, Stop> {
         return Err(skip("this foil has no doctor"));
     }
     let found = said.json().ok_or_else(|| fail(said.complaint()))?;
-    Ok(Findings::of(found))
+    let words = in_levels(&found);
+    Ok(Findings::of(found).noted(words))
+}
+
+/// How many lines are ok, warn and fail, wherever in the document a line has its level.
+fn in_levels(found: &Value) -> String {
+    const LEVELS: [&str; 3] = ["ok", "warn", "fail"];
+    let text = found.to_string();
+    let counted =
+        LEVELS.map(|level| format!("{} {level}", text.matches(&format!(":\"{level}\"")).count()));
+    counted.join(", ")
 }
 
 /// What the native container can do with the GPU. Where there is none it must say so, and not break.
@@ -87,7 +111,10 @@ pub(super) fn probe(site: &Site, left: Left) -> Result<Findings, Stop> {
     }
     let found = json!({ "exit": said.code, "said": said.json(), "complaint": said.err });
     match (&site.gpu, said.code) {
-        (Ok(_), Some(0)) | (Err(_), Some(EXIT_NO_DRIVER)) => Ok(Findings::of(found)),
+        (Ok(_), Some(0)) => Ok(Findings::of(found).noted("it answers")),
+        (Err(_), Some(EXIT_NO_DRIVER)) => {
+            Ok(Findings::of(found).noted("no driver, and it says so"))
+        }
         (Ok(gpu), _) => Err(fail(format!("{} is there: {}", gpu.name, said.complaint()))),
         (Err(_), _) => Err(fail(format!(
             "without a driver it should exit {EXIT_NO_DRIVER}: {}",
@@ -110,6 +137,12 @@ fn ours(site: &Site, left: Left, program: &str, arguments: &[&str]) -> Result<Va
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_doctors_lines_are_counted_by_their_level() {
+        let found = json!([{"level": "ok"}, {"level": "warn"}, {"level": "ok", "says": "warn"}]);
+        assert_eq!(in_levels(&found), "2 ok, 2 warn, 0 fail");
+    }
 
     #[test]
     fn gpus_of_every_host_are_found() {

@@ -153,13 +153,19 @@ fn transformer_toml(site: &Site, device: Device) -> String {
     )
 }
 
-/// Which GPU the model sees: the first, or none.
-fn environment_of(site: &Site, device: Device) -> String {
-    let uuid = match (&site.gpu, device) {
-        (Ok(gpu), Device::Gpu) => gpu.uuid.as_str(),
-        _ => "",
+/// Which GPU the model sees: the first, or none. On CPUs it has one thread: those of a pool wait for one another, and
+/// on cores that others use as well, for these.
+fn variables(site: &Site, device: Device) -> [(&'static str, &str); 3] {
+    let (uuid, threads) = match (&site.gpu, device) {
+        (Ok(gpu), Device::Gpu) => (gpu.uuid.as_str(), "4"),
+        _ => ("", "1"),
     };
-    format!("[env]\nFOIL_GPU = \"{uuid}\"\nCUDA_VISIBLE_DEVICES = \"{uuid}\"\n")
+    [("FOIL_GPU", uuid), ("CUDA_VISIBLE_DEVICES", uuid), ("OMP_NUM_THREADS", threads)]
+}
+
+fn environment_of(site: &Site, device: Device) -> String {
+    let lines = variables(site, device).map(|(name, value)| format!("{name} = \"{value}\"\n"));
+    format!("[env]\n{}", lines.concat())
 }
 
 fn native_bare(site: &Site, run: Bare, left: Left) -> Result<Value, Stop> {
@@ -168,9 +174,7 @@ fn native_bare(site: &Site, run: Bare, left: Left) -> Result<Value, Stop> {
     let mut command = site.command(&site.program("foil-container"));
     command.args(["bench", "--kind", KIND, "--path", &folder]);
     command.args(["--batch", &batch, "--seconds", &seconds, "--device", run.device.name()]);
-    if let (Ok(gpu), Device::Gpu) = (&site.gpu, run.device) {
-        command.env("FOIL_GPU", &gpu.uuid).env("CUDA_VISIBLE_DEVICES", &gpu.uuid);
-    }
+    command.envs(variables(site, run.device));
     let said = said(&mut command, &site.workplace.file(""), left.span())?;
     if said.is_unknown() {
         return Err(skip("this foil-container has no bench"));
@@ -189,6 +193,7 @@ fn transformer_bare(site: &Site, run: Bare, left: Left) -> Result<Value, Stop> {
     ];
     let mut command = site.command(&site.torch()?.file);
     command.arg(site.workplace.file("transformer.py")).args(["--device", device]);
+    command.envs(variables(site, run.device));
     numbers.iter().for_each(|(flag, number)| {
         command.arg(flag).arg(number);
     });
