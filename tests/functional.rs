@@ -7,6 +7,7 @@ mod clipper_containers;
 mod commands;
 mod deployments;
 mod devices;
+mod embedding_mlp;
 mod fleet_commands;
 mod images;
 mod memory;

@@ -40,15 +40,15 @@ pub struct DeviceReport {
 
 /// What came of one question.
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(untagged)]
 pub enum Answer<T> {
     Is(T),
-    Failed(String),
+    Failed { error: String },
 }
 
 impl<T, E: std::fmt::Display> From<Result<T, E>> for Answer<T> {
     fn from(result: Result<T, E>) -> Answer<T> {
-        result.map_or_else(|error| Answer::Failed(error.to_string()), Answer::Is)
+        result.map_or_else(|error| Answer::Failed { error: error.to_string() }, Answer::Is)
     }
 }
 

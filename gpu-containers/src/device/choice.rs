@@ -17,14 +17,15 @@ pub enum Wanted {
     Gpu(Option<String>),
 }
 
-/// From the environment: without either variable a container runs on the CPU, whatever the machine has.
+/// From the environment: without either variable, or where one says none, a container runs on the CPU, whatever the
+/// machine has.
 pub fn wanted(get: impl Fn(&str) -> Option<String>) -> Wanted {
     let named = |name| get(name).map(|value| value.trim().to_owned());
-    match (named(FOIL_GPU), named(VISIBLE)) {
-        (Some(gpu), _) if NONE.contains(&gpu.as_str()) => Wanted::Cpu,
-        (Some(gpu), _) => Wanted::Gpu(Some(gpu)),
-        (None, Some(visible)) if !NONE.contains(&visible.as_str()) => Wanted::Gpu(None),
-        (None, _) => Wanted::Cpu,
+    let given = [named(FOIL_GPU), named(VISIBLE)];
+    match given {
+        [None, None] => Wanted::Cpu,
+        _ if given.iter().flatten().any(|value| NONE.contains(&value.as_str())) => Wanted::Cpu,
+        [gpu, _] => Wanted::Gpu(gpu),
     }
 }
 
@@ -46,9 +47,14 @@ impl Wanted {
     }
 }
 
-/// As CUDA has it, the start of a UUID is enough.
+/// As CUDA has it, the start of a UUID is enough. A UUID is one whether it is said to be a GPU's or a slice's.
 fn means(wanted: &str, device: &DeviceInfo) -> bool {
-    device.uuid.to_ascii_lowercase().starts_with(&wanted.to_ascii_lowercase())
+    let digits = |uuid: &str| {
+        let uuid = uuid.to_ascii_lowercase();
+        uuid.strip_prefix("mig-").or(uuid.strip_prefix("gpu-")).unwrap_or(&uuid).to_owned()
+    };
+    let wanted = digits(wanted);
+    !wanted.is_empty() && digits(&device.uuid).starts_with(&wanted)
 }
 
 fn named(visible: &[DeviceInfo]) -> String {
@@ -93,6 +99,7 @@ mod tests {
         for none in NONE {
             assert_eq!(of(&[(VISIBLE, none)]), Wanted::Cpu, "{none:?}");
             assert_eq!(of(&[(FOIL_GPU, none), (VISIBLE, "0")]), Wanted::Cpu, "{none:?}");
+            assert_eq!(of(&[(FOIL_GPU, "GPU-1"), (VISIBLE, none)]), Wanted::Cpu, "{none:?}");
         }
         assert_eq!(of(&[(VISIBLE, "0")]), Wanted::Gpu(None));
         let both = of(&[(FOIL_GPU, "GPU-1"), (VISIBLE, "GPU-1")]);
@@ -104,6 +111,7 @@ mod tests {
         let visible = [device(0, "GPU-aa"), device(1, "GPU-bb")];
         let by = |uuid: &str| Wanted::Gpu(Some(uuid.to_owned())).among(&visible);
         assert_eq!(by("gpu-BB").map(|it| it.ordinal), Ok(1));
+        assert_eq!(by("MIG-bb").map(|it| it.ordinal), Ok(1), "whatever it is said to be of");
         let refused = by("GPU-cc").unwrap_err().to_string();
         assert!(refused.contains("GPU-cc") && refused.contains("GPU-aa, GPU-bb"), "{refused}");
         assert_eq!(Wanted::Gpu(None).among(&visible).map(|it| it.ordinal), Ok(0));
