@@ -30,6 +30,7 @@ use crate::overhead::OverheadError;
 
 /// The whole is over in 8 minutes, also where a step overruns what it may take by the start of an engine.
 const TOTAL_S_MAX: u64 = 460;
+const _: () = assert!(TOTAL_S_MAX < 8 * 60);
 
 const fn step(
     name: &'static str,
@@ -145,6 +146,5 @@ mod tests {
             assert!(STEPS[..at].iter().all(|other| other.name != step.name), "{}", step.name);
             assert!(begins(step.budget, Duration::from_secs(TOTAL_S_MAX)).is_ok());
         }
-        assert!(TOTAL_S_MAX < 8 * 60);
     }
 }

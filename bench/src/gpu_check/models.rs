@@ -68,7 +68,7 @@ impl Model {
         let repository = format!("{}-{}", self.name(), device.name());
         let home = format!("{repository}/{}", self.name());
         let (toml, file) = match self {
-            Model::Native => (native_toml(site, device), None),
+            Model::Native => (native_toml(device), None),
             Model::PyTorch => (transformer_toml(site, device), Some(TRANSFORMER)),
         };
         let toml = format!("{}{toml}", pinned(apart));
@@ -121,6 +121,8 @@ pub(super) struct BareFound {
 const WEIGHTS: &str = "weights";
 const WEIGHTS_FILE: &str = "model.safetensors";
 const KIND: &str = "embedding_mlp";
+const THREADS: &str = "OMP_NUM_THREADS";
+const GPU_MEMORY: &str = "6g";
 
 /// Makes the native model's weights, once.
 fn weights(site: &Site, left: Left) -> Result<(), Stop> {
@@ -140,8 +142,8 @@ fn weights(site: &Site, left: Left) -> Result<(), Stop> {
     if said.is_success() { Ok(()) } else { Err(fail(said.complaint())) }
 }
 
-fn native_toml(site: &Site, device: Device) -> String {
-    format!("runtime = \"native\"\nkind = \"{KIND}\"\n{}", environment_of(site, device))
+fn native_toml(device: Device) -> String {
+    format!("runtime = \"native\"\nkind = \"{KIND}\"\n{}", of_device(device))
 }
 
 fn transformer_toml(site: &Site, device: Device) -> String {
@@ -149,23 +151,27 @@ fn transformer_toml(site: &Site, device: Device) -> String {
     let device_name = if device == Device::Gpu { "cuda" } else { "cpu" };
     format!(
         "{}[parameters]\ndevice = \"{device_name}\"\nlayers = \"{layers}\"\nwidth = \"{width}\"\n",
-        environment_of(site, device)
+        of_device(device)
     )
 }
 
-/// Which GPU the model sees: the first, or none. On CPUs it has one thread: those of a pool wait for one another, and
-/// on cores that others use as well, for these.
-fn variables(site: &Site, device: Device) -> [(&'static str, &str); 3] {
-    let (uuid, threads) = match (&site.gpu, device) {
-        (Ok(gpu), Device::Gpu) => (gpu.uuid.as_str(), "4"),
-        _ => ("", "1"),
-    };
-    [("FOIL_GPU", uuid), ("CUDA_VISIBLE_DEVICES", uuid), ("OMP_NUM_THREADS", threads)]
+/// Of a GPU it takes what the engine need not know exactly: nobody else is there. On CPUs it has one thread: those of a
+/// pool wait for one another, and on cores that others use as well, for these.
+fn of_device(device: Device) -> String {
+    match device {
+        Device::Gpu => format!("device = \"gpu\"\ngpu_memory = \"{GPU_MEMORY}\"\n"),
+        Device::Cpu => format!("device = \"cpu\"\n[env]\n{THREADS} = \"1\"\n"),
+    }
 }
 
-fn environment_of(site: &Site, device: Device) -> String {
-    let lines = variables(site, device).map(|(name, value)| format!("{name} = \"{value}\"\n"));
-    format!("[env]\n{}", lines.concat())
+/// What a bare loop is told, as the engine tells a container.
+fn variables(site: &Site, device: Device) -> Vec<(&'static str, &str)> {
+    match (&site.gpu, device) {
+        (Ok(gpu), Device::Gpu) => {
+            vec![("FOIL_GPU", &gpu.uuid), ("CUDA_VISIBLE_DEVICES", &gpu.uuid)]
+        }
+        _ => vec![("CUDA_VISIBLE_DEVICES", ""), (THREADS, "1")],
+    }
 }
 
 fn native_bare(site: &Site, run: Bare, left: Left) -> Result<Value, Stop> {

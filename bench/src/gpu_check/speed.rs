@@ -13,7 +13,7 @@ use super::step::{Due, Findings, Stop, fail, short_of_percent, skip};
 
 const COPIES: &str = include_str!("../../models/copies.py");
 /// Memory that is registered is copied by the GPU itself.
-const REGISTERED_GAIN_MIN: f64 = 1.5;
+pub(super) const REGISTERED_GAIN_MIN: f64 = 1.5;
 const OVERHEAD_PERCENT_MAX: f64 = 5.0;
 const ADDED_US_MAX: f64 = 60.0;
 const FULL: u64 = 64;
