@@ -9,6 +9,7 @@ mod deployments;
 mod devices;
 mod embedding_mlp;
 mod fleet_commands;
+mod gpu_check;
 mod images;
 mod memory;
 mod observing;

@@ -69,6 +69,9 @@ pub struct Args {
     /// Seconds that all may take together
     #[arg(long, default_value_t = TOTAL_S_MAX)]
     pub seconds: u64,
+    /// Models of the size that a CPU takes, on a GPU too
+    #[arg(long)]
+    pub small: bool,
     /// Only the steps whose names contain this
     #[arg(long)]
     pub only: Option<String>,

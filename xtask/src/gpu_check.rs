@@ -20,7 +20,7 @@ const RUN: &str = "#!/bin/sh\n\
     here=$(CDPATH= cd -- \"$(dirname -- \"$0\")\" && pwd) || exit 1\n\
     exec \"$here/bin/foil-bench\" gpu-check --bundle \"$here\" \"$@\"\n";
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Arguments {
     /// Only make the bundle, target/gpu-check; its `run` needs no toolchain.
     #[arg(long)]
