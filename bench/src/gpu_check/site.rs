@@ -84,12 +84,14 @@ pub(super) struct Site {
     pub(super) cpus: Vec<usize>,
     /// The same by the physical core that they share.
     pub(super) cores: Vec<Vec<usize>>,
+    /// Of the models whose speed is measured.
     pub(super) sizes: Sizes,
 }
 
-/// How large the models are: ones that keep a GPU busy would take a CPU minutes.
+/// How large the models are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Sizes {
+    pub(super) name: &'static str,
     /// Of the native model.
     pub(super) hidden: &'static str,
     pub(super) dim: u32,
@@ -98,15 +100,22 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    /// On a GPU batches of 64 should take milliseconds, as those of models that are worth one do.
-    const GPU: Sizes = Sizes {
+    /// A CPU answers it within milliseconds.
+    pub(super) const SMALL: Sizes = Sizes {
+        name: "small",
+        hidden: "256,256",
+        dim: 64,
+        transformer_layers: 1,
+        transformer_width: 32,
+    };
+    /// On a GPU batches of 64 take milliseconds, as those of models that are worth one do; on a CPU seconds.
+    const LARGE: Sizes = Sizes {
+        name: "large",
         hidden: "8192,8192,8192",
         dim: 1024,
         transformer_layers: 12,
         transformer_width: 768,
     };
-    const CPU: Sizes =
-        Sizes { hidden: "256,256", dim: 64, transformer_layers: 1, transformer_width: 32 };
 }
 
 impl Site {
@@ -119,11 +128,11 @@ impl Site {
             lane: lane(),
             cores: cores(&allowed()),
             cpus: allowed(),
-            sizes: Sizes::CPU,
+            sizes: Sizes::SMALL,
             workplace,
         };
         if site.gpu.is_ok() && !args.small {
-            site.sizes = Sizes::GPU;
+            site.sizes = Sizes::LARGE;
         }
         site.python = site.look_at_python(&args.python);
         Ok(site)

@@ -52,7 +52,7 @@ pub(super) fn pytorch(site: &Site, left: Left) -> Result<Findings, Stop> {
 
 /// Without a GPU it is measured on the CPU, where nothing is due: models and engine share the cores.
 fn speed(site: &Site, model: Model, left: Left) -> Result<Findings, Stop> {
-    model.is_here(site, left)?;
+    model.is_here(site, &site.sizes, left)?;
     let device = if site.gpu.is_ok() { Device::Gpu } else { Device::Cpu };
     let apart = apart(&site.cpus).ok_or_else(|| fail("one CPU is too few to serve and to ask"))?;
     let bare =
@@ -65,7 +65,7 @@ fn speed(site: &Site, model: Model, left: Left) -> Result<Findings, Stop> {
 
 /// Full batches, and one row at a time, through the engine.
 fn served(site: &Site, model: Model, (device, apart): (Device, &Apart)) -> Result<[Had; 2], Stop> {
-    let repository = model.repository(site, device, apart)?;
+    let repository = model.repository(site, (device, &site.sizes), apart)?;
     let served = Served::start(site, &repository, &[apart.front])?;
     let client = if apart.models.is_empty() { Client::Anywhere } else { Client::Own(apart.client) };
     let full = served.load(&model.question(FULL), (FULL_CONNECTIONS, client), WINDOW)?;
