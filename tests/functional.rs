@@ -11,6 +11,7 @@ mod devices;
 mod embedding_mlp;
 mod fleet_commands;
 mod host;
+mod gpu_check;
 mod images;
 mod measured;
 mod memory;

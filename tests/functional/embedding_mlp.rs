@@ -44,7 +44,7 @@ fn add(scratch: &Scratch, model: &str, dtype: &str, env: &[(&str, &str)]) {
 }
 
 /// Where the driver of our own is; None where there is no compiler.
-fn fake_cuda(scratch: &Scratch) -> Option<String> {
+pub(super) fn fake_cuda(scratch: &Scratch) -> Option<String> {
     let directory = scratch.path("fake");
     std::fs::create_dir_all(&directory).expect("made");
     let library = Path::new(&directory).join(LIBRARIES[0]);
