@@ -7,6 +7,9 @@ use crate::fleet::devices::inventory::InventoryError;
 
 mod devices;
 mod doctor;
+mod plan;
+
+pub use self::plan::{ModelFault, ModelsFileError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
@@ -14,6 +17,8 @@ pub enum HostError {
     Inventory(#[from] InventoryError),
     #[error("{count} of the checks failed; the lines after an arrow mend them")]
     Unfit { count: usize },
+    #[error(transparent)]
+    Models(#[from] ModelsFileError),
     #[error("cannot print: {0}")]
     Print(#[from] io::Error),
 }
@@ -23,6 +28,7 @@ pub fn run(command: HostCommand) -> Result<(), HostError> {
     let done = match command {
         HostCommand::Devices(flags) => devices::devices(&flags),
         HostCommand::Doctor(flags) => doctor::doctor(&flags),
+        HostCommand::Plan(flags) => plan::plan(&flags),
     };
     match done {
         // Whoever reads has seen enough, as in `foil devices | head`.

@@ -37,6 +37,7 @@ mod moving;
 mod seating;
 mod signals;
 mod start;
+mod suspect;
 
 use birth::{Handed, Loaded};
 use life::Life;
@@ -166,6 +167,9 @@ impl Keeper {
             error = guest.closed() => return closed_or_exited(process, error).await,
             Ok(fault) = &mut fault => return LifeError::Fault(fault),
             () = signals.ending() => return self.leave(process, incarnation, fault).await,
+            why = self.suspicion(sits.as_ref()) => {
+                return self.leave_as_suspect(process, incarnation, fault, why).await;
+            }
             moved = self.moves(sits.as_ref()) => moved,
         };
         let why = moved.why();
@@ -351,7 +355,9 @@ impl Keeper {
         };
         let ended = async {
             match error {
-                LifeError::Stopping | LifeError::Moved { .. } => process.end().await,
+                LifeError::Stopping | LifeError::Moved { .. } | LifeError::Suspect { .. } => {
+                    process.end().await
+                }
                 _ => process.kill().await,
             }
         };

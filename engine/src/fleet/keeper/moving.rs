@@ -125,7 +125,8 @@ impl Keeper {
 
     /// Its next life is ready, or Docker had no GPU to give and it may run without one: no back-off.
     pub(super) fn goes_on_at_once(&self, error: &LifeError) -> bool {
-        if self.next.is_none() || self.signals.is_ending() {
+        let moves = self.next.is_some() || matches!(error, LifeError::Suspect { .. });
+        if !moves || self.signals.is_ending() {
             return self.goes_without_gpu(error);
         }
         let now = self.shared.config.clock.now();
