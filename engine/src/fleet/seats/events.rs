@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use tokio::sync::mpsc::Receiver;
-
 use super::accounts::{Account, Ours};
 use super::{Devices, Seats, Sitting};
 use crate::fleet::devices::health::{Action, DeviceEvent, Residents, Trouble};
@@ -23,6 +21,7 @@ impl Seats {
         let (to, events) = watch::channel();
         let found = devices.inventory.hosts.iter().flat_map(|host| host.gpus.clone());
         let found: Vec<_> = found.collect();
+        let events = watch::Events::new(events, &found);
         match watch::start(&found, to, self.residents.subscribe()) {
             Ok(()) => drop(tokio::task::spawn_local(follow(self.clone(), events))),
             Err(error) => tracing::warn!("GPUs are used and not watched: {error}"),
@@ -31,7 +30,7 @@ impl Seats {
 }
 
 /// As long as the devices are watched.
-async fn follow(seats: Rc<Seats>, mut events: Receiver<DeviceEvent>) {
+async fn follow(seats: Rc<Seats>, mut events: watch::Events) {
     while let Some(event) = events.recv().await {
         seats.handle(event);
     }
