@@ -12,6 +12,11 @@ pub enum HostCommand {
     )]
     Devices(Devices),
 
+    /// Check whether this machine is fit for serving; each fault comes with the command that mends it.
+    #[command(after_help = "Examples:\n  foil doctor\n  foil doctor --json\n
+It changes nothing, takes some seconds at most, and exits with 1 where a check fails.")]
+    Doctor(Doctor),
+
     /// Show where models would run, and why: on this machine, or on a fleet that a file lists.
     #[command(
         after_help = "Examples:\n  foil plan models.toml\n  foil plan models.toml --inventory fleet.json"
@@ -26,6 +31,13 @@ pub struct Devices {
     pub inventory: Option<PathBuf>,
 
     /// Print JSON, which --inventory reads back.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Print JSON.
     #[arg(long)]
     pub json: bool,
 }
