@@ -18,6 +18,7 @@ mod memory;
 mod observing;
 mod padding;
 mod pinned;
+mod plan;
 mod programs;
 mod prometheus;
 mod protocol;

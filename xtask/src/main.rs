@@ -74,6 +74,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// The plan of who runs where: beside exhaustive search on small fleets, and its time for a thousand models.
+    Placement {
+        /// The last line is a JSON object.
+        #[arg(long)]
+        json: bool,
+    },
     /// Whether the engine keeps a promise of 20 ms, on real models, against what they can do.
     Slo(slo::Arguments),
     /// What a model that is loaded anew costs its neighbours' p99, in interleaved pairs.
@@ -100,6 +106,12 @@ fn sim(arguments: &[String]) -> shell::Done {
     shell::run(shell::cargo(&build).args(arguments))
 }
 
+fn placement(json: bool) -> shell::Done {
+    let mut arguments = vec!["--only".to_owned(), "placement".to_owned()];
+    arguments.extend(json.then(|| "--json".to_owned()));
+    sim(&arguments)
+}
+
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Setup => setup::setup(),
@@ -116,6 +128,7 @@ fn main() -> ExitCode {
         Command::Peers(arguments) => peers::peers(&arguments),
         Command::Lanes(arguments) => lane_figures::lane_figures(&arguments),
         Command::Sim { arguments } => sim(&arguments),
+        Command::Placement { json } => placement(json),
         Command::Slo(arguments) => slo::slo(&arguments),
         Command::Deploy(arguments) => deploy::deploy(&arguments),
         Command::Reload(arguments) => reload::reload(&arguments),

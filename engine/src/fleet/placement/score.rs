@@ -177,7 +177,7 @@ impl Score {
 
     fn served(&self, flow: &Flow) -> f64 {
         let share = |placed: &Placed| placed.device.map_or(1.0, |at| self.devices[at].share());
-        let rows_s: f64 = flow.replicas.iter().map(|it| it.rows_s * share(it)).sum();
+        let rows_s = flow.replicas.iter().fold(0.0, |sum, it| sum + it.rows_s * share(it));
         flow.busy() * rows_s
     }
 }

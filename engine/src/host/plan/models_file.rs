@@ -171,7 +171,7 @@ impl Model {
         self.batch_ms.iter().map(curve).collect()
     }
 
-    /// A choice for each kind of GPU that was measured by name, then the kind at large.
+    /// A choice for each kind of GPU that was measured by name, and one for any where that was measured, or none by name.
     fn add_options(
         &self,
         group: &DeviceGroup,
@@ -196,8 +196,7 @@ impl Model {
             known != CPU && name.as_ref().is_none_or(|name| begins_alike(known, name))
         };
         let known: Vec<String> = curves.keys().filter(|known| allowed(known)).cloned().collect();
-        let is_one_of = |name: &String| known.contains(name);
-        let at_large = !name.as_ref().is_some_and(is_one_of);
+        let at_large = known.is_empty() || of_any.is_some();
         for name in known.iter().take(DeviceClass::COUNT_MAX - 2) {
             let on = Kind::Gpu { name: Some(name.clone()), whole };
             add(on, *memory_bytes, curves.remove(name));

@@ -73,11 +73,11 @@ impl Shown<'_> {
     fn summary(&self) -> String {
         let (placed, all) = (self.plan.standings.iter().filter(|it| it.replicas > 0), self.demands);
         let share = self.on_time_share() * 100.0;
-        let (placed, replicas) = (placed.count(), self.plan.seats.len());
-        let many = if all.len() == 1 { "" } else { "s" };
+        let models = counted(all.len(), "model");
+        let replicas = counted(self.plan.seats.len(), "replica");
         format!(
-            "{placed} of {} model{many} placed with {replicas} replicas; {share:.1} % of the rate on time; planned in {:.0} ms\n",
-            all.len(),
+            "{} of {models} placed with {replicas}; {share:.1} % of the rate on time; planned in {:.0} ms\n",
+            placed.count(),
             self.took_ms
         )
     }
@@ -91,7 +91,7 @@ impl Shown<'_> {
     pub(super) fn as_json(&self) -> Value {
         let short = self.plan.standings.iter().zip(self.demands).filter_map(|(it, demand)| {
             let missing = demand.replicas_min.saturating_sub(it.replicas);
-            let why = it.short.as_ref()?.to_string();
+            let why = it.short.as_ref()?.why();
             Some(json!({ "model": it.model, "missing": missing, "why": why }))
         });
         json!({
@@ -134,7 +134,7 @@ impl Use {
             memory_bytes,
             replicas: seats.len(),
             taken_bytes: seats.iter().map(|seat| seat.memory_bytes + context_bytes).sum(),
-            busy: seats.iter().map(|seat| seat.busy).sum(),
+            busy: seats.iter().fold(0.0, |sum, seat| sum + seat.busy),
         }
     }
 
@@ -204,7 +204,7 @@ fn lack(standing: &Standing, demand: &Demand) -> Option<String> {
     }
     let most = demand.replicas_max;
     let why = match short {
-        Some(reason) => reason.to_string(),
+        Some(reason) => reason.why(),
         None if *replicas >= most && most == 1 => {
             "that is what one replica does; raise replicas_max".to_owned()
         }
@@ -213,7 +213,7 @@ fn lack(standing: &Standing, demand: &Demand) -> Option<String> {
             "its devices are shared; more replicas would take from others what they gain".to_owned()
         }
     };
-    let counts = format!("{replicas} replica{}", if *replicas == 1 { "" } else { "s" });
+    let counts = counted(*replicas as usize, "replica");
     let rates = format!("{on_time_rows_s:.0} of {rate_rows_s:.0} rows/s on time");
     Some(format!("  {model}: {counts}, {rates}: {why}\n"))
 }
@@ -229,6 +229,10 @@ fn seat_json(seat: &Seat) -> Value {
 fn standing_json(standing: &Standing) -> Value {
     let Standing { model, replicas, rate_rows_s, on_time_rows_s, .. } = standing;
     json!({ "model": model, "replicas": replicas, "rate": rate_rows_s, "on_time": on_time_rows_s })
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn host_of(device: &DeviceId) -> &str {
