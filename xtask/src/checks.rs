@@ -4,6 +4,7 @@ use crate::conformance::{self, conformance};
 use crate::demo::{Arguments, demo};
 use crate::description::description;
 use crate::docker;
+use crate::gpu_check::{self, gpu_check};
 use crate::images::{self, Name};
 use crate::instructions::{self, instructions};
 use crate::lanes::Lanes;
@@ -101,6 +102,7 @@ pub(crate) fn nightly() -> Done {
             run(cargo(&test).args(["--ignored", "--nocapture"]).env("FOIL_TEST_DOCKER", "1"))
         });
     }
+    lanes.run("GPU check", || gpu_check(&gpu_check::Arguments::default()));
     miri(&mut lanes);
     thread_sanitizer(&mut lanes);
     if works(&mut cargo(&["deny", "--version"])) {

@@ -8,6 +8,7 @@ mod demo;
 mod deploy;
 mod description;
 mod docker;
+mod gpu_check;
 mod images;
 mod instructions;
 mod lane_figures;
@@ -84,6 +85,8 @@ enum Command {
     Deploy(deploy::Arguments),
     /// The Docker images that models run in, on a base of your choice; what is unchanged is not made again.
     Images(images::Arguments),
+    /// What is promised of GPUs: makes a bundle for a host that has one, and runs it here as far as it goes.
+    GpuCheck(gpu_check::Arguments),
     /// Instructions per request, against their budget.
     Instructions(instructions::Arguments),
     /// Makes schemas/src/generated from schemas/fbs and schemas/proto. Needs `--features codegen`.
@@ -121,6 +124,7 @@ fn main() -> ExitCode {
         Command::Reload(arguments) => reload::reload(&arguments),
         Command::Pinning(arguments) => pinning::pinning(&arguments),
         Command::Images(arguments) => images::images(&arguments),
+        Command::GpuCheck(arguments) => gpu_check::gpu_check(&arguments),
         Command::Instructions(arguments) => instructions::instructions(&arguments),
         Command::Codegen { check } => codegen::codegen(check),
     };

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::models::{Device, Model};
 use super::partition::{Apart, apart};
 use super::serving::{Question, Served};
-use super::site::{Left, Site};
+use super::site::{Left, Site, Sizes};
 use super::step::{Due, Findings, Stop, distance, fail};
 
 /// Rows of the batch that is compared.
@@ -24,7 +24,7 @@ pub(super) fn pytorch(site: &Site, left: Left) -> Result<Findings, Stop> {
 }
 
 fn correct(site: &Site, model: Model, left: Left) -> Result<Findings, Stop> {
-    model.is_here(site, left)?;
+    model.is_here(site, &Sizes::SMALL, left)?;
     let apart = apart(&site.cpus).ok_or_else(|| fail("one CPU is too few to serve and to ask"))?;
     let on_cpu = Answers::of(site, model, (Device::Cpu, &apart))?;
     let findings = on_cpu.alone_and_together(Device::Cpu)?;
@@ -54,7 +54,7 @@ struct Answers {
 
 impl Answers {
     fn of(site: &Site, model: Model, (device, apart): (Device, &Apart)) -> Result<Answers, Stop> {
-        let repository = model.repository(site, device, apart)?;
+        let repository = model.repository(site, (device, &Sizes::SMALL), apart)?;
         let served = Served::start(site, &repository, &[apart.front])?;
         let ask = |rows| -> Result<Vec<f32>, Stop> {
             let question: Question = model.question(rows);

@@ -21,12 +21,15 @@ const MIB: f64 = (1 << 20) as f64;
 pub(super) fn returned(site: &Site, left: Left) -> Result<Findings, Stop> {
     let uuid = site.gpu()?.uuid.clone();
     let model = if site.torch().is_ok() { Model::PyTorch } else { Model::Native };
-    model.is_here(site, left)?;
+    model.is_here(site, &site.sizes, left)?;
     let apart = apart(&site.cpus).ok_or_else(|| fail("one CPU is too few to serve and to ask"))?;
     let used_mib = || used_bytes(site, &uuid, left).map(|bytes| bytes / MIB);
     let before = used_mib()?;
-    let served =
-        Served::start(site, &model.repository(site, Device::Gpu, &apart)?, &[apart.front])?;
+    let served = Served::start(
+        site,
+        &model.repository(site, (Device::Gpu, &site.sizes), &apart)?,
+        &[apart.front],
+    )?;
     served.answer(&model.question(1))?;
     let during = used_mib()?;
     served.unload(model.name())?;

@@ -1,11 +1,13 @@
 //! The models of the check: a native one and one of PyTorch, each on a device, as repositories in the workplace.
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 
 use super::partition::Apart;
 use super::program::said;
 use super::serving::{Question, pinned};
-use super::site::{Left, Site};
+use super::site::{Left, Site, Sizes};
 use super::step::{Stop, fail, skip};
 
 pub(super) const TRANSFORMER: &str = include_str!("../../models/transformer.py");
@@ -51,9 +53,9 @@ impl Model {
     }
 
     /// Whether it can be served here at all.
-    pub(super) fn is_here(self, site: &Site, left: Left) -> Result<(), Stop> {
+    pub(super) fn is_here(self, site: &Site, sizes: &Sizes, left: Left) -> Result<(), Stop> {
         match self {
-            Model::Native => weights(site, left),
+            Model::Native => weights(site, sizes, left),
             Model::PyTorch => site.torch().map(|_| ()),
         }
     }
@@ -62,32 +64,22 @@ impl Model {
     pub(super) fn repository(
         self,
         site: &Site,
-        device: Device,
+        (device, sizes): (Device, &Sizes),
         apart: &Apart,
     ) -> Result<String, Stop> {
-        let repository = format!("{}-{}", self.name(), device.name());
+        let repository = format!("{}-{}-{}", self.name(), device.name(), sizes.name);
         let home = format!("{repository}/{}", self.name());
         let (toml, file) = match self {
-            Model::Native => (native_toml(site, device), None),
-            Model::PyTorch => (transformer_toml(site, device), Some(TRANSFORMER)),
+            Model::Native => (native_toml(device), None),
+            Model::PyTorch => (transformer_toml(sizes, device), Some(TRANSFORMER)),
         };
         let toml = format!("{}{toml}", pinned(apart));
         site.workplace.write(&format!("{home}/model.toml"), &toml)?;
         match file {
             Some(text) => site.workplace.write(&format!("{home}/1/model.py"), text)?,
-            None => self.link_weights(site, &home)?,
+            None => link_weights(site, sizes, &home)?,
         }
         Ok(repository)
-    }
-
-    fn link_weights(self, site: &Site, home: &str) -> Result<(), Stop> {
-        let folder = site.workplace.file(home).join("1");
-        std::fs::create_dir_all(&folder).map_err(fail)?;
-        let file = folder.join(WEIGHTS_FILE);
-        if file.exists() {
-            return Ok(());
-        }
-        std::fs::hard_link(site.workplace.file(WEIGHTS).join(WEIGHTS_FILE), file).map_err(fail)
     }
 
     /// What it does in a loop of its own, without an engine.
@@ -118,20 +110,24 @@ pub(super) struct BareFound {
     pub(super) p50_us: f64,
 }
 
-const WEIGHTS: &str = "weights";
 const WEIGHTS_FILE: &str = "model.safetensors";
 const KIND: &str = "embedding_mlp";
+const THREADS: &str = "OMP_NUM_THREADS";
+const GPU_MEMORY: &str = "6g";
+
+fn weights_folder(site: &Site, sizes: &Sizes) -> PathBuf {
+    site.workplace.file(&format!("weights-{}", sizes.name))
+}
 
 /// Makes the native model's weights, once.
-fn weights(site: &Site, left: Left) -> Result<(), Stop> {
-    let folder = site.workplace.file(WEIGHTS);
+fn weights(site: &Site, sizes: &Sizes, left: Left) -> Result<(), Stop> {
+    let folder = weights_folder(site, sizes);
     if folder.join(WEIGHTS_FILE).exists() {
         return Ok(());
     }
     std::fs::create_dir_all(&folder).map_err(fail)?;
-    let (folder, dim) = (folder.display().to_string(), site.sizes.dim.to_string());
-    let ids = IDS.to_string();
-    let sizes = ["--dim", &dim, "--hidden", site.sizes.hidden, "--ids", &ids, "--dtype", "i64"];
+    let (folder, dim, ids) = (folder.display().to_string(), sizes.dim.to_string(), IDS.to_string());
+    let sizes = ["--dim", &dim, "--hidden", sizes.hidden, "--ids", &ids, "--dtype", "i64"];
     let arguments = [&["weights", "--path", &folder], &sizes[..]].concat();
     let said = site.ask("foil-container", &arguments, left)?;
     if said.is_unknown() {
@@ -140,37 +136,56 @@ fn weights(site: &Site, left: Left) -> Result<(), Stop> {
     if said.is_success() { Ok(()) } else { Err(fail(said.complaint())) }
 }
 
-fn native_toml(site: &Site, device: Device) -> String {
-    format!("runtime = \"native\"\nkind = \"{KIND}\"\n{}", environment_of(site, device))
+/// One file for every repository.
+fn link_weights(site: &Site, sizes: &Sizes, home: &str) -> Result<(), Stop> {
+    let folder = site.workplace.file(home).join("1");
+    std::fs::create_dir_all(&folder).map_err(fail)?;
+    let file = folder.join(WEIGHTS_FILE);
+    if file.exists() {
+        return Ok(());
+    }
+    std::fs::hard_link(weights_folder(site, sizes).join(WEIGHTS_FILE), file).map_err(fail)
 }
 
-fn transformer_toml(site: &Site, device: Device) -> String {
-    let (layers, width) = (site.sizes.transformer_layers, site.sizes.transformer_width);
+fn native_toml(device: Device) -> String {
+    format!("runtime = \"native\"\nkind = \"{KIND}\"\n{}", of_device(device))
+}
+
+fn transformer_toml(sizes: &Sizes, device: Device) -> String {
+    let (layers, width) = (sizes.transformer_layers, sizes.transformer_width);
     let device_name = if device == Device::Gpu { "cuda" } else { "cpu" };
     format!(
         "{}[parameters]\ndevice = \"{device_name}\"\nlayers = \"{layers}\"\nwidth = \"{width}\"\n",
-        environment_of(site, device)
+        of_device(device)
     )
 }
 
-/// Which GPU the model sees: the first, or none.
-fn environment_of(site: &Site, device: Device) -> String {
-    let uuid = match (&site.gpu, device) {
-        (Ok(gpu), Device::Gpu) => gpu.uuid.as_str(),
-        _ => "",
-    };
-    format!("[env]\nFOIL_GPU = \"{uuid}\"\nCUDA_VISIBLE_DEVICES = \"{uuid}\"\n")
+/// Of a GPU it takes what the engine need not know exactly: nobody else is there. On CPUs it has one thread: those of a
+/// pool wait for one another, and on cores that others use as well, for these.
+fn of_device(device: Device) -> String {
+    match device {
+        Device::Gpu => format!("device = \"gpu\"\ngpu_memory = \"{GPU_MEMORY}\"\n"),
+        Device::Cpu => format!("device = \"cpu\"\n[env]\n{THREADS} = \"1\"\n"),
+    }
+}
+
+/// What a bare loop is told, as the engine tells a container.
+fn variables(site: &Site, device: Device) -> Vec<(&'static str, &str)> {
+    match (&site.gpu, device) {
+        (Ok(gpu), Device::Gpu) => {
+            vec![("FOIL_GPU", &gpu.uuid), ("CUDA_VISIBLE_DEVICES", &gpu.uuid)]
+        }
+        _ => vec![("CUDA_VISIBLE_DEVICES", ""), (THREADS, "1")],
+    }
 }
 
 fn native_bare(site: &Site, run: Bare, left: Left) -> Result<Value, Stop> {
-    let folder = site.workplace.file(WEIGHTS).display().to_string();
+    let folder = weights_folder(site, &site.sizes).display().to_string();
     let (batch, seconds) = (run.batch.to_string(), run.seconds.to_string());
     let mut command = site.command(&site.program("foil-container"));
     command.args(["bench", "--kind", KIND, "--path", &folder]);
     command.args(["--batch", &batch, "--seconds", &seconds, "--device", run.device.name()]);
-    if let (Ok(gpu), Device::Gpu) = (&site.gpu, run.device) {
-        command.env("FOIL_GPU", &gpu.uuid).env("CUDA_VISIBLE_DEVICES", &gpu.uuid);
-    }
+    command.envs(variables(site, run.device));
     let said = said(&mut command, &site.workplace.file(""), left.span())?;
     if said.is_unknown() {
         return Err(skip("this foil-container has no bench"));
@@ -189,6 +204,7 @@ fn transformer_bare(site: &Site, run: Bare, left: Left) -> Result<Value, Stop> {
     ];
     let mut command = site.command(&site.torch()?.file);
     command.arg(site.workplace.file("transformer.py")).args(["--device", device]);
+    command.envs(variables(site, run.device));
     numbers.iter().for_each(|(flag, number)| {
         command.arg(flag).arg(number);
     });

@@ -26,15 +26,29 @@ pub(super) struct Pair {
     pub(super) beside: usize,
 }
 
-/// Front-end cores to measure with, and the pairs of the most of them: 1, 2, 4, 8, as far as the CPUs go.
-pub(super) fn pairs(cpus: &[usize]) -> (Vec<usize>, Vec<Pair>) {
+/// The front ends to measure with, 1, 2, 4, 8, as far as the CPUs go, and the pairs of the largest. `cores` are the CPUs
+/// by the physical core that they share.
+pub(super) fn pairs(cores: &[Vec<usize>]) -> (Vec<usize>, Vec<Pair>) {
     const SIZES: [usize; 4] = [1, 2, 4, 8];
-    let half = cpus.len() / 2;
-    let sizes: Vec<usize> = SIZES.into_iter().filter(|&size| size <= half).collect();
+    let all = all_pairs(cores);
+    let sizes: Vec<usize> = SIZES.into_iter().filter(|&size| size <= all.len()).collect();
     let most = sizes.last().copied().unwrap_or(0);
-    let (fronts, besides) = (&cpus[..most], &cpus[half..half + most]);
+    (sizes, all[..most].to_vec())
+}
+
+/// Where each core has two CPUs, these are a pair: else one pair alone would have two cores, and eight only as many.
+fn all_pairs(cores: &[Vec<usize>]) -> Vec<Pair> {
+    let within = |core: &Vec<usize>| match core[..] {
+        [front, beside, ..] => Some(Pair { front, beside }),
+        _ => None,
+    };
+    if let Some(pairs) = cores.iter().map(within).collect() {
+        return pairs;
+    }
+    let cpus: Vec<usize> = cores.concat();
+    let (fronts, besides) = cpus.split_at(cpus.len() / 2);
     let both = fronts.iter().zip(besides);
-    (sizes, both.map(|(&front, &beside)| Pair { front, beside }).collect())
+    both.map(|(&front, &beside)| Pair { front, beside }).collect()
 }
 
 #[cfg(test)]
@@ -53,15 +67,26 @@ mod tests {
     }
 
     #[test]
-    fn front_ends_double_as_far_as_each_has_a_core_beside_it() {
-        let cpus: Vec<usize> = (10..26).collect();
-        let (sizes, given) = pairs(&cpus);
+    fn front_ends_double_as_far_as_each_has_a_cpu_beside_it() {
+        let cores: Vec<Vec<usize>> = (10..26).map(|cpu| vec![cpu]).collect();
+        let (sizes, given) = pairs(&cores);
         assert_eq!(sizes, [1, 2, 4, 8]);
         assert_eq!(given.len(), 8);
         assert_eq!(given[0], Pair { front: 10, beside: 18 });
         assert_eq!(given[7], Pair { front: 17, beside: 25 });
-        assert_eq!(pairs(&cpus[..7]).0, [1, 2]);
-        assert_eq!(pairs(&cpus[..2]), (vec![1], vec![Pair { front: 10, beside: 11 }]));
-        assert_eq!(pairs(&cpus[..1]), (vec![], vec![]));
+        assert_eq!(pairs(&cores[..7]).0, [1, 2]);
+        assert_eq!(pairs(&cores[..2]), (vec![1], vec![Pair { front: 10, beside: 11 }]));
+        assert_eq!(pairs(&cores[..1]), (vec![], vec![]));
+        assert_eq!(pairs(&[]), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_front_end_has_both_threads_of_its_core() {
+        let cores = [vec![0, 4], vec![1, 5], vec![2, 6], vec![3, 7]];
+        let (sizes, given) = pairs(&cores);
+        assert_eq!(sizes, [1, 2, 4]);
+        assert_eq!(given[3], Pair { front: 3, beside: 7 });
+        let mixed = [vec![0, 1], vec![2], vec![3]];
+        assert_eq!(pairs(&mixed).1, [Pair { front: 0, beside: 2 }, Pair { front: 1, beside: 3 }]);
     }
 }

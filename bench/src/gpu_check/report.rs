@@ -38,6 +38,7 @@ pub(super) struct Entry {
     outcome: Outcome,
     /// Why it was skipped, or how it failed.
     why: Option<String>,
+    note: String,
     pub(super) seconds: f64,
     figures: Vec<Figure>,
     detail: Value,
@@ -58,13 +59,15 @@ impl Entry {
             Err(Stop::Skip(why)) => (Outcome::Skipped, Some(why), Findings::default()),
             Err(Stop::Fail(why)) => (Outcome::Failed, Some(why), Findings::default()),
         };
-        let Findings { figures, detail } = found;
-        Entry { name, outcome, why, seconds, figures, detail }
+        let Findings { note, figures, detail } = found;
+        Entry { name, outcome, why, note, seconds, figures, detail }
     }
 
     /// One line for who watches.
     pub(super) fn line(&self) -> String {
-        let figures: Vec<String> = self.figures.iter().map(figure).collect();
+        let note = Some(self.note.clone()).filter(|note| !note.is_empty());
+        let figures: Vec<String> =
+            note.into_iter().chain(self.figures.iter().map(figure)).collect();
         let said = match (self.outcome, &self.why) {
             (Outcome::Done, _) => figures.join("; "),
             (Outcome::Skipped, why) => format!("skipped: {}", why.as_deref().unwrap_or_default()),
@@ -117,8 +120,8 @@ fn rows(text: &mut String, step: &Entry) {
         let why = why.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|");
         let _ = writeln!(text, "| {name} | {why} | | | {outcome} |");
     }
-    if step.why.is_none() && step.figures.is_empty() {
-        let _ = writeln!(text, "| {name} | see the JSON | | | done |");
+    if !step.note.is_empty() {
+        let _ = writeln!(text, "| {name} | {} | | | |", step.note);
     }
     for Figure { name: figure, value, unit, due, verdict } in &step.figures {
         let due = due.map_or(String::new(), |due| bound(due, unit));
@@ -198,13 +201,14 @@ mod tests {
             Entry::of("speed", Ok(found), 12.0),
             Entry::of("copies", Err(skip("no GPU: no driver")), 0.0),
             Entry::of("native", Err(fail("exit 1:\n a | b")), 1.0),
+            Entry::of("probe", Ok(Findings::default().noted("no driver")), 0.0),
         ];
         Report::of(steps, (None, 0), 13.0)
     }
 
     #[test]
     fn figures_and_steps_are_counted_by_what_became_of_them() {
-        let counts = Counts { passed: 1, missed: 1, done: 1, skipped: 1, failed: 1 };
+        let counts = Counts { passed: 1, missed: 1, done: 2, skipped: 1, failed: 1 };
         assert_eq!(report().counts(), counts);
         let json: Value = serde_json::from_str(&report().json()).expect("JSON");
         assert_eq!(json["counts"]["missed"], 1);
@@ -219,6 +223,7 @@ mod tests {
         assert!(page.contains("| speed | overhead | 6.25 % | ≤ 5.00 % | MISS |"), "{page}");
         assert!(page.contains("| speed | bare | 123,456 rows/s |  |  |"), "{page}");
         assert!(page.contains("| copies | no GPU: no driver | | | skipped |"), "{page}");
+        assert!(page.contains("| probe | no driver | | | |"), "{page}");
         assert!(page.contains("| native | exit 1: a \\| b | | | **failed** |"), "{page}");
     }
 

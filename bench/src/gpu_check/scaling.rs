@@ -1,6 +1,6 @@
 //! The step that loads 1, 2, 4 and 8 front-end cores with as many models, as far as the CPUs go.
 //!
-//! Each front-end core has a core beside it, where its model and the model's clients run, with every size alike. So a
+//! Each front-end core has a CPU beside it, where its model and the model's clients run, with every size alike. So a
 //! front end twice as large has twice of everything, and what is missing from twice the answers is the front end's:
 //! connections that came to another core than their model's, and whatever the machine shares.
 
@@ -26,7 +26,7 @@ const ROAMS: &str = "roams";
 const FEATURES: u64 = 784;
 
 pub(super) fn scaling(site: &Site, _: Left) -> Result<Findings, Stop> {
-    let (sizes, all) = pairs(&site.cpus);
+    let (sizes, all) = pairs(&site.cores);
     if sizes.is_empty() {
         return Err(fail("one CPU is too few to serve and to ask"));
     }
@@ -34,7 +34,7 @@ pub(super) fn scaling(site: &Site, _: Left) -> Result<Findings, Stop> {
     for &size in &sizes {
         found.push((size, answers_per_s(site, &all[..size])?));
     }
-    Ok(findings(&found, site.cpus.len()))
+    Ok(findings(&found, &site.cores))
 }
 
 fn answers_per_s(site: &Site, pairs: &[Pair]) -> Result<f64, Stop> {
@@ -59,10 +59,15 @@ fn answers_per_s(site: &Site, pairs: &[Pair]) -> Result<f64, Stop> {
     Ok(best)
 }
 
-fn findings(found: &[(usize, f64)], cpus: usize) -> Findings {
+fn findings(found: &[(usize, f64)], cores: &[Vec<usize>]) -> Findings {
     let one = found[0].1;
     let rates: Vec<_> = found.iter().map(|(size, rate)| json!([size, rate])).collect();
-    let mut findings = Findings::of(json!({ "cpus": cpus, "answers_per_s": rates }));
+    let mut findings = Findings::of(json!({ "cores": cores, "answers_per_s": rates }));
+    if let [(size, _)] = found {
+        let cpus = cores.concat().len();
+        let note = format!("{cpus} CPUs are too few for more than {size} front-end core");
+        findings = findings.noted(note);
+    }
     for &(size, rate) in found {
         let name = format!("{size} front-end {}", if size == 1 { "core" } else { "cores" });
         findings = findings.figure(name, rate, "answers/s", None);
@@ -86,17 +91,15 @@ mod tests {
 
     #[test]
     fn each_size_is_held_against_as_many_times_one() {
-        let found = findings(&[(1, 100.0), (2, 190.0), (8, 640.0)], 16);
+        let found = findings(&[(1, 100.0), (2, 190.0), (8, 640.0)], &[]);
         let ratio = |name: &str| {
             let figure = found.figures.iter().find(|figure| figure.name == name);
             figure.map(|figure| (figure.value, figure.verdict)).expect("it is there")
         };
         assert_eq!(ratio("2 by 2 × one"), (0.95, Verdict::Pass));
         assert_eq!(ratio("8 by 8 × one"), (0.8, Verdict::Miss));
-        assert_eq!(
-            findings(&[(1, 100.0)], 2).figures.len(),
-            1,
-            "one alone is held against nothing"
-        );
+        let one = findings(&[(1, 100.0)], &[vec![0, 1]]);
+        assert_eq!(one.figures.len(), 1, "one alone is held against nothing");
+        assert_eq!(one.note, "2 CPUs are too few for more than 1 front-end core");
     }
 }

@@ -1,5 +1,7 @@
 //! Where the check runs: the programs carried along, this machine's Python, GPU, CPUs and kind of shared memory.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -80,12 +82,16 @@ pub(super) struct Site {
     /// As `foil serve --lane` has it, and why.
     pub(super) lane: (&'static str, String),
     pub(super) cpus: Vec<usize>,
+    /// The same by the physical core that they share.
+    pub(super) cores: Vec<Vec<usize>>,
+    /// Of the models whose speed is measured.
     pub(super) sizes: Sizes,
 }
 
-/// How large the models are: ones that keep a GPU busy would take a CPU minutes.
+/// How large the models are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Sizes {
+    pub(super) name: &'static str,
     /// Of the native model.
     pub(super) hidden: &'static str,
     pub(super) dim: u32,
@@ -94,15 +100,22 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    /// On a GPU batches of 64 should take milliseconds, as those of models that are worth one do.
-    const GPU: Sizes = Sizes {
+    /// A CPU answers it within milliseconds.
+    pub(super) const SMALL: Sizes = Sizes {
+        name: "small",
+        hidden: "256,256",
+        dim: 64,
+        transformer_layers: 1,
+        transformer_width: 32,
+    };
+    /// On a GPU batches of 64 take milliseconds, as those of models that are worth one do; on a CPU seconds.
+    const LARGE: Sizes = Sizes {
+        name: "large",
         hidden: "8192,8192,8192",
         dim: 1024,
         transformer_layers: 12,
         transformer_width: 768,
     };
-    const CPU: Sizes =
-        Sizes { hidden: "256,256", dim: 64, transformer_layers: 1, transformer_width: 32 };
 }
 
 impl Site {
@@ -113,12 +126,13 @@ impl Site {
             python: Err("not looked at".to_owned()),
             gpu: gpu(&workplace),
             lane: lane(),
+            cores: cores(&allowed()),
             cpus: allowed(),
-            sizes: Sizes::CPU,
+            sizes: Sizes::SMALL,
             workplace,
         };
-        if site.gpu.is_ok() {
-            site.sizes = Sizes::GPU;
+        if site.gpu.is_ok() && !args.small {
+            site.sizes = Sizes::LARGE;
         }
         site.python = site.look_at_python(&args.python);
         Ok(site)
@@ -138,15 +152,15 @@ impl Site {
     }
 
     /// What our programs need of the environment to find the Python package, and CUDA's libraries.
-    fn environment(&self, libraries: &[PathBuf]) -> [(&'static str, std::ffi::OsString); 2] {
-        let all = |own: Vec<PathBuf>, name| {
-            let others = std::env::var_os(name);
-            let others = others.iter().flat_map(std::env::split_paths).collect::<Vec<_>>();
-            std::env::join_paths(own.into_iter().chain(others)).unwrap_or_default()
-        };
+    fn environment(&self, libraries: &[PathBuf]) -> [(&'static str, OsString); 2] {
+        let package = vec![self.bundle.join("python")];
+        let packages = package.into_iter().chain(folders_in("PYTHONPATH"));
+        // What is named already is meant to be found first.
+        let libraries = folders_in("LD_LIBRARY_PATH").into_iter().chain(libraries.to_vec());
+        let joined = |folders: Vec<PathBuf>| std::env::join_paths(folders).unwrap_or_default();
         [
-            ("PYTHONPATH", all(vec![self.bundle.join("python")], "PYTHONPATH")),
-            ("LD_LIBRARY_PATH", all(libraries.to_vec(), "LD_LIBRARY_PATH")),
+            ("PYTHONPATH", joined(packages.collect())),
+            ("LD_LIBRARY_PATH", joined(libraries.collect())),
         ]
     }
 
@@ -187,6 +201,10 @@ impl Site {
     }
 }
 
+fn folders_in(variable: &str) -> Vec<PathBuf> {
+    std::env::var_os(variable).iter().flat_map(std::env::split_paths).collect()
+}
+
 fn gpu(workplace: &Workplace) -> Result<Gpu, String> {
     let fields = ["--query-gpu=uuid,name,driver_version", "--format=csv,noheader"];
     let mut command = Command::new("nvidia-smi");
@@ -199,6 +217,19 @@ fn first_gpu(list: &str) -> Option<Gpu> {
     let mut fields = list.lines().next()?.split(", ").map(|field| field.trim().to_owned());
     let uuid = fields.next().filter(|uuid| uuid.starts_with("GPU-"))?;
     Some(Gpu { uuid, name: fields.next()?, driver: fields.next()? })
+}
+
+/// A CPU that says nothing of siblings has a core of its own.
+fn cores(cpus: &[usize]) -> Vec<Vec<usize>> {
+    let mut by_core: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for cpu in cpus {
+        let file = format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list");
+        let core = std::fs::read_to_string(file).unwrap_or_else(|_| cpu.to_string());
+        by_core.entry(core).or_default().push(*cpu);
+    }
+    let mut cores: Vec<Vec<usize>> = by_core.into_values().collect();
+    cores.sort();
+    cores
 }
 
 /// Old kernels, and sandboxes that play one, seal no files.
@@ -216,6 +247,15 @@ fn lane() -> (&'static str, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_cpu_belongs_to_one_core() {
+        let cpus = allowed();
+        let mut found = cores(&cpus).concat();
+        found.sort_unstable();
+        assert_eq!(found, cpus);
+        assert_eq!(cores(&[90_001, 90_002]), [[90_001], [90_002]], "nothing is known of them");
+    }
 
     #[test]
     fn a_gpu_is_read_from_the_first_line() {

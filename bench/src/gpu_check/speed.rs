@@ -13,12 +13,12 @@ use super::step::{Due, Findings, Stop, fail, short_of_percent, skip};
 
 const COPIES: &str = include_str!("../../models/copies.py");
 /// Memory that is registered is copied by the GPU itself.
-const REGISTERED_GAIN_MIN: f64 = 1.5;
+pub(super) const REGISTERED_GAIN_MIN: f64 = 1.5;
 const OVERHEAD_PERCENT_MAX: f64 = 5.0;
 const ADDED_US_MAX: f64 = 60.0;
 const FULL: u64 = 64;
-/// Of requests of a whole batch each: one is run, the others wait, so that the model never does.
-const FULL_CONNECTIONS: usize = 4;
+/// Of requests of a whole batch each: one is run, the other waits, so that the model never does.
+const FULL_CONNECTIONS: usize = 2;
 /// Of each window: some hundred batches of milliseconds.
 const WINDOW: Duration = Duration::from_secs(3);
 
@@ -52,7 +52,7 @@ pub(super) fn pytorch(site: &Site, left: Left) -> Result<Findings, Stop> {
 
 /// Without a GPU it is measured on the CPU, where nothing is due: models and engine share the cores.
 fn speed(site: &Site, model: Model, left: Left) -> Result<Findings, Stop> {
-    model.is_here(site, left)?;
+    model.is_here(site, &site.sizes, left)?;
     let device = if site.gpu.is_ok() { Device::Gpu } else { Device::Cpu };
     let apart = apart(&site.cpus).ok_or_else(|| fail("one CPU is too few to serve and to ask"))?;
     let bare =
@@ -65,7 +65,7 @@ fn speed(site: &Site, model: Model, left: Left) -> Result<Findings, Stop> {
 
 /// Full batches, and one row at a time, through the engine.
 fn served(site: &Site, model: Model, (device, apart): (Device, &Apart)) -> Result<[Had; 2], Stop> {
-    let repository = model.repository(site, device, apart)?;
+    let repository = model.repository(site, (device, &site.sizes), apart)?;
     let served = Served::start(site, &repository, &[apart.front])?;
     let client = if apart.models.is_empty() { Client::Anywhere } else { Client::Own(apart.client) };
     let full = served.load(&model.question(FULL), (FULL_CONNECTIONS, client), WINDOW)?;

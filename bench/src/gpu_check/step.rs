@@ -35,13 +35,19 @@ pub(super) fn fail(why: impl ToString) -> Stop {
 /// What a step found out: figures, and whatever else is worth keeping.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
+    /// In a few words, where figures don't say it.
+    pub(super) note: String,
     pub(super) figures: Vec<Figure>,
     pub(super) detail: Value,
 }
 
 impl Findings {
     pub(super) fn of(detail: Value) -> Findings {
-        Findings { figures: Vec::new(), detail }
+        Findings { detail, ..Findings::default() }
+    }
+
+    pub(super) fn noted(self, note: impl Into<String>) -> Findings {
+        Findings { note: note.into(), ..self }
     }
 
     pub(super) fn figure(

@@ -11,6 +11,8 @@ pub mod linux;
 pub mod nvml;
 #[cfg(test)]
 pub(crate) mod test_library;
+#[cfg(test)]
+pub(crate) mod test_tree;
 pub mod watch;
 
 /// What this machine has.

@@ -95,6 +95,14 @@ impl Seats {
         Ok(self.give(found, true))
     }
 
+    /// The best there would be if this one were free.
+    pub fn best(&self, ask: &Ask, but: &Taken) -> Result<Seat, NoSeat> {
+        let sitting = self.sitting.borrow();
+        let others = sitting.iter().filter(|it| it.ticket != but.ticket);
+        let others: Vec<Seat> = others.map(|it| Seat::clone(&it.seat)).collect();
+        seat(&self.inventory.borrow(), &others, ask)
+    }
+
     /// One that its model.toml names, whoever else sits there.
     pub fn sit(self: &Rc<Self>, seat: Seat) -> Taken {
         self.give(seat, false)

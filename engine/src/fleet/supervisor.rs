@@ -29,6 +29,7 @@ use super::model::Model;
 use super::orders::Order;
 use super::profiles::Profiles;
 use super::repository::Repositories;
+use super::reviewer::keep_reviewing;
 use super::scaler::keep_scaling;
 use super::scaling;
 pub use super::scaling::{keepers_ended, set_replicas, start_others};
@@ -156,6 +157,7 @@ impl Fleet {
         tokio::task::spawn_local(deliver_faults(shared.clone(), mailbox));
         tokio::task::spawn_local(keep_storing(shared.clone()));
         tokio::task::spawn_local(keep_scaling(shared.clone()));
+        tokio::task::spawn_local(keep_reviewing(shared.clone()));
         Fleet { shared, overseer: None }
     }
 

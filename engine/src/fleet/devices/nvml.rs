@@ -30,25 +30,37 @@ const SLICES_MAX: u32 = 32;
 /// What stands between the card's name and the slice's profile in the name of a slice.
 const PROFILE_MARK: &str = " MIG ";
 
-/// Why there are no GPUs, and what to do where there should be some.
+/// Why there are no GPUs.
 #[derive(Debug, thiserror::Error)]
 pub enum NoGpus {
-    #[error(
-        "{library} is not here; on a GPU host install NVIDIA's driver, in a container start it with --gpus all"
-    )]
+    #[error("{library} is not here")]
     NoLibrary { library: String },
-    #[error("NVIDIA's driver is not loaded; try: sudo modprobe nvidia")]
+    #[error("NVIDIA's driver is not loaded")]
     NoDriver,
-    #[error(
-        "NVIDIA's driver and its library are of different versions, as after an update; reboot, or reload the nvidia module"
-    )]
+    #[error("NVIDIA's driver and its library are of different versions, as after an update")]
     TwoVersions,
-    #[error("this user may not speak with NVIDIA's driver; see the permissions of /dev/nvidia*")]
+    #[error("this user may not speak with NVIDIA's driver")]
     NoPermission,
-    #[error("NVIDIA's driver has no GPU here; see: lspci | grep -i nvidia")]
+    #[error("NVIDIA's driver has no GPU here")]
     None,
-    #[error("NVIDIA's library fails: {why}; see: nvidia-smi")]
+    #[error("NVIDIA's library fails: {why}")]
     Failed { why: String },
+}
+
+impl NoGpus {
+    /// What to do where there should be some.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            NoGpus::NoLibrary { .. } => {
+                "sudo ubuntu-drivers install  # or your system's package of the driver; of a container: docker run --gpus all …"
+            }
+            NoGpus::NoDriver => "sudo modprobe nvidia",
+            NoGpus::TwoVersions => "sudo reboot",
+            NoGpus::NoPermission => "ls -l /dev/nvidia*",
+            NoGpus::None => "lspci | grep -i nvidia",
+            NoGpus::Failed { .. } => "nvidia-smi",
+        }
+    }
 }
 
 /// NVIDIA's library, opened.
