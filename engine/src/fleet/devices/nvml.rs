@@ -5,6 +5,8 @@
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml};
@@ -12,7 +14,7 @@ use nvml_wrapper::{Device, Nvml};
 use super::inventory::{Gpu, Health, Slice};
 use super::linux;
 
-pub use self::events::Events;
+pub use self::events::DriverEvents;
 
 mod events;
 #[cfg(test)]
@@ -21,6 +23,10 @@ mod tests;
 /// Names another library in place of the system's: for tests, and for drivers that lie elsewhere.
 const LIBRARY_VARIABLE: &str = "FOIL_NVML";
 const LIBRARY: &str = "libnvidia-ml.so.1";
+
+/// For the driver to say what there is: one that nothing keeps awake wakes each GPU first, which takes seconds; one whose
+/// GPU has fallen off the bus may never answer.
+const SURVEY_WAIT: Duration = Duration::from_secs(20);
 
 /// GPUs of one host; the driver itself ends at 64.
 const GPUS_MAX: u32 = 256;
@@ -82,6 +88,28 @@ pub struct Driver {
     pub version: String,
     /// The newest CUDA that it runs, as in `12.8`.
     pub cuda: String,
+}
+
+/// All that is found once.
+#[derive(Debug)]
+pub struct Survey {
+    pub driver: Driver,
+    pub listing: Listing,
+}
+
+/// What there is, within a bound: on a thread of its own, which is left behind where the driver hangs.
+pub fn survey(library: Option<OsString>) -> Result<Survey, NoGpus> {
+    let (tell, told) = mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        let found =
+            Gpus::open(library).map(|gpus| Survey { driver: gpus.driver(), listing: gpus.list() });
+        // Nobody may wait for it any more.
+        let _late = tell.send(found);
+    });
+    told.recv_timeout(SURVEY_WAIT).unwrap_or_else(|_| {
+        let why = format!("no answer within {} s", SURVEY_WAIT.as_secs());
+        Err(NoGpus::Failed { why })
+    })
 }
 
 /// The library that the environment names, if it does.

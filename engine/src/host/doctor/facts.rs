@@ -6,9 +6,8 @@ use std::time::Duration;
 use shm_rpc::Memory;
 
 use self::programs::{Python, Toolkit};
-use crate::fleet::devices::inventory::Gpu;
 use crate::fleet::devices::linux;
-use crate::fleet::devices::nvml::{self, Driver, Gpus, NoGpus};
+use crate::fleet::devices::nvml::{self, NoGpus, Survey};
 use crate::fleet::launch::Advice;
 use crate::fleet::launch::docker::{Docker, Gear, Settings};
 
@@ -16,8 +15,6 @@ pub(super) mod machine;
 pub(super) mod ports;
 pub(super) mod programs;
 
-/// For NVIDIA's driver to answer: one without persistence wakes each GPU first, which takes seconds.
-const DRIVER_WAIT: Duration = Duration::from_secs(20);
 /// For Docker to describe itself; it takes some milliseconds.
 const DOCKER_WAIT: Duration = Duration::from_secs(5);
 
@@ -34,21 +31,16 @@ pub(super) struct Facts {
     pub(super) shared_bytes: Option<u64>,
     /// Bytes that a process may pin; None: no limit.
     pub(super) memlock_bytes: Option<u64>,
+    /// Descriptors that a process may have open; None: no limit.
+    pub(super) open_files: Option<u64>,
     pub(super) cgroups: machine::Cgroups,
     pub(super) docker: Result<Gear, NoDocker>,
     /// NVIDIA's cards on the PCI bus, whether a driver knows them or not.
     pub(super) cards: usize,
-    pub(super) gpus: Result<GpuFacts, NoGpus>,
+    pub(super) gpus: Result<Survey, NoGpus>,
     pub(super) toolkit: Toolkit,
     pub(super) ports: Vec<(u16, ports::Port)>,
     pub(super) python: Python,
-}
-
-#[derive(Debug)]
-pub(super) struct GpuFacts {
-    pub(super) driver: Driver,
-    pub(super) gpus: Vec<Gpu>,
-    pub(super) unreadable: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -59,8 +51,10 @@ pub(super) struct NoDocker {
 
 pub(super) async fn read() -> Facts {
     let root = Path::new(linux::ROOT);
-    let (docker, gpus, toolkit, ports, python) =
-        tokio::join!(docker(), gpus(), programs::toolkit(), ports::read(), programs::python());
+    // Before the others, whose time would run while this thread waits.
+    let gpus = nvml::survey(nvml::library());
+    let (docker, toolkit, ports, python) =
+        tokio::join!(docker(), programs::toolkit(), ports::read(), programs::python());
     let (memory, unsealed) = shm_rpc::engine_side::choose_memory();
     Facts {
         foil: env!("CARGO_PKG_VERSION").to_owned(),
@@ -70,6 +64,7 @@ pub(super) async fn read() -> Facts {
         lane: (memory, unsealed.map(|why| why.to_string())),
         shared_bytes: machine::shared_bytes(),
         memlock_bytes: machine::memlock_bytes(),
+        open_files: machine::open_files(),
         cgroups: machine::cgroups(root),
         docker,
         cards: machine::cards(root),
@@ -94,27 +89,12 @@ async fn docker() -> Result<Gear, NoDocker> {
     }
 }
 
-/// On a thread of its own, which is left behind where the driver hangs.
-async fn gpus() -> Result<GpuFacts, NoGpus> {
-    let (tell, told) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || {
-        let found = Gpus::open(nvml::library()).map(|gpus| {
-            let listing = gpus.list();
-            GpuFacts { driver: gpus.driver(), gpus: listing.gpus, unreadable: listing.unreadable }
-        });
-        // Nobody waits for it any more.
-        let _late = tell.send(found);
-    });
-    let hangs = || NoGpus::Failed { why: format!("no answer within {} s", DRIVER_WAIT.as_secs()) };
-    match tokio::time::timeout(DRIVER_WAIT, told).await {
-        Ok(Ok(found)) => found,
-        Ok(Err(_)) | Err(_) => Err(hangs()),
-    }
-}
-
 /// A machine without fault, for tests to spoil.
 #[cfg(test)]
 pub(super) fn sound() -> Facts {
+    use crate::fleet::devices::inventory::Gpu;
+    use crate::fleet::devices::nvml::{Driver, Listing};
+
     Facts {
         foil: "0.1.0".to_owned(),
         host: "big".to_owned(),
@@ -123,6 +103,7 @@ pub(super) fn sound() -> Facts {
         lane: (Memory::Memfd, None),
         shared_bytes: Some(32 << 30),
         memlock_bytes: None,
+        open_files: Some(1 << 20),
         cgroups: machine::Cgroups { version: Some(2), lacking: Vec::new() },
         docker: Ok(Gear {
             version: "28.3.0".to_owned(),
@@ -131,10 +112,12 @@ pub(super) fn sound() -> Facts {
             cdi_devices: vec!["nvidia.com/gpu=GPU-1".to_owned()],
         }),
         cards: 1,
-        gpus: Ok(GpuFacts {
+        gpus: Ok(Survey {
             driver: Driver { version: "570.86.15".to_owned(), cuda: "12.8".to_owned() },
-            gpus: vec![Gpu { uuid: "GPU-1".to_owned(), ..Gpu::default() }],
-            unreadable: Vec::new(),
+            listing: Listing {
+                gpus: vec![Gpu { uuid: "GPU-1".to_owned(), ..Gpu::default() }],
+                unreadable: Vec::new(),
+            },
         }),
         toolkit: Toolkit::Version("1.17.8".to_owned()),
         ports: vec![(8000, ports::Port::Free)],

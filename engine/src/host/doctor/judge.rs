@@ -21,6 +21,9 @@ const DOCKER_API_LEAST: (usize, usize) = (1, 41);
 /// Four lanes with slots of some MiB; Docker gives a container 64 MiB unless it is told otherwise.
 const SHARED_BYTES_LEAST: u64 = 256 << 20;
 
+/// The connections of two cores at `limits.connections_max`, or of one and a dozen for each of some hundred replicas.
+const OPEN_FILES_LEAST: u64 = 8192;
+
 /// In the order of who stands on whom.
 pub(super) fn judge(facts: &Facts) -> Vec<Check> {
     let has_gpus = facts.cards > 0 || facts.gpus.is_ok();
@@ -30,6 +33,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Check> {
         lane(&facts.lane),
         shared_memory(facts.shared_bytes, facts.lane.0),
         memlock(facts.memlock_bytes, has_gpus),
+        open_files(facts.open_files),
         cgroups(&facts.cgroups),
         docker(facts),
     ];
@@ -120,6 +124,19 @@ fn memlock(bytes: Option<u64>, has_gpus: bool) -> Check {
             name,
             format!("{} may be pinned; GPUs copy slower from memory that is not", size(bytes)),
             "ulimit -l unlimited  # of a service: LimitMEMLOCK=infinity",
+        ),
+    }
+}
+
+fn open_files(found: Option<u64>) -> Check {
+    let name = "open files";
+    match found {
+        None => Check::ok(name, "no limit"),
+        Some(count) if count >= OPEN_FILES_LEAST => Check::ok(name, count.to_string()),
+        Some(count) => Check::warn(
+            name,
+            format!("{count} at most; each connection takes one"),
+            "ulimit -n 65536  # of a service: LimitNOFILE=65536",
         ),
     }
 }

@@ -61,6 +61,10 @@ pub(super) fn memlock_bytes() -> Option<u64> {
     getrlimit(Resource::Memlock).current
 }
 
+pub(super) fn open_files() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
+}
+
 pub(super) fn cgroups(root: &Path) -> Cgroups {
     let unified = text(root, "sys/fs/cgroup/cgroup.controllers");
     let groups = text(root, "proc/self/cgroup");

@@ -2,8 +2,8 @@
 
 use super::{Check, Facts};
 use crate::fleet::devices::inventory::{Gpu, Health};
+use crate::fleet::devices::nvml::Listing;
 use crate::fleet::launch::docker::Gear;
-use crate::host::doctor::facts::GpuFacts;
 use crate::host::doctor::facts::programs::Toolkit;
 
 /// Older ones let a container out of its sandbox (CVE-2025-23266).
@@ -21,8 +21,8 @@ pub(super) fn judge(facts: &Facts, has_gpus: bool) -> Vec<Check> {
     }
     let mut checks = vec![driver(facts)];
     if let Ok(found) = &facts.gpus {
-        checks.push(health(found));
-        checks.extend(slices(&found.gpus));
+        checks.push(health(&found.listing));
+        checks.extend(slices(&found.listing.gpus));
     }
     // Without Docker a GPU's models run as processes, which need neither.
     if let Ok(gear) = &facts.docker {
@@ -57,7 +57,7 @@ fn driver(facts: &Facts) -> Check {
     }
 }
 
-fn health(found: &GpuFacts) -> Check {
+fn health(found: &Listing) -> Check {
     let unhealthy = found.gpus.iter().filter_map(|gpu| match &gpu.health {
         Health::Healthy => None,
         Health::Unhealthy { reason } => Some(format!("{}: {reason}", gpu.uuid)),

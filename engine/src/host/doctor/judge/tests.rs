@@ -3,10 +3,10 @@ use std::collections::BTreeSet;
 use super::super::{Check, Verdict};
 use super::*;
 use crate::fleet::devices::inventory::{Gpu, Health, Slice};
-use crate::fleet::devices::nvml::NoGpus;
+use crate::fleet::devices::nvml::{Listing, NoGpus};
 use crate::fleet::launch::docker::Gear;
 use crate::host::doctor::facts::programs::Toolkit;
-use crate::host::doctor::facts::{GpuFacts, NoDocker, sound};
+use crate::host::doctor::facts::{NoDocker, sound};
 
 /// What the doctor says of one thing on a machine that was sound before it was spoiled.
 fn said(name: &str, spoil: impl FnOnce(&mut Facts)) -> Check {
@@ -22,8 +22,8 @@ fn verdict(name: &str, spoil: impl FnOnce(&mut Facts)) -> Verdict {
     check.verdict
 }
 
-fn gpus(facts: &mut Facts) -> &mut GpuFacts {
-    facts.gpus.as_mut().expect("a sound machine has one")
+fn gpus(facts: &mut Facts) -> &mut Listing {
+    &mut facts.gpus.as_mut().expect("a sound machine has one").listing
 }
 
 fn gear(facts: &mut Facts) -> &mut Gear {
@@ -81,6 +81,13 @@ fn what_may_be_pinned_matters_with_gpus() {
 }
 
 #[test]
+fn a_process_needs_descriptors_for_its_connections() {
+    let of = |open_files| verdict("open files", |facts| facts.open_files = open_files);
+    assert_eq!([of(None), of(Some(8192))], [Verdict::Ok; 2]);
+    assert_eq!(of(Some(1024)), Verdict::Warn);
+}
+
+#[test]
 fn cgroups_count_by_their_controllers_not_their_version() {
     let of = |version, lacking: &[&'static str]| {
         let cgroups = Cgroups { version, lacking: lacking.to_vec() };
@@ -131,7 +138,9 @@ fn toolkits_that_let_containers_out_fail() {
 fn a_card_without_a_driver_fails_and_no_card_is_no_fault() {
     let lost = said("gpu driver", |facts| facts.gpus = Err(NoGpus::TwoVersions));
     assert_eq!((lost.verdict, lost.mend.as_deref()), (Verdict::Fail, Some("sudo reboot")));
-    let old = |facts: &mut Facts| gpus(facts).driver.cuda = "11.4".to_owned();
+    let old = |facts: &mut Facts| {
+        facts.gpus.as_mut().expect("it has one").driver.cuda = "11.4".to_owned()
+    };
     assert_eq!(verdict("gpu driver", old), Verdict::Warn);
     let mut facts = sound();
     (facts.cards, facts.gpus) = (0, Err(NoGpus::NoDriver));
