@@ -16,6 +16,7 @@ mod lanes;
 mod launchers;
 mod overhead;
 mod peers;
+mod pinning;
 mod prove;
 mod reload;
 mod setup;
@@ -84,6 +85,8 @@ enum Command {
     Slo(slo::Arguments),
     /// What a model that is loaded anew costs its neighbours' p99, in interleaved pairs.
     Reload(reload::Arguments),
+    /// What cpusets do for a model's p99 while another takes all the CPU that it can get, in interleaved pairs.
+    Pinning(pinning::Arguments),
     /// From `foil deploy` to a first answer, back to the version before, and from an engine's death to a first answer.
     Deploy(deploy::Arguments),
     /// The Docker images that models run in, on a base of your choice; what is unchanged is not made again.
@@ -132,6 +135,7 @@ fn main() -> ExitCode {
         Command::Slo(arguments) => slo::slo(&arguments),
         Command::Deploy(arguments) => deploy::deploy(&arguments),
         Command::Reload(arguments) => reload::reload(&arguments),
+        Command::Pinning(arguments) => pinning::pinning(&arguments),
         Command::Images(arguments) => images::images(&arguments),
         Command::GpuCheck(arguments) => gpu_check::gpu_check(&arguments),
         Command::Instructions(arguments) => instructions::instructions(&arguments),

@@ -7,7 +7,7 @@ use super::accounts::{Account, Ours};
 use super::{Devices, Seats, Sitting};
 use crate::fleet::devices::health::{Action, DeviceEvent, Residents, Trouble};
 use crate::fleet::devices::inventory::{DeviceId, Gpu, Health, Inventory};
-use crate::fleet::devices::watch;
+use crate::fleet::devices::watch::{self, Events};
 use crate::fleet::placement::CONTEXT_BYTES;
 use crate::observe::devices::DeviceStanding;
 
@@ -21,16 +21,17 @@ impl Seats {
         let (to, events) = watch::channel();
         let found = devices.inventory.hosts.iter().flat_map(|host| host.gpus.clone());
         let found: Vec<_> = found.collect();
-        let events = watch::Events::new(events, &found);
         match watch::start(&found, to, self.residents.subscribe()) {
-            Ok(()) => drop(tokio::task::spawn_local(follow(self.clone(), events))),
+            Ok(()) => {
+                drop(tokio::task::spawn_local(follow(self.clone(), Events::new(events, &found))))
+            }
             Err(error) => tracing::warn!("GPUs are used and not watched: {error}"),
         }
     }
 }
 
 /// As long as the devices are watched.
-async fn follow(seats: Rc<Seats>, mut events: watch::Events) {
+async fn follow(seats: Rc<Seats>, mut events: Events) {
     while let Some(event) = events.recv().await {
         seats.handle(event);
     }
