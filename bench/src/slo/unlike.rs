@@ -250,8 +250,9 @@ mod tests {
             )
         );
         assert!(
-            text(1)
-                .starts_with("POST /v2/models/bulk/infer HTTP/1.1\r\nX-Request-Timeout-Ms: 125\r\n")
+            text(1).starts_with(
+                "POST /v2/models/bulk/infer HTTP/1.1\r\nX-Request-Timeout-Ms: 125\r\n"
+            )
         );
     }
 }
