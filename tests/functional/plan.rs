@@ -28,7 +28,7 @@ fn the_example_is_planned_with_a_reason_for_each_place_and_for_what_has_none() {
     };
     assert!(line("ranker").contains("GPU-") && line("ranker").contains("12.0 GiB"), "{shown}");
     assert!(line("speech").contains("MIG-1"), "the slice it asks for: {shown}");
-    assert!(line("  giant").contains("it needs 120.5 GB of GPU memory"), "{shown}");
+    assert!(line("  giant").contains("it needs 120.5 GiB of GPU memory"), "{shown}");
     assert!(!shown.lines().any(|line| line.contains("GPU-44dd") && line.contains('%')), "{shown}");
     assert!(shown.contains("4 of 5 models placed"), "{shown}");
 }

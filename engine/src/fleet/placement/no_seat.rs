@@ -108,12 +108,12 @@ impl fmt::Display for NoSeat {
     }
 }
 
-/// `8.5 GB`, in the units of `gpu_memory` and of devices' names.
+/// `8.5 GiB`; what `gpu_memory` calls g.
 pub(super) struct Size(pub(super) u64);
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
+        const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
         let mut value = self.0 as f64 / 1024.0;
         let mut unit = 0;
         while value >= 1000.0 && unit + 1 < UNITS.len() {

@@ -141,7 +141,9 @@ impl Score {
         let was: Vec<f64> = before.iter().map(|&at| self.devices[at].share()).collect();
         before.iter().for_each(|&at| self.devices[at].load -= busy);
         let changed = change(&mut self.models[model]);
-        self.models[model].rows_s = self.models[model].replicas.iter().map(|it| it.rows_s).sum();
+        // Not sum(), whose nothing is -0.0.
+        let replicas = &self.models[model].replicas;
+        self.models[model].rows_s = replicas.iter().fold(0.0, |sum, it| sum + it.rows_s);
         let busy = self.models[model].busy();
         let after = self.models[model].devices();
         let mut touched: Vec<(usize, f64)> = before.into_iter().zip(was).collect();

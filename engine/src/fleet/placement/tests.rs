@@ -112,8 +112,8 @@ fn memory_that_others_use_and_what_cuda_takes_for_itself_count() {
     let one = gpus(vec![Gpu { reserved_bytes: GB, used_bytes: 2 * GB, ..gpu("GPU-0", 10) }]);
     assert!(seat(&one, &[], &ask(vec![on_gpu(6)])).is_ok(), "6 and 0.5 of 7");
     let says = refused(&one, &[], &ask(vec![on_gpu(7)]));
-    assert!(says.contains("digits has no place: GPU: it needs 7.5 GB"), "{says}");
-    assert!(says.contains("most that is free on one is 7.0 GB; lower gpu_memory"), "{says}");
+    assert!(says.contains("digits has no place: GPU: it needs 7.5 GiB"), "{says}");
+    assert!(says.contains("most that is free on one is 7.0 GiB; lower gpu_memory"), "{says}");
     let taken = fill(&one, &[ask(vec![on_gpu(4)]), ask(vec![on_gpu(2)])]);
     assert_eq!(taken.len(), 2, "4.5 and 2.5 of 9: our own are among what is used");
 }
@@ -246,7 +246,9 @@ fn a_replica_that_is_not_pinned_needs_memory_only() {
     assert!(seats.iter().all(|seat| seat.cpus.is_empty() && seat.mems.is_none()));
     let says = refused(&host, &seats, &ask(vec![big]));
     assert!(
-        says.contains("needs 100.0 GB of memory and the most that is free in one place is 28.0 GB"),
+        says.contains(
+            "needs 100.0 GiB of memory and the most that is free in one place is 28.0 GiB"
+        ),
         "{says}"
     );
     let pinned = Choice { memory_bytes: 30 * GB, ..on_cpu(1) };

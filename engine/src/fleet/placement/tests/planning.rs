@@ -50,7 +50,7 @@ fn what_is_worth_more_goes_first_where_not_all_have_room() {
     let found = plan_of(&[small.clone(), large.clone()]);
     assert_eq!((places(&found, "small").len(), places(&found, "large").len()), (0, 1));
     let why = found.standings[0].short.as_ref().expect("a reason").to_string();
-    assert!(why.contains("small has no place: GPU: it needs 60.5 GB"), "{why}");
+    assert!(why.contains("small has no place: GPU: it needs 60.5 GiB"), "{why}");
     let dear = Demand { weight: 1000.0, ..small };
     let found = plan_of(&[dear, large]);
     assert_eq!((places(&found, "small").len(), places(&found, "large").len()), (1, 0));
