@@ -110,7 +110,7 @@ fn main() -> ExitCode {
         Command::Test => checks::test(),
         Command::Ci => checks::ci(),
         Command::Nightly => checks::nightly(),
-        Command::Fuzz { seconds } => checks::fuzz(seconds),
+        Command::Fuzz { seconds } => checks::fuzz(seconds, checks::Build::Fast),
         Command::Description => description::description(),
         Command::Conformance(arguments) => conformance::conformance(&arguments),
         Command::Overhead(arguments) => overhead::overhead(&arguments),

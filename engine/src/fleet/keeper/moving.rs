@@ -82,6 +82,7 @@ impl Keeper {
         loop {
             tokio::time::sleep(every).await;
             let best = self.best(seat);
+            tracing::debug!(model = self.name(), replica = %self.replica, ?best, "was reviewed");
             if votes.cast(class, best.as_ref().map(|best| best.class), self.moves)
                 && let Some(best) = best
             {
