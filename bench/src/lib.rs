@@ -31,6 +31,7 @@ pub mod overhead;
 pub mod pairs;
 pub mod payload;
 pub mod peers;
+pub mod pinning;
 pub mod plan;
 pub mod proc;
 pub mod prove;

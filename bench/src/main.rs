@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use bench::synthetic::command as synthetic;
 use bench::{
-    floor, gpu_check, grpc, lanes, mlperf, overhead, pairs, peers, prove, reload, run, search, slo,
-    sweep, threads, two_cores,
+    floor, gpu_check, grpc, lanes, mlperf, overhead, pairs, peers, pinning, prove, reload, run,
+    search, slo, sweep, threads, two_cores,
 };
 use clap::{Parser, Subcommand};
 
@@ -51,6 +51,8 @@ enum Command {
     Peers(peers::Args),
     /// Measures what a model that is loaded anew costs its neighbours
     Reload(reload::Args),
+    /// Measures what cpusets do for a model's p99 while another takes all the CPU that it can get
+    Pinning(pinning::Args),
     /// Compares what a request costs on two cores with two models and on one with one
     TwoCores(two_cores::Args),
     /// Checks on a machine with a GPU what is promised of it; `cargo xtask gpu-check` makes the bundle
@@ -88,6 +90,9 @@ fn main() -> ExitCode {
         }
         Command::Reload(args) => {
             reload::run(&args).map(|()| ExitCode::SUCCESS).map_err(Failure::from)
+        }
+        Command::Pinning(args) => {
+            pinning::run(&args).map(|()| ExitCode::SUCCESS).map_err(Failure::from)
         }
         Command::Slo(args) => slo::run(&args).map(|()| ExitCode::SUCCESS).map_err(Failure::from),
         Command::Prove(args) => prove::run(&args).map(exit_code).map_err(Failure::from),
@@ -137,6 +142,8 @@ enum Failure {
     Peers(#[from] peers::PeersError),
     #[error(transparent)]
     Reload(#[from] reload::ReloadError),
+    #[error(transparent)]
+    Pinning(#[from] pinning::PinningError),
     #[error(transparent)]
     TwoCores(#[from] two_cores::TwoCoresError),
     #[error(transparent)]

@@ -5,7 +5,7 @@
 //! back: each goodput is held against the bound of that curve. Models that sleep their known time leave the core to the
 //! engine, and a batch takes what the engine tells of it (`lane` and `model` of Server-Timing). Those that compute share
 //! the core with the engine's own work for every request; theirs is the time from one batch to the next, so that the
-//! bound is what that one core can do. Seconds in which others had the cores don't count (`disturbance`).
+//! bound is what that one core can do. Unlike replicas of one model (`unlike`) have deadlines of their own. Seconds in which others had the cores don't count (`disturbance`).
 
 mod bars;
 mod causes;
@@ -16,6 +16,7 @@ mod replay;
 mod served;
 mod stage;
 mod tally;
+mod unlike;
 
 use std::path::PathBuf;
 
@@ -33,7 +34,10 @@ use crate::report::{Table, count};
 use crate::threads::PinError;
 
 const SECONDS_MAX: u32 = 60;
-const BARS: [&str; 7] = ["B1", "B2", "B3", "B8", "B13", "B18", "B20"];
+const BARS: [&str; 8] = ["B1", "B2", "B3", "B8", "B11", "B13", "B18", "B20"];
+
+/// Those with the model that sleeps a time of the literature.
+const PROMISE: [&str; 7] = ["B1", "B2", "B3", "B8", "B13", "B18", "B20"];
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -95,7 +99,12 @@ pub fn run(args: &Args) -> Result<(), SloError> {
             ways(args, &place, work, &mut figures)?;
         }
     }
-    promise(args, &place, &mut figures)?;
+    if PROMISE.iter().any(|bar| wanted(args, bar)) {
+        promise(args, &place, &mut figures)?;
+    }
+    if wanted(args, "B11") {
+        unlike::measure(&place, args.seconds, &mut figures)?;
+    }
     print!("{}", figures.for_people());
     if args.json {
         println!("{}", figures.as_json());

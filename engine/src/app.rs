@@ -22,12 +22,13 @@ use crate::fleet::catalog::{Catalog, PublishedCatalog};
 use crate::fleet::cores::{self, CpusError};
 use crate::fleet::deployments;
 use crate::fleet::deployments::uploads::Uploads;
-use crate::fleet::devices::inventory::{Inventory, InventoryError};
+use crate::fleet::devices::inventory::InventoryError;
 use crate::fleet::launch::Launchers;
 use crate::fleet::launch::docker::{self, Docker};
 use crate::fleet::launch::process::Programs;
 use crate::fleet::launch::users::Users;
 use crate::fleet::orders::{FleetLink, Order};
+use crate::fleet::seats::Devices;
 use crate::fleet::supervisor::{Fleet, FleetConfig, StartError};
 use crate::fleet::target::{self, TargetError};
 use crate::handover::{self, HandoverError, Role};
@@ -190,7 +191,7 @@ struct Engine {
     /// The state directory, until the fleet has it.
     opened: Option<deployments::Opened>,
     deployments: DeploymentCounts,
-    inventory: Inventory,
+    devices: Devices,
 }
 
 impl Engine {
@@ -200,7 +201,7 @@ impl Engine {
         mut doors: Doors,
         opened: Option<&deployments::Opened>,
     ) -> Result<(Engine, mpsc::Receiver<Order>), ServeError> {
-        let inventory = devices::find(&config)?;
+        let devices = devices::find(&config)?;
         let clock = Clock::start();
         let reporting = Reporting { log, traces: Arc::default(), access_log: config.access_log };
         let catalog = PublishedCatalog::new(ArcSwap::from_pointee(Catalog::default()));
@@ -251,7 +252,7 @@ impl Engine {
             admin,
             opened: None,
             deployments: DeploymentCounts::default(),
-            inventory,
+            devices,
         };
         engine.start_cores(mailboxes, &fleet, &reporting, admin_door)?;
         Ok((engine, orders))
@@ -367,7 +368,8 @@ impl Engine {
             None => Compat::None,
             Some(MetricsCompat::Triton) => Compat::Triton,
         };
-        let beside = Beside { compat, deployments: self.deployments.clone() };
+        let (deployments, devices) = (self.deployments.clone(), self.devices.standings.clone());
+        let beside = Beside { compat, deployments, devices };
         Ok(tokio::task::spawn_local(async move {
             // An error means that the engine ends.
             if open.wait_for(|open| *open).await.is_ok() {
@@ -394,7 +396,7 @@ impl Engine {
             repositories: administration::repositories(&self.config),
             changes: self.config.control.admin.is_some() || self.config.control.polls().is_some(),
             poll_every: self.config.control.polls(),
-            inventory: self.inventory.clone(),
+            devices: self.devices.clone(),
             base_url: format!("http://{}", self.http),
         }
     }

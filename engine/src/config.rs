@@ -430,7 +430,7 @@ pub struct ModelToml {
     pub runtime: Option<String>,
     /// `file.py` or `file.py:Class` in the version's directory, in place of model.py.
     pub entry: Option<String>,
-    /// Which native model: linear, echo, noop, sleep, timed.
+    /// Which native model: linear, embedding_mlp, echo, noop, sleep, timed.
     pub kind: Option<String>,
     /// With runtime `program`: an executable, relative to the version's directory.
     pub program: Option<PathBuf>,

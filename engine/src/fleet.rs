@@ -1,5 +1,6 @@
 //! Containers and the life of replicas: started, welcomed, watched, replaced.
 
+pub mod appraisal;
 pub mod autoscale;
 pub mod catalog;
 pub mod changes;
@@ -20,6 +21,7 @@ pub mod profiles;
 pub mod remote_models;
 pub mod repository;
 pub mod retire;
+pub mod reviewer;
 pub mod sample;
 pub mod scaler;
 pub mod scaling;

@@ -6,11 +6,19 @@ use crate::cli::host::HostCommand;
 use crate::fleet::devices::inventory::InventoryError;
 
 mod devices;
+mod doctor;
+mod plan;
+
+pub use self::plan::{ModelFault, ModelsFileError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     #[error(transparent)]
     Inventory(#[from] InventoryError),
+    #[error("{count} of the checks failed; the lines after an arrow mend them")]
+    Unfit { count: usize },
+    #[error(transparent)]
+    Models(#[from] ModelsFileError),
     #[error("cannot print: {0}")]
     Print(#[from] io::Error),
 }
@@ -19,6 +27,8 @@ pub enum HostError {
 pub fn run(command: HostCommand) -> Result<(), HostError> {
     let done = match command {
         HostCommand::Devices(flags) => devices::devices(&flags),
+        HostCommand::Doctor(flags) => doctor::doctor(&flags),
+        HostCommand::Plan(flags) => plan::plan(&flags),
     };
     match done {
         // Whoever reads has seen enough, as in `foil devices | head`.

@@ -1,6 +1,7 @@
 //! What happened and how long it took: recorded by each core for itself, merged at a scrape.
 
 pub mod deployments;
+pub mod devices;
 pub mod export;
 pub mod histogram;
 pub mod log;

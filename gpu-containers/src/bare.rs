@@ -16,6 +16,8 @@ use crate::staging::Arrivals;
 const WARM_UP_BATCHES: u64 = 20;
 /// Spreads the ids over the table without a pattern that caches could follow.
 const STRIDE: u64 = 7_919;
+/// The same sums in another order differ by less, as scores are around one.
+const TOLERANCE: f32 = 1e-3;
 
 /// What is measured.
 #[derive(Clone, Debug)]
@@ -50,6 +52,8 @@ pub enum BareError {
     Load(#[from] LoadError),
     #[error("a batch failed: {0}")]
     Batch(#[from] Refusal),
+    #[error("scores of overlapping batches differ by {by} from those of one alone")]
+    Unlike { by: f32 },
 }
 
 /// Runs batches for as long as asked.
@@ -57,11 +61,11 @@ pub fn measure(directory: &Path, asked: &Asked) -> Result<Measured, BareError> {
     let mut model = EmbeddingMlp::on(asked.wanted.clone());
     model.load(directory)?;
     let max_batch = model.describe().max_batch.max(asked.batch);
-    model.join(&Lane { max_batch, requests: Arrivals::none() })?;
+    let depth = if model.device().is_some() { asked.depth } else { 1 };
+    model.join(&Lane { max_batch, depth, requests: Arrivals::none() })?;
     let shape = model.shape().expect("it was just loaded");
     let ids = ids(&shape, asked.batch);
     let device = model.device().map_or("cpu".to_owned(), |device| device.name().to_owned());
-    let depth = if model.device().is_some() { asked.depth } else { 1 };
     let mut run = Run { model, shape, ids, batch: asked.batch, depth };
     run.batches(|count, _| count < WARM_UP_BATCHES)?;
     let span_ns = asked.seconds.saturating_mul(1_000_000_000);
@@ -106,34 +110,47 @@ impl Run {
         Ok((took_ns, began_ns))
     }
 
-    /// The next batch starts while one runs; each takes from its start to its end.
+    /// The next batch starts while one runs; each takes from its start to its end. A slot gets other ids each time.
     fn two_at_a_time(
         &mut self,
         more: impl Fn(u64, u64) -> bool,
     ) -> Result<(Vec<u64>, u64), BareError> {
         let bytes = self.batch as usize * self.shape.row_bytes();
-        let data = &bytemuck::cast_slice(&self.ids)[..bytes];
+        let turned: Vec<u64> = self.ids.iter().rev().copied().collect();
+        let data = [&self.ids, &turned].map(|ids| &bytemuck::cast_slice::<u64, u8>(ids)[..bytes]);
+        let data_of = |batch: usize| data[batch / 2 % 2];
         let device = self.model.device().expect("only a device has more than one batch under way");
         let (clock, mut took_ns, mut began_ns) = (Clock::start(), Vec::new(), [0; 2]);
-        device.submit(0, data, self.batch)?;
-        let mut at = 0;
+        device.submit(0, data_of(0), self.batch)?;
         loop {
-            let next = 1 - at;
-            let now_ns = clock.now_ns();
-            let goes_on = more(took_ns.len() as u64, now_ns);
+            let (at, next, now_ns) = (took_ns.len(), took_ns.len() + 1, clock.now_ns());
+            let goes_on = more(at as u64, now_ns);
             if goes_on {
-                began_ns[next] = now_ns;
-                device.submit(next, data, self.batch)?;
+                began_ns[next % 2] = now_ns;
+                device.submit(next % 2, data_of(next), self.batch)?;
             }
-            device.collect(at)?;
+            let scores = device.collect(at % 2)?;
             let ended_ns = clock.now_ns();
-            took_ns.push(ended_ns - began_ns[at]);
+            took_ns.push(ended_ns - began_ns[at % 2]);
             if !goes_on {
-                return Ok((took_ns, ended_ns));
+                let scores = floats(scores);
+                let alone = floats(device.run(data_of(at), self.batch)?);
+                return alike(&scores, &alone).map(|()| (took_ns, ended_ns));
             }
-            at = next;
         }
     }
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    let (numbers, _) = bytes.as_chunks::<4>();
+    numbers.iter().copied().map(f32::from_ne_bytes).collect()
+}
+
+/// Overlapping must not mix batches up.
+fn alike(scores: &[f32], alone: &[f32]) -> Result<(), BareError> {
+    let apart = scores.iter().zip(alone).map(|(score, alone)| (score - alone).abs());
+    let by = apart.fold(0.0, f32::max);
+    if by <= TOLERANCE { Ok(()) } else { Err(BareError::Unlike { by }) }
 }
 
 /// Ids all over the table, as words that hold them in either size.

@@ -30,6 +30,8 @@ pub struct DeviceLost(pub CudaError);
 pub struct Lane<'a> {
     /// Rows of the largest.
     pub max_batch: u32,
+    /// How many are under way at a time.
+    pub depth: u32,
     pub requests: Arrivals<'a>,
 }
 

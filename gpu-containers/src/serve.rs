@@ -25,6 +25,9 @@ const WAIT: Duration = Duration::from_millis(100);
 /// Waits without a batch between two looks at whether the model's device still answers: three seconds.
 const WAITS_PER_CHECK: u32 = 30;
 
+/// The engine has one batch with a replica at a time.
+const BATCHES_UNDER_WAY: u32 = 1;
+
 /// What ends a container before the engine asked it to.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -65,7 +68,8 @@ pub fn serve(
     let spec = prepare(model.as_mut(), directory, identity.settings);
     let spec = told(&mut session, spec)?;
     let side = join(&mut session, identity.nonce, &spec)?;
-    let lane = Lane { max_batch: spec.max_batch, requests: Arrivals::of(&side) };
+    let lane =
+        Lane { max_batch: spec.max_batch, depth: BATCHES_UNDER_WAY, requests: Arrivals::of(&side) };
     let joined = model.join(&lane).map_err(ServeError::from);
     told(&mut session, joined)?;
     session.send(&encode_from_container(&FromContainer::Ready))?;
@@ -157,6 +161,15 @@ impl Worker {
     }
 
     fn run(mut self, session: &ContainerSession) -> Result<(), ServeError> {
+        let ended = self.serve(session);
+        if let Err(ServeError::Device(_)) = ended {
+            // Giving back what a lost device holds may never end. The system takes it with this process.
+            std::mem::forget(self.model);
+        }
+        ended
+    }
+
+    fn serve(&mut self, session: &ContainerSession) -> Result<(), ServeError> {
         let mut waits = 0;
         loop {
             match self.side.next(WAIT)? {

@@ -9,11 +9,13 @@
 mod pages;
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use shm_rpc::container_side::ContainerSide;
 
+use crate::clock::Clock;
 use crate::device::{
-    Context, CudaError, DeviceMemory, Event, Graph, Pinned, Registered, Registration, Stream,
+    Context, CudaError, DeviceMemory, Event, Pinned, Registered, Registration, Stream,
 };
 
 pub use pages::{PinnedPages, SharedPages};
@@ -33,8 +35,8 @@ impl Streams {
 
 /// What a slot's batch goes through.
 pub struct Work<'a> {
-    /// From the slot's input to `output`.
-    pub graph: &'a Graph,
+    /// Queues the work from the slot's input to `output`, on the stream that computes.
+    pub enqueue: &'a dyn Fn(&DeviceMemory, &Stream) -> Result<(), CudaError>,
     pub output: &'a DeviceMemory,
     pub answer_bytes: usize,
 }
@@ -92,12 +94,18 @@ impl Slot {
         self.start(work, &streams.compute)
     }
 
-    /// Waits for the batch under way. Its answer.
-    pub fn collect(&mut self) -> Result<&[u8], CudaError> {
+    /// Waits for the batch under way.
+    pub fn collect(&mut self) -> Result<(), CudaError> {
         assert!(self.under_way, "what is collected was submitted");
         self.done.synchronize()?;
         self.under_way = false;
-        Ok(&self.answer.bytes()[..self.answer_bytes])
+        Ok(())
+    }
+
+    /// What came of the last batch that was collected.
+    pub fn answer(&self) -> &[u8] {
+        assert!(!self.under_way, "an answer is looked at once it is there");
+        &self.answer.bytes()[..self.answer_bytes]
     }
 
     /// A whole batch on one stream: with nothing to overlap, that is the shortest way.
@@ -107,7 +115,7 @@ impl Slot {
         work: &Work<'_>,
         registered: &[Registered],
         compute: &Stream,
-    ) -> Result<&[u8], CudaError> {
+    ) -> Result<(), CudaError> {
         assert!(!self.under_way, "a slot has one batch at a time");
         self.under_way = true;
         let queued = self.queue(batch, work, registered, compute);
@@ -140,7 +148,7 @@ impl Slot {
     }
 
     fn start(&mut self, work: &Work<'_>, compute: &Stream) -> Result<(), CudaError> {
-        work.graph.launch(compute)?;
+        (work.enqueue)(&self.input, compute)?;
         self.answer_bytes = work.answer_bytes;
         let answer = &mut self.answer.bytes_mut()[..work.answer_bytes];
         // SAFETY: the slot's own memory, looked at by `collect` alone, which waits.
@@ -155,6 +163,42 @@ impl Drop for Slot {
             // The device may still write the answer; an error means that it does nothing any more.
             let _waited = self.done.synchronize();
         }
+    }
+}
+
+/// How long a device may take for a few bytes. Others that share it may keep it busy, but not for this long.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// Between two looks at whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// Asks a device whether it still answers: a few bytes of its memory, without waiting for ever.
+#[derive(Debug)]
+pub struct Pulse {
+    answer: Pinned,
+    done: Event,
+}
+
+impl Pulse {
+    pub fn new(context: &Rc<Context>) -> Result<Pulse, CudaError> {
+        Ok(Pulse { answer: Pinned::zeroed(context, size_of::<f32>())?, done: Event::new(context)? })
+    }
+
+    /// Where it does not answer, what was made on it can't be given back either: leave it to the system.
+    pub fn ask(&mut self, memory: &DeviceMemory, stream: &Stream) -> Result<(), CudaError> {
+        // SAFETY: memory of its own that nobody looks at; see above for a copy that never comes.
+        unsafe { memory.read_later(self.answer.bytes_mut(), stream) }?;
+        self.done.record(stream)?;
+        let clock = Clock::start();
+        let mut looked_at = Duration::ZERO;
+        while !self.done.is_done()? {
+            if looked_at > ANSWER_WITHIN {
+                let (call, seconds) = ("cuEventQuery", ANSWER_WITHIN.as_secs());
+                return Err(CudaError::Silent { call, seconds });
+            }
+            looked_at += LOOK_EVERY;
+            clock.sleep_until(looked_at);
+        }
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@
  *
  * FAKE_CUDA_FAIL   "call=code": this call fails.
  * FAKE_CUDA_LOST   a path: once there is a file, waiting for anything fails as after an Xid.
+ * FAKE_CUDA_HANG   a path: once there is a file, nothing that is asked for gets done.
  * FAKE_CUDA_TRACE  a path: one line when the context is released, "live N", what was made in it and not given back.
  */
 #include <stdio.h>
@@ -14,7 +15,7 @@
 #include <unistd.h>
 
 typedef unsigned long long Address;
-enum { SUCCESS = 0, INVALID = 1, BAD_IMAGE = 200, ILLEGAL_ADDRESS = 700, LAUNCH_FAILED = 719, NOT_SUPPORTED = 801 };
+enum { SUCCESS = 0, INVALID = 1, BAD_IMAGE = 200, ILLEGAL_ADDRESS = 700, LAUNCH_FAILED = 719, NOT_READY = 600, NOT_SUPPORTED = 801 };
 enum { ALLOCATIONS_MAX = 4096, QUEUE_MAX = 65536, STREAMS_MAX = 64 };
 
 static const char UUID[16] = {0x0f, 0x0f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
@@ -150,10 +151,11 @@ static int run(Stream *stream, long until) {
     }
     return SUCCESS;
 }
-static int lost(void) {
-    const char *path = getenv("FAKE_CUDA_LOST");
-    return path && !access(path, F_OK) ? (sticky = LAUNCH_FAILED) : SUCCESS;
+static int is_there(const char *variable) {
+    const char *path = getenv(variable);
+    return path && !access(path, F_OK);
 }
+static int lost(void) { return is_there("FAKE_CUDA_LOST") ? (sticky = LAUNCH_FAILED) : SUCCESS; }
 static int run_all(void) {
     int code = lost();
     for (int i = 0; i < STREAMS_MAX && !code; ++i)
@@ -334,6 +336,12 @@ int cuEventSynchronize(Event *event) {
     CALL(cuEventSynchronize);
     int code = lost();
     return code || !event->stream ? code : run(event->stream, event->stamp);
+}
+
+int cuEventQuery(Event *event) {
+    CALL(cuEventQuery);
+    if (is_there("FAKE_CUDA_HANG")) return NOT_READY;
+    return cuEventSynchronize(event);
 }
 
 typedef struct { char *source; } Module;

@@ -61,6 +61,12 @@ pub(super) fn fake_cuda(scratch: &Scratch) -> Option<String> {
     Some(directory)
 }
 
+/// The device of `fake_cuda.c`, and a CPU.
+const INVENTORY: &str = r#"{"hosts": [{"name": "here",
+    "cpus": {"nodes": [{"id": 0, "memory_bytes": 8589934592, "cores": [[0], [1]]}]},
+    "gpus": [{"uuid": "GPU-0f0f0000-0000-0000-0000-000000000001", "name": "Fake GPU",
+              "memory_bytes": 8589934592}]}]}"#;
+
 /// Where a driver is looked for first and is not one: as a machine without, wherever the tests run.
 fn no_cuda(scratch: &Scratch) -> String {
     for name in ["libcuda.so", "libcuda.so.1"] {
@@ -118,7 +124,13 @@ fn embeddings_and_layers_serve_on_the_cpu_in_either_size_of_ids() {
 
 #[test]
 fn a_device_answers_as_the_cpu_does_and_gives_everything_back() {
-    let scratch = Scratch::new("embedding-gpu");
+    for lane in ["memfd", "posix"] {
+        answers_as_the_cpu_does(lane);
+    }
+}
+
+fn answers_as_the_cpu_does(lane: &str) {
+    let scratch = Scratch::new(&format!("embedding-{lane}"));
     let Some(libraries) = fake_cuda(&scratch) else { return };
     scratch.write("trace", "");
     let trace = scratch.path("trace");
@@ -127,18 +139,21 @@ fn a_device_answers_as_the_cpu_does_and_gives_everything_back() {
     let on = [("CUDA_VISIBLE_DEVICES", "0"), ("LD_LIBRARY_PATH", &libraries)];
     add(&scratch, "cpu", "i64", &[]);
     add(&scratch, "pinned", "i64", &[&on[..], &[("FAKE_CUDA_TRACE", &trace)]].concat());
-    let refuses = ("FAKE_CUDA_FAIL", "cuMemHostRegister_v2=801");
-    add(&scratch, "staged", "i32", &[&on[..], &[refuses]].concat());
-    let mut engine = Engine::start(&[&scratch.path("models")], 3);
+    let refuses = |call| [("FAKE_CUDA_FAIL", call)];
+    add(&scratch, "staged", "i32", &[&on[..], &refuses("cuMemHostRegister_v2=801")].concat());
+    add(&scratch, "called", "i64", &[&on[..], &refuses("cuStreamBeginCapture_v2=801")].concat());
+    let mut engine = Engine::start(&["--lane", lane, &scratch.path("models")], 4);
     for rows in 1..=12 {
         let expected = scores(&engine, "cpu", "INT64", rows);
         agree(&scores(&engine, "pinned", "INT64", rows), &expected);
         agree(&scores(&engine, "staged", "INT32", rows), &expected);
+        agree(&scores(&engine, "called", "INT64", rows), &expected);
     }
     let said = engine.said();
     assert!(said.contains("Fake GPU: batches are copied from the lane"), "{said}");
     let staged = "batches are staged, as the lane can't be pinned: cuMemHostRegister_v2 failed: CUDA_ERROR_NOT_SUPPORTED (801)";
     assert!(said.contains(staged), "{said}");
+    assert!(said.contains("can't be captured: cuStreamBeginCapture_v2 failed"), "{said}");
     engine.signal(Signal::TERM);
     assert!(engine.wait().success());
     let left = std::fs::read_to_string(&trace).expect("the context was released");
@@ -146,22 +161,81 @@ fn a_device_answers_as_the_cpu_does_and_gives_everything_back() {
 }
 
 #[test]
+fn one_model_serves_from_the_gpu_and_the_cpu_that_the_engine_gave_its_replicas() {
+    let scratch = Scratch::new("embedding-placed");
+    let Some(libraries) = fake_cuda(&scratch) else { return };
+    add(&scratch, "cpu", "i64", &[]);
+    weights(&scratch, "m", "i64");
+    let toml = format!(
+        "runtime = \"native\"\nkind = \"embedding_mlp\"\ndevice = \"auto\"\ngpu_whole = true\nthreads = 1\nreplicas = 2\n[env]\nLD_LIBRARY_PATH = \"{libraries}\"\n"
+    );
+    scratch.write("models/m/model.toml", &toml);
+    scratch.write("inventory.json", INVENTORY);
+    let (inventory, models) = (scratch.path("inventory.json"), scratch.path("models"));
+    let engine = Engine::start(&["--inventory", &inventory, "--cores", "0", &models], 2);
+    let live = |device: &str| {
+        let labels = format!("model=\"m\",version=\"1\",device=\"{device}\",state=\"live\"");
+        engine.metric(&format!("foil_device_replicas{{{labels}}}"))
+    };
+    wait_until("one is on each", || live("gpu") == 1.0 && live("cpu") == 1.0);
+    let pinned = "Fake GPU: batches are copied from the lane";
+    assert_eq!(engine.said().matches(pinned).count(), 1, "{}", engine.said());
+    for rows in (1..=12).cycle().take(40) {
+        let expected = scores(&engine, "cpu", "INT64", rows);
+        agree(&scores(&engine, "m", "INT64", rows), &expected);
+    }
+    assert!(engine.stop().success());
+}
+
+#[test]
 fn a_device_that_is_lost_ends_its_container_by_name_and_another_one_serves() {
     let scratch = Scratch::new("embedding-lost");
     let Some(libraries) = fake_cuda(&scratch) else { return };
-    let lost = scratch.path("lost");
     let on = [("CUDA_VISIBLE_DEVICES", "0"), ("LD_LIBRARY_PATH", &*libraries)];
-    add(&scratch, "m", "i64", &[&on[..], &[("FAKE_CUDA_LOST", &lost)]].concat());
+    let mut told = Vec::new();
+    for (variable, says) in [
+        ("FAKE_CUDA_LOST", "the GPU failed: cuEventQuery failed: CUDA_ERROR_LAUNCH_FAILED (719)"),
+        ("FAKE_CUDA_HANG", "the GPU failed: cuEventQuery has nothing to say for 5 s"),
+    ] {
+        let file = scratch.path(variable);
+        add(&scratch, variable, "i64", &[&on[..], &[(variable, &file)]].concat());
+        told.push((variable, file, says));
+    }
+    let engine = Engine::start(&[&scratch.path("models")], 2);
+    let before = scores(&engine, "FAKE_CUDA_LOST", "INT64", 2);
+    for (model, ..) in &told {
+        scratch.write(model, "");
+    }
+    for (model, file, says) in &told {
+        wait_until("an idle container finds its device gone", || engine.said().contains(says));
+        std::fs::remove_file(file).expect("it was written");
+        wait_until("another one serves", || {
+            let answer = engine.infer(model, &request(&ids(2), "INT64"));
+            engine.restarts(model) > 0.0 && answer.status == 200
+        });
+        assert_eq!(scores(&engine, model, "INT64", 2), before, "the same weights");
+    }
+    assert!(engine.stop().success());
+}
+
+#[test]
+fn a_batch_that_meets_a_lost_device_is_answered_with_its_error_and_the_next_one_elsewhere() {
+    let scratch = Scratch::new("embedding-batch");
+    let Some(libraries) = fake_cuda(&scratch) else { return };
+    let lost = scratch.path("lost");
+    let on = [("FOIL_GPU", "GPU-0f0f0000-0000-0000-0000-000000000001")];
+    let fake = [("LD_LIBRARY_PATH", &*libraries), ("FAKE_CUDA_LOST", &lost)];
+    add(&scratch, "m", "i64", &[&on[..], &fake].concat());
     let engine = Engine::start(&[&scratch.path("models")], 1);
-    let before = scores(&engine, "m", "INT64", 2);
-    let why = "the GPU failed: cuStreamSynchronize failed: CUDA_ERROR_LAUNCH_FAILED (719)";
     scratch.write("lost", "");
-    wait_until("an idle container finds that its device is gone", || engine.said().contains(why));
+    let failed = engine.infer("m", &request(&ids(1), "INT64"));
+    assert_eq!(failed.status, 500);
+    assert!(failed.error().contains("cuEventSynchronize failed"), "{}", failed.error());
     std::fs::remove_file(&lost).expect("it was written");
-    wait_until("another one serves", || {
-        engine.restarts("m") > 0.0 && engine.infer("m", &request(&ids(2), "INT64")).status == 200
+    wait_until("another container serves", || {
+        let answer = engine.infer("m", &request(&ids(1), "INT64"));
+        engine.restarts("m") > 0.0 && answer.status == 200
     });
-    assert_eq!(scores(&engine, "m", "INT64", 2), before);
     assert!(engine.stop().success());
 }
 

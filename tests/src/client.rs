@@ -124,10 +124,14 @@ impl Client {
 
     fn fill(&mut self) -> usize {
         let mut buffer = [0; 65_536];
-        let count = match self.stream.read(&mut buffer) {
-            Ok(count) => count,
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => 0,
-            Err(error) => panic!("no answer within the watchdog: {error}"),
+        let count = loop {
+            match self.stream.read(&mut buffer) {
+                Ok(count) => break count,
+                // A process that was stopped and goes on: the watchdog starts again.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break 0,
+                Err(error) => panic!("no answer within the watchdog: {error}"),
+            }
         };
         self.unread.extend_from_slice(&buffer[..count]);
         count

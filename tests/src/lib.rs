@@ -6,6 +6,7 @@ pub mod containers;
 pub mod docker;
 pub mod engine;
 pub mod fleet;
+pub mod nvml;
 pub mod tensors;
 pub mod zmtp;
 

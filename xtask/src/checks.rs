@@ -29,6 +29,13 @@ const FUZZ_TARGETS: [&str; 9] = [
 const FUZZ_SECONDS: u32 = 72;
 const FUZZ_SECONDS_NIGHTLY: u32 = 3600;
 
+/// What the build of a fuzz target is to save: its own time, where a target then runs for seconds, or that of its runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Build {
+    Quick,
+    Fast,
+}
+
 /// Containers killed by night, on each kind of memory; the ordinary run kills 100.
 const KILLS_NIGHTLY: &str = "1000";
 
@@ -67,7 +74,7 @@ pub(crate) fn ci() -> Done {
         let arguments = ["run", "--quiet", "--package", "xtask", "--features", "codegen", "--"];
         run(cargo(&arguments).args(["codegen", "--check"]))
     });
-    lanes.run("fuzz", || fuzz(FUZZ_SECONDS));
+    lanes.run("fuzz", || fuzz(FUZZ_SECONDS, Build::Quick));
     lanes.run("HTTP description", description);
     count(&mut lanes);
     lanes.run("demo", || demo(&Arguments::default()));
@@ -114,7 +121,7 @@ pub(crate) fn nightly() -> Done {
             "cargo-deny is not installed (cargo install --locked cargo-deny)",
         );
     }
-    lanes.run("fuzz", || fuzz(FUZZ_SECONDS_NIGHTLY));
+    lanes.run("fuzz", || fuzz(FUZZ_SECONDS_NIGHTLY, Build::Fast));
     lanes.finish()
 }
 
@@ -218,17 +225,18 @@ fn docs() -> Done {
 }
 
 /// Coverage-guided, on stable: without a sanitizer, for panics, hangs and runaway memory. Each target gets its share.
-pub(crate) fn fuzz(seconds: u32) -> Done {
+pub(crate) fn fuzz(seconds: u32, build: Build) -> Done {
     apt_install_unless("g++", &["g++"])?;
     if !works(&mut cargo(&["fuzz", "--version"])) {
         run(&mut cargo(&["install", "--quiet", "--locked", "cargo-fuzz"]))?;
     }
     let each = seconds.div_ceil(FUZZ_TARGETS.len() as u32);
     for target in FUZZ_TARGETS {
-        // Many units build sooner; what runs for seconds need not run at its fastest.
-        let units = ["--codegen-units", "16"];
         let mut fuzz = cargo(&["fuzz", "run", "--sanitizer", "none"]);
-        fuzz.args(units).args([target, "--"]);
+        if build == Build::Quick {
+            fuzz.args(["--codegen-units", "16"]).env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
+        }
+        fuzz.args([target, "--"]);
         fuzz.args([&format!("-max_total_time={each}"), "-rss_limit_mb=2048", "-timeout=10"]);
         // Its own toolchain flags would otherwise meet those of the workspace's configuration.
         run(fuzz.current_dir(root()).arg("-print_final_stats=0"))?;

@@ -16,6 +16,7 @@ mod lanes;
 mod launchers;
 mod overhead;
 mod peers;
+mod pinning;
 mod prove;
 mod reload;
 mod setup;
@@ -74,10 +75,18 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// The plan of who runs where: beside exhaustive search on small fleets, and its time for a thousand models.
+    Placement {
+        /// The last line is a JSON object.
+        #[arg(long)]
+        json: bool,
+    },
     /// Whether the engine keeps a promise of 20 ms, on real models, against what they can do.
     Slo(slo::Arguments),
     /// What a model that is loaded anew costs its neighbours' p99, in interleaved pairs.
     Reload(reload::Arguments),
+    /// What cpusets do for a model's p99 while another takes all the CPU that it can get, in interleaved pairs.
+    Pinning(pinning::Arguments),
     /// From `foil deploy` to a first answer, back to the version before, and from an engine's death to a first answer.
     Deploy(deploy::Arguments),
     /// The Docker images that models run in, on a base of your choice; what is unchanged is not made again.
@@ -100,6 +109,12 @@ fn sim(arguments: &[String]) -> shell::Done {
     shell::run(shell::cargo(&build).args(arguments))
 }
 
+fn placement(json: bool) -> shell::Done {
+    let mut arguments = vec!["--only".to_owned(), "placement".to_owned()];
+    arguments.extend(json.then(|| "--json".to_owned()));
+    sim(&arguments)
+}
+
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Setup => setup::setup(),
@@ -107,7 +122,7 @@ fn main() -> ExitCode {
         Command::Test => checks::test(),
         Command::Ci => checks::ci(),
         Command::Nightly => checks::nightly(),
-        Command::Fuzz { seconds } => checks::fuzz(seconds),
+        Command::Fuzz { seconds } => checks::fuzz(seconds, checks::Build::Fast),
         Command::Description => description::description(),
         Command::Conformance(arguments) => conformance::conformance(&arguments),
         Command::Overhead(arguments) => overhead::overhead(&arguments),
@@ -116,9 +131,11 @@ fn main() -> ExitCode {
         Command::Peers(arguments) => peers::peers(&arguments),
         Command::Lanes(arguments) => lane_figures::lane_figures(&arguments),
         Command::Sim { arguments } => sim(&arguments),
+        Command::Placement { json } => placement(json),
         Command::Slo(arguments) => slo::slo(&arguments),
         Command::Deploy(arguments) => deploy::deploy(&arguments),
         Command::Reload(arguments) => reload::reload(&arguments),
+        Command::Pinning(arguments) => pinning::pinning(&arguments),
         Command::Images(arguments) => images::images(&arguments),
         Command::GpuCheck(arguments) => gpu_check::gpu_check(&arguments),
         Command::Instructions(arguments) => instructions::instructions(&arguments),

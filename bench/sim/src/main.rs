@@ -2,7 +2,7 @@
 //!
 //! Floor plan: `world` plays one model's batcher; `device`, `arrivals` and `trace` are what it meets; `baselines` are
 //! the other controllers; `cell` is one experiment. What is measured: `reproduction`, `bars` (with `learning`,
-//! `unlike`, `tokens`, `classes`), `matrix`, `scale`, `replay`; `chain` and `optimum` are what mathematics says.
+//! `unlike`, `tokens`, `classes`), `matrix`, `scale`, `replay`, `placement`; `chain` and `optimum` are what mathematics says.
 
 mod arrivals;
 mod bars;
@@ -16,6 +16,7 @@ mod laws;
 mod learning;
 mod matrix;
 mod optimum;
+mod placement;
 mod plots;
 mod replay;
 mod reproduction;
@@ -84,6 +85,8 @@ enum Part {
     Matrix,
     /// Many replicas and many models.
     Scale,
+    /// The plan of who runs where, beside the best that exhaustive search finds, and its time for many.
+    Placement,
     /// None of these.
     None,
 }
@@ -165,6 +168,9 @@ fn measure(options: &Options, seeds: Range<u64>) -> Result<BTreeMap<String, f64>
     }
     if is_wanted(Part::Scale) {
         figures.extend(scale::print(options.scale_ms, options.seed));
+    }
+    if is_wanted(Part::Placement) {
+        figures.extend(placement::print(options.seed));
     }
     Ok(figures)
 }

@@ -1,6 +1,7 @@
 //! Where runs take place: one server with its models on one core, a client that never sleeps on another, a watch.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use super::tally::{LEAD_NS, Played, SECOND_NS};
 use crate::arrivals::{Stretch, stretches};
 use crate::driver::{DriverError, drive_traced};
 use crate::http::get;
+use crate::overhead::OverheadError;
 use crate::overhead::servers::{Foil, Server, Workplace};
 use crate::payload::{Encoding, Input, http_request, payload};
 use crate::plan::{Edge, Expect, Load, Plan, Target, Wait};
@@ -66,9 +68,18 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) fn open(place: &Place, work: Work, models: &[Served]) -> Result<Stage, SloError> {
+        Stage::with(place, work, |workplace, folder| served::write(workplace, folder, work, models))
+    }
+
+    /// With a repository of models that `write` makes in a folder of the workplace.
+    pub(super) fn with(
+        place: &Place,
+        work: Work,
+        write: impl FnOnce(&Workplace, &str) -> Result<(), OverheadError>,
+    ) -> Result<Stage, SloError> {
         const FOLDER: &str = "models";
         let workplace = Workplace::create()?;
-        served::write(&workplace, FOLDER, work, models)?;
+        write(&workplace, FOLDER)?;
         let (core, cores) = (Some(place.server_core), [place.server_core]);
         let (program, python) = (place.foil.as_path(), place.python.as_deref());
         let foil = Foil { program, python, core, cores: &cores, target: FOLDER };
@@ -87,6 +98,10 @@ impl Stage {
         })
     }
 
+    pub(super) fn address(&self) -> SocketAddr {
+        self.server.address
+    }
+
     pub(super) fn shares(&self) -> Shares {
         self.shares
     }
@@ -103,7 +118,18 @@ impl Stage {
         let all: Vec<Stretch> = std::iter::once(lead).chain(plan.iter().copied()).collect();
         let due_ns = stretches(&all, seed).ok_or(SloError::NoLoad)?;
         let span_ns: u64 = all.iter().map(|stretch| stretch.span_ns).sum();
-        let (trace, started_ns) = self.drive(model, Load::Listed(due_ns.clone()), span_ns)?;
+        let target = self.target(model)?;
+        self.play_listed(&target, due_ns, span_ns)
+    }
+
+    /// Plays requests that are due at these times, the first of them in the lead.
+    pub(super) fn play_listed(
+        &mut self,
+        target: &Target,
+        due_ns: Vec<u64>,
+        span_ns: u64,
+    ) -> Result<Played, SloError> {
+        let (trace, started_ns) = self.drive(target, Load::Listed(due_ns.clone()), span_ns)?;
         let seconds = (span_ns - LEAD_NS).div_ceil(SECOND_NS) as usize;
         let losses = self.losses(&trace, started_ns);
         let from_ns = started_ns + LEAD_NS;
@@ -158,8 +184,7 @@ impl Stage {
         Ok(totals.iter().map(|(why, count)| (why.clone(), count.as_u64().unwrap_or(0))).collect())
     }
 
-    fn drive(&self, model: &Served, load: Load, span_ns: u64) -> Result<(Trace, u64), SloError> {
-        let target = self.target(model)?;
+    fn drive(&self, target: &Target, load: Load, span_ns: u64) -> Result<(Trace, u64), SloError> {
         let connections = if span_ns < IDLE_AFTER_NS { CONNECTIONS } else { CONNECTIONS_LONG };
         let measure = Duration::from_nanos(span_ns) + SEND_GRACE;
         let plan = Plan { load, wait: Wait::Spin, ..Plan::closed(connections, measure) };
@@ -170,7 +195,7 @@ impl Stage {
             }
         };
         let driven = on_core(Some(self.client_core), || -> Result<_, DriverError> {
-            drive_traced(&target, &plan, &mut at_edge)
+            drive_traced(target, &plan, &mut at_edge)
         });
         let (_, trace) = driven??;
         Ok((trace, started_ns))

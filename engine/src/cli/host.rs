@@ -11,6 +11,17 @@ pub enum HostCommand {
         after_help = "Examples:\n  foil devices\n  foil devices --json > fleet.json\n  foil devices --inventory fleet.json"
     )]
     Devices(Devices),
+
+    /// Check whether this machine is fit for serving; each fault comes with the command that mends it.
+    #[command(after_help = "Examples:\n  foil doctor\n  foil doctor --json\n
+It changes nothing, takes some seconds at most, and exits with 1 where a check fails.")]
+    Doctor(Doctor),
+
+    /// Show where models would run, and why: on this machine, or on a fleet that a file lists.
+    #[command(
+        after_help = "Examples:\n  foil plan models.toml\n  foil plan models.toml --inventory fleet.json"
+    )]
+    Plan(Plan),
 }
 
 #[derive(Debug, Args)]
@@ -20,6 +31,28 @@ pub struct Devices {
     pub inventory: Option<PathBuf>,
 
     /// Print JSON, which --inventory reads back.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// A TOML file: [[models]] with a name, rate (rows a second), slo, replicas, and device, memory, gpu_memory, threads … as in model.toml.
+    #[arg(value_name = "MODELS.toml")]
+    pub models: PathBuf,
+
+    /// The devices of a file, as foil devices --json writes it, in place of this machine's; it may list many hosts.
+    #[arg(long, value_name = "FILE")]
+    pub inventory: Option<PathBuf>,
+
+    /// Print JSON.
     #[arg(long)]
     pub json: bool,
 }

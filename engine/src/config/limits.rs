@@ -49,6 +49,8 @@ pub struct Limits {
     /// Seconds for which fewer replicas must do before any goes, where the engine chooses (`replicas_max`): longer than a
     /// lull between bursts.
     pub scale_down_s: u64,
+    /// Seconds between two looks at whether a replica that may run on several kinds of device is on the right one.
+    pub review_s: u64,
 }
 
 impl Default for Limits {
@@ -74,6 +76,7 @@ impl Default for Limits {
             heartbeat_ms: 1000,
             container_silence_s: 30,
             scale_down_s: 60,
+            review_s: 10,
         }
     }
 }
@@ -96,6 +99,7 @@ impl Limits {
             ("limits.heartbeat_ms", self.heartbeat_ms, 750),
             ("limits.container_silence_s", self.container_silence_s, 1),
             ("limits.scale_down_s", self.scale_down_s, 1),
+            ("limits.review_s", self.review_s, 1),
             // A slot holds its header's page and at least as much again.
             ("limits.slot_bytes_max", u64::from(self.slot_bytes_max), 8192),
             ("limits.variable_slot_bytes", u64::from(self.variable_slot_bytes), 4096),

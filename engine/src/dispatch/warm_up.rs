@@ -130,6 +130,11 @@ impl WarmUps {
         &self.origins
     }
 
+    /// What earlier lives learned, by class.
+    pub fn all_stored(&self) -> &[(DeviceClass, Vec<Bucket>)] {
+        &self.stored
+    }
+
     /// What an earlier life learned of this class.
     pub fn stored(&self, device: DeviceClass) -> &[Bucket] {
         let found = self.stored.iter().find(|(class, _)| *class == device);

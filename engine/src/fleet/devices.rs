@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use self::inventory::{Host, Inventory};
-use self::nvml::{Gpus, Listing, NoGpus};
+use self::nvml::{Listing, NoGpus};
 
 pub mod health;
 pub mod inventory;
@@ -11,6 +11,8 @@ pub mod linux;
 pub mod nvml;
 #[cfg(test)]
 pub(crate) mod test_library;
+#[cfg(test)]
+pub(crate) mod test_tree;
 pub mod watch;
 
 /// What this machine has.
@@ -26,8 +28,8 @@ pub struct Found {
 
 /// Looks at this machine; `front_end` are the CPUs that the engine keeps for itself.
 pub fn find(front_end: &[usize]) -> Found {
-    let (listing, gpus_absent) = match Gpus::open(nvml::library()) {
-        Ok(gpus) => (gpus.list(), None),
+    let (listing, gpus_absent) = match nvml::survey(nvml::library()) {
+        Ok(survey) => (survey.listing, None),
         Err(why) => (Listing::default(), Some(why)),
     };
     let root = Path::new(linux::ROOT);

@@ -25,7 +25,7 @@ use crate::dispatch::warm_up::Order;
 use crate::dispatch::{
     CONTROL_MESSAGES_MAX, ControlMsg, CoreMsg, HANDOFF_TASKS_MAX, ModelSetup, ReplicaFault, Sharing,
 };
-use crate::ids::{Incarnation, ReplicaId};
+use crate::ids::{DeviceClass, Incarnation, ReplicaId};
 use crate::labels::Labels;
 use crate::observe::metrics::Loss;
 use crate::observe::stages::ModelNames;
@@ -37,6 +37,7 @@ mod moving;
 mod seating;
 mod signals;
 mod start;
+mod suspect;
 
 use birth::{Handed, Loaded};
 use life::Life;
@@ -67,6 +68,10 @@ pub struct Keeper {
     standing: Rc<RefCell<Standing>>,
     /// It has loaded on another device, and takes the place of the life that gives up its own.
     next: Option<Moved>,
+    /// It lives once, until it was measured on a device of this class.
+    trial: Option<DeviceClass>,
+    /// Times that it moved because another device was found to be better.
+    moves: u32,
 }
 
 pub type First = oneshot::Sender<Result<(), StartError>>;
@@ -81,7 +86,12 @@ impl Keeper {
     ) -> Keeper {
         let signals = Signals::new(model.stopping.subscribe(), leaving);
         let back_off = BackOff::default();
-        Keeper { shared, model, replica, back_off, signals, standing, next: None }
+        let (next, trial, moves) = (None, None, 0);
+        Keeper { shared, model, replica, back_off, signals, standing, next, trial, moves }
+    }
+
+    pub fn on_trial(self, trial: Option<DeviceClass>) -> Keeper {
+        Keeper { trial, ..self }
     }
 
     pub async fn run(mut self, mut first: Option<First>) {
@@ -91,6 +101,10 @@ impl Keeper {
             let output = life.process.as_ref().map(|it| it.log().text()).unwrap_or_default();
             self.no_longer_live(&life, &error);
             self.bury(&mut life, &error).await;
+            if let Some(class) = self.trial {
+                self.say_what_came_of_the_trial(class, &life, &error);
+                return self.say_if_last(&life, &error).await;
+            }
             if self.goes_on_at_once(&error) {
                 continue;
             }
@@ -121,7 +135,7 @@ impl Keeper {
     ) -> LifeError {
         let loaded = match loaded {
             Some(loaded) => Ok(loaded),
-            None => Box::pin(self.load(life, &self.standing)).await,
+            None => Box::pin(self.load(life, &self.standing, None)).await,
         };
         let loaded = match loaded {
             Ok(loaded) => loaded,
@@ -144,15 +158,21 @@ impl Keeper {
             let _listening = tell.send(Ok(()));
         }
         let Life { process: Some(process), sits, .. } = life else { return LifeError::Stopping };
+        if self.trial.is_some() {
+            return self.leave(process, incarnation, fault).await;
+        }
         let mut signals = self.signals.clone();
         let moved = tokio::select! {
             ended = process.ended() => return ended.map_or_else(LifeError::from, LifeError::Exited),
             error = guest.closed() => return closed_or_exited(process, error).await,
             Ok(fault) = &mut fault => return LifeError::Fault(fault),
             () = signals.ending() => return self.leave(process, incarnation, fault).await,
+            why = self.suspicion(sits.as_ref()) => {
+                return self.leave_as_suspect(process, incarnation, fault, why).await;
+            }
             moved = self.moves(sits.as_ref()) => moved,
         };
-        let why = moved.why.clone();
+        let why = moved.why();
         self.next = Some(moved);
         match self.leave(process, incarnation, fault).await {
             LifeError::Stopping if !self.signals.is_ending() => LifeError::Moved { why },
@@ -335,7 +355,9 @@ impl Keeper {
         };
         let ended = async {
             match error {
-                LifeError::Stopping | LifeError::Moved { .. } => process.end().await,
+                LifeError::Stopping | LifeError::Moved { .. } | LifeError::Suspect { .. } => {
+                    process.end().await
+                }
                 _ => process.kill().await,
             }
         };

@@ -83,8 +83,7 @@ async fn store(shared: &Shared, model: &Model) {
     let Some(profiles) = &shared.config.profiles else { return };
     let Some(known) = model.established.get() else { return };
     let Some(key) = &known.profile_key else { return };
-    let learned = tokio::time::timeout(ANSWER_WAIT, ask(&known.control)).await;
-    let Ok(Some(learned)) = learned else { return };
+    let Some(learned) = read(&known.control).await else { return };
     let batches = learned.iter().map(|it| u64::from(it.batches)).sum();
     if batches == model.batches_stored.get() {
         return;
@@ -95,6 +94,11 @@ async fn store(shared: &Shared, model: &Model) {
             tracing::warn!(model = key.model, "its latency profile could not be kept: {error}")
         }
     }
+}
+
+/// None: it is too busy, or ends.
+pub(super) async fn read(control: &mpsc::Sender<ControlMsg>) -> Option<Vec<LearnedProfile>> {
+    tokio::time::timeout(ANSWER_WAIT, ask(control)).await.ok()?
 }
 
 async fn ask(control: &mpsc::Sender<ControlMsg>) -> Option<Vec<LearnedProfile>> {

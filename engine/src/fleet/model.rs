@@ -1,19 +1,22 @@
 //! One model version of the fleet: what it was made from, who keeps its replicas, where it stands.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 
 use schemas::lifecycle::REPLICAS_MAX;
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::appraisal::Trials;
 use super::autoscale::Bounds;
+use super::placement::Curve;
 use super::profiles::Key;
 use super::scaling::Kept;
 use super::standing::Standing;
 use super::target::Target;
 use crate::dispatch::ControlMsg;
 use crate::dispatch::handle::ModelHandle;
-use crate::ids::ClassId;
+use crate::ids::{ClassId, DeviceClass};
 
 /// Whether requests find it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +63,11 @@ pub struct Model {
     pub scale: Cell<Option<Bounds>>,
     /// Its first replica was live: the others may start.
     pub others_may_start: Cell<bool>,
+    /// What it is asked for: cost per second, smoothed.
+    pub load: Cell<f64>,
+    /// How fast it is on which devices, as far as that was measured.
+    pub measured: RefCell<BTreeMap<DeviceClass, Curve>>,
+    pub trials: RefCell<Trials>,
     /// Those that keep its replicas, also the ones on their way out.
     pub keepers: RefCell<Vec<Kept>>,
 }
@@ -104,6 +112,9 @@ impl Model {
             wanted: Cell::new(None),
             scale: Cell::new(scale),
             others_may_start: Cell::new(false),
+            load: Cell::new(0.0),
+            measured: RefCell::default(),
+            trials: RefCell::default(),
             keepers: RefCell::default(),
         })
     }

@@ -11,13 +11,18 @@ mod board;
 mod choose;
 mod cpus;
 pub mod curve;
+pub mod demand;
 mod gpus;
+mod moves;
 pub mod no_seat;
+mod plan;
+mod score;
 #[cfg(test)]
 mod tests;
 
 pub use self::ask::{Ask, Choice, Kind, Seat};
 pub use self::curve::{Curve, CurveError};
+pub use self::demand::{Demand, Plan, Standing};
 pub use self::gpus::CONTEXT_BYTES;
 pub use self::no_seat::{NoSeat, Refusal, Why};
 
@@ -29,4 +34,14 @@ pub fn seat(inventory: &Inventory, taken: &[Seat], ask: &Ask) -> Result<Seat, No
     let mut board = Board::new(inventory);
     taken.iter().for_each(|seat| board.take(seat));
     board.seat(ask)
+}
+
+/// Seats for all of them, keeping `current` ones where that is no worse.
+pub fn plan(inventory: &Inventory, demands: &[Demand], current: &[Seat]) -> Plan {
+    plan::plan(inventory, demands, current)
+}
+
+/// What seats are worth: rows a second on time by weight, less what getting there costs (see `score`).
+pub fn worth(inventory: &Inventory, demands: &[Demand], current: &[Seat], seats: &[Seat]) -> f64 {
+    plan::worth(inventory, demands, current, seats)
 }

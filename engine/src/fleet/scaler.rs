@@ -66,6 +66,7 @@ impl Watched {
             wanted: model.replicas(),
         };
         let (Demand { load, needed }, wanted) = self.scale.look(model.scale.get(), look);
+        model.load.set(load);
         if let Some(wanted) = wanted {
             let name = model.name().unwrap_or("model");
             tracing::info!(

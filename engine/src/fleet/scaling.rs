@@ -13,7 +13,7 @@ use super::keeper::{First, Keeper};
 use super::model::Model;
 use super::standing::Standing;
 use super::supervisor::Shared;
-use crate::ids::ReplicaId;
+use crate::ids::{DeviceClass, ReplicaId};
 
 #[cfg(test)]
 mod tests;
@@ -71,15 +71,31 @@ pub async fn keepers_ended(model: &Model) {
 
 /// From now on there is such a replica.
 pub fn keep(shared: &Rc<Shared>, model: &Rc<Model>, replica: ReplicaId, first: Option<First>) {
+    keep_on(shared, model, replica, first, None);
+}
+
+/// A replica more, of the next id, that lives once and only until it was measured on such a device.
+pub fn try_on(shared: &Rc<Shared>, model: &Rc<Model>, class: DeviceClass) {
+    keep_on(shared, model, ReplicaId(model.replicas()), None, Some(class));
+}
+
+fn keep_on(
+    shared: &Rc<Shared>,
+    model: &Rc<Model>,
+    replica: ReplicaId,
+    first: Option<First>,
+    trial: Option<DeviceClass>,
+) {
     let (leave, leaving) = watch::channel(false);
     let standing = Standing::new(replica, shared.config.clock.now());
     let standing = Rc::new(RefCell::new(standing));
     let keeper =
         Keeper::new(shared.clone(), model.clone(), replica, leaving.clone(), standing.clone());
+    let keeper = keeper.on_trial(trial);
     let (shared, of) = (shared.clone(), model.clone());
     let keeper = tokio::task::spawn_local(async move {
         keeper.run(first).await;
-        if *leaving.borrow() {
+        if *leaving.borrow() || trial.is_some() {
             of.keepers.borrow_mut().retain(|kept| kept.replica != replica);
             adjust(&shared, &of);
         }

@@ -5,20 +5,36 @@
 //! of models that say nothing of devices take none.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
+use self::accounts::Account;
+use super::devices::health::Residents;
 use super::devices::inventory::{DeviceId, Health, Inventory};
 use super::placement::{Ask, NoSeat, Seat, seat};
 use crate::clock::{Clock, Time};
+use crate::observe::devices::DeviceStandings;
 
+mod accounts;
 pub mod environment;
+mod events;
 
 /// A host whose Docker could not give out a GPU is asked again after this: somebody may have installed what it lacked.
 const RUNTIME_LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// What there is for replicas to run on.
+#[derive(Clone, Debug, Default)]
+pub struct Devices {
+    pub inventory: Inventory,
+    /// They are this machine's, and tell of their troubles.
+    pub are_watched: bool,
+    /// For the metrics.
+    pub standings: DeviceStandings,
+}
 
 /// Of one engine, on its control thread.
 pub struct Seats {
@@ -26,8 +42,14 @@ pub struct Seats {
     inventory: RefCell<Inventory>,
     sitting: RefCell<Vec<Sitting>>,
     next_ticket: Cell<u64>,
-    /// Told when a device's health has changed.
+    /// Told when a device or a replica is no longer fit.
     changed: watch::Sender<()>,
+    residents: watch::Sender<Residents>,
+    /// Whose the memory of each GPU and slice is, by UUID.
+    accounts: RefCell<BTreeMap<String, Account>>,
+    /// What stayed taken, by UUID.
+    leaked: RefCell<BTreeMap<String, u64>>,
+    standings: DeviceStandings,
     /// Since when Docker here is known to have no GPU to give, and why.
     no_gpu_runtime: RefCell<Option<(Time, Rc<str>)>>,
 }
@@ -37,6 +59,8 @@ struct Sitting {
     seat: Rc<Seat>,
     /// By the engine; else by its model.toml.
     chosen: bool,
+    /// What happened on its device since it took its seat.
+    suspect: Option<Arc<str>>,
 }
 
 /// A seat of one life; given back when it is dropped.
@@ -47,13 +71,18 @@ pub struct Taken {
 }
 
 impl Seats {
-    pub fn new(inventory: Inventory, clock: Clock) -> Rc<Seats> {
+    pub fn new(devices: &Devices, clock: Clock) -> Rc<Seats> {
+        let inventory = devices.inventory.clone();
         Rc::new(Seats {
             clock,
+            accounts: RefCell::new(events::first_accounts(&inventory)),
             inventory: RefCell::new(inventory),
             sitting: RefCell::default(),
             next_ticket: Cell::new(0),
             changed: watch::Sender::new(()),
+            residents: watch::Sender::default(),
+            leaked: RefCell::default(),
+            standings: devices.standings.clone(),
             no_gpu_runtime: RefCell::default(),
         })
     }
@@ -66,6 +95,14 @@ impl Seats {
         Ok(self.give(found, true))
     }
 
+    /// The best there would be if this one were free.
+    pub fn best(&self, ask: &Ask, but: &Taken) -> Result<Seat, NoSeat> {
+        let sitting = self.sitting.borrow();
+        let others = sitting.iter().filter(|it| it.ticket != but.ticket);
+        let others: Vec<Seat> = others.map(|it| Seat::clone(&it.seat)).collect();
+        seat(&self.inventory.borrow(), &others, ask)
+    }
+
     /// One that its model.toml names, whoever else sits there.
     pub fn sit(self: &Rc<Self>, seat: Seat) -> Taken {
         self.give(seat, false)
@@ -74,7 +111,13 @@ impl Seats {
     fn give(self: &Rc<Self>, seat: Seat, chosen: bool) -> Taken {
         let (ticket, seat) = (self.next_ticket.get(), Rc::new(seat));
         self.next_ticket.set(ticket + 1);
-        self.sitting.borrow_mut().push(Sitting { ticket, seat: seat.clone(), chosen });
+        self.sitting.borrow_mut().push(Sitting {
+            ticket,
+            seat: seat.clone(),
+            chosen,
+            suspect: None,
+        });
+        self.tell_residents();
         Taken { seats: self.clone(), ticket, seat }
     }
 
@@ -107,6 +150,11 @@ impl Seats {
         }
     }
 
+    fn suspicion(&self, ticket: u64) -> Option<Arc<str>> {
+        let sitting = self.sitting.borrow();
+        sitting.iter().find(|it| it.ticket == ticket)?.suspect.clone()
+    }
+
     /// Docker has said why it can't give out a GPU.
     pub fn mark_no_gpu_runtime(&self, why: &str) {
         *self.no_gpu_runtime.borrow_mut() = Some((self.clock.now(), why.into()));
@@ -123,9 +171,18 @@ impl Seats {
 impl Taken {
     /// Waits until its device takes no more replicas; says why.
     pub async fn unfit(&self) -> Arc<str> {
+        self.until(|seats| seats.unhealthy(&self.seat.device)).await
+    }
+
+    /// Waits until something happened on its device that may have broken the replica; says what.
+    pub async fn suspect(&self) -> Arc<str> {
+        self.until(|seats| seats.suspicion(self.ticket)).await
+    }
+
+    async fn until(&self, looked: impl Fn(&Seats) -> Option<Arc<str>>) -> Arc<str> {
         let mut changed = self.seats.changed.subscribe();
         loop {
-            if let Some(why) = self.seats.unhealthy(&self.seat.device) {
+            if let Some(why) = looked(&self.seats) {
                 return why;
             }
             // An error can't be: the sender is held.
@@ -154,5 +211,6 @@ impl Taken {
 impl Drop for Taken {
     fn drop(&mut self) {
         self.seats.sitting.borrow_mut().retain(|it| it.ticket != self.ticket);
+        self.seats.tell_residents();
     }
 }

@@ -19,7 +19,6 @@ use super::changes;
 use super::deployments::causes::explained;
 use super::deployments::wanted::Failure;
 use super::deployments::{Opened, Overseer};
-use super::devices::inventory::Inventory;
 use super::digest;
 use super::keeper::LifeError;
 use super::launch::Launchers;
@@ -30,10 +29,11 @@ use super::model::Model;
 use super::orders::Order;
 use super::profiles::Profiles;
 use super::repository::Repositories;
+use super::reviewer::keep_reviewing;
 use super::scaler::keep_scaling;
 use super::scaling;
 pub use super::scaling::{keepers_ended, set_replicas, start_others};
-use super::seats::Seats;
+use super::seats::{Devices, Seats};
 use super::target::Target;
 use super::welcome::LaneSettings;
 use crate::classes::Classes;
@@ -73,8 +73,7 @@ pub struct FleetConfig {
     pub changes: bool,
     /// Between two looks at the repositories; None: they are not polled.
     pub poll_every: Option<Duration>,
-    /// What there is for replicas to run on.
-    pub inventory: Inventory,
+    pub devices: Devices,
     /// In front of a model's path in the ready line: `http://127.0.0.1:8000`.
     pub base_url: String,
 }
@@ -138,7 +137,7 @@ pub struct Shared {
 impl Fleet {
     pub fn new(config: FleetConfig) -> Fleet {
         let (events, mailbox) = mpsc::channel(EVENTS_MAX);
-        let seats = Seats::new(config.inventory.clone(), config.clock);
+        let seats = Seats::new(&config.devices, config.clock);
         let shared = Rc::new(Shared {
             load: RefCell::new(vec![0; config.links.len()]),
             config,
@@ -154,9 +153,11 @@ impl Fleet {
             seats,
             complaints: RefCell::default(),
         });
+        shared.seats.watch(&shared.config.devices);
         tokio::task::spawn_local(deliver_faults(shared.clone(), mailbox));
         tokio::task::spawn_local(keep_storing(shared.clone()));
         tokio::task::spawn_local(keep_scaling(shared.clone()));
+        tokio::task::spawn_local(keep_reviewing(shared.clone()));
         Fleet { shared, overseer: None }
     }
 

@@ -3,11 +3,11 @@
 use arc_swap::ArcSwap;
 
 use super::catalog::{Catalog, PublishedCatalog};
-use super::devices::inventory::Inventory;
 use super::launch::Launchers;
 use super::launch::docker::{Docker, Settings};
 use super::launch::process::Programs;
 use super::repository::Repositories;
+use super::seats::Devices;
 use super::supervisor::FleetConfig;
 use super::welcome::LaneSettings;
 use crate::classes::Classes;
@@ -46,7 +46,7 @@ pub fn config(clock: Clock, links: CoreLinks) -> FleetConfig {
         repositories: Repositories { roots: Vec::new(), classes: classes(), cpus: vec![0] },
         changes: false,
         poll_every: None,
-        inventory: Inventory::default(),
+        devices: Devices::default(),
         base_url: "http://test".into(),
     }
 }

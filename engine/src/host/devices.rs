@@ -32,7 +32,10 @@ fn json(inventory: &Inventory) -> String {
 fn shown(found: &Found) -> String {
     let hosts: Vec<String> = found.inventory.hosts.iter().map(host).collect();
     let notes = found.unreadable.iter().map(|line| format!("not readable: {line}\n"));
-    let absent = found.gpus_absent.iter().map(|why| format!("no GPUs: {why}\n"));
+    let absent = found
+        .gpus_absent
+        .iter()
+        .map(|why| format!("no GPUs: {why}; if there should be some: {}\n", why.remedy()));
     hosts.into_iter().chain(notes).chain(absent).collect::<Vec<String>>().join("\n")
 }
 
@@ -206,7 +209,10 @@ GPU-2    H100, 2 slices  80.0 GiB  0.0 GiB  cpu1  9.0      unhealthy: Xid 79
         let shown = shown(&found(Vec::new(), Some(NoGpus::NoDriver)));
         assert!(shown.starts_with("big: 8 CPUs (limited to the time of 1.5), no GPU\n"), "{shown}");
         let last = shown.lines().last().expect("a line");
-        assert!(last.starts_with("no GPUs: NVIDIA's driver is not loaded"), "{shown}");
+        assert_eq!(
+            last,
+            "no GPUs: NVIDIA's driver is not loaded; if there should be some: sudo modprobe nvidia"
+        );
     }
 
     #[test]

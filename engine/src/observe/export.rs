@@ -18,9 +18,11 @@ use super::metrics::{ClassOutcome, ErrorKind, Loss, Stage};
 use super::stages::{CoreSnapshot, DeviceStanding, ModelCounts};
 use crate::ids::Version;
 use crate::observe::deployments::{DeploymentCounts, Outcome};
+use crate::observe::devices::DeviceStandings;
 
 mod families;
 mod format;
+mod gpus;
 mod scale;
 mod server;
 mod triton;
@@ -41,6 +43,7 @@ pub enum Compat {
 pub struct Beside {
     pub compat: Compat,
     pub deployments: DeploymentCounts,
+    pub devices: DeviceStandings,
 }
 
 /// One scrape: all models, merged over cores.
@@ -91,6 +94,7 @@ impl Collector for Scrape {
         self.deployments(&mut encoder)?;
         self.classes(&mut encoder)?;
         self.devices(&mut encoder)?;
+        self.gpus(&mut encoder)?;
         self.connections(&mut encoder)?;
         match self.beside.compat {
             Compat::None => Ok(()),

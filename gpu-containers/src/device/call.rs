@@ -17,6 +17,8 @@ pub enum CudaError {
     Failed { call: &'static str, name: String, code: u32 },
     #[error("{call} can't be called, the library is of another version: {message}")]
     Uncallable { call: &'static str, message: String },
+    #[error("{call} has nothing to say for {seconds} s: the device hangs")]
+    Silent { call: &'static str, seconds: u64 },
     #[error("nvrtcCompileProgram failed: {log}")]
     Compile { log: String },
     #[error("{wanted} is not among the GPUs this process may use: {visible}")]
@@ -59,6 +61,17 @@ pub(super) fn driver(call: &'static str, run: impl FnOnce() -> CUresult) -> Resu
     match guarded(call, run)? {
         CUresult::CUDA_SUCCESS => Ok(()),
         result => Err(CudaError::Failed { call, name: driver_name(result), code: result as u32 }),
+    }
+}
+
+/// Whether what was asked for is done; a call of the driver's that says "not yet" by its result.
+pub(super) fn is_done(
+    call: &'static str,
+    run: impl FnOnce() -> CUresult,
+) -> Result<bool, CudaError> {
+    match guarded(call, run)? {
+        CUresult::CUDA_ERROR_NOT_READY => Ok(false),
+        result => driver(call, || result).map(|()| true),
     }
 }
 

@@ -5,12 +5,13 @@ use std::rc::Rc;
 
 use cudarc::driver::sys::{
     CUevent, CUevent_flags, CUgraph, CUgraphExec, CUstream, CUstream_flags, CUstreamCaptureMode,
-    cuEventCreate, cuEventDestroy_v2, cuEventRecord, cuEventSynchronize, cuGraphDestroy,
-    cuGraphExecDestroy, cuGraphInstantiateWithFlags, cuGraphLaunch, cuStreamBeginCapture_v2,
-    cuStreamCreate, cuStreamDestroy_v2, cuStreamEndCapture, cuStreamSynchronize, cuStreamWaitEvent,
+    cuEventCreate, cuEventDestroy_v2, cuEventQuery, cuEventRecord, cuEventSynchronize,
+    cuGraphDestroy, cuGraphExecDestroy, cuGraphInstantiateWithFlags, cuGraphLaunch,
+    cuStreamBeginCapture_v2, cuStreamCreate, cuStreamDestroy_v2, cuStreamEndCapture,
+    cuStreamSynchronize, cuStreamWaitEvent,
 };
 
-use super::call::driver;
+use super::call::{driver, is_done};
 use super::{Context, CudaError};
 
 /// Work in order. Streams do not wait for one another, nor for CUDA's default one, but by events.
@@ -137,6 +138,12 @@ impl Event {
     pub fn record(&self, stream: &Stream) -> Result<(), CudaError> {
         // SAFETY: both handles live.
         driver("cuEventRecord", || unsafe { cuEventRecord(self.raw, stream.raw) })
+    }
+
+    /// Whether what was last recorded is done. Doesn't wait.
+    pub fn is_done(&self) -> Result<bool, CudaError> {
+        // SAFETY: the handle lives.
+        is_done("cuEventQuery", || unsafe { cuEventQuery(self.raw) })
     }
 
     /// Until what was last recorded is done.

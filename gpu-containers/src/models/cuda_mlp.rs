@@ -1,7 +1,8 @@
-//! The model on a GPU: weights in its memory, two slots for batches, and one graph for each slot and batch size.
+//! The model on a GPU: weights in its memory, a slot for each batch under way, and one graph for each slot and batch size.
 //!
 //! A batch is padded up to its bucket in the device's memory: what an earlier batch left there, or zeros, is computed and
-//! not read. All calls are made on the thread that loads and serves.
+//! not read. Where graphs can't be captured the same calls are made for each batch, which costs time and nothing else. All
+//! calls are made on the thread that loads and serves.
 
 use std::ffi::c_int;
 use std::rc::Rc;
@@ -9,14 +10,11 @@ use std::rc::Rc;
 use super::embedding_mlp::buckets::{bucket_of, buckets};
 use super::embedding_mlp::weights::{Layer, Shape, Weights};
 use crate::device::{
-    Blas, Context, CudaError, DeviceMemory, Graph, Kernels, Linear, Pool, Registered, Wanted,
-    visible,
+    Blas, Context, CudaError, DeviceMemory, Graph, Kernels, Linear, Pool, Registered, Stream,
+    Wanted, visible,
 };
 use crate::model::{DeviceLost, Lane, LoadError, Refusal};
-use crate::staging::{Slot, Streams, Work};
-
-/// The next batch is copied in while one computes; a third would only wait.
-const SLOTS: usize = 2;
+use crate::staging::{Pulse, Slot, Streams, Work};
 
 /// In the order they are dropped in: what uses something before what it uses.
 #[derive(Debug)]
@@ -24,6 +22,7 @@ pub struct CudaMlp {
     slots: Vec<Prepared>,
     buckets: Vec<u32>,
     registered: Vec<Registered>,
+    pulse: Pulse,
     net: Net,
     streams: Streams,
     context: Rc<Context>,
@@ -50,7 +49,7 @@ struct DeviceLayer {
 /// A slot with what its graphs work in.
 #[derive(Debug)]
 struct Prepared {
-    /// One for each bucket.
+    /// One for each bucket; none where they can't be captured.
     graphs: Vec<Graph>,
     slot: Slot,
     /// What layers read and write in turn.
@@ -65,14 +64,15 @@ impl CudaMlp {
         let streams = Streams::new(&context)?;
         let net = Net::upload(weights, &context, &streams)?;
         let (slots, buckets, registered) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(CudaMlp { slots, buckets, registered, net, streams, context })
+        let pulse = Pulse::new(&context)?;
+        Ok(CudaMlp { slots, buckets, registered, pulse, net, streams, context })
     }
 
     /// Captures the graphs, and pins the memory that requests arrive in; without that, batches are staged.
     pub fn join(&mut self, lane: &Lane<'_>) -> Result<(), LoadError> {
         self.buckets = buckets(lane.max_batch);
         let prepare = |_| self.net.prepare(&self.buckets, &self.context, &self.streams);
-        self.slots = (0..SLOTS).map(prepare).collect::<Result<_, _>>()?;
+        self.slots = (0..lane.depth).map(prepare).collect::<Result<_, _>>()?;
         let device = &self.context.info().name;
         match lane.requests.register(&self.context) {
             Ok(registered) if registered.is_empty() => {}
@@ -90,25 +90,25 @@ impl CudaMlp {
     /// The scores of a whole batch.
     pub fn run(&mut self, ids: &[u8], rows: u32) -> Result<&[u8], Refusal> {
         let bucket = self.bucket(rows)?;
-        let prepared = &mut self.slots[0];
-        let work =
-            work(&prepared.graphs[bucket], self.net.output(&prepared.buffers), &self.net, rows);
         let (registered, compute) = (&self.registered, &self.streams.compute);
-        prepared.slot.run(ids, &work, registered, compute).map_err(lost)
+        let run = |slot: &'_ mut Slot, work: &Work<'_>| slot.run(ids, work, registered, compute);
+        self.slots[0].work(&self.net, bucket, rows, run).map_err(lost)?;
+        Ok(self.slots[0].slot.answer())
     }
 
     /// Starts a batch in a slot that has none.
     pub fn submit(&mut self, slot: usize, ids: &[u8], rows: u32) -> Result<(), Refusal> {
         let bucket = self.bucket(rows)?;
-        let prepared = &mut self.slots[slot];
-        let work =
-            work(&prepared.graphs[bucket], self.net.output(&prepared.buffers), &self.net, rows);
-        prepared.slot.submit(ids, &work, &self.streams).map_err(lost)
+        let streams = &self.streams;
+        let submit = |slot: &'_ mut Slot, work: &Work<'_>| slot.submit(ids, work, streams);
+        self.slots[slot].work(&self.net, bucket, rows, submit).map_err(lost)
     }
 
     /// Waits for the batch in a slot. Its scores.
     pub fn collect(&mut self, slot: usize) -> Result<&[u8], Refusal> {
-        self.slots[slot].slot.collect().map_err(lost)
+        let slot = &mut self.slots[slot].slot;
+        slot.collect().map_err(lost)?;
+        Ok(slot.answer())
     }
 
     /// Of the device.
@@ -118,12 +118,12 @@ impl CudaMlp {
 
     /// Whether the device still answers: a few bytes there and back.
     pub fn check(&mut self) -> Result<(), DeviceLost> {
-        let mut bytes = [0; size_of::<f32>()];
-        self.net.table.read(&mut bytes, &self.streams.compute).map_err(DeviceLost)
+        self.pulse.ask(&self.net.table, &self.streams.compute).map_err(DeviceLost)
     }
 
-    fn bucket(&self, rows: u32) -> Result<usize, Refusal> {
-        bucket_of(&self.buckets, rows).ok_or_else(|| {
+    fn bucket(&self, rows: u32) -> Result<Bucket, Refusal> {
+        let found = bucket_of(&self.buckets, rows);
+        found.map(|at| Bucket { at, rows: self.buckets[at] as usize }).ok_or_else(|| {
             let largest = self.buckets.last().copied().unwrap_or(0);
             Refusal::Raised(format!("{rows} rows came, at most {largest} were announced"))
         })
@@ -134,9 +134,30 @@ fn lost(error: CudaError) -> Refusal {
     Refusal::Device(DeviceLost(error))
 }
 
-fn work<'a>(graph: &'a Graph, output: &'a DeviceMemory, net: &Net, rows: u32) -> Work<'a> {
-    let answer_bytes = rows as usize * net.outputs() * size_of::<f32>();
-    Work { graph, output, answer_bytes }
+/// The rows that a batch is padded to.
+#[derive(Clone, Copy)]
+struct Bucket {
+    at: usize,
+    rows: usize,
+}
+
+impl Prepared {
+    /// Does something with this slot and what a batch of so many rows takes.
+    fn work(
+        &mut self,
+        net: &Net,
+        bucket: Bucket,
+        rows: u32,
+        run: impl FnOnce(&mut Slot, &Work<'_>) -> Result<(), CudaError>,
+    ) -> Result<(), CudaError> {
+        let Prepared { graphs, slot, buffers } = self;
+        let enqueue = |input: &DeviceMemory, compute: &Stream| match graphs.get(bucket.at) {
+            Some(graph) => graph.launch(compute),
+            None => net.enqueue(input, buffers, bucket.rows, compute),
+        };
+        let answer_bytes = rows as usize * net.outputs() * size_of::<f32>();
+        run(slot, &Work { enqueue: &enqueue, output: net.output(buffers), answer_bytes })
+    }
 }
 
 /// cuBLAS and the kernels take sizes of 32 bits.
@@ -200,28 +221,32 @@ impl Net {
         let slot = Slot::new(context, compute, bytes)?;
         let buffer = || DeviceMemory::zeroed(compute, widest_bytes);
         let buffers = [buffer()?, buffer()?];
-        let graph = |&rows: &u32| {
-            // Once without capturing: what is loaded or chosen at the first use of a size is not part of a graph.
-            self.enqueue(slot.input(), &buffers, rows as usize, streams)?;
-            compute.synchronize()?;
-            compute.capture(|| self.enqueue(slot.input(), &buffers, rows as usize, streams))
-        };
-        let graphs = buckets.iter().map(graph).collect::<Result<_, CudaError>>()?;
+        let enqueue = |&rows: &u32| self.enqueue(slot.input(), &buffers, rows as usize, compute);
+        // Once without capturing: what is loaded or chosen at the first use of a size is not part of a graph.
+        buckets.iter().try_for_each(enqueue)?;
+        compute.synchronize()?;
+        let graph = |rows| compute.capture(|| enqueue(rows));
+        let graphs = buckets.iter().map(graph).collect::<Result<_, CudaError>>();
+        let graphs = graphs.unwrap_or_else(|error| {
+            let device = &context.info().name;
+            eprintln!("{device}: batches run call by call, as they can't be captured: {error}");
+            Vec::new()
+        });
         Ok(Prepared { graphs, slot, buffers })
     }
 
-    /// The whole model for so many rows, on the stream that computes.
+    /// The whole model for so many rows, on the stream that computes, which is cuBLAS's.
     fn enqueue(
         &self,
         ids: &DeviceMemory,
         buffers: &[DeviceMemory; 2],
         rows: usize,
-        streams: &Streams,
+        compute: &Stream,
     ) -> Result<(), CudaError> {
         let Shape { vocabulary, width, per_row, .. } = self.shape;
         let (id_bytes, table, out) = (self.shape.id_bytes(), &self.table, &buffers[0]);
         let pool = Pool { ids, id_bytes, table, out, rows, per_row, width, vocabulary };
-        self.kernels.pool(&pool, &streams.compute)?;
+        self.kernels.pool(&pool, compute)?;
         for (at, layer) in self.layers.iter().enumerate() {
             let (inputs, outputs) = (&buffers[at % 2], &buffers[(at + 1) % 2]);
             self.blas.linear(&Linear {
@@ -234,7 +259,7 @@ impl Net {
             })?;
             let relu = at + 1 < self.layers.len();
             let sizes = [rows, layer.outputs];
-            self.kernels.bias_relu(outputs, &layer.bias, sizes, relu, &streams.compute)?;
+            self.kernels.bias_relu(outputs, &layer.bias, sizes, relu, compute)?;
         }
         Ok(())
     }

@@ -69,6 +69,23 @@ fn a_heart_beats_while_nobody_serves_and_stops_with_the_lane() {
 }
 
 #[test]
+fn a_request_is_seen_where_it_lies_and_no_further_than_it_goes() {
+    for memory in [Memory::Memfd, Memory::Posix] {
+        let config = LaneConfig { memory, ..CONFIG };
+        let (mut engine, fds) = EngineSide::create(config, INCARNATION).unwrap();
+        let mut container = ContainerSide::map(fds, config, INCARNATION).unwrap();
+        let sent: Vec<u8> = (0..200).collect();
+        send(&mut engine, 1, &sent);
+        let request = take(&mut container);
+        assert_eq!(container.view(&request, 64, 136).unwrap(), &sent[64..], "{memory:?}");
+        assert!(container.view(&request, 200, 0).unwrap().is_empty());
+        assert!(container.view(&request, 65, 136).is_err(), "what an earlier batch left");
+        assert!(container.view(&request, u32::MAX, 1).is_err());
+        exchange(&mut engine, &mut container, request);
+    }
+}
+
+#[test]
 fn a_view_that_escaped_keeps_its_data_when_the_slot_is_used_again() {
     let (mut engine, mut container) = lane();
     let old = vec![1_u8; 5000];

@@ -6,6 +6,7 @@ use schemas::predict::Failure;
 use tokio::sync::oneshot;
 
 use super::Dispatcher;
+use crate::batch::latency_profile::LatencyProfile;
 use crate::batch::slo::SLO_ASSUMED;
 use crate::clock::Time;
 use crate::dispatch::in_flight::Departed;
@@ -194,13 +195,19 @@ impl Dispatcher {
         }
     }
 
-    /// What was learned so far, to be stored.
+    /// What was learned so far, of classes that had no replica in an earlier life.
     pub(super) fn learned_profiles(&self) -> Vec<LearnedProfile> {
         let learned = self.batcher.controller().profiles();
-        let copy = |(device, profile): (_, &crate::batch::latency_profile::LatencyProfile)| {
+        let copy = |(device, profile): (_, &LatencyProfile)| {
             let buckets = profile.curve().buckets().copied().collect();
             LearnedProfile { device, batches: profile.batches(), buckets }
         };
-        learned.map(copy).collect()
+        let mut all: Vec<_> = learned.map(copy).filter(|it| !it.buckets.is_empty()).collect();
+        for (device, buckets) in self.warm_ups.all_stored() {
+            if all.iter().all(|known| known.device != *device) {
+                all.push(LearnedProfile { device: *device, batches: 0, buckets: buckets.clone() });
+            }
+        }
+        all
     }
 }

@@ -42,12 +42,24 @@ pub enum DeviceEvent {
 /// What happened to a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    Xid { number: u64 },
+    Xid {
+        number: u64,
+    },
     DoubleBitEcc,
-    Lost { why: String },
-    WaitFailed { why: String },
+    Lost {
+        why: String,
+    },
+    WaitFailed {
+        why: String,
+    },
     WaitWorks,
-    Leak { bytes: u64 },
+    /// The driver answers nothing at all.
+    Hangs {
+        seconds: u64,
+    },
+    Leak {
+        bytes: u64,
+    },
     LeakReturned,
 }
 
@@ -65,11 +77,12 @@ pub enum Action {
 }
 
 /// The table.
-fn action(trouble: &Trouble) -> Action {
+pub(super) fn action(trouble: &Trouble) -> Action {
     match trouble {
         Trouble::Xid { number } if XIDS_OF_APPLICATIONS.contains(number) => Action::SuspectReplicas,
         Trouble::Xid { .. } | Trouble::DoubleBitEcc => Action::Unhealthy,
         Trouble::Lost { .. } | Trouble::WaitFailed { .. } => Action::Unhealthy,
+        Trouble::Hangs { .. } => Action::Unhealthy,
         Trouble::WaitWorks => Action::Healthy,
         Trouble::Leak { bytes } => Action::Taken { bytes: *bytes },
         Trouble::LeakReturned => Action::Taken { bytes: 0 },
@@ -269,6 +282,7 @@ impl fmt::Display for Trouble {
                     "waiting for the driver's events fails ({why}), so nobody knows of its troubles"
                 )
             }
+            Trouble::Hangs { seconds } => write!(f, "the driver hangs for {seconds} s"),
             Trouble::WaitWorks => f.write_str("the driver tells of its troubles again"),
             Trouble::Leak { bytes } => write!(
                 f,

@@ -177,7 +177,7 @@ impl Gpu {
     }
 
     /// Its own and those of its slices.
-    fn uuids(&self) -> impl Iterator<Item = &str> {
+    pub fn uuids(&self) -> impl Iterator<Item = &str> {
         let slices = self.slices.iter().flatten().map(|slice| slice.uuid.as_str());
         [self.uuid.as_str()].into_iter().chain(slices)
     }

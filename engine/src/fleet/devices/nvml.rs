@@ -5,6 +5,8 @@
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml};
@@ -12,7 +14,7 @@ use nvml_wrapper::{Device, Nvml};
 use super::inventory::{Gpu, Health, Slice};
 use super::linux;
 
-pub use self::events::Events;
+pub use self::events::DriverEvents;
 
 mod events;
 #[cfg(test)]
@@ -22,6 +24,10 @@ mod tests;
 const LIBRARY_VARIABLE: &str = "FOIL_NVML";
 const LIBRARY: &str = "libnvidia-ml.so.1";
 
+/// For the driver to say what there is: one that nothing keeps awake wakes each GPU first, which takes seconds; one whose
+/// GPU has fallen off the bus may never answer.
+const SURVEY_WAIT: Duration = Duration::from_secs(20);
+
 /// GPUs of one host; the driver itself ends at 64.
 const GPUS_MAX: u32 = 256;
 /// Slices of one GPU; today's are split into seven.
@@ -30,25 +36,37 @@ const SLICES_MAX: u32 = 32;
 /// What stands between the card's name and the slice's profile in the name of a slice.
 const PROFILE_MARK: &str = " MIG ";
 
-/// Why there are no GPUs, and what to do where there should be some.
+/// Why there are no GPUs.
 #[derive(Debug, thiserror::Error)]
 pub enum NoGpus {
-    #[error(
-        "{library} is not here; on a GPU host install NVIDIA's driver, in a container start it with --gpus all"
-    )]
+    #[error("{library} is not here")]
     NoLibrary { library: String },
-    #[error("NVIDIA's driver is not loaded; try: sudo modprobe nvidia")]
+    #[error("NVIDIA's driver is not loaded")]
     NoDriver,
-    #[error(
-        "NVIDIA's driver and its library are of different versions, as after an update; reboot, or reload the nvidia module"
-    )]
+    #[error("NVIDIA's driver and its library are of different versions, as after an update")]
     TwoVersions,
-    #[error("this user may not speak with NVIDIA's driver; see the permissions of /dev/nvidia*")]
+    #[error("this user may not speak with NVIDIA's driver")]
     NoPermission,
-    #[error("NVIDIA's driver has no GPU here; see: lspci | grep -i nvidia")]
+    #[error("NVIDIA's driver has no GPU here")]
     None,
-    #[error("NVIDIA's library fails: {why}; see: nvidia-smi")]
+    #[error("NVIDIA's library fails: {why}")]
     Failed { why: String },
+}
+
+impl NoGpus {
+    /// What to do where there should be some.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            NoGpus::NoLibrary { .. } => {
+                "sudo ubuntu-drivers install  # or your system's package of the driver; of a container: docker run --gpus all …"
+            }
+            NoGpus::NoDriver => "sudo modprobe nvidia",
+            NoGpus::TwoVersions => "sudo reboot",
+            NoGpus::NoPermission => "ls -l /dev/nvidia*",
+            NoGpus::None => "lspci | grep -i nvidia",
+            NoGpus::Failed { .. } => "nvidia-smi",
+        }
+    }
 }
 
 /// NVIDIA's library, opened.
@@ -70,6 +88,28 @@ pub struct Driver {
     pub version: String,
     /// The newest CUDA that it runs, as in `12.8`.
     pub cuda: String,
+}
+
+/// All that is found once.
+#[derive(Debug)]
+pub struct Survey {
+    pub driver: Driver,
+    pub listing: Listing,
+}
+
+/// What there is, within a bound: on a thread of its own, which is left behind where the driver hangs.
+pub fn survey(library: Option<OsString>) -> Result<Survey, NoGpus> {
+    let (tell, told) = mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        let found =
+            Gpus::open(library).map(|gpus| Survey { driver: gpus.driver(), listing: gpus.list() });
+        // Nobody may wait for it any more.
+        let _late = tell.send(found);
+    });
+    told.recv_timeout(SURVEY_WAIT).unwrap_or_else(|_| {
+        let why = format!("no answer within {} s", SURVEY_WAIT.as_secs());
+        Err(NoGpus::Failed { why })
+    })
 }
 
 /// The library that the environment names, if it does.

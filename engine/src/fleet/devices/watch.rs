@@ -9,9 +9,9 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::sync::watch;
 
-use super::health::{DeviceEvent, Judge, Residents, Waited};
+use super::health::{DeviceEvent, Judge, Residents, Trouble, Waited, action};
 use super::inventory::Gpu;
-use super::nvml::{self, Events, Gpus, NoGpus};
+use super::nvml::{self, DriverEvents, Gpus, NoGpus};
 use crate::clock::{Clock, Time};
 
 #[cfg(test)]
@@ -22,6 +22,9 @@ const EVENTS_MAX: usize = 256;
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Without a word of the thread; then it hangs in the driver, as happens when a GPU falls off the bus.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// Events taken between two looks: a GPU in trouble may bring thousands, of which the first tell enough.
 const EVENTS_PER_LOOK_MAX: usize = 64;
@@ -39,6 +42,45 @@ pub fn channel() -> (Sender<DeviceEvent>, Receiver<DeviceEvent>) {
     mpsc::channel(EVENTS_MAX)
 }
 
+/// What is heard of the devices, their thread's silence among it.
+pub struct Events {
+    from: Receiver<DeviceEvent>,
+    /// GPUs and slices, by UUID.
+    devices: Vec<String>,
+    hangs: bool,
+    silence_max: Duration,
+}
+
+impl Events {
+    pub fn new(from: Receiver<DeviceEvent>, found: &[Gpu]) -> Events {
+        let devices = found.iter().flat_map(Gpu::uuids).map(str::to_owned).collect();
+        Events { from, devices, hangs: false, silence_max: SILENCE_MAX }
+    }
+
+    /// The next; None when nobody watches. May be dropped and asked again.
+    pub async fn recv(&mut self) -> Option<DeviceEvent> {
+        if self.hangs {
+            return self.heard().await;
+        }
+        let silence_max = self.silence_max;
+        match tokio::time::timeout(silence_max, self.heard()).await {
+            Ok(event) => event,
+            Err(_) => {
+                self.hangs = true;
+                let trouble = Trouble::Hangs { seconds: silence_max.as_secs() };
+                let (devices, action) = (self.devices.clone(), action(&trouble));
+                Some(DeviceEvent::Trouble { devices, trouble, action })
+            }
+        }
+    }
+
+    async fn heard(&mut self) -> Option<DeviceEvent> {
+        let event = self.from.recv().await?;
+        self.hangs = false;
+        Some(event)
+    }
+}
+
 /// Watches the GPUs that were found, until nobody listens any more. `residents` are the engine's replicas on each of them.
 pub fn start(
     found: &[Gpu],
@@ -48,7 +90,16 @@ pub fn start(
     if found.is_empty() {
         return Ok(());
     }
-    spawn(nvml::library(), Rounds { found: found.to_vec(), to, residents, every: LOOK_EVERY })
+    spawn(
+        nvml::library(),
+        Rounds {
+            found: found.to_vec(),
+            to,
+            residents,
+            every: LOOK_EVERY,
+            silence_max: SILENCE_MAX,
+        },
+    )
 }
 
 fn spawn(library: Option<OsString>, rounds: Rounds) -> Result<(), WatchError> {
@@ -63,6 +114,7 @@ struct Rounds {
     to: Sender<DeviceEvent>,
     residents: watch::Receiver<Residents>,
     every: Duration,
+    silence_max: Duration,
 }
 
 /// Whether waiting for events came to its end.
@@ -86,6 +138,13 @@ impl Rounds {
                 events = listen(gpus, &mut judge);
             }
             judge.handle_looks(gpus.look(&names), &self.residents.borrow());
+            let late = clock.now().since(until);
+            if late >= self.silence_max {
+                // Whoever listens took all to be unhealthy meanwhile; so they stay until it is known to be over.
+                judge.handle_waited(Waited::Failed {
+                    why: format!("the driver hung for {} s", late.as_secs()),
+                });
+            }
             if self.tell(&mut judge, &mut untold).is_err() {
                 return;
             }
@@ -111,7 +170,7 @@ impl Rounds {
 struct Unheard;
 
 /// A way to wait. Without one the looks go on, and the next round tries again.
-fn listen<'nvml>(gpus: &'nvml Gpus, judge: &mut Judge) -> Option<Events<'nvml>> {
+fn listen<'nvml>(gpus: &'nvml Gpus, judge: &mut Judge) -> Option<DriverEvents<'nvml>> {
     match gpus.events() {
         Ok(events) => Some(events),
         Err(why) => {
@@ -122,7 +181,12 @@ fn listen<'nvml>(gpus: &'nvml Gpus, judge: &mut Judge) -> Option<Events<'nvml>> 
 }
 
 /// Hands on events until `until`, also where there are none to wait for, or no more than enough.
-fn wait(events: Option<&Events<'_>>, judge: &mut Judge, clock: &Clock, until: Time) -> Waiting {
+fn wait(
+    events: Option<&DriverEvents<'_>>,
+    judge: &mut Judge,
+    clock: &Clock,
+    until: Time,
+) -> Waiting {
     let mut waiting = if events.is_some() { Waiting::Works } else { Waiting::Broken };
     for _ in 0..EVENTS_PER_LOOK_MAX {
         let Some(events) = events else { break };

@@ -14,7 +14,7 @@ use crate::dispatch::warm_up::Order;
 use crate::dispatch::{ControlMsg, LaneSide, ReplicaFault, ReplicaLane};
 use crate::fleet::standing::{Doing, Standing};
 use crate::fleet::welcome::{Door, Guest, geometry};
-use crate::ids::Incarnation;
+use crate::ids::{DeviceClass, Incarnation};
 
 /// One that has loaded; the dispatcher doesn't know it yet.
 pub(super) struct Loaded {
@@ -36,17 +36,18 @@ impl Loaded {
 }
 
 impl Keeper {
-    /// `standing` shows how far it is.
+    /// `standing` shows how far it is; it comes up on another class of devices than `other_than`.
     pub(super) async fn load(
         &self,
         life: &mut Life,
         standing: &RefCell<Standing>,
+        other_than: Option<DeviceClass>,
     ) -> Result<Loaded, LifeError> {
         let (limits, clock) = (&self.shared.config.limits, self.shared.config.clock);
         let incarnation = self.shared.incarnation();
         standing.borrow_mut().starts(clock.now());
         life.incarnation = Some(incarnation);
-        let sits = life.sits.insert(self.sit()?);
+        let sits = life.sits.insert(self.sit(other_than)?);
         let seat = sits.seat.as_ref().map(|taken| &*taken.seat);
         standing.borrow_mut().sits(sits.class, seat);
         let nonce = RandomState::new().hash_one((incarnation, std::process::id()));

@@ -52,6 +52,8 @@ pub enum LifeError {
     Fault(ReplicaFault),
     #[error("it gave up its device: {why}")]
     Moved { why: Arc<str> },
+    #[error("it may have been broken: {why}")]
+    Suspect { why: Arc<str> },
     #[error("the engine is shutting down")]
     Stopping,
 }

@@ -1,5 +1,6 @@
 //! Where a life of a replica runs: the group that it belongs to, and its seat on a device.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Keeper, LifeError};
@@ -40,7 +41,8 @@ impl Sits {
 }
 
 impl Keeper {
-    pub(super) fn sit(&self) -> Result<Sits, LifeError> {
+    /// A seat, of another class than `other_than`.
+    pub(super) fn sit(&self, other_than: Option<DeviceClass>) -> Result<Sits, LifeError> {
         let options: Vec<_> = self.model.target.devices.options(self.replica).collect();
         if let [(class, group)] = options[..]
             && !group.is_seated()
@@ -48,16 +50,27 @@ impl Keeper {
             let seat = group.cpus.clone().map(|cpus| self.named(class, cpus));
             return Ok(Sits { class, seat });
         }
-        let docker = self.launcher() == Launcher::Docker;
-        let no_gpu = self.shared.seats.no_gpu_runtime().filter(|_| docker);
-        let usable = |group: &DeviceGroup| no_gpu.is_none() || !group.is_gpu();
-        let choices = options.iter().filter(|(_, group)| usable(group));
-        let ask = self.ask(choices.map(|(class, group)| self.choice(*class, group)).collect());
-        if let (Some(why), true) = (no_gpu, ask.options.is_empty()) {
+        let mut ask = self.ask();
+        ask.options.retain(|choice| {
+            Some(choice.class) != other_than && self.trial.is_none_or(|class| choice.class == class)
+        });
+        if let (Some(why), true) = (self.no_gpu_runtime(), ask.options.is_empty()) {
             return Err(LifeError::NoGpuRuntime { why: why.as_ref().into() });
         }
         let seat = self.shared.seats.take(&ask)?;
         Ok(Sits { class: seat.seat.class, seat: Some(seat) })
+    }
+
+    /// Where it would go if it started now, its own seat being free; None while not all that it could have was measured.
+    pub(super) fn best(&self, taken: &Taken) -> Option<Seat> {
+        let ask = self.ask();
+        let measured = ask.options.iter().all(|choice| choice.curve.is_some());
+        if measured { self.shared.seats.best(&ask, taken).ok() } else { None }
+    }
+
+    fn no_gpu_runtime(&self) -> Option<Rc<str>> {
+        let docker = self.launcher() == Launcher::Docker;
+        self.shared.seats.no_gpu_runtime().filter(|_| docker)
     }
 
     /// Docker had no GPU to give, and is not asked again for a while: whether this replica may run without one.
@@ -104,10 +117,16 @@ impl Keeper {
         })
     }
 
-    fn ask(&self, options: Vec<Choice>) -> Ask {
+    /// For any of the devices that it may have.
+    fn ask(&self) -> Ask {
+        let no_gpu = self.no_gpu_runtime().is_some();
+        let options = self.model.target.devices.options(self.replica);
+        let usable = options.filter(|(_, group)| !(no_gpu && group.is_gpu()));
+        let options = usable.map(|(class, group)| self.choice(class, group)).collect();
         let spec = self.model.established.get().map(|known| &known.handle.spec);
         let slo = spec.and_then(|spec| spec.slo_us).map(Duration::from_micros);
-        Ask { model: self.name(), options, slo, rate_rows_s: 0.0 }
+        let rate_rows_s = self.model.load.get() / f64::from(self.model.replicas());
+        Ask { model: self.name(), options, slo, rate_rows_s }
     }
 
     fn choice(&self, class: DeviceClass, group: &DeviceGroup) -> Choice {
@@ -118,7 +137,8 @@ impl Keeper {
             Wants::Cpu { threads } => self.on_cpus(*threads, group),
             Wants::Anything => self.on_cpus(0, group),
         };
-        Choice { class, on, memory_bytes, curve: None, load: None }
+        let curve = self.model.measured.borrow().get(&class).cloned();
+        Choice { class, on, memory_bytes, curve, load: None }
     }
 
     fn on_cpus(&self, threads: u32, group: &DeviceGroup) -> (Kind, u64) {

@@ -17,7 +17,7 @@ use bollard::query_parameters::{
 use bollard::{API_DEFAULT_VERSION, Docker as Client};
 use tokio::sync::Mutex;
 
-pub use self::about::About;
+pub use self::about::{About, Gear};
 pub use self::container::DockerContainer;
 pub use self::error::{Call, DockerError};
 use self::leftovers::Leftovers;

@@ -65,6 +65,12 @@ impl<'a> Offer<'a> {
         Offer { busy: ask.busy(choice), choice, spot, measured }
     }
 
+    /// The seat that it would be, had there been no other.
+    pub(super) fn alone(self, ask: &Ask) -> Seat {
+        let why = device(&self);
+        self.seat(ask, why)
+    }
+
     fn seat(self, ask: &Ask, why: String) -> Seat {
         let (memory_bytes, busy) = (self.choice.memory_bytes, self.busy);
         let (threads, whole) = match self.choice.on {

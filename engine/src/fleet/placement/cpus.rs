@@ -53,7 +53,16 @@ struct NodeSpot {
 struct Core {
     cpus: Vec<usize>,
     front_end: bool,
-    taken: bool,
+    /// By seats; more than one where whoever runs the engine named it twice.
+    taken: u32,
+}
+
+/// What is asked of CPUs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CpuWish<'a> {
+    pub(super) threads: u32,
+    pub(super) exact: Option<&'a [usize]>,
+    pub(super) memory_bytes: u64,
 }
 
 /// Where a replica may go.
@@ -99,51 +108,71 @@ impl Cpus {
         });
     }
 
-    pub(super) fn find(
-        &self,
-        threads: u32,
-        exact: Option<&[usize]>,
-        memory_bytes: u64,
-    ) -> Result<CpuSpot, Why> {
-        match (exact, threads) {
-            _ if self.nodes.is_empty() => Err(Why::NoCpu),
-            (Some(exact), _) => self.find_exact(exact, memory_bytes),
-            (None, 0) => self.find_roaming(memory_bytes),
-            (None, threads) => self.find_pinned(threads, memory_bytes),
+    pub(super) fn find(&self, wish: CpuWish<'_>) -> Result<CpuSpot, Why> {
+        let found = self.find_some(wish, 1).pop();
+        found.ok_or_else(|| self.why_none(wish))
+    }
+
+    /// The first few that fit, the best first.
+    pub(super) fn find_some(&self, wish: CpuWish<'_>, count_max: usize) -> Vec<CpuSpot> {
+        match (wish.exact, wish.threads) {
+            (Some(exact), _) => {
+                let hosts = self.hosts.iter().filter(|host| wish.memory_bytes <= host.free_bytes());
+                hosts.filter_map(|host| self.exact(host, exact)).take(count_max).collect()
+            }
+            (None, 0) => {
+                let liked = self.by_load.iter().map(|(_, _, at)| &self.hosts[*at]);
+                let roomy = liked.filter(|host| wish.memory_bytes <= host.free_bytes());
+                roomy.filter_map(|host| self.roaming(host)).take(count_max).collect()
+            }
+            (None, threads) => self.find_pinned(threads, wish.memory_bytes, count_max),
         }
     }
 
-    fn find_roaming(&self, memory_bytes: u64) -> Result<CpuSpot, Why> {
-        let mut liked = self.by_load.iter().map(|(_, _, at)| &self.hosts[*at]);
-        let host = liked.find(|host| memory_bytes <= host.free_bytes());
-        let host = host.ok_or_else(|| self.no_memory(memory_bytes))?;
-        let roomiest = host.nodes.clone().min_by_key(|&at| Reverse(self.free_bytes(at)));
-        let at = roomiest.ok_or(Why::NoCpu)?;
-        let (cpus, busy) = (Vec::new(), host.busy_share());
-        Ok(CpuSpot { device: self.id(at), cpus, mems: None, busy, with_front_end: false })
+    /// Whether a seat that was given out earlier can stay beside those that are taken.
+    pub(super) fn can_keep(&self, seat: &Seat, wish: CpuWish<'_>) -> bool {
+        let Some(&at) = self.by_id.get(&seat.device) else { return false };
+        let host = self.host(at);
+        if wish.threads == 0 || wish.exact.is_some() {
+            let same = wish.exact.unwrap_or_default() == seat.cpus;
+            return same && wish.memory_bytes <= host.free_bytes();
+        }
+        let free = |cpu: &usize| {
+            let core = self.nodes[at].cores.iter().find(|core| core.cpus.contains(cpu));
+            core.is_some_and(|core| core.taken == 0)
+        };
+        seat.threads == wish.threads
+            && seat.cpus.len() >= wish.threads as usize
+            && seat.cpus.iter().all(free)
+            && wish.memory_bytes <= self.free_bytes(at)
+            && host.quota_allows(wish.threads)
     }
 
-    fn find_pinned(&self, threads: u32, memory_bytes: u64) -> Result<CpuSpot, Why> {
+    fn roaming(&self, host: &HostSpot) -> Option<CpuSpot> {
+        let at = host.nodes.clone().min_by_key(|&at| Reverse(self.free_bytes(at)))?;
+        let (cpus, busy) = (Vec::new(), host.busy_share());
+        Some(CpuSpot { device: self.id(at), cpus, mems: None, busy, with_front_end: false })
+    }
+
+    fn find_pinned(&self, threads: u32, memory_bytes: u64, count_max: usize) -> Vec<CpuSpot> {
         let wanted = threads as usize;
         let fits =
             |at: usize| memory_bytes <= self.free_bytes(at) && self.host(at).quota_allows(threads);
-        // In order of what is left: past the first that has too little, all do.
-        let mut liked = self.by_cores.iter().take_while(|(left, _, _)| left.0 >= wanted);
-        if let Some((_, _, at)) = liked.find(|(_, _, at)| fits(*at)) {
-            return Ok(self.pinned(*at, wanted, false));
-        }
         if self.most_apart < wanted {
             let whole = |at: &usize| self.nodes[*at].cpus_left() >= wanted && fits(*at);
-            if let Some(at) = (0..self.nodes.len()).find(whole) {
-                return Ok(self.pinned(at, wanted, true));
-            }
+            let found = (0..self.nodes.len()).filter(whole).take(count_max);
+            return found.map(|at| self.pinned(at, wanted, true)).collect();
         }
-        Err(self.why_none(threads, memory_bytes))
+        // In order of what is left: past the first that has too little, all do.
+        let liked = self.by_cores.iter().take_while(|(left, _, _)| left.0 >= wanted);
+        let found = liked.map(|(_, _, at)| *at).filter(|at| fits(*at)).take(count_max);
+        found.map(|at| self.pinned(at, wanted, false)).collect()
     }
 
     fn pinned(&self, at: usize, wanted: usize, with_front_end: bool) -> CpuSpot {
         let mut cpus = Vec::with_capacity(wanted);
-        let mut free: Vec<&Core> = self.nodes[at].cores.iter().filter(|core| !core.taken).collect();
+        let mut free: Vec<&Core> =
+            self.nodes[at].cores.iter().filter(|core| core.taken == 0).collect();
         free.sort_by_key(|core| core.front_end);
         for core in free.into_iter().filter(|core| with_front_end || !core.front_end) {
             if cpus.len() >= wanted {
@@ -156,28 +185,39 @@ impl Cpus {
         CpuSpot { device: self.id(at), cpus, mems, busy: 0.0, with_front_end }
     }
 
-    fn find_exact(&self, exact: &[usize], memory_bytes: u64) -> Result<CpuSpot, Why> {
-        let node_of = |host: &HostSpot, cpu: usize| {
-            host.nodes.clone().find(|&at| self.nodes[at].all().any(|own| own == cpu))
-        };
-        let missing = |host: &&HostSpot| exact.iter().find(|&&cpu| node_of(host, cpu).is_none());
-        let with_all = || self.hosts.iter().filter(|host| missing(host).is_none());
-        let host = with_all().find(|host| memory_bytes <= host.free_bytes());
-        let Some(host) = host else {
-            let cpu = self.hosts.first().and_then(|host| missing(&host).copied());
-            return Err(match cpu.filter(|_| with_all().next().is_none()) {
-                Some(cpu) => Why::NotThere { cpu },
-                None => self.no_memory(memory_bytes),
-            });
-        };
-        let nodes: BTreeSet<usize> = exact.iter().filter_map(|&cpu| node_of(host, cpu)).collect();
-        let at = *nodes.first().ok_or(Why::NoCpu)?;
+    /// None where this host lacks one.
+    fn exact(&self, host: &HostSpot, exact: &[usize]) -> Option<CpuSpot> {
+        let nodes = exact.iter().map(|&cpu| self.node_of(host, cpu));
+        let nodes: BTreeSet<usize> = nodes.collect::<Option<_>>()?;
+        let at = *nodes.first()?;
         let mems = self.mems(at).filter(|_| nodes.len() == 1);
         let (device, cpus) = (self.id(at), exact.to_vec());
-        Ok(CpuSpot { device, cpus, mems, busy: 0.0, with_front_end: false })
+        Some(CpuSpot { device, cpus, mems, busy: 0.0, with_front_end: false })
     }
 
-    fn why_none(&self, threads: u32, memory_bytes: u64) -> Why {
+    fn node_of(&self, host: &HostSpot, cpu: usize) -> Option<usize> {
+        host.nodes.clone().find(|&at| self.nodes[at].all().any(|own| own == cpu))
+    }
+
+    fn why_none(&self, wish: CpuWish<'_>) -> Why {
+        match (wish.exact, wish.threads) {
+            _ if self.nodes.is_empty() => Why::NoCpu,
+            (Some(exact), _) => self.why_not_exact(exact, wish.memory_bytes),
+            (None, 0) => self.no_memory(wish.memory_bytes),
+            (None, threads) => self.why_not_pinned(threads, wish.memory_bytes),
+        }
+    }
+
+    fn why_not_exact(&self, exact: &[usize], memory_bytes: u64) -> Why {
+        let missing =
+            |host: &HostSpot| exact.iter().copied().find(|&cpu| self.node_of(host, cpu).is_none());
+        if exact.is_empty() || self.hosts.iter().any(|host| missing(host).is_none()) {
+            return self.no_memory(memory_bytes);
+        }
+        self.hosts.first().and_then(missing).map_or(Why::NoCpu, |cpu| Why::NotThere { cpu })
+    }
+
+    fn why_not_pinned(&self, threads: u32, memory_bytes: u64) -> Why {
         let wanted = threads as usize;
         let most = self.nodes.iter().map(|node| node.all().count()).max().unwrap_or(0);
         if most < wanted {
@@ -218,7 +258,24 @@ impl Cpus {
         self.hosts[host].busy += seat.busy;
         for at in self.hosts[host].nodes.clone() {
             let held = |core: &&mut Core| core.cpus.iter().any(|cpu| seat.cpus.contains(cpu));
-            self.nodes[at].cores.iter_mut().filter(held).for_each(|core| core.taken = true);
+            self.nodes[at].cores.iter_mut().filter(held).for_each(|core| core.taken += 1);
+        }
+        self.list(at);
+    }
+
+    pub(super) fn leave(&mut self, seat: &Seat) {
+        let Some(&at) = self.by_id.get(&seat.device) else { return };
+        self.unlist(at);
+        let (is_pinned, host) = (!seat.cpus.is_empty(), self.nodes[at].host);
+        if is_pinned {
+            self.nodes[at].taken_bytes -= seat.memory_bytes;
+            self.hosts[host].threads_taken -= seat.cpu_time();
+        }
+        self.hosts[host].taken_bytes -= seat.memory_bytes;
+        self.hosts[host].busy = (self.hosts[host].busy - seat.busy).max(0.0);
+        for at in self.hosts[host].nodes.clone() {
+            let held = |core: &&mut Core| core.cpus.iter().any(|cpu| seat.cpus.contains(cpu));
+            self.nodes[at].cores.iter_mut().filter(held).for_each(|core| core.taken -= 1);
         }
         self.list(at);
     }
@@ -280,7 +337,7 @@ impl NodeSpot {
         let core = |cpus: &Vec<usize>| Core {
             cpus: cpus.clone(),
             front_end: cpus.iter().any(|cpu| front_end.contains(cpu)),
-            taken: false,
+            taken: 0,
         };
         let cores = node.cores.iter().map(core).collect();
         NodeSpot { host, id: node.id, cores, memory_bytes: node.memory_bytes, taken_bytes: 0 }
@@ -292,12 +349,12 @@ impl NodeSpot {
 
     /// Of cores that are free, without the front end's.
     fn cpus_free(&self) -> usize {
-        self.cpus_apart(|core| !core.taken)
+        self.cpus_apart(|core| core.taken == 0)
     }
 
     /// Of cores that are free, the front end's too.
     fn cpus_left(&self) -> usize {
-        self.cores.iter().filter(|core| !core.taken).map(|core| core.cpus.len()).sum()
+        self.cores.iter().filter(|core| core.taken == 0).map(|core| core.cpus.len()).sum()
     }
 
     fn cpus_apart(&self, counts: impl Fn(&Core) -> bool) -> usize {

@@ -74,10 +74,22 @@ impl Gpus {
     }
 
     pub(super) fn find(&self, wish: GpuWish<'_>) -> Result<&Spot, Why> {
+        self.find_some(wish, 1).pop().ok_or_else(|| self.why_none(wish))
+    }
+
+    /// The first few that fit, the best first.
+    pub(super) fn find_some(&self, wish: GpuWish<'_>, count_max: usize) -> Vec<&Spot> {
         let name = wish.name.map(str::to_lowercase);
-        let mut liked = self.order.iter().map(|(_, _, at)| &self.spots[*at]);
-        let found = liked.find(|spot| spot.is_named(name.as_deref()) && spot.fits(wish));
-        found.ok_or_else(|| self.why_none(wish, name.as_deref()))
+        let spots = self.order.iter().map(|(_, _, at)| &self.spots[*at]);
+        let liked = spots.filter(|spot| spot.is_named(name.as_deref()) && spot.fits(wish));
+        liked.take(count_max).collect()
+    }
+
+    /// Whether a seat that was given out earlier can stay beside those that are taken.
+    pub(super) fn can_keep(&self, seat: &Seat, wish: GpuWish<'_>) -> bool {
+        let name = wish.name.map(str::to_lowercase);
+        let spot = self.by_id.get(&seat.device).map(|at| &self.spots[*at]);
+        spot.is_some_and(|spot| spot.is_named(name.as_deref()) && spot.fits(wish))
     }
 
     pub(super) fn take(&mut self, seat: &Seat) {
@@ -89,6 +101,15 @@ impl Gpus {
         });
     }
 
+    pub(super) fn leave(&mut self, seat: &Seat) {
+        self.change(seat, |spot| {
+            spot.seats -= 1;
+            spot.taken_bytes -= seat.memory_bytes + CONTEXT_BYTES;
+            spot.held_whole &= !seat.whole;
+            spot.busy = if spot.seats == 0 { 0.0 } else { (spot.busy - seat.busy).max(0.0) };
+        });
+    }
+
     fn change(&mut self, seat: &Seat, change: impl FnOnce(&mut Spot)) {
         // A device that is gone since holds nobody up.
         let Some(&at) = self.by_id.get(&seat.device) else { return };
@@ -97,11 +118,13 @@ impl Gpus {
         self.order.insert(self.spots[at].rank(at));
     }
 
-    fn why_none(&self, wish: GpuWish<'_>, name: Option<&str>) -> Why {
+    fn why_none(&self, wish: GpuWish<'_>) -> Why {
         if self.spots.is_empty() {
             return Why::NoGpu;
         }
-        let named: Vec<&Spot> = self.spots.iter().filter(|spot| spot.is_named(name)).collect();
+        let name = wish.name.map(str::to_lowercase);
+        let is_named = |spot: &&Spot| spot.is_named(name.as_deref());
+        let named: Vec<&Spot> = self.spots.iter().filter(is_named).collect();
         let Some(first) = named.first() else {
             let name = wish.name.unwrap_or_default().to_owned();
             return Why::NoneNamed { name, known: self.known() };

@@ -85,17 +85,26 @@ impl Why {
     }
 }
 
+impl NoSeat {
+    /// The reasons, each said once.
+    pub fn why(&self) -> String {
+        let mut told: Vec<String> = Vec::new();
+        for Refusal { why, .. } in &self.reasons {
+            let reason = format!("{}: {why}", if why.is_of_gpu() { "GPU" } else { "CPU" });
+            if !told.contains(&reason) {
+                told.push(reason);
+            }
+        }
+        match told.is_empty() {
+            true => "nothing says what it may run on; give it a device".to_owned(),
+            false => told.join(". "),
+        }
+    }
+}
+
 impl fmt::Display for NoSeat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} has no place", self.model)?;
-        if self.reasons.is_empty() {
-            return write!(f, ": nothing says what it may run on; give it a device");
-        }
-        for (nth, Refusal { why, .. }) in self.reasons.iter().enumerate() {
-            let device = if why.is_of_gpu() { "GPU" } else { "CPU" };
-            write!(f, "{} {device}: {why}", if nth == 0 { ":" } else { "." })?;
-        }
-        Ok(())
+        write!(f, "{} has no place: {}", self.model, self.why())
     }
 }
 

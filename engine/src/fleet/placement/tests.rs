@@ -7,6 +7,7 @@ use crate::fleet::devices::inventory::{Cpus, DeviceId, Gpu, Health, Host, Node, 
 use crate::ids::DeviceClass;
 
 mod laws;
+mod planning;
 
 const GB: u64 = 1 << 30;
 

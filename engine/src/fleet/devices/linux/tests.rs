@@ -1,32 +1,8 @@
-use std::path::PathBuf;
-
 use super::*;
+use crate::fleet::devices::test_tree::Tree;
 
-/// A machine's files below a directory of its own, removed with it.
-struct Tree(PathBuf);
-
-impl Tree {
-    fn of(name: &str, files: &[(&str, &str)]) -> Tree {
-        let tree =
-            Tree(std::env::temp_dir().join(format!("foil-tree-{}-{name}", std::process::id())));
-        for (path, text) in files {
-            let path = tree.0.join(path);
-            fs::create_dir_all(path.parent().expect("below the root")).expect("made");
-            fs::write(path, text).expect("written");
-        }
-        tree
-    }
-
-    fn cpus(&self) -> Cpus {
-        cpus(&self.0)
-    }
-}
-
-impl Drop for Tree {
-    fn drop(&mut self) {
-        // What can't be removed is left to the system's own cleaning.
-        let _left = fs::remove_dir_all(&self.0);
-    }
+fn found(name: &str, files: &[(&str, &str)]) -> Cpus {
+    cpus(&Tree::of(name, files).0)
 }
 
 /// Two sockets of two cores with two threads each, as Linux numbers them.
@@ -60,7 +36,7 @@ fn but(files: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static st
 #[test]
 fn cpus_lie_in_cores_and_nodes() {
     let tree = Tree::of("nodes", &TWO_NODES);
-    let cpus = tree.cpus();
+    let cpus = cpus(&tree.0);
     let node = |id, memory_bytes, cores: [[usize; 2]; 2]| Node {
         id,
         memory_bytes,
@@ -77,11 +53,11 @@ fn cpus_lie_in_cores_and_nodes() {
 #[test]
 fn what_this_process_may_not_use_is_left_out() {
     let may = "Cpus_allowed_list:\t1,3,7,9\nMems_allowed_list:\t0\n";
-    let cpus = Tree::of("mask", &but(&[("proc/self/status", may)])).cpus();
+    let cpus = found("mask", &but(&[("proc/self/status", may)]));
     let cores: Vec<_> = cpus.nodes.iter().map(|node| node.cores.clone()).collect();
     assert_eq!(cores, [vec![vec![1]], vec![vec![3, 7]]], "CPU 9 is not online");
     assert_eq!(cpus.nodes[1].memory_bytes, 0, "its memory may not be used");
-    let cpus = Tree::of("one", &but(&[("proc/self/status", "Cpus_allowed_list:\t2\n")])).cpus();
+    let cpus = found("one", &but(&[("proc/self/status", "Cpus_allowed_list:\t2\n")]));
     assert_eq!(cpus.nodes.len(), 1);
     assert_eq!((cpus.nodes[0].id, cpus.nodes[0].memory_bytes), (1, 2 << 20));
 }
@@ -92,9 +68,9 @@ fn a_kernel_without_nodes_has_one() {
         ("proc/self/status", "Cpus_allowed_list:\t0-1\n"),
         ("proc/meminfo", "MemTotal:       4096 kB\n"),
     ];
-    let cpus = Tree::of("plain", &files).cpus();
+    let cpus = found("plain", &files);
     assert_eq!(cpus.nodes, [Node { id: 0, memory_bytes: 4 << 20, cores: vec![vec![0], vec![1]] }]);
-    let nothing = Tree::of("nothing", &[("proc/empty", "")]).cpus();
+    let nothing = found("nothing", &[("proc/empty", "")]);
     assert_eq!(nothing.all().collect::<Vec<_>>(), [0], "there is one at least: it runs this");
 }
 
@@ -109,7 +85,7 @@ fn the_tightest_group_of_version_2_on_the_way_up_counts() {
         ("sys/fs/cgroup/kube/pod/foil/memory.max", "max\n"),
         ("sys/fs/cgroup/kube/memory.max", "524288\n"),
     ]);
-    let cpus = Tree::of("v2", &files).cpus();
+    let cpus = found("v2", &files);
     assert_eq!(cpus.quota, Some(1.5));
     assert!(cpus.nodes.iter().all(|node| node.memory_bytes == 512 << 10));
 }
@@ -127,7 +103,7 @@ fn a_group_of_version_1_is_found_by_its_controller() {
         ("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n"),
         ("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n"),
     ]);
-    assert_eq!(Tree::of("v1", &files).cpus().quota, Some(0.5));
+    assert_eq!(found("v1", &files).quota, Some(0.5));
 }
 
 #[test]
@@ -138,7 +114,7 @@ fn a_container_sees_its_own_group_as_the_root() {
             ("proc/self/mountinfo", mountinfo),
             ("sys/fs/cgroup/cpu.max", "300000 100000\n"),
         ]);
-        Tree::of("inside", &files).cpus().quota
+        found("inside", &files).quota
     };
     let own = quota("0::/\n", "31 23 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup rw\n");
     let bind =

@@ -16,7 +16,7 @@ use crate::fleet::devices::health::{Look, MemoryRead, Unread, Waited};
 const XID_UNKNOWN: u64 = 999;
 
 /// A wait that is under way.
-pub struct Events<'nvml> {
+pub struct DriverEvents<'nvml> {
     set: Option<EventSet<'nvml>>,
     /// GPUs that tell of no events, and why; looks watch them alone.
     pub silent: Vec<String>,
@@ -24,20 +24,20 @@ pub struct Events<'nvml> {
 
 impl Gpus {
     /// Asks each GPU for its events. One that refuses spoils the set it was to join, so the next is made without it.
-    pub fn events(&self) -> Result<Events<'_>, String> {
+    pub fn events(&self) -> Result<DriverEvents<'_>, String> {
         let mut silent = Vec::new();
         let mut refused = Vec::new();
         for _ in 0..=self.count() {
             let set = self.nvml.create_event_set().map_err(|error| error.to_string())?;
             match self.join(set, &refused) {
-                Ok(set) => return Ok(Events { set, silent }),
+                Ok(set) => return Ok(DriverEvents { set, silent }),
                 Err((index, error)) => {
                     silent.push(format!("GPU {index} tells of no events: {error}"));
                     refused.push(index);
                 }
             }
         }
-        Ok(Events { set: None, silent })
+        Ok(DriverEvents { set: None, silent })
     }
 
     /// All but the refused; no set where none is left.
@@ -67,7 +67,7 @@ impl Gpus {
     }
 }
 
-impl Events<'_> {
+impl DriverEvents<'_> {
     /// The next event; nothing if none comes within `span`, or sooner.
     pub fn wait(&self, span: Duration) -> Waited {
         let Some(set) = &self.set else { return Waited::Nothing };

@@ -50,7 +50,7 @@ fn there_being_no_gpus_has_a_reason_that_says_what_to_do() {
     library.now("fails 4\n");
     assert!(matches!(why(&library), NoGpus::NoPermission));
     library.now("fails 999\n");
-    assert!(why(&library).to_string().contains("nvidia-smi"));
+    assert_eq!(why(&library).remedy(), "nvidia-smi");
     library.now("");
     assert!(matches!(why(&library), NoGpus::None));
 }

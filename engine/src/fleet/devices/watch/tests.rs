@@ -5,8 +5,12 @@ use crate::fleet::devices::test_library::{Library, TWO_GPUS};
 /// The script's whole life takes a hundred looks.
 const QUICKLY: Duration = Duration::from_millis(2);
 
+/// Longer than any look that does not hang.
+const HANG: Duration = Duration::from_secs(2);
+
 /// A watch over what a script describes.
 struct Watched {
+    found: Vec<Gpu>,
     library: Library,
     heard: Receiver<DeviceEvent>,
     residents: watch::Sender<Residents>,
@@ -18,9 +22,15 @@ impl Watched {
         let found = Gpus::open(Some(library.file())).expect("it opens").list().gpus;
         let (to, heard) = channel();
         let residents = watch::Sender::new(Residents::new());
-        let rounds = Rounds { found, to, residents: residents.subscribe(), every: QUICKLY };
+        let rounds = Rounds {
+            found: found.clone(),
+            to,
+            residents: residents.subscribe(),
+            every: QUICKLY,
+            silence_max: HANG,
+        };
         spawn(Some(library.file()), rounds).expect("a thread");
-        Watched { library, heard, residents }
+        Watched { found, library, heard, residents }
     }
 
     fn now(&self, more: &str) {
@@ -123,6 +133,32 @@ fn memory_that_stays_after_an_unload_is_counted_as_taken_until_it_comes_back() {
     watched.library.now(TWO_GPUS);
     let returned = ("GPU-1".to_owned(), Trouble::LeakReturned, Action::Taken { bytes: 0 });
     assert_eq!(watched.trouble(), returned);
+}
+
+#[tokio::test]
+async fn a_thread_that_hangs_in_the_driver_makes_all_unhealthy_until_it_is_over() {
+    let mut watched = Watched::start("hangs", TWO_GPUS);
+    let all = ["GPU-1", "GPU-2", "MIG-a", "MIG-b"].map(str::to_owned).to_vec();
+    let (_closed, nothing) = channel();
+    let heard = std::mem::replace(&mut watched.heard, nothing);
+    let mut events = Events { silence_max: HANG / 2, ..Events::new(heard, &watched.found) };
+    watched.now("hang 1\n");
+    let mut troubles = Vec::new();
+    while !matches!(troubles.last(), Some((_, Trouble::WaitWorks, _))) {
+        match events.recv().await.expect("the thread goes on") {
+            DeviceEvent::Memory(_) => {}
+            DeviceEvent::Trouble { devices, trouble, action } => {
+                troubles.push((devices, trouble, action));
+            }
+        }
+    }
+    let (devices, trouble, action) = &troubles[0];
+    assert_eq!((devices, action), (&all, &Action::Unhealthy));
+    assert!(matches!(trouble, Trouble::Hangs { .. }), "{troubles:?}");
+    let afterwards = troubles.iter().any(|it| matches!(it.1, Trouble::WaitFailed { .. }));
+    assert!(afterwards, "it knows itself that it hung: {troubles:?}");
+    let (devices, _, action) = troubles.last().expect("the loop ended");
+    assert_eq!((devices, action), (&all, &Action::Healthy));
 }
 
 #[test]

@@ -19,6 +19,16 @@ pub struct About {
     pub warnings: Vec<String>,
 }
 
+/// What it has to run containers with, for who looks after the machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gear {
+    pub version: String,
+    pub api: (usize, usize),
+    pub runtimes: Vec<String>,
+    /// Devices that it lists by their names in the Container Device Interface; it does since API 1.50.
+    pub cdi_devices: Vec<String>,
+}
+
 impl Docker {
     pub async fn about(&self) -> Result<About, DockerError> {
         let client = self.client().await?;
@@ -28,6 +38,21 @@ impl Docker {
             version: info.server_version.unwrap_or_default(),
             api: format!("{}.{}", api.major_version, api.minor_version),
             warnings: info.warnings.unwrap_or_default(),
+        })
+    }
+
+    pub async fn gear(&self) -> Result<Gear, DockerError> {
+        let client = self.client().await?;
+        let api = client.client_version();
+        let info = within(Call::Info, client.info()).await?;
+        let devices = info.discovered_devices.unwrap_or_default();
+        let mut runtimes: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
+        runtimes.sort();
+        Ok(Gear {
+            version: info.server_version.unwrap_or_default(),
+            api: (api.major_version, api.minor_version),
+            runtimes,
+            cdi_devices: devices.into_iter().filter_map(|device| device.id).collect(),
         })
     }
 

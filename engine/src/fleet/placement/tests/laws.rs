@@ -36,7 +36,7 @@ fn a_host() -> impl Strategy<Value = Host> {
     })
 }
 
-fn an_inventory() -> impl Strategy<Value = Inventory> {
+pub(super) fn an_inventory() -> impl Strategy<Value = Inventory> {
     proptest::collection::vec(a_host(), 1..3).prop_map(|mut hosts| {
         let mut number = 0;
         let mut uuid = |text: &mut String| {

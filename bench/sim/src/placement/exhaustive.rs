@@ -1,0 +1,155 @@
+//! The best of all placements of a small fleet: every replica on every device, or nowhere. Knows by itself what fits, so
+//! that the planner's books are checked too; only the worth is the engine's.
+
+use engine::fleet::devices::inventory::DeviceId;
+use engine::fleet::placement::{CONTEXT_BYTES, Choice, Demand, Kind, Seat, worth};
+
+use super::fleets::Fleet;
+
+pub(super) struct Found {
+    pub(super) worth: f64,
+    pub(super) tried: u64,
+}
+
+/// A GPU, or a host's CPUs: small fleets' hosts have one node, whose CPUs are a core each.
+#[derive(Clone)]
+struct Device {
+    id: DeviceId,
+    free_bytes: u64,
+    seats: u32,
+    is_whole: bool,
+    /// Of a host.
+    free_cpus: Vec<usize>,
+    is_gpu: bool,
+}
+
+struct Search<'a> {
+    fleet: &'a Fleet,
+    devices: Vec<Device>,
+    seats: Vec<Seat>,
+    found: Found,
+}
+
+pub(super) fn best(fleet: &Fleet) -> Found {
+    let mut devices = Vec::new();
+    for host in &fleet.inventory.hosts {
+        let node = &host.cpus.nodes[0];
+        let id = DeviceId::Cpu { host: host.name.clone(), node: node.id };
+        let free_cpus = node.cores.iter().flatten().copied().collect();
+        devices.push(Device { free_cpus, is_gpu: false, ..empty(id, node.memory_bytes) });
+        let gpus = host.gpus.iter().map(|gpu| {
+            let id = DeviceId::Gpu { host: host.name.clone(), uuid: gpu.uuid.clone() };
+            empty(id, gpu.memory_bytes)
+        });
+        devices.extend(gpus);
+    }
+    let found = Found { worth: f64::NEG_INFINITY, tried: 0 };
+    let mut search = Search { fleet, devices, seats: Vec::new(), found };
+    search.from(0, 0, 0);
+    search.found
+}
+
+fn empty(id: DeviceId, free_bytes: u64) -> Device {
+    Device { id, free_bytes, seats: 0, is_whole: false, free_cpus: Vec::new(), is_gpu: true }
+}
+
+impl Search<'_> {
+    /// Everything from this model's next replica on. A model's replicas are alike: they take places in ascending order.
+    fn from(&mut self, model: usize, replicas: u32, place: usize) {
+        let Some(demand) = self.fleet.demands.get(model) else { return self.score() };
+        self.from(model + 1, 0, 0);
+        if replicas == demand.replicas_max {
+            return;
+        }
+        let options = &demand.ask.options;
+        for place in place..options.len() * self.devices.len() {
+            let (choice, at) = (&options[place % options.len()], place / options.len());
+            let before = self.devices[at].clone();
+            if let Some(seat) = sit(&mut self.devices[at], demand, choice, &self.fleet.current) {
+                self.seats.push(seat);
+                self.from(model, replicas + 1, place);
+                self.seats.pop();
+            }
+            self.devices[at] = before;
+        }
+    }
+
+    /// A placement without a model's least replicas though one has room is none.
+    fn score(&mut self) {
+        if self.fleet.demands.iter().any(|demand| self.is_left_out(demand)) {
+            return;
+        }
+        let Fleet { inventory, demands, current } = self.fleet;
+        self.found.tried += 1;
+        self.found.worth = self.found.worth.max(worth(inventory, demands, current, &self.seats));
+    }
+
+    fn is_left_out(&self, demand: &Demand) -> bool {
+        let count = self.seats.iter().filter(|seat| seat.model == demand.ask.model).count();
+        let has_room = |choice: &Choice| {
+            let mut devices = self.devices.iter().cloned();
+            devices.any(|mut device| sit(&mut device, demand, choice, &[]).is_some())
+        };
+        count < demand.replicas_min as usize && demand.ask.options.iter().any(has_room)
+    }
+}
+
+fn sit(device: &mut Device, demand: &Demand, choice: &Choice, current: &[Seat]) -> Option<Seat> {
+    let mut seat = Seat {
+        model: demand.ask.model.clone(),
+        class: choice.class,
+        device: device.id.clone(),
+        cpus: Vec::new(),
+        mems: None,
+        threads: 0,
+        memory_bytes: choice.memory_bytes,
+        whole: false,
+        busy: 0.0,
+        why: String::new(),
+    };
+    match choice.on {
+        Kind::Gpu { whole, .. } => {
+            let needed = choice.memory_bytes + CONTEXT_BYTES;
+            let is_open = !device.is_whole && (!whole || device.seats == 0);
+            if !device.is_gpu || !is_open || needed > device.free_bytes {
+                return None;
+            }
+            device.free_bytes -= needed;
+            device.is_whole = whole;
+            seat.whole = whole;
+        }
+        Kind::Cpu { threads, .. } => {
+            let is_short = device.free_cpus.len() < threads as usize;
+            if device.is_gpu || is_short || choice.memory_bytes > device.free_bytes {
+                return None;
+            }
+            device.free_bytes -= choice.memory_bytes;
+            seat.threads = threads;
+            seat.cpus = cores(device, &seat, current);
+        }
+    }
+    device.seats += 1;
+    Some(seat)
+}
+
+/// Those of an earlier seat on this device where they are free, since staying costs nothing; else any that nobody had.
+fn cores(device: &mut Device, seat: &Seat, current: &[Seat]) -> Vec<usize> {
+    let is_free = |cpus: &[usize]| cpus.iter().all(|cpu| device.free_cpus.contains(cpu));
+    let kept = current.iter().find(|old| {
+        let is_same =
+            (&old.model, old.class, &old.device) == (&seat.model, seat.class, &seat.device);
+        is_same && old.threads == seat.threads && is_free(&old.cpus)
+    });
+    let others: Vec<usize> = current
+        .iter()
+        .filter(|old| old.device == seat.device && kept.is_none_or(|kept| kept.cpus != old.cpus))
+        .flat_map(|old| old.cpus.clone())
+        .collect();
+    device.free_cpus.sort_by_key(|cpu| (others.contains(cpu), *cpu));
+    let cpus = match kept {
+        Some(kept) => kept.cpus.clone(),
+        None => device.free_cpus[..seat.threads as usize].to_vec(),
+    };
+    device.free_cpus.retain(|cpu| !cpus.contains(cpu));
+    cpus
+}

@@ -1,0 +1,237 @@
+//! All models at once: seats in a good order, then changes that make the whole better, a bounded number of them.
+//!
+//! First each model gets its least replicas, then as many as its rate asks for. The order matters where not all have
+//! room, so several are tried: the hardest to place first (first fit decreasing, which for memory alone is within a
+//! fifth of the best), and the most valuable for its memory first. Each is then improved (`moves`); the best is the plan.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use super::ask::{Ask, Choice, Kind, Seat};
+use super::board::Board;
+use super::demand::{Demand, Plan, Standing};
+use super::score::Score;
+use crate::fleet::devices::inventory::Inventory;
+
+/// More models than this are ordered one way only: each costs as much again and gains little among many.
+const MODELS_ORDERED_TWICE: usize = 200;
+
+/// A state of seats in the making.
+#[derive(Clone, Debug)]
+pub(super) struct Draft<'a> {
+    pub(super) demands: &'a [Demand],
+    /// What one replica of each asks for.
+    pub(super) asks: &'a [Ask],
+    pub(super) board: Board,
+    pub(super) score: Score,
+    /// By model, in the order in which the score has them.
+    pub(super) seats: Vec<Vec<Seat>>,
+    /// By model: seats of before that nobody sits in now. Who takes one again was there all along.
+    left: Vec<Vec<Seat>>,
+    /// Nobody's least replicas make room for others any more.
+    pub(super) holds_least: bool,
+    pub(super) tried: u32,
+    pub(super) kept: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Order {
+    HardestFirst,
+    DearestFirst,
+    /// Only what is missing of the least: a plan that is in place is changed by moves that pay.
+    AsItIs,
+}
+
+pub(super) fn plan(inventory: &Inventory, demands: &[Demand], current: &[Seat]) -> Plan {
+    let asks: Vec<Ask> = demands.iter().map(Demand::ask_of_one).collect();
+    let start = Draft::new(inventory, demands, &asks, current);
+    let orders: &[Order] = match (demands.len() <= MODELS_ORDERED_TWICE, current.is_empty()) {
+        (true, true) => &[Order::HardestFirst, Order::DearestFirst],
+        (true, false) => &[Order::AsItIs, Order::HardestFirst, Order::DearestFirst],
+        (false, true) => &[Order::HardestFirst],
+        (false, false) => &[Order::AsItIs],
+    };
+    let drafts = orders.iter().map(|order| {
+        let mut draft = start.clone();
+        draft.fill(*order);
+        draft.improve();
+        draft.holds_least = true;
+        if draft.fill_least() {
+            draft.improve();
+        }
+        draft
+    });
+    // The first of equals, so that a tie has one end.
+    let best = drafts.reduce(|best, next| match next.score.total() > best.score.total() {
+        true => next,
+        false => best,
+    });
+    best.unwrap_or(start).into_plan()
+}
+
+/// What these seats are worth to those demands, `current` being what is there now.
+pub(super) fn worth(
+    inventory: &Inventory,
+    demands: &[Demand],
+    current: &[Seat],
+    seats: &[Seat],
+) -> f64 {
+    let places = places(demands);
+    let mut score = Score::new(inventory, demands, &counts(demands, current));
+    let mut left: Vec<&Seat> = current.iter().collect();
+    for seat in seats {
+        let Some(&model) = places.get(seat.model.as_str()) else { continue };
+        let was = left.iter().position(|old| is_same(old, seat));
+        was.map(|at| left.swap_remove(at));
+        let placed = score.placed(seat, &demands[model], was.is_some());
+        score.put(model, placed);
+    }
+    score.total()
+}
+
+fn is_same(old: &Seat, new: &Seat) -> bool {
+    old.model == new.model
+        && old.class == new.class
+        && old.device == new.device
+        && old.cpus == new.cpus
+}
+
+/// Which demand is whose.
+fn places(demands: &[Demand]) -> HashMap<&str, usize> {
+    (0..).zip(demands).map(|(at, demand)| (demand.ask.model.as_str(), at)).collect()
+}
+
+fn counts(demands: &[Demand], current: &[Seat]) -> Vec<u32> {
+    let (mut counts, places) = (vec![0; demands.len()], places(demands));
+    for seat in current {
+        places.get(seat.model.as_str()).into_iter().for_each(|at| counts[*at] += 1);
+    }
+    counts
+}
+
+impl<'a> Draft<'a> {
+    /// With those of the current seats that can stay.
+    fn new(
+        inventory: &Inventory,
+        demands: &'a [Demand],
+        asks: &'a [Ask],
+        current: &[Seat],
+    ) -> Draft<'a> {
+        let score = Score::new(inventory, demands, &counts(demands, current));
+        let seats = vec![Vec::new(); demands.len()];
+        let left = seats.clone();
+        let board = Board::new(inventory);
+        let (tried, kept, holds_least) = (0, 0, false);
+        let mut draft =
+            Draft { demands, asks, board, score, seats, left, holds_least, tried, kept };
+        let places = places(demands);
+        for seat in current {
+            let Some(&model) = places.get(seat.model.as_str()) else { continue };
+            draft.left[model].push(seat.clone());
+            let choice = demands[model].choice(seat.class);
+            let has_room = draft.count(model) < demands[model].replicas_max;
+            if has_room && choice.is_some_and(|choice| draft.board.can_keep(seat, choice)) {
+                draft.put(model, seat.clone());
+            }
+        }
+        draft
+    }
+
+    pub(super) fn count(&self, model: usize) -> u32 {
+        self.seats[model].len() as u32
+    }
+
+    pub(super) fn was_there(&self, model: usize, seat: &Seat) -> Option<usize> {
+        self.left[model].iter().position(|left| is_same(left, seat))
+    }
+
+    pub(super) fn put(&mut self, model: usize, seat: Seat) {
+        let was = self.was_there(model, &seat).map(|at| self.left[model].swap_remove(at));
+        let placed = self.score.placed(&seat, &self.demands[model], was.is_some());
+        self.score.put(model, placed);
+        self.board.take(&seat);
+        self.seats[model].push(seat);
+    }
+
+    /// Takes one away; the last one comes into its place.
+    pub(super) fn lift(&mut self, model: usize, place: usize) -> Seat {
+        let placed = self.score.lift(model, place);
+        let seat = self.seats[model].swap_remove(place);
+        self.board.leave(&seat);
+        if placed.is_kept {
+            self.left[model].push(seat.clone());
+        }
+        seat
+    }
+
+    fn fill(&mut self, order: Order) {
+        let mut models: Vec<usize> = (0..self.demands.len()).collect();
+        models.sort_by_key(|&model| (order.key(&self.demands[model]), model));
+        for &model in &models {
+            self.fill_to(model, self.demands[model].replicas_min);
+        }
+        if matches!(order, Order::AsItIs) {
+            return;
+        }
+        for &model in &models {
+            self.fill_to(model, self.demands[model].replicas_wanted());
+        }
+    }
+
+    /// A model's least replicas are its owner's word wherever there is room, whatever they are worth.
+    fn fill_least(&mut self) -> bool {
+        let count = |draft: &Self| draft.seats.iter().map(Vec::len).sum::<usize>();
+        let before = count(self);
+        for model in 0..self.demands.len() {
+            self.fill_to(model, self.demands[model].replicas_min);
+        }
+        count(self) > before
+    }
+
+    fn fill_to(&mut self, model: usize, count: u32) {
+        while self.count(model) < count {
+            let Ok(seat) = self.board.seat(&self.asks[model]) else { return };
+            self.put(model, seat);
+        }
+    }
+
+    fn into_plan(self) -> Plan {
+        let standings = (0..self.demands.len()).map(|model| self.standing(model)).collect();
+        let worth = self.score.total();
+        let seats = self.seats.into_iter().flatten().collect();
+        Plan { seats, standings, worth, tried: self.tried, kept: self.kept }
+    }
+
+    fn standing(&self, model: usize) -> Standing {
+        let (demand, replicas) = (&self.demands[model], self.count(model));
+        let rate_rows_s = demand.ask.rate_rows_s;
+        let on_time_rows_s = self.score.on_time_rows_s(model).min(rate_rows_s);
+        let is_short = replicas < demand.replicas_wanted();
+        let short = is_short.then(|| self.board.seat(&self.asks[model]).err()).flatten();
+        let model = demand.ask.model.clone();
+        Standing { model, replicas, rate_rows_s, on_time_rows_s, short }
+    }
+}
+
+impl Order {
+    /// The smallest first.
+    fn key(self, demand: &Demand) -> (Reverse<u64>, Reverse<u64>) {
+        let bytes = demand.ask.options.iter().map(room).min().unwrap_or(0);
+        let value = demand.weight * demand.rate_rows_s();
+        match self {
+            Order::HardestFirst | Order::AsItIs => (Reverse(bytes), Reverse(value as u64)),
+            Order::DearestFirst => {
+                let per_gb = value * (1 << 30) as f64 / bytes.max(1) as f64;
+                (Reverse(per_gb as u64), Reverse(bytes))
+            }
+        }
+    }
+}
+
+/// What a choice needs of a device, in bytes: one that wants it all is as hard to place as can be.
+fn room(choice: &Choice) -> u64 {
+    match choice.on {
+        Kind::Gpu { whole: true, .. } => u64::MAX,
+        _ => choice.memory_bytes,
+    }
+}

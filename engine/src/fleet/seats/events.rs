@@ -1,0 +1,189 @@
+//! What the watch over the devices tells, and what becomes of it: placement, the replicas there, the metrics.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::accounts::{Account, Ours};
+use super::{Devices, Seats, Sitting};
+use crate::fleet::devices::health::{Action, DeviceEvent, Residents, Trouble};
+use crate::fleet::devices::inventory::{DeviceId, Gpu, Health, Inventory};
+use crate::fleet::devices::watch::{self, Events};
+use crate::fleet::placement::CONTEXT_BYTES;
+use crate::observe::devices::DeviceStanding;
+
+impl Seats {
+    /// Hears of the devices from now on, unless they are none of this machine's.
+    pub fn watch(self: &Rc<Self>, devices: &Devices) {
+        self.publish();
+        if !devices.are_watched {
+            return;
+        }
+        let (to, events) = watch::channel();
+        let found = devices.inventory.hosts.iter().flat_map(|host| host.gpus.clone());
+        let found: Vec<_> = found.collect();
+        match watch::start(&found, to, self.residents.subscribe()) {
+            Ok(()) => {
+                drop(tokio::task::spawn_local(follow(self.clone(), Events::new(events, &found))))
+            }
+            Err(error) => tracing::warn!("GPUs are used and not watched: {error}"),
+        }
+    }
+}
+
+/// As long as the devices are watched.
+async fn follow(seats: Rc<Seats>, mut events: Events) {
+    while let Some(event) = events.recv().await {
+        seats.handle(event);
+    }
+}
+
+impl Seats {
+    pub fn handle(&self, event: DeviceEvent) {
+        match event {
+            DeviceEvent::Memory(used) => self.account(&used),
+            DeviceEvent::Trouble { devices, trouble, action } => {
+                self.act(&devices, &trouble, &action);
+            }
+        }
+        self.publish();
+    }
+
+    fn act(&self, devices: &[String], trouble: &Trouble, action: &Action) {
+        let device = devices.first().map_or("", String::as_str);
+        match action {
+            Action::SuspectReplicas => {
+                let replicas = self.suspect(devices, trouble);
+                tracing::warn!(device, replicas, "{trouble}: its replicas are started anew");
+            }
+            Action::Unhealthy => {
+                let reason = trouble.to_string();
+                self.set_health(devices, &Health::Unhealthy { reason });
+                tracing::error!(device, "takes no more replicas: {trouble}");
+            }
+            Action::Healthy => {
+                self.set_health(devices, &Health::Healthy);
+                tracing::info!(device, "takes replicas again: {trouble}");
+            }
+            Action::Taken { bytes } => {
+                self.leaked.borrow_mut().insert(device.to_owned(), *bytes);
+                tracing::warn!(device, "{trouble}");
+            }
+        }
+        self.changed.send_replace(());
+    }
+
+    /// Says how many there are.
+    fn suspect(&self, devices: &[String], trouble: &Trouble) -> usize {
+        let mut sitting = self.sitting.borrow_mut();
+        let there =
+            sitting.iter_mut().filter(|it| it.gpu().is_some_and(|uuid| devices.contains(uuid)));
+        there.map(|it| it.suspect = Some(trouble.to_string().into())).count()
+    }
+
+    fn set_health(&self, devices: &[String], health: &Health) {
+        let mut inventory = self.inventory.borrow_mut();
+        let gpus = inventory.hosts.iter_mut().flat_map(|host| &mut host.gpus);
+        gpus.filter(|gpu| devices.contains(&gpu.uuid)).for_each(|gpu| gpu.health = health.clone());
+    }
+
+    /// What placement takes to be used is what others than our replicas hold.
+    fn account(&self, used: &[(String, u64)]) {
+        let mut accounts = self.accounts.borrow_mut();
+        for (uuid, used_bytes) in used {
+            let ours = self.ours(uuid);
+            let account =
+                accounts.entry(uuid.clone()).or_insert_with(|| Account::first(*used_bytes));
+            *account = account.look(*used_bytes, ours);
+            self.set_foreign(uuid, account.foreign_bytes);
+        }
+    }
+
+    fn ours(&self, uuid: &str) -> Ours {
+        let sitting = self.sitting.borrow();
+        let there: Vec<&Sitting> =
+            sitting.iter().filter(|it| it.gpu().is_some_and(|gpu| gpu == uuid)).collect();
+        let declared = |it: &&Sitting| {
+            let bytes = it.seat.memory_bytes;
+            (bytes > 0).then(|| bytes.saturating_add(CONTEXT_BYTES))
+        };
+        Ours {
+            tickets: there.iter().map(|it| it.ticket).collect(),
+            declared_bytes: there.iter().map(declared).sum(),
+        }
+    }
+
+    fn set_foreign(&self, uuid: &str, bytes: u64) {
+        let mut inventory = self.inventory.borrow_mut();
+        for gpu in inventory.hosts.iter_mut().flat_map(|host| &mut host.gpus) {
+            if gpu.uuid == uuid {
+                gpu.used_bytes = bytes;
+            }
+            let slices = gpu.slices.iter_mut().flatten();
+            slices.filter(|slice| slice.uuid == uuid).for_each(|slice| slice.used_bytes = bytes);
+        }
+    }
+
+    /// For whoever tells leaks from replicas: who sits where has changed.
+    pub(super) fn tell_residents(&self) {
+        let mut residents = Residents::new();
+        for uuid in self.sitting.borrow().iter().filter_map(Sitting::gpu) {
+            *residents.entry(uuid.clone()).or_default() += 1;
+        }
+        self.residents.send_replace(residents);
+        self.publish();
+    }
+
+    /// For the metrics.
+    fn publish(&self) {
+        let inventory = self.inventory.borrow();
+        let gpus = inventory.hosts.iter().flat_map(|host| &host.gpus);
+        self.standings.set(gpus.flat_map(|gpu| self.standings_of(gpu)).collect());
+    }
+
+    /// Of a GPU, and of its slices.
+    fn standings_of(&self, gpu: &Gpu) -> Vec<DeviceStanding> {
+        let whole = self.standing(&gpu.uuid, &gpu.name, gpu.memory_bytes, gpu);
+        let slices = gpu.slices.iter().flatten();
+        let slices = slices.map(|it| self.standing(&it.uuid, &it.profile, it.memory_bytes, gpu));
+        [whole].into_iter().chain(slices).collect()
+    }
+
+    fn standing(&self, uuid: &str, name: &str, memory_bytes: u64, gpu: &Gpu) -> DeviceStanding {
+        let accounts = self.accounts.borrow();
+        let residents = self.residents.borrow();
+        DeviceStanding {
+            uuid: uuid.to_owned(),
+            name: name.to_owned(),
+            is_healthy: gpu.health == Health::Healthy,
+            memory_bytes,
+            used_bytes: accounts.get(uuid).map_or(0, |account| account.used_bytes),
+            foreign_bytes: accounts.get(uuid).map_or(0, |account| account.foreign_bytes),
+            leaked_bytes: self.leaked.borrow().get(uuid).copied().unwrap_or(0),
+            replicas: residents.get(uuid).copied().unwrap_or(0),
+        }
+    }
+}
+
+/// Nobody of ours is there yet: all that is used is a stranger's.
+pub(super) fn first_accounts(inventory: &Inventory) -> BTreeMap<String, Account> {
+    let mut accounts = BTreeMap::new();
+    for gpu in inventory.hosts.iter().flat_map(|host| &host.gpus) {
+        accounts.insert(gpu.uuid.clone(), Account::first(gpu.used_bytes));
+        for slice in gpu.slices.iter().flatten() {
+            accounts.insert(slice.uuid.clone(), Account::first(slice.used_bytes));
+        }
+    }
+    accounts
+}
+
+#[cfg(test)]
+mod tests;
+
+impl Sitting {
+    fn gpu(&self) -> Option<&String> {
+        match &self.seat.device {
+            DeviceId::Gpu { uuid, .. } => Some(uuid),
+            DeviceId::Cpu { .. } => None,
+        }
+    }
+}
