@@ -63,7 +63,8 @@ pub struct Gpu {
     /// Of that, what the driver keeps for itself.
     #[serde(default)]
     pub reserved_bytes: u64,
-    /// Of that, what anybody uses at the moment, ours included.
+    /// Of that, what is used: by anybody where a machine is looked at, by others than the replicas that have seats where
+    /// one is placed.
     #[serde(default)]
     pub used_bytes: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]

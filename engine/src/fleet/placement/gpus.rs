@@ -44,7 +44,7 @@ pub(super) struct Spot {
     names: Vec<String>,
     sick: Option<String>,
     capacity_bytes: u64,
-    /// What anybody used when the inventory was made.
+    /// By others than the replicas that have seats.
     used_bytes: u64,
     taken_bytes: u64,
     seats: u32,
@@ -161,9 +161,9 @@ impl Spot {
         ((self.busy * BUSY_STEPS) as u32, Reverse(self.free_bytes()), at)
     }
 
-    /// What is used and ours can't be told apart: the more of the two counts.
+    /// What a replica has taken and not touched yet is no more free than what others use.
     fn free_bytes(&self) -> u64 {
-        self.capacity_bytes.saturating_sub(self.used_bytes.max(self.taken_bytes))
+        self.capacity_bytes.saturating_sub(self.used_bytes.saturating_add(self.taken_bytes))
     }
 
     fn is_named(&self, name: Option<&str>) -> bool {

@@ -115,7 +115,7 @@ fn memory_that_others_use_and_what_cuda_takes_for_itself_count() {
     assert!(says.contains("digits has no place: GPU: it needs 7.5 GiB"), "{says}");
     assert!(says.contains("most that is free on one is 7.0 GiB; lower gpu_memory"), "{says}");
     let taken = fill(&one, &[ask(vec![on_gpu(4)]), ask(vec![on_gpu(2)])]);
-    assert_eq!(taken.len(), 2, "4.5 and 2.5 of 9: our own are among what is used");
+    assert_eq!(taken.len(), 2, "4.5 and 2.5 of the 7 that others leave");
 }
 
 #[test]

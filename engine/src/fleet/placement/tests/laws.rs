@@ -78,7 +78,7 @@ pub(super) fn an_ask() -> impl Strategy<Value = Ask> {
     })
 }
 
-/// Capacities by device: of its memory, without what is not ours to give.
+/// Capacities by device: of its memory, without what the driver and others have.
 fn capacities(inventory: &Inventory) -> BTreeMap<DeviceId, u64> {
     let mut found = BTreeMap::new();
     for host in &inventory.hosts {
@@ -86,11 +86,12 @@ fn capacities(inventory: &Inventory) -> BTreeMap<DeviceId, u64> {
         for gpu in host.gpus.iter().filter(|gpu| gpu.health == Health::Healthy) {
             match &gpu.slices {
                 None => {
-                    _ = found
-                        .insert(id(&gpu.uuid), gpu.memory_bytes.saturating_sub(gpu.reserved_bytes))
+                    let not_ours = gpu.reserved_bytes.saturating_add(gpu.used_bytes);
+                    found.insert(id(&gpu.uuid), gpu.memory_bytes.saturating_sub(not_ours));
                 }
                 Some(slices) => {
-                    found.extend(slices.iter().map(|slice| (id(&slice.uuid), slice.memory_bytes)));
+                    let free = |slice: &Slice| slice.memory_bytes.saturating_sub(slice.used_bytes);
+                    found.extend(slices.iter().map(|slice| (id(&slice.uuid), free(slice))));
                 }
             }
         }
