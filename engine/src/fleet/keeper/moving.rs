@@ -81,6 +81,9 @@ impl Keeper {
         let mut votes = Votes::default();
         loop {
             tokio::time::sleep(every).await;
+            if self.shared.handing_over.get() {
+                continue;
+            }
             let best = self.best(seat);
             tracing::debug!(model = self.name(), replica = %self.replica, ?best, "was reviewed");
             if votes.cast(class, best.as_ref().map(|best| best.class), self.moves)
