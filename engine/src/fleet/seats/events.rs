@@ -176,9 +176,6 @@ pub(super) fn first_accounts(inventory: &Inventory) -> BTreeMap<String, Account>
     accounts
 }
 
-#[cfg(test)]
-mod tests;
-
 impl Sitting {
     fn gpu(&self) -> Option<&String> {
         match &self.seat.device {
@@ -187,3 +184,6 @@ impl Sitting {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
