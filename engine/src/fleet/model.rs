@@ -68,6 +68,8 @@ pub struct Model {
     /// How fast it is on which devices, as far as that was measured.
     pub measured: RefCell<BTreeMap<DeviceClass, Curve>>,
     pub trials: RefCell<Trials>,
+    /// The most that a replica of it took of a GPU's memory, beside CUDA itself.
+    pub gpu_peak_bytes: Rc<Cell<u64>>,
     /// Those that keep its replicas, also the ones on their way out.
     pub keepers: RefCell<Vec<Kept>>,
 }
@@ -115,6 +117,7 @@ impl Model {
             load: Cell::new(0.0),
             measured: RefCell::default(),
             trials: RefCell::default(),
+            gpu_peak_bytes: Rc::default(),
             keepers: RefCell::default(),
         })
     }

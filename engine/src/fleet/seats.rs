@@ -61,6 +61,8 @@ struct Sitting {
     chosen: bool,
     /// What happened on its device since it took its seat.
     suspect: Option<Arc<str>>,
+    /// Its process, and where the most that it ever took of a GPU is kept.
+    measured: Option<(u32, Rc<Cell<u64>>)>,
 }
 
 /// A seat of one life; given back when it is dropped.
@@ -116,6 +118,7 @@ impl Seats {
             seat: seat.clone(),
             chosen,
             suspect: None,
+            measured: None,
         });
         self.tell_residents();
         Taken { seats: self.clone(), ticket, seat }
@@ -169,6 +172,14 @@ impl Seats {
 }
 
 impl Taken {
+    /// What its process takes of a GPU's memory is measured from now on; `peak_bytes` keeps the most.
+    pub fn is_measured(&self, pid: Option<u32>, peak_bytes: &Rc<Cell<u64>>) {
+        let mut sitting = self.seats.sitting.borrow_mut();
+        if let Some(own) = sitting.iter_mut().find(|it| it.ticket == self.ticket) {
+            own.measured = pid.map(|pid| (pid, peak_bytes.clone()));
+        }
+    }
+
     /// Waits until its device takes no more replicas; says why.
     pub async fn unfit(&self) -> Arc<str> {
         self.until(|seats| seats.unhealthy(&self.seat.device)).await

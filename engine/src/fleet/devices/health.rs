@@ -35,6 +35,8 @@ const SOUND_LOOKS_LEAST: u32 = 30;
 pub enum DeviceEvent {
     /// Bytes that each GPU and slice uses, by UUID; takes the place of what was said before.
     Memory(Vec<(String, u64)>),
+    /// Who uses how much of which GPU or slice, where the driver says; takes the place of what was said before.
+    Processes(Vec<(String, GpuProcess)>),
     /// Of a GPU with its slices, or of all.
     Trouble { devices: Vec<String>, trouble: Trouble, action: Action },
 }
@@ -122,6 +124,16 @@ pub struct MemoryRead {
     pub used_bytes: u64,
     /// By processes that can be seen from here; None where the driver doesn't say.
     pub held_bytes: Option<u64>,
+    /// Those whose memory it does say.
+    pub processes: Vec<GpuProcess>,
+}
+
+/// A process that uses memory of a GPU or slice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GpuProcess {
+    /// It, the one that started it, and so on; the nearest first.
+    pub lineage: Vec<u32>,
+    pub bytes: u64,
 }
 
 /// A GPU that doesn't answer.
@@ -184,18 +196,24 @@ impl Judge {
 
     /// One round of looks; as many GPUs as there are.
     pub fn handle_looks(&mut self, looks: Vec<Look>, residents: &Residents) {
-        let mut used = Vec::new();
+        let (mut used, mut processes) = (Vec::new(), Vec::new());
         for Look { gpu, read } in looks {
             match read {
                 Ok(reads) => {
                     self.read(&gpu, &reads, residents);
-                    used.extend(reads.into_iter().map(|read| (read.uuid, read.used_bytes)));
+                    for MemoryRead { uuid, used_bytes, processes: there, .. } in reads {
+                        processes.extend(there.into_iter().map(|it| (uuid.clone(), it)));
+                        used.push((uuid, used_bytes));
+                    }
                 }
                 Err(unread) => self.unread(&gpu, unread),
             }
         }
-        self.events.retain(|event| !matches!(event, DeviceEvent::Memory(_)));
+        self.events.retain(|event| matches!(event, DeviceEvent::Trouble { .. }));
         self.events.push_back(DeviceEvent::Memory(used));
+        if !processes.is_empty() {
+            self.events.push_back(DeviceEvent::Processes(processes));
+        }
         self.sound_look();
     }
 

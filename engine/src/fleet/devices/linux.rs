@@ -21,6 +21,9 @@ const CPUS_MAX: usize = 8192;
 /// NUMA nodes looked at: the kernel's own limit.
 const NODES_MAX: usize = 1024;
 
+/// Processes between a model's own and the one that the engine started: an init, a shell, a pool of workers.
+const LINEAGE_MAX: usize = 8;
+
 /// This machine.
 pub const ROOT: &str = "/";
 
@@ -41,6 +44,16 @@ pub fn cpus(root: &Path) -> Cpus {
         nodes.push(one_node(root, 0, &may.cpus, memory_bytes.min(limits.memory_bytes)));
     }
     Cpus { quota: limits.cpus, front_end: Vec::new(), nodes }
+}
+
+/// A process, the one that started it, and so on; without those that are gone.
+pub fn lineage(root: &Path, pid: u32) -> Vec<u32> {
+    let parent = |pid: &u32| {
+        let status = text(root, &format!("proc/{pid}/status"));
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+        parent.trim().parse().ok().filter(|parent| *parent != 0)
+    };
+    std::iter::successors(Some(pid), parent).take(LINEAGE_MAX).collect()
 }
 
 /// The NUMA node that a PCI device hangs at; `bus_id` as NVML writes it, `00000000:65:00.0`.

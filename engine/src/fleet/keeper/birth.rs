@@ -65,6 +65,9 @@ impl Keeper {
             () = signals.ending() => return Err(LifeError::Stopping),
         };
         standing.borrow_mut().has(process);
+        if let Some(seat) = &sits.seat {
+            seat.is_measured(process.pid(), &self.model.gpu_peak_bytes);
+        }
         let hello = async {
             let mut guest = door.accept().await?;
             let spec = guest.hello(nonce).await?;

@@ -132,7 +132,8 @@ impl Keeper {
     fn choice(&self, class: DeviceClass, group: &DeviceGroup) -> Choice {
         let (on, memory_bytes) = match &group.wants {
             Wants::Gpu { name, memory_bytes, whole } => {
-                (Kind::Gpu { name: name.clone(), whole: *whole }, *memory_bytes)
+                let bytes = (*memory_bytes).max(self.model.gpu_peak_bytes.get());
+                (Kind::Gpu { name: name.clone(), whole: *whole }, bytes)
             }
             Wants::Cpu { threads } => self.on_cpus(*threads, group),
             Wants::Anything => self.on_cpus(0, group),

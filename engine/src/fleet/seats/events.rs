@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::accounts::{Account, Ours};
 use super::{Devices, Seats, Sitting};
-use crate::fleet::devices::health::{Action, DeviceEvent, Residents, Trouble};
+use crate::fleet::devices::health::{Action, DeviceEvent, GpuProcess, Residents, Trouble};
 use crate::fleet::devices::inventory::{DeviceId, Gpu, Health, Inventory};
 use crate::fleet::devices::watch::{self, Events};
 use crate::fleet::placement::CONTEXT_BYTES;
@@ -41,6 +41,7 @@ impl Seats {
     pub fn handle(&self, event: DeviceEvent) {
         match event {
             DeviceEvent::Memory(used) => self.account(&used),
+            DeviceEvent::Processes(processes) => self.measure(&processes),
             DeviceEvent::Trouble { devices, trouble, action } => {
                 self.act(&devices, &trouble, &action);
             }
@@ -95,6 +96,16 @@ impl Seats {
                 accounts.entry(uuid.clone()).or_insert_with(|| Account::first(*used_bytes));
             *account = account.look(*used_bytes, ours);
             self.set_foreign(uuid, account.foreign_bytes);
+        }
+    }
+
+    /// What a replica's processes take beside CUDA itself.
+    fn measure(&self, processes: &[(String, GpuProcess)]) {
+        for it in self.sitting.borrow().iter() {
+            let (Some(uuid), Some((pid, peak_bytes))) = (it.gpu(), &it.measured) else { continue };
+            let its = processes.iter().filter(|(on, it)| on == uuid && it.lineage.contains(pid));
+            let bytes: u64 = its.map(|(_, it)| it.bytes.saturating_sub(CONTEXT_BYTES)).sum();
+            peak_bytes.set(peak_bytes.get().max(bytes));
         }
     }
 

@@ -21,7 +21,7 @@ fn troubles(judge: &mut Judge) -> Vec<(Vec<String>, Trouble, Action)> {
     let events = std::iter::from_fn(|| judge.poll_event());
     let troubles = events.filter_map(|event| match event {
         DeviceEvent::Trouble { devices, trouble, action } => Some((devices, trouble, action)),
-        DeviceEvent::Memory(_) => None,
+        DeviceEvent::Memory(_) | DeviceEvent::Processes(_) => None,
     });
     troubles.collect()
 }
@@ -33,7 +33,8 @@ fn actions(judge: &mut Judge) -> Vec<(String, Action)> {
 
 /// GPU-1 uses and holds so much; GPU-2 is silent about all.
 fn look(judge: &mut Judge, used_bytes: u64, held_bytes: Option<u64>, residents: u32) {
-    let read = MemoryRead { uuid: "GPU-1".to_owned(), used_bytes, held_bytes };
+    let (uuid, processes) = ("GPU-1".to_owned(), Vec::new());
+    let read = MemoryRead { uuid, used_bytes, held_bytes, processes };
     let looks = vec![Look { gpu: "GPU-1".to_owned(), read: Ok(vec![read]) }];
     judge.handle_looks(looks, &Residents::from([("GPU-1".to_owned(), residents)]));
 }

@@ -148,3 +148,13 @@ fn this_machine_has_a_cpu_for_this_test() {
     assert!(cpus.all().count() > 0);
     assert!(cpus.nodes[0].memory_bytes > 1 << 20, "{cpus:?}");
 }
+
+#[test]
+fn a_process_is_known_by_those_that_started_it() {
+    let own = std::process::id();
+    let found = lineage(Path::new(ROOT), own);
+    assert_eq!(found[..2], [own, std::os::unix::process::parent_id()]);
+    assert!(found.len() <= LINEAGE_MAX);
+    let gone = u32::MAX;
+    assert_eq!(lineage(Path::new(ROOT), gone), [gone], "one of another namespace, or gone");
+}

@@ -1,16 +1,19 @@
 //! The driver's own events, and looks at what each GPU uses.
 
+use std::path::Path;
 use std::time::Duration;
 
 use nvml_wrapper::bitmasks::event::EventTypes;
 use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::enums::event::XidError;
 use nvml_wrapper::error::NvmlError;
+use nvml_wrapper::struct_wrappers::device::ProcessInfo;
 use nvml_wrapper::struct_wrappers::event::EventData;
 use nvml_wrapper::{Device, EventSet};
 
 use super::{Gpus, each_slice};
-use crate::fleet::devices::health::{Look, MemoryRead, Unread, Waited};
+use crate::fleet::devices::health::{GpuProcess, Look, MemoryRead, Unread, Waited};
+use crate::fleet::devices::linux;
 
 /// NVML's own number where it doesn't know which Xid it was.
 const XID_UNKNOWN: u64 = 999;
@@ -109,17 +112,22 @@ fn memory(device: &Device<'_>) -> Result<Vec<MemoryRead>, NvmlError> {
 
 fn read(device: &Device<'_>) -> Result<MemoryRead, NvmlError> {
     let used_bytes = device.memory_info()?.used;
-    Ok(MemoryRead { uuid: device.uuid()?, used_bytes, held_bytes: held(device) })
+    let (held_bytes, processes) = held(device);
+    Ok(MemoryRead { uuid: device.uuid()?, used_bytes, held_bytes, processes })
 }
 
-/// By processes that compute; None where the driver doesn't say of each.
-fn held(device: &Device<'_>) -> Option<u64> {
-    let processes = device.running_compute_processes().ok()?;
-    let each = processes.iter().map(|process| match process.used_gpu_memory {
+/// By processes that compute, together and each; None together where the driver doesn't say of all.
+fn held(device: &Device<'_>) -> (Option<u64>, Vec<GpuProcess>) {
+    let Ok(processes) = device.running_compute_processes() else { return (None, Vec::new()) };
+    let bytes = |process: &ProcessInfo| match process.used_gpu_memory {
         UsedGpuMemory::Used(bytes) => Some(bytes),
         UsedGpuMemory::Unavailable => None,
-    });
-    each.sum()
+    };
+    let of = |process: &ProcessInfo| {
+        let lineage = linux::lineage(Path::new(linux::ROOT), process.pid);
+        Some(GpuProcess { lineage, bytes: bytes(process)? })
+    };
+    (processes.iter().map(bytes).sum(), processes.iter().filter_map(of).collect())
 }
 
 fn unread(error: NvmlError) -> Unread {

@@ -146,7 +146,7 @@ async fn a_thread_that_hangs_in_the_driver_makes_all_unhealthy_until_it_is_over(
     let mut troubles = Vec::new();
     while !matches!(troubles.last(), Some((_, Trouble::WaitWorks, _))) {
         match events.recv().await.expect("the thread goes on") {
-            DeviceEvent::Memory(_) => {}
+            DeviceEvent::Memory(_) | DeviceEvent::Processes(_) => {}
             DeviceEvent::Trouble { devices, trouble, action } => {
                 troubles.push((devices, trouble, action));
             }

@@ -107,3 +107,21 @@ fn who_sits_where_is_told_to_whoever_looks_for_leaks() {
     drop(one);
     assert_eq!(residents(), 0);
 }
+
+#[test]
+fn the_most_that_a_replicas_processes_took_is_remembered() {
+    let (seats, _) = seats();
+    let (taken, peak_bytes) = (take(&seats, 10).unwrap(), Rc::default());
+    let there = taken.gpu().unwrap().to_owned();
+    taken.is_measured(Some(7), &peak_bytes);
+    let process = |lineage: &[u32], gigabytes: u64| {
+        let bytes = gigabytes * GB + CONTEXT_BYTES;
+        (there.clone(), GpuProcess { lineage: lineage.to_vec(), bytes })
+    };
+    let looks = [vec![process(&[7, 1], 4)], vec![process(&[9, 8, 7, 1], 12), process(&[5, 1], 40)]];
+    looks.into_iter().for_each(|look| seats.handle(DeviceEvent::Processes(look)));
+    seats.handle(DeviceEvent::Processes(vec![process(&[7, 1], 1)]));
+    let elsewhere = ("GPU-9".to_owned(), process(&[7, 1], 60).1);
+    seats.handle(DeviceEvent::Processes(vec![elsewhere]));
+    assert_eq!(peak_bytes.get(), 12 * GB, "a stranger's and another GPU's are not its own");
+}
