@@ -78,12 +78,13 @@ impl<C: Controller> Batcher<C> {
 
     fn send(&mut self, replica: ReplicaId, tasks: &[Waiting], at_bound: bool) {
         self.check_batch(tasks);
-        let mut expires = Time::NEVER;
+        let (mut expires, mut suspect) = (Time::NEVER, false);
         for task in tasks {
             expires = expires.min(task.late_limit);
             let entry = self.tasks.get_mut(&task.id).expect("what waits has not left");
             entry.place = Place::InFlight;
             entry.copies += 1;
+            suspect |= entry.suspect;
         }
         assert!(expires > self.now, "nothing past its late limit is sent");
         self.batches_sent += 1;
@@ -98,7 +99,8 @@ impl<C: Controller> Batcher<C> {
             members,
             cost,
             at_bound,
-            hedged: self.config.copies == Copies::Never,
+            // Who may have killed one replica is not shown to two.
+            hedged: suspect || self.config.copies == Copies::Never,
             departed: self.now,
             first_due: tasks.iter().map(|task| task.due).min().unwrap_or(self.now),
             last_due: tasks.iter().map(|task| task.due).max().unwrap_or(self.now),

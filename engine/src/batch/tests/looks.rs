@@ -80,3 +80,16 @@ fn a_batch_whose_copy_dies_too_was_lost_once_and_its_tasks_run_alone() {
     scene.batcher.handle_replica_down(scene.now, ReplicaId(0));
     assert_eq!(scene.left(), [(task, Leave::Quarantined)]);
 }
+
+#[test]
+#[should_panic(expected = "a batch is copied once")]
+fn a_suspect_that_runs_alone_counts_as_copied_already() {
+    let mut scene = Scene::new(config());
+    let task = scene.arrive();
+    scene.dispatched().expect("a replica is idle");
+    scene.batcher.handle_replica_down(scene.now, ReplicaId(0));
+    (0..2).for_each(|id| scene.batcher.handle_replica_up(scene.now, ReplicaId(id), DeviceClass(0)));
+    let (alone, tasks) = scene.dispatched().expect("its second run");
+    assert_eq!(tasks, [task]);
+    scene.batcher.send_copy(ReplicaId(1), alone, Time::NEVER);
+}
