@@ -1,7 +1,7 @@
 //! A GPU, by CUDA's driver API, cuBLAS and NVRTC, which are loaded at run time: the same program serves with and
 //! without them.
 //!
-//! Every call goes through [`driver`], [`call::blas`] or [`call::rtc`]: a library or a function that isn't there, or an
+//! Every call goes through `driver`, `blas` or `rtc` of `call`: a library or a function that isn't there, or an
 //! answer other than success, is a [`CudaError`] with the call's name. What is here holds the context it was made in, and
 //! the context is current on the one thread that opened it, which is the thread that serves. Lengths are asserted before
 //! a call: they are ours. Deliberately absent: what is computed (`models`), host memory (`staging`), several devices.

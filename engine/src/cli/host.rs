@@ -44,7 +44,7 @@ pub struct Doctor {
 
 #[derive(Debug, Args)]
 pub struct Plan {
-    /// A TOML file: [[models]] with a name, rate (rows a second), slo, replicas, and device, memory, gpu_memory, threads … as in model.toml.
+    /// A TOML file of models, each with a name, rate (rows a second), slo, replicas, and device, memory, gpu_memory, threads … as in model.toml.
     #[arg(value_name = "MODELS.toml")]
     pub models: PathBuf,
 
