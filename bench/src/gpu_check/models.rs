@@ -8,7 +8,7 @@ use super::partition::Apart;
 use super::program::said;
 use super::serving::{Question, pinned};
 use super::site::{Left, Site, Sizes};
-use super::step::{Stop, fail, skip};
+use super::step::{Stop, fail};
 
 pub(super) const TRANSFORMER: &str = include_str!("../../models/transformer.py");
 /// Ids of a row, as the transformer declares them.
@@ -130,9 +130,6 @@ fn weights(site: &Site, sizes: &Sizes, left: Left) -> Result<(), Stop> {
     let sizes = ["--dim", &dim, "--hidden", sizes.hidden, "--ids", &ids, "--dtype", "i64"];
     let arguments = [&["weights", "--path", &folder], &sizes[..]].concat();
     let said = site.ask("foil-container", &arguments, left)?;
-    if said.is_unknown() {
-        return Err(skip(format!("this foil-container has no {KIND}")));
-    }
     if said.is_success() { Ok(()) } else { Err(fail(said.complaint())) }
 }
 
@@ -187,9 +184,6 @@ fn native_bare(site: &Site, run: Bare, left: Left) -> Result<Value, Stop> {
     command.args(["--batch", &batch, "--seconds", &seconds, "--device", run.device.name()]);
     command.envs(variables(site, run.device));
     let said = said(&mut command, &site.workplace.file(""), left.span())?;
-    if said.is_unknown() {
-        return Err(skip("this foil-container has no bench"));
-    }
     said.json().ok_or_else(|| fail(said.complaint()))
 }
 
