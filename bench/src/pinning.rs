@@ -9,20 +9,18 @@
 
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::arrivals::{ArrivalError, Arrivals, Pattern};
-use crate::clock::{Clock, nanos, pause};
+use crate::arrivals::ArrivalError;
+use crate::clients::{Clients, percentile_ms};
 use crate::compare::{Spread, ratios, spread};
-use crate::http::{HttpError, connect, exchange_on};
+use crate::http::{Answer, HttpError, connect, exchange_on};
 use crate::overhead::OverheadError;
-use crate::overhead::ask::Dialect;
 use crate::overhead::flags::{Engine, Runs};
-use crate::overhead::servers::{Server, Workplace, free_address};
+use crate::overhead::servers::{Foil, Server, Workplace};
 use crate::report::Table;
 use crate::threads;
 
@@ -31,8 +29,6 @@ const HOG: &str = "hog";
 /// CPU that a batch takes, in microseconds.
 const QUIET_BATCH_US: u32 = 500;
 const HOG_BATCH_US: u32 = 20_000;
-/// Connections to the quiet model, each with a plan of its own.
-const CLIENTS: u64 = 4;
 /// Of each client: together a tenth of what the model can do.
 const SENDS_PER_S: f64 = 50.0;
 /// Containers, caches and latency profiles settle within this.
@@ -152,11 +148,7 @@ struct Window {
 impl Window {
     /// Of times in nanoseconds.
     fn of(mut times: Vec<u64>) -> Option<Window> {
-        times.sort_unstable();
-        let at = |percent: usize| {
-            let at = (times.len() * percent / 100).min(times.len().saturating_sub(1));
-            times.get(at).map(|ns| *ns as f64 / 1e6)
-        };
+        let mut at = |percent| percentile_ms(&mut times, percent);
         Some(Window { p50_ms: at(50)?, p99_ms: at(99)? })
     }
 }
@@ -185,16 +177,10 @@ impl Bed {
             workplace.write(&file, &settings(batch_us, replicas, pinned.then_some(on)))?;
             workplace.write(&format!("{repository}/{model}/1/keep"), "")?;
         }
-        let [http, grpc, metrics] = [(); 3].map(|()| free_address("foil"));
-        let http: SocketAddr = http?;
-        let mut command = Command::new(args.engine.program()?);
-        command.arg("serve").arg(workplace.file(repository));
-        command.args(["--cores", &cpus.front_end.to_string(), "--http", &http.to_string()]);
-        command.args(["--grpc", &grpc?.to_string(), "--metrics", &metrics?.to_string()]);
-        // A measurement starts from nothing that an earlier one left.
-        command.env("FOIL_STATE", "none");
-        let server = Server::start(workplace, "foil", Dialect::Oip, http, None, command)?;
-        Ok(Bed { server: server.ready("/v2/health/ready")?, hogs })
+        let (program, cores) = (&args.engine.program()?, &[cpus.front_end]);
+        let python = args.engine.python.as_deref();
+        let foil = Foil { program, python, core: None, cores, target: repository };
+        Ok(Bed { server: Server::serving(workplace, &foil)?, hogs })
     }
 
     /// The hog is at work all the while.
@@ -217,36 +203,14 @@ impl Bed {
         let request = request(HOG, self.server.address);
         let mut connection = connect(self.server.address)?;
         while !done.load(Ordering::Relaxed) {
-            right(exchange_on(&mut connection, &request)?)?;
+            right(&exchange_on(&mut connection, &request)?)?;
         }
         Ok(())
     }
 
     fn ask(&self, span: Duration, seed: u64) -> Result<Vec<u64>, PinningError> {
-        std::thread::scope(|scope| {
-            let client = |nth| scope.spawn(move || self.client(span, seed * CLIENTS + nth));
-            let clients: Vec<_> = (0..CLIENTS).map(client).collect();
-            let mut times = Vec::new();
-            for client in clients {
-                let joined = client.join();
-                times.extend(joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-            }
-            Ok(times)
-        })
-    }
-
-    /// How long each request took from when it was due.
-    fn client(&self, span: Duration, seed: u64) -> Result<Vec<u64>, PinningError> {
-        let request = request(QUIET, self.server.address);
-        let mut connection = connect(self.server.address)?;
-        let due = Arrivals::of(&Pattern::Poisson, Some(SENDS_PER_S), seed)?;
-        let (clock, mut times) = (Clock::start(), Vec::new());
-        for due_ns in due.take_while(|&due_ns| due_ns < nanos(span)) {
-            pause(Duration::from_nanos(due_ns.saturating_sub(clock.now_ns())));
-            right(exchange_on(&mut connection, &request)?)?;
-            times.push(clock.now_ns() - due_ns);
-        }
-        Ok(times)
+        let (address, request) = (self.server.address, &request(QUIET, self.server.address));
+        Clients { address, request, sends_per_s: SENDS_PER_S }.ask(span, seed, right)
     }
 }
 
@@ -271,7 +235,7 @@ fn request(model: &str, host: SocketAddr) -> Vec<u8> {
 }
 
 /// Both models answer with what they are asked.
-fn right(answer: crate::http::Answer) -> Result<(), PinningError> {
+fn right(answer: &Answer) -> Result<(), PinningError> {
     let body = String::from_utf8_lossy(&answer.body);
     if answer.status == 200 && body.contains("\"data\":[1.0]") {
         return Ok(());
