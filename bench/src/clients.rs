@@ -16,14 +16,23 @@ pub(crate) struct Clients<'a> {
     pub(crate) sends_per_s: f64,
 }
 
+/// Nanoseconds of each request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Took {
+    /// From when it was due.
+    pub(crate) all: Vec<u64>,
+    /// How late its client was, which was free to send it: it shares the machine with those it measures.
+    pub(crate) client: Vec<u64>,
+}
+
 impl Clients<'_> {
-    /// Nanoseconds from when each request was due; `right` says what is wrong with an answer, and that ends it.
+    /// How long each request took; `right` says what is wrong with an answer, and that ends it.
     pub(crate) fn ask<E>(
         &self,
         span: Duration,
         seed: u64,
         right: impl Fn(&Answer) -> Result<(), E> + Sync,
-    ) -> Result<Vec<u64>, E>
+    ) -> Result<Took, E>
     where
         E: From<ArrivalError> + From<HttpError> + Send,
     {
@@ -31,12 +40,14 @@ impl Clients<'_> {
         std::thread::scope(|scope| {
             let client = |nth| scope.spawn(move || self.one(span, seed * CLIENTS + nth, right));
             let clients: Vec<_> = (0..CLIENTS).map(client).collect();
-            let mut times = Vec::new();
+            let mut took = Took::default();
             for client in clients {
                 let joined = client.join();
-                times.extend(joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+                let one = joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+                took.all.extend(one.all);
+                took.client.extend(one.client);
             }
-            Ok(times)
+            Ok(took)
         })
     }
 
@@ -45,19 +56,21 @@ impl Clients<'_> {
         span: Duration,
         seed: u64,
         right: impl Fn(&Answer) -> Result<(), E>,
-    ) -> Result<Vec<u64>, E>
+    ) -> Result<Took, E>
     where
         E: From<ArrivalError> + From<HttpError>,
     {
         let mut connection = connect(self.address)?;
         let due = Arrivals::of(&Pattern::Poisson, Some(self.sends_per_s), seed)?;
-        let (clock, mut times) = (Clock::start(), Vec::new());
+        let (clock, mut took) = (Clock::start(), Took::default());
         for due_ns in due.take_while(|&due_ns| due_ns < nanos(span)) {
-            pause(Duration::from_nanos(due_ns.saturating_sub(clock.now_ns())));
+            let free_ns = clock.now_ns();
+            pause(Duration::from_nanos(due_ns.saturating_sub(free_ns)));
+            took.client.push(clock.now_ns() - free_ns.max(due_ns));
             right(&exchange_on(&mut connection, self.request)?)?;
-            times.push(clock.now_ns() - due_ns);
+            took.all.push(clock.now_ns() - due_ns);
         }
-        Ok(times)
+        Ok(took)
     }
 }
 

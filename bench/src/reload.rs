@@ -160,7 +160,7 @@ impl<'w> Bed<'w> {
     fn ask(&self, span: Duration, seed: u64) -> Result<Vec<u64>, ReloadError> {
         let (address, request) = (self.server.address, &self.request);
         let clients = Clients { address, request, sends_per_s: SENDS_PER_S };
-        clients.ask(span, seed, |answer| self.right(answer))
+        Ok(clients.ask(span, seed, |answer| self.right(answer))?.all)
     }
 
     fn right(&self, answer: &Answer) -> Result<(), ReloadError> {
