@@ -1,6 +1,6 @@
 """A transformer's encoder with seeded weights: served by foil, or run without it.
 
-    python transformer.py --batch 64 --seconds 3 --windows 3 --device cuda --layers 12 --width 768
+    python transformer.py --batch 64 --seconds 3 --device cuda --layers 12 --width 768
 
 prints one line of JSON with what its bare loop does.
 """
@@ -74,7 +74,7 @@ def bare(options):
         return model(ids.to(device, non_blocking=True)).cpu().numpy()
 
     window(run, options.seconds / 2)
-    times = [ns for _ in range(options.windows) for ns in window(run, options.seconds)]
+    times = window(run, options.seconds)
     found = {
         "batch": options.batch,
         "device": str(device),
@@ -89,7 +89,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=3)
-    parser.add_argument("--windows", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--width", type=int, default=64)

@@ -10,6 +10,7 @@ pub mod address;
 pub mod arrivals;
 pub mod budget;
 pub mod check;
+pub(crate) mod clients;
 pub mod clock;
 pub mod compare;
 pub mod driver;

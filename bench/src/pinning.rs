@@ -1,28 +1,29 @@
 //! `foil-bench pinning`: what cpusets do for one model's p99 while another takes all the CPU that it can get.
 //!
 //! Two engines serve the same two models: one whose batches take half a millisecond of CPU, and a hog with a replica for
-//! each CPU, always at work. One engine pins them, the quiet model to a CPU and the hog to all others; the other leaves
-//! them to the kernel. Windows of both take turns, and the order alternates; only one engine is asked at a time. A
-//! request's time counts from when it was due. The figure is the median over the pairs of how many times the pinned p99
-//! is the other; a single request that fails ends the measurement. On a machine of two CPUs the front end shares the
-//! quiet model's.
+//! each CPU, always at work. One engine pins them, the quiet model to a CPU and the hog to those that neither it nor the
+//! front end has; the other leaves them to the kernel. Windows of both take turns, and the order alternates; only one
+//! engine is asked at a time. A request's time counts from when it was due. The figure is the median over the pairs of
+//! how many times the pinned p99 is the other; a single request that fails ends the measurement. On a machine of two CPUs
+//! the front end shares the quiet model's.
+//!
+//! Two figures say what that one leaves out: what pinning takes from the hog, and how late the clients were by
+//! themselves, for they run wherever there is time, and pinning leaves them more of it.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::arrivals::{ArrivalError, Arrivals, Pattern};
-use crate::clock::{Clock, nanos, pause};
+use crate::arrivals::ArrivalError;
+use crate::clients::{Clients, Took, percentile_ms};
 use crate::compare::{Spread, ratios, spread};
-use crate::http::{HttpError, connect, exchange_on};
+use crate::http::{Answer, HttpError, connect, exchange_on};
 use crate::overhead::OverheadError;
-use crate::overhead::ask::Dialect;
 use crate::overhead::flags::{Engine, Runs};
-use crate::overhead::servers::{Server, Workplace, free_address};
+use crate::overhead::servers::{Foil, Server, Workplace};
 use crate::report::Table;
 use crate::threads;
 
@@ -31,8 +32,6 @@ const HOG: &str = "hog";
 /// CPU that a batch takes, in microseconds.
 const QUIET_BATCH_US: u32 = 500;
 const HOG_BATCH_US: u32 = 20_000;
-/// Connections to the quiet model, each with a plan of its own.
-const CLIENTS: u64 = 4;
 /// Of each client: together a tenth of what the model can do.
 const SENDS_PER_S: f64 = 50.0;
 /// Containers, caches and latency profiles settle within this.
@@ -115,12 +114,18 @@ fn report(args: &Args, cpus: &Cpus, pairs: &[(Window, Window)]) -> Option<()> {
         Some((spread(&with)?, spread(&without)?, ratios(&both)?))
     };
     let (p99, p50) = (of(|it| it.p99_ms)?, of(|it| it.p50_ms)?);
-    let mut table = Table::new(&["quiet model, ms", "median", "min", "max"]);
+    let (client, hog) = (of(|it| it.client_p99_ms)?, of(|it| it.hog_per_s)?);
+    let mut table = Table::new(&["", "median", "min", "max"]);
     let row = |name: String, it: &Spread| {
         let cells = [it.median, it.min, it.max].map(|value| format!("{value:.3}"));
         [name].into_iter().chain(cells)
     };
-    for (name, (with, without, ratio)) in [("p50", &p50), ("p99", &p99)] {
+    for (name, (with, without, ratio)) in [
+        ("quiet p50, ms,", &p50),
+        ("quiet p99, ms,", &p99),
+        ("client late by itself, p99, ms,", &client),
+        ("hog, answers/s,", &hog),
+    ] {
         table.row(row(format!("{name} pinned"), with));
         table.row(row(format!("{name} not pinned"), without));
         table.row(row(format!("{name} pinned / not"), ratio));
@@ -135,6 +140,8 @@ fn report(args: &Args, cpus: &Cpus, pairs: &[(Window, Window)]) -> Option<()> {
             "pinning_p99_ratio": p99.2.median,
             "p99_pinned_ms": p99.0, "p99_loose_ms": p99.1, "p99_ratio": p99.2,
             "p50_pinned_ms": p50.0, "p50_loose_ms": p50.1, "p50_ratio": p50.2,
+            "client_p99_pinned_ms": client.0, "client_p99_loose_ms": client.1,
+            "hog_pinned_per_s": hog.0, "hog_loose_per_s": hog.1, "hog_ratio": hog.2,
             "pairs": pairs.len(), "failed": 0,
         });
         println!("{figures}");
@@ -142,22 +149,22 @@ fn report(args: &Args, cpus: &Cpus, pairs: &[(Window, Window)]) -> Option<()> {
     Some(())
 }
 
-/// How long the quiet model's requests took.
+/// How long the quiet model's requests took, and what the hog did meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Window {
     p50_ms: f64,
     p99_ms: f64,
+    /// How late its clients were by themselves.
+    client_p99_ms: f64,
+    hog_per_s: f64,
 }
 
 impl Window {
-    /// Of times in nanoseconds.
-    fn of(mut times: Vec<u64>) -> Option<Window> {
-        times.sort_unstable();
-        let at = |percent: usize| {
-            let at = (times.len() * percent / 100).min(times.len().saturating_sub(1));
-            times.get(at).map(|ns| *ns as f64 / 1e6)
-        };
-        Some(Window { p50_ms: at(50)?, p99_ms: at(99)? })
+    fn of(mut took: Took, hog_per_s: f64) -> Option<Window> {
+        let mut at = |percent| percentile_ms(&mut took.all, percent);
+        let (p50_ms, p99_ms) = (at(50)?, at(99)?);
+        let client_p99_ms = percentile_ms(&mut took.client, 99)?;
+        Some(Window { p50_ms, p99_ms, client_p99_ms, hog_per_s })
     }
 }
 
@@ -185,68 +192,43 @@ impl Bed {
             workplace.write(&file, &settings(batch_us, replicas, pinned.then_some(on)))?;
             workplace.write(&format!("{repository}/{model}/1/keep"), "")?;
         }
-        let [http, grpc, metrics] = [(); 3].map(|()| free_address("foil"));
-        let http: SocketAddr = http?;
-        let mut command = Command::new(args.engine.program()?);
-        command.arg("serve").arg(workplace.file(repository));
-        command.args(["--cores", &cpus.front_end.to_string(), "--http", &http.to_string()]);
-        command.args(["--grpc", &grpc?.to_string(), "--metrics", &metrics?.to_string()]);
-        // A measurement starts from nothing that an earlier one left.
-        command.env("FOIL_STATE", "none");
-        let server = Server::start(workplace, "foil", Dialect::Oip, http, None, command)?;
-        Ok(Bed { server: server.ready("/v2/health/ready")?, hogs })
+        let (program, cores) = (&args.engine.program()?, &[cpus.front_end]);
+        let python = args.engine.python.as_deref();
+        let foil = Foil { program, python, core: None, cores, target: repository };
+        Ok(Bed { server: Server::serving(workplace, &foil)?, hogs })
     }
 
     /// The hog is at work all the while.
     fn window(&self, span: Duration, seed: u64) -> Result<Window, PinningError> {
         let done = AtomicBool::new(false);
-        let times = std::thread::scope(|scope| {
+        let (took, answers) = std::thread::scope(|scope| {
             let hogs: Vec<_> =
                 (0..self.hogs).map(|_| scope.spawn(|| self.keep_busy(&done))).collect();
-            let times = self.ask(span, seed);
+            let took = self.ask(span, seed);
             done.store(true, Ordering::Relaxed);
-            for hog in hogs {
-                hog.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            }
-            times
+            let hogs = hogs
+                .into_iter()
+                .map(|hog| hog.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            let answers: Result<u64, PinningError> = hogs.sum();
+            Ok::<_, PinningError>((took?, answers?))
         })?;
-        Window::of(times).ok_or(PinningError::Empty)
+        Window::of(took, answers as f64 / span.as_secs_f64()).ok_or(PinningError::Empty)
     }
 
-    fn keep_busy(&self, done: &AtomicBool) -> Result<(), PinningError> {
+    /// Returns how often the hog answered.
+    fn keep_busy(&self, done: &AtomicBool) -> Result<u64, PinningError> {
         let request = request(HOG, self.server.address);
-        let mut connection = connect(self.server.address)?;
+        let (mut connection, mut answers) = (connect(self.server.address)?, 0);
         while !done.load(Ordering::Relaxed) {
-            right(exchange_on(&mut connection, &request)?)?;
+            right(&exchange_on(&mut connection, &request)?)?;
+            answers += 1;
         }
-        Ok(())
+        Ok(answers)
     }
 
-    fn ask(&self, span: Duration, seed: u64) -> Result<Vec<u64>, PinningError> {
-        std::thread::scope(|scope| {
-            let client = |nth| scope.spawn(move || self.client(span, seed * CLIENTS + nth));
-            let clients: Vec<_> = (0..CLIENTS).map(client).collect();
-            let mut times = Vec::new();
-            for client in clients {
-                let joined = client.join();
-                times.extend(joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-            }
-            Ok(times)
-        })
-    }
-
-    /// How long each request took from when it was due.
-    fn client(&self, span: Duration, seed: u64) -> Result<Vec<u64>, PinningError> {
-        let request = request(QUIET, self.server.address);
-        let mut connection = connect(self.server.address)?;
-        let due = Arrivals::of(&Pattern::Poisson, Some(SENDS_PER_S), seed)?;
-        let (clock, mut times) = (Clock::start(), Vec::new());
-        for due_ns in due.take_while(|&due_ns| due_ns < nanos(span)) {
-            pause(Duration::from_nanos(due_ns.saturating_sub(clock.now_ns())));
-            right(exchange_on(&mut connection, &request)?)?;
-            times.push(clock.now_ns() - due_ns);
-        }
-        Ok(times)
+    fn ask(&self, span: Duration, seed: u64) -> Result<Took, PinningError> {
+        let (address, request) = (self.server.address, &request(QUIET, self.server.address));
+        Clients { address, request, sends_per_s: SENDS_PER_S }.ask(span, seed, right)
     }
 }
 
@@ -271,7 +253,7 @@ fn request(model: &str, host: SocketAddr) -> Vec<u8> {
 }
 
 /// Both models answer with what they are asked.
-fn right(answer: crate::http::Answer) -> Result<(), PinningError> {
+fn right(answer: &Answer) -> Result<(), PinningError> {
     let body = String::from_utf8_lossy(&answer.body);
     if answer.status == 200 && body.contains("\"data\":[1.0]") {
         return Ok(());
@@ -294,9 +276,11 @@ mod tests {
 
     #[test]
     fn a_window_is_the_middle_and_what_one_in_a_hundred_exceeds() {
-        let times = (1..=1000).rev().map(|ms| ms * 1_000_000).collect();
-        assert_eq!(Window::of(times), Some(Window { p50_ms: 501.0, p99_ms: 991.0 }));
-        assert_eq!(Window::of(Vec::new()), None);
+        let all = (1..=1000).rev().map(|ms| ms * 1_000_000).collect();
+        let took = Took { all, client: vec![2_000_000; 1000] };
+        let window = Window { p50_ms: 501.0, p99_ms: 991.0, client_p99_ms: 2.0, hog_per_s: 9.0 };
+        assert_eq!(Window::of(took, 9.0), Some(window));
+        assert_eq!(Window::of(Took::default(), 9.0), None);
     }
 
     #[test]

@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::arrivals::{ArrivalError, Arrivals, Pattern};
+use crate::arrivals::ArrivalError;
+use crate::clients::{Clients, percentile_ms};
 use crate::clock::{Clock, nanos, pause};
 use crate::compare::{Spread, differences, spread};
-use crate::http::{HttpError, connect, exchange, exchange_on};
+use crate::http::{Answer, HttpError, exchange};
 use crate::overhead::OverheadError;
 use crate::overhead::ask::{Dialect, Question};
 use crate::overhead::flags::{Engine, Runs};
@@ -29,8 +30,6 @@ const CHANGING: &str = "changing";
 const REPOSITORY: &str = "repository";
 /// Of the row that everybody asks for.
 const SEED: u64 = 0;
-/// Connections to the neighbour, each with a plan of its own.
-const CLIENTS: u64 = 4;
 /// Of each client: together a tenth of what a core answers, so that a queue says something.
 const SENDS_PER_S: f64 = 100.0;
 /// From the start of one load to that of the next, if it is over by then.
@@ -119,11 +118,8 @@ fn report(args: &Args, pairs: &[(f64, f64)], loads: u64) -> Option<()> {
     Some(())
 }
 
-/// In milliseconds, of times in nanoseconds.
 fn p99_ms(mut times: Vec<u64>) -> Result<f64, ReloadError> {
-    times.sort_unstable();
-    let at = (times.len() * 99 / 100).min(times.len().saturating_sub(1));
-    times.get(at).map(|ns| *ns as f64 / 1e6).ok_or(ReloadError::Empty)
+    percentile_ms(&mut times, 99).ok_or(ReloadError::Empty)
 }
 
 /// The engine, its models, and who asks them.
@@ -162,16 +158,17 @@ impl<'w> Bed<'w> {
 
     /// How long each of the neighbour's requests took from when it was due.
     fn ask(&self, span: Duration, seed: u64) -> Result<Vec<u64>, ReloadError> {
-        std::thread::scope(|scope| {
-            let client = |nth| scope.spawn(move || self.client(span, seed * CLIENTS + nth));
-            let clients: Vec<_> = (0..CLIENTS).map(client).collect();
-            let mut times = Vec::new();
-            for client in clients {
-                let joined = client.join();
-                times.extend(joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-            }
-            Ok(times)
-        })
+        let (address, request) = (self.server.address, &self.request);
+        let clients = Clients { address, request, sends_per_s: SENDS_PER_S };
+        Ok(clients.ask(span, seed, |answer| self.right(answer))?.all)
+    }
+
+    fn right(&self, answer: &Answer) -> Result<(), ReloadError> {
+        if answer.status == 200 && self.server.is_right(&self.question, SEED, &answer.body) {
+            return Ok(());
+        }
+        let body = String::from_utf8_lossy(&answer.body);
+        Err(ReloadError::Failed { answer: format!("{} {body}", answer.status) })
     }
 
     /// The same, and how often the other model was loaded meanwhile.
@@ -211,22 +208,6 @@ impl<'w> Bed<'w> {
         }
         let body = String::from_utf8_lossy(&answer.body);
         Err(ReloadError::NotLoaded { answer: format!("{} {body}", answer.status) })
-    }
-
-    fn client(&self, span: Duration, seed: u64) -> Result<Vec<u64>, ReloadError> {
-        let mut connection = connect(self.server.address)?;
-        let due = Arrivals::of(&Pattern::Poisson, Some(SENDS_PER_S), seed)?;
-        let (clock, mut times) = (Clock::start(), Vec::new());
-        for due_ns in due.take_while(|&due_ns| due_ns < nanos(span)) {
-            pause(Duration::from_nanos(due_ns.saturating_sub(clock.now_ns())));
-            let answer = exchange_on(&mut connection, &self.request)?;
-            if answer.status != 200 || !self.server.is_right(&self.question, SEED, &answer.body) {
-                let body = String::from_utf8_lossy(&answer.body);
-                return Err(ReloadError::Failed { answer: format!("{} {body}", answer.status) });
-            }
-            times.push(clock.now_ns() - due_ns);
-        }
-        Ok(times)
     }
 }
 

@@ -5,7 +5,8 @@
 //! back: each goodput is held against the bound of that curve. Models that sleep their known time leave the core to the
 //! engine, and a batch takes what the engine tells of it (`lane` and `model` of Server-Timing). Those that compute share
 //! the core with the engine's own work for every request; theirs is the time from one batch to the next, so that the
-//! bound is what that one core can do. Unlike replicas of one model (`unlike`) have deadlines of their own. Seconds in which others had the cores don't count (`disturbance`).
+//! bound is what that one core can do. Unlike replicas of one model (`unlike`) have deadlines of their own. Seconds in
+//! which others had the cores don't count (`disturbance`).
 
 mod bars;
 mod causes;
@@ -35,9 +36,8 @@ use crate::threads::PinError;
 
 const SECONDS_MAX: u32 = 60;
 const BARS: [&str; 8] = ["B1", "B2", "B3", "B8", "B11", "B13", "B18", "B20"];
-
-/// Those with the model that sleeps a time of the literature.
-const PROMISE: [&str; 7] = ["B1", "B2", "B3", "B8", "B13", "B18", "B20"];
+/// The one that has models of its own.
+const UNLIKE: &str = "B11";
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -99,10 +99,10 @@ pub fn run(args: &Args) -> Result<(), SloError> {
             ways(args, &place, work, &mut figures)?;
         }
     }
-    if PROMISE.iter().any(|bar| wanted(args, bar)) {
+    if BARS.iter().any(|bar| *bar != UNLIKE && wanted(args, bar)) {
         promise(args, &place, &mut figures)?;
     }
-    if wanted(args, "B11") {
+    if wanted(args, UNLIKE) {
         unlike::measure(&place, args.seconds, &mut figures)?;
     }
     print!("{}", figures.for_people());

@@ -101,6 +101,7 @@ fn bytes_of(path: &Path) -> std::io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shell::output;
 
     #[test]
     fn a_bundle_too_large_to_carry_is_refused() {
@@ -114,9 +115,15 @@ mod tests {
 
     #[test]
     fn the_script_starts_the_check_beside_it() {
-        assert!(
-            RUN.starts_with("#!/bin/sh\n")
-                && RUN.contains("\nexec \"$here/bin/foil-bench\" gpu-check")
-        );
+        let bundle = std::env::temp_dir().join(format!("foil-gpu-check-{}", std::process::id()));
+        fs::create_dir_all(bundle.join("bin")).expect("a temporary folder");
+        fs::write(bundle.join("run"), RUN).expect("written");
+        // A shell in the program's place takes what it is told first for a script.
+        std::os::unix::fs::symlink("/bin/sh", bundle.join("bin/foil-bench")).expect("linked");
+        fs::write(bundle.join("gpu-check"), "echo \"$@\"\n").expect("written");
+        let mut run = command("sh", &["run", "--out", "DIR"]);
+        let said = output(run.current_dir(&bundle));
+        fs::remove_dir_all(&bundle).expect("removed");
+        assert_eq!(said, Ok(format!("--bundle {} --out DIR\n", bundle.display())));
     }
 }

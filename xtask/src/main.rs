@@ -14,11 +14,10 @@ mod instructions;
 mod lane_figures;
 mod lanes;
 mod launchers;
+mod neighbours;
 mod overhead;
 mod peers;
-mod pinning;
 mod prove;
-mod reload;
 mod setup;
 mod shell;
 mod slo;
@@ -84,9 +83,9 @@ enum Command {
     /// Whether the engine keeps a promise of 20 ms, on real models, against what they can do.
     Slo(slo::Arguments),
     /// What a model that is loaded anew costs its neighbours' p99, in interleaved pairs.
-    Reload(reload::Arguments),
+    Reload(neighbours::Arguments),
     /// What cpusets do for a model's p99 while another takes all the CPU that it can get, in interleaved pairs.
-    Pinning(pinning::Arguments),
+    Pinning(neighbours::Arguments),
     /// From `foil deploy` to a first answer, back to the version before, and from an engine's death to a first answer.
     Deploy(deploy::Arguments),
     /// The Docker images that models run in, on a base of your choice; what is unchanged is not made again.
@@ -134,8 +133,8 @@ fn main() -> ExitCode {
         Command::Placement { json } => placement(json),
         Command::Slo(arguments) => slo::slo(&arguments),
         Command::Deploy(arguments) => deploy::deploy(&arguments),
-        Command::Reload(arguments) => reload::reload(&arguments),
-        Command::Pinning(arguments) => pinning::pinning(&arguments),
+        Command::Reload(arguments) => neighbours::neighbours("reload", &arguments),
+        Command::Pinning(arguments) => neighbours::neighbours("pinning", &arguments),
         Command::Images(arguments) => images::images(&arguments),
         Command::GpuCheck(arguments) => gpu_check::gpu_check(&arguments),
         Command::Instructions(arguments) => instructions::instructions(&arguments),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::program::said;
 use super::site::{Left, Site};
 use super::speed::REGISTERED_GAIN_MIN;
-use super::step::{Due, Findings, Stop, fail, skip};
+use super::step::{Due, Findings, Stop, fail};
 use crate::environment::{CpuTimes, Environment};
 
 /// What `foil-container probe` exits with where there is no driver.
@@ -87,9 +87,6 @@ pub(super) fn used_bytes(site: &Site, uuid: &str, left: Left) -> Result<f64, Sto
 /// What `foil doctor` says. A line that fails is news for who runs the check, not a failure of it.
 pub(super) fn doctor(site: &Site, left: Left) -> Result<Findings, Stop> {
     let said = site.ask("foil", &["doctor", "--json"], left)?;
-    if said.is_unknown() {
-        return Err(skip("this foil has no doctor"));
-    }
     let found = said.json().ok_or_else(|| fail(said.complaint()))?;
     let words = in_levels(&found);
     Ok(Findings::of(found).noted(words))
@@ -102,9 +99,6 @@ fn in_levels(found: &Value) -> String {
 /// What the native container can do with the GPU. Where there is none it must say so, and not break.
 pub(super) fn probe(site: &Site, left: Left) -> Result<Findings, Stop> {
     let said = site.ask("foil-container", &["probe", "--json"], left)?;
-    if said.is_unknown() {
-        return Err(skip("this foil-container has no probe"));
-    }
     let found = json!({ "exit": said.code, "said": said.json(), "complaint": said.err });
     match (&site.gpu, said.code) {
         (Ok(_), Some(0)) => Ok(copies(found)),
@@ -142,9 +136,6 @@ fn copies(found: Value) -> Findings {
 
 fn ours(site: &Site, left: Left, program: &str, arguments: &[&str]) -> Result<Value, Stop> {
     let said = site.ask(program, arguments, left)?;
-    if said.is_unknown() {
-        return Err(skip(format!("this {program} has no {}", arguments[0])));
-    }
     match said.json() {
         Some(found) if said.is_success() => Ok(found),
         _ => Err(fail(said.complaint())),

@@ -60,13 +60,6 @@ impl Said {
             None => format!("ended by a signal: {last}"),
         }
     }
-
-    /// Whether it failed because it has no such command or flag.
-    pub(super) fn is_unknown(&self) -> bool {
-        const USAGE: i32 = 2;
-        let words = ["unrecognized subcommand", "unexpected argument", "invalid value"];
-        self.code == Some(USAGE) && words.iter().any(|word| self.err.contains(word))
-    }
 }
 
 /// Runs it, with what it says in files of `folder`.
@@ -132,13 +125,5 @@ mod tests {
     fn a_program_that_takes_too_long_is_ended() {
         let late = shell("exec sleep 60", Duration::from_millis(50));
         assert!(matches!(late, Err(ProgramError::Late { .. })), "{late:?}");
-    }
-
-    #[test]
-    fn a_command_that_is_not_there_yet_is_told_from_one_that_fails() {
-        let said = |code, err: &str| Said { code: Some(code), out: String::new(), err: err.into() };
-        assert!(said(2, "error: unrecognized subcommand 'doctor'").is_unknown());
-        assert!(!said(1, "error: unrecognized subcommand 'doctor'").is_unknown());
-        assert!(!said(2, "the disk is full").is_unknown());
     }
 }

@@ -166,8 +166,7 @@ fn with_unit(value: f64, unit: &str) -> String {
 fn rounded(value: f64) -> String {
     match value.abs() {
         size if size >= 1000.0 => crate::report::count(value),
-        size if size.fract() == 0.0 => format!("{value:.0}"),
-        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 100.0 || size.fract() == 0.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
         size if size >= 0.01 => format!("{value:.2}"),
         _ => format!("{value:.1e}"),

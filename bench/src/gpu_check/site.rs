@@ -24,7 +24,7 @@ const NVIDIA_SMI_WAIT: Duration = Duration::from_secs(20);
 /// Says what of this Python matters here. PyTorch brings CUDA's libraries with it, in folders that the loader doesn't know.
 const LOOK: &str = "import glob, json, sys\n\
     found = {'version': '%d.%d.%d' % sys.version_info[:3], 'file': sys.executable, 'problem': None,\n\
-        'torch': None, 'torch_sees': None, 'libraries': []}\n\
+        'torch': None, 'torch_sees': None, 'torch_problem': None, 'libraries': []}\n\
     found['libraries'] = sorted({d for p in sys.path for d in glob.glob(p + '/nvidia/*/lib')})\n\
     try:\n    import hydrofoil\nexcept Exception as error:\n    found['problem'] = repr(error)\n\
     try:\n    import torch\n    found['torch'] = torch.__version__\n\
@@ -60,7 +60,7 @@ pub(super) struct Python {
     pub(super) torch: Option<String>,
     /// The GPU's name, as PyTorch has it.
     pub(super) torch_sees: Option<String>,
-    #[serde(default)]
+    /// Why there is none.
     pub(super) torch_problem: Option<String>,
     /// Folders with CUDA's libraries.
     pub(super) libraries: Vec<PathBuf>,
@@ -193,7 +193,8 @@ impl Site {
         if python.torch.is_some() {
             return Ok(python);
         }
-        Err(skip(format!("{} has no PyTorch", python.file.display())))
+        let (file, why) = (python.file.display(), python.torch_problem.as_deref());
+        Err(skip(format!("{file} has no PyTorch: {}", why.unwrap_or_default())))
     }
 
     pub(super) fn gpu(&self) -> Result<&Gpu, Stop> {

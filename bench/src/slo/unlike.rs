@@ -58,20 +58,19 @@ struct Mix {
 pub(super) fn measure(place: &Place, seconds: u32, figures: &mut Figures) -> Result<(), SloError> {
     let mut stage = Stage::with(place, Work::Sleep, write)?;
     let mut before = Way::Split(SPLITS[0]);
-    let mut lowest = f64::INFINITY;
+    let mut gains = Vec::with_capacity(RATES.len());
     for rate in RATES {
         let mix = Mix::steady(rate, URGENT, seconds).ok_or(SloError::NoLoad)?;
         let ours = of_both(stage.shares_of(Way::OneQueue, &mix, 0)?);
         let (best, apart) = stage.best_split(&mix)?;
-        let gain = ours - apart;
         figures.put(&format!("B11_one_queue_{rate}"), ours);
         figures.put(&format!("B11_best_split_{rate}"), apart);
-        lowest = lowest.min(gain);
+        gains.push(ours - apart);
         if rate == RATE_SHIFTED {
             before = best;
         }
     }
-    figures.put("B11_vs_static", lowest);
+    figures.put("B11_vs_static", lowest(&gains));
     let mix = Mix::shifting(RATE_SHIFTED, seconds).ok_or(SloError::NoLoad)?;
     let after_ns = u64::from(seconds) * SECOND_NS;
     let [urgent, normal] = stage.shares_of(Way::OneQueue, &mix, after_ns)?;
@@ -85,17 +84,24 @@ pub(super) fn measure(place: &Place, seconds: u32, figures: &mut Figures) -> Res
     Ok(())
 }
 
+/// Not a number if one of them is none.
+fn lowest(gains: &[f64]) -> f64 {
+    // `min` would pass over what is no number.
+    let lower = |least, gain: f64| if gain < least || gain.is_nan() { gain } else { least };
+    gains.iter().copied().fold(f64::INFINITY, lower)
+}
+
 fn of_both(shares: [f64; 2]) -> f64 {
     (shares[0] + shares[1]) / 2.0
 }
 
 impl Stage {
-    /// The best of the grid on this mix, with its figure.
+    /// The best of the grid on this mix, with its figure; not a number if that of a split is none.
     fn best_split(&mut self, mix: &Mix) -> Result<(Way, f64), SloError> {
         let mut best = (Way::Split(SPLITS[0]), f64::NEG_INFINITY);
         for split in SPLITS.map(Way::Split) {
             let figure = of_both(self.shares_of(split, mix, 0)?);
-            if figure > best.1 {
+            if figure > best.1 || figure.is_nan() {
                 best = (split, figure);
             }
         }
@@ -223,6 +229,12 @@ mod tests {
         let due_ns = records.iter().map(|record| record.due_ns).collect();
         let played = Played { due_ns, records, excluded: vec![false; 2] };
         assert_eq!(shares(&played, &[0, 0, 0, 1], SECOND_NS), [0.5, 1.0]);
+    }
+
+    #[test]
+    fn a_mix_that_was_disturbed_throughout_is_not_left_out_of_the_lowest() {
+        assert!((lowest(&[0.1, -0.2, 0.3]) - -0.2).abs() < 1e-9);
+        assert!(lowest(&[0.1, f64::NAN, 0.3]).is_nan());
     }
 
     #[test]

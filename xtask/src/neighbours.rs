@@ -1,4 +1,4 @@
-//! What a model that is loaded anew costs its neighbours: sets up, then `foil-bench reload` measures.
+//! What one model costs another on the same machine: sets up, then `foil-bench reload` or `pinning` measures.
 
 use crate::setup::setup;
 use crate::shell::{Done, command, run, venv};
@@ -16,9 +16,9 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-pub(crate) fn reload(arguments: &Arguments) -> Done {
+pub(crate) fn neighbours(measurement: &str, arguments: &Arguments) -> Done {
     setup()?;
-    let mut bench = command(venv("foil-bench"), &["reload"]);
+    let mut bench = command(venv("foil-bench"), &[measurement]);
     bench.args(["--pairs", &arguments.pairs.to_string()]);
     bench.args(["--seconds", &arguments.seconds.to_string()]);
     bench.arg("--foil").arg(venv("foil")).arg("--python").arg(venv("python"));
