@@ -5,6 +5,7 @@ pub mod echo;
 pub mod embedding_mlp;
 pub mod linear;
 pub mod noop;
+pub mod saved;
 pub mod sleep;
 pub mod timed;
 

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 use gpu_containers::bare::{Asked, measure};
 use gpu_containers::device::{CudaError, Wanted, wanted};
-use gpu_containers::models::embedding_mlp::weights::{FILE, Random, Shape};
+use gpu_containers::models::embedding_mlp::weights::{Random, Shape};
+use gpu_containers::models::saved::FILE;
 use gpu_containers::probe;
 use schemas::tensor::DType;
 

@@ -15,12 +15,12 @@ use schemas::lifecycle::ModelSpec;
 use schemas::tensor::{DType, Dim};
 
 use super::cuda_mlp::CudaMlp;
-use super::{spec, tensor};
+use super::{saved, spec, tensor};
 use crate::batch::{Batch, Input, Outputs};
 use crate::device::{Wanted, wanted};
 use crate::model::{DeviceLost, Lane, LoadError, Model, Refusal};
 use cpu::CpuMlp;
-use weights::{FILE, Ids, Shape, Weights};
+use weights::{Ids, Shape, Weights};
 
 /// The model; empty until it is loaded.
 #[derive(Debug, Default)]
@@ -78,13 +78,7 @@ impl Model for EmbeddingMlp {
 
     fn load(&mut self, directory: &Path) -> Result<(), LoadError> {
         let on = self.on.clone().unwrap_or_else(|| wanted(|name| std::env::var(name).ok()));
-        let path = directory.join(FILE);
-        let shown = path.display().to_string();
-        let bytes = std::fs::read(&path)
-            .map_err(|source| LoadError::Read { path: shown.clone(), source })?;
-        let weights = Weights::parse(&bytes)
-            .map_err(|message| LoadError::Weights { path: shown, message })?;
-        drop(bytes);
+        let weights = saved::read(directory, Weights::parse)?;
         let (shape, last) = (weights.shape, weights.layers.last());
         let outputs = last.map_or(0, |layer| layer.outputs);
         let runs = match on {
