@@ -29,7 +29,8 @@ pub struct Asked {
     pub seconds: u64,
 }
 
-/// What came of it; latencies are those of a batch, from its ids in host memory to its scores there.
+/// What came of it; latencies are those of a batch, from its ids in host memory to its scores there. With two under way
+/// the ids are not looked through, and the scores not copied on, as they are of one alone.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Measured {
     pub kind: &'static str,
