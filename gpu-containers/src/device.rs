@@ -26,7 +26,7 @@ use cudarc::driver::sys::{
 
 pub use blas::{Blas, Linear};
 pub use call::CudaError;
-pub use choice::{Wanted, wanted};
+pub use choice::Wanted;
 pub use kernels::{Kernels, Pool};
 pub use memory::{DeviceMemory, Pinned, Registered, Registration};
 pub use stream::{Event, Graph, Stream};
@@ -51,6 +51,13 @@ pub struct DeviceInfo {
     pub registers_host_memory: bool,
     /// So can memory that this process may only read.
     pub registers_read_only: bool,
+}
+
+impl Wanted {
+    /// What this process was given.
+    pub fn of_environment() -> Wanted {
+        choice::wanted(|name| std::env::var(name).ok())
+    }
 }
 
 /// The newest CUDA that the driver knows, as `12.4`.

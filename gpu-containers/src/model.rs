@@ -30,7 +30,7 @@ pub struct DeviceLost(pub CudaError);
 pub struct Lane<'a> {
     /// Rows of the largest.
     pub max_batch: u32,
-    /// How many are under way at a time.
+    /// How many are under way at a time: one of an engine's, up to two of the bare loop's.
     pub depth: u32,
     pub requests: Arrivals<'a>,
 }

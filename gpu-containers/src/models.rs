@@ -5,6 +5,7 @@ pub mod echo;
 pub mod embedding_mlp;
 pub mod linear;
 pub mod noop;
+pub mod saved;
 pub mod sleep;
 pub mod timed;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 use schemas::lifecycle::{Late, ModelSpec};
 use schemas::tensor::{DType, Dim, TensorSpec};
 
+use crate::device::Wanted;
 use crate::model::Model;
 
 /// The decorator's defaults of the Python SDK.
@@ -23,7 +25,7 @@ const BATCH_TIMEOUT: Duration = Duration::from_secs(30);
 pub fn of_kind(kind: Kind) -> Box<dyn Model> {
     match kind {
         Kind::Linear => Box::new(linear::Linear::default()),
-        Kind::EmbeddingMlp => Box::new(embedding_mlp::EmbeddingMlp::default()),
+        Kind::EmbeddingMlp => Box::new(embedding_mlp::EmbeddingMlp::on(Wanted::of_environment())),
         Kind::Echo => Box::new(echo::Echo),
         Kind::Noop => Box::new(noop::Noop),
         Kind::Sleep => Box::new(sleep::Sleep),

@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use crate::clock::Clock;
 use crate::device::{
-    Context, CudaError, DeviceInfo, DeviceMemory, Pinned, Registration, Stream, driver_version,
-    visible,
+    Context, CudaError, DeviceInfo, DeviceMemory, Pinned, Registration, Stream, Wanted,
+    driver_version, visible,
 };
 use crate::staging::SharedPages;
 
@@ -93,15 +93,11 @@ enum Unasked {
 pub fn report(uuid: Option<&str>) -> Result<Report, CudaError> {
     let driver = driver_version()?;
     let all = visible()?;
-    let wanted = |device: &DeviceInfo| uuid.is_none_or(|uuid| device.uuid == uuid);
-    let devices: Vec<DeviceReport> = all.iter().filter(|it| wanted(it)).map(ask).collect();
-    match uuid {
-        Some(uuid) if devices.is_empty() => {
-            let visible: Vec<&str> = all.iter().map(|it| it.uuid.as_str()).collect();
-            Err(CudaError::NoDevice { wanted: uuid.to_owned(), visible: visible.join(", ") })
-        }
-        _ => Ok(Report { driver, devices }),
-    }
+    let asked = match uuid {
+        None => all,
+        Some(uuid) => vec![Wanted::Gpu(Some(uuid.to_owned())).among(&all)?],
+    };
+    Ok(Report { driver, devices: asked.iter().map(ask).collect() })
 }
 
 fn ask(info: &DeviceInfo) -> DeviceReport {
@@ -211,13 +207,8 @@ impl Drop for Second {
 
 /// The second process: holds a context until its input ends.
 pub fn hold(uuid: Option<&str>) -> Result<(), CudaError> {
-    let wanted = |device: &&DeviceInfo| uuid.is_none_or(|uuid| device.uuid == uuid);
-    let all = visible()?;
-    let Some(device) = all.iter().find(wanted) else {
-        let wanted = uuid.unwrap_or("a GPU").to_owned();
-        return Err(CudaError::NoDevice { wanted, visible: String::new() });
-    };
-    let _context = Context::open(device)?;
+    let device = Wanted::Gpu(uuid.map(str::to_owned)).among(&visible()?)?;
+    let _context = Context::open(&device)?;
     let mut out = std::io::stdout().lock();
     // If nobody reads this, nobody waits either, and the input has ended.
     let _said = writeln!(out, "{HOLDS}").and_then(|()| out.flush());

@@ -1,9 +1,11 @@
 //! How a batch reaches the device and its answer comes back: slots of pinned host memory and device memory, a stream
 //! that copies in beside the one that computes, and events where one must wait for the other.
 //!
-//! A slot has one batch at a time: submitted, then collected, and until then nobody touches its memory. With two slots
-//! the next batch is copied in while one computes. A batch that lies in memory registered with the device is copied
-//! from there; any other goes through the slot's own pinned memory. Deliberately absent: what is computed.
+//! A slot has one batch at a time, and until that is done nobody else touches its memory. Who serves runs one whole
+//! batch after the other, each on the stream that computes. A batch that lies in memory registered with the device is
+//! copied from there; any other goes through the slot's own pinned memory. The bare loop alone (`bare`) has two batches
+//! under way, submitted and then collected, so that the next one is copied in while one computes. Deliberately absent:
+//! what is computed.
 #![expect(unsafe_code, reason = "the device copies while the host goes on")]
 
 mod pages;

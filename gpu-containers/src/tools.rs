@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use gpu_containers::bare::{Asked, measure};
-use gpu_containers::device::{CudaError, Wanted, wanted};
-use gpu_containers::models::embedding_mlp::weights::{FILE, Random, Shape};
+use gpu_containers::device::{CudaError, Wanted};
+use gpu_containers::models::embedding_mlp::weights::{Random, Shape};
+use gpu_containers::models::saved::FILE;
 use gpu_containers::probe;
 use schemas::tensor::DType;
 
@@ -115,7 +116,7 @@ fn size() -> clap::builder::RangedI64ValueParser<u32> {
 /// Runs a tool if the first argument names one.
 pub(crate) fn asked_for() -> Option<ExitCode> {
     let first = std::env::args().nth(1)?;
-    let known = ["probe", "bench", "weights"].contains(&first.as_str());
+    let known = Tools::command().find_subcommand(&first).is_some();
     known.then(|| run(Tools::parse().tool))
 }
 
@@ -167,11 +168,10 @@ fn probe(uuid: Option<&str>, json: bool) -> Result<(), Failed> {
 impl Bench {
     fn run(self) -> Result<(), Failed> {
         let BenchKind::EmbeddingMlp = self.kind;
-        let from_environment = || wanted(|name| std::env::var(name).ok());
         let wanted = match self.device {
             On::Cpu => Wanted::Cpu,
-            On::Auto => from_environment(),
-            On::Gpu => match from_environment() {
+            On::Auto => Wanted::of_environment(),
+            On::Gpu => match Wanted::of_environment() {
                 Wanted::Cpu => Wanted::Gpu(None),
                 gpu => gpu,
             },

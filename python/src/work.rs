@@ -174,7 +174,7 @@ impl Work {
 
     pub(crate) fn finish(&mut self, py: Python<'_>) -> PyResult<()> {
         let batch = self.batch.take().ok_or_else(no_batch)?;
-        let Some(Answer { total_bytes, .. }) = batch.answer else {
+        let Some(Answer { status, header_bytes, total_bytes, ended_ns }) = batch.answer else {
             self.batch = Some(batch);
             return Err(PyRuntimeError::new_err("the batch has no answer"));
         };
@@ -183,10 +183,7 @@ impl Work {
             self.batch = Some(batch);
             return Err(error);
         }
-        let Batch { request, started_ns, answer, .. } = batch;
-        let Some(Answer { status, header_bytes, ended_ns, .. }) = answer else {
-            return Err(no_batch());
-        };
+        let Batch { request, started_ns, .. } = batch;
         self.side.reply(request, status, header_bytes, total_bytes, started_ns, ended_ns);
         Ok(())
     }

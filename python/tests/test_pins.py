@@ -4,10 +4,6 @@ import subprocess
 import sys
 import threading
 
-import numpy as np
-import pytest
-
-import hydrofoil as foil
 from hydrofoil import _pins
 from hydrofoil._pins import MOVES_MAX, UNDER_WAY_MAX, Pins
 

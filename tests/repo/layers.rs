@@ -58,7 +58,7 @@ const CONFINED: [(&str, &[&str]); 25] = [
     (
         "safetensors",
         &[
-            "gpu-containers/src/models/linear.rs",
+            "gpu-containers/src/models/saved.rs",
             "gpu-containers/src/models/embedding_mlp/weights.rs",
         ],
     ),

@@ -19,7 +19,7 @@ pub enum Wanted {
 
 /// From the environment: without either variable, or where one says none, a container runs on the CPU, whatever the
 /// machine has.
-pub fn wanted(get: impl Fn(&str) -> Option<String>) -> Wanted {
+pub(super) fn wanted(get: impl Fn(&str) -> Option<String>) -> Wanted {
     let named = |name| get(name).map(|value| value.trim().to_owned());
     let given = [named(FOIL_GPU), named(VISIBLE)];
     match given {

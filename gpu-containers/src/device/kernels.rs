@@ -155,7 +155,8 @@ unsafe fn launch(
     })
 }
 
-/// Machine code for just this device: no driver is too old for it, as one can be for NVRTC's intermediate code.
+/// Machine code for just this device: no driver of NVRTC's major version is too old for it, as one can be for
+/// intermediate code.
 fn compile((major, minor): (i32, i32)) -> Result<Vec<u8>, CudaError> {
     load_rtc()?;
     let source = CString::new(SOURCE).expect("the source has no zero byte");

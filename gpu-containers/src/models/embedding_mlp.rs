@@ -2,7 +2,7 @@
 //!
 //! Input `ids` (rows × ids a row), output `scores` f32 (rows × outputs). A negative id is padding. An id that the table
 //! doesn't have refuses the request that brought it. Weights: [`weights`]. It runs where the engine placed it (see
-//! [`crate::device::wanted`]); a device that can't be had is an error, not a reason to run on the CPU instead: who placed
+//! [`Wanted::of_environment`]); a device that can't be had is an error, not a reason to run on the CPU instead: who placed
 //! it there decides.
 
 pub mod buckets;
@@ -15,19 +15,18 @@ use schemas::lifecycle::ModelSpec;
 use schemas::tensor::{DType, Dim};
 
 use super::cuda_mlp::CudaMlp;
-use super::{spec, tensor};
+use super::{saved, spec, tensor};
 use crate::batch::{Batch, Input, Outputs};
-use crate::device::{Wanted, wanted};
+use crate::device::Wanted;
 use crate::model::{DeviceLost, Lane, LoadError, Model, Refusal};
 use cpu::CpuMlp;
-use weights::{FILE, Ids, Shape, Weights};
+use weights::{Ids, Shape, Weights};
 
 /// The model; empty until it is loaded.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct EmbeddingMlp {
     loaded: Option<Loaded>,
-    /// What the environment says, if nothing else was asked for.
-    on: Option<Wanted>,
+    on: Wanted,
 }
 
 #[derive(Debug)]
@@ -45,7 +44,7 @@ enum Runs {
 
 impl EmbeddingMlp {
     pub fn on(wanted: Wanted) -> EmbeddingMlp {
-        EmbeddingMlp { loaded: None, on: Some(wanted) }
+        EmbeddingMlp { loaded: None, on: wanted }
     }
 
     fn loaded(&mut self) -> &mut Loaded {
@@ -77,19 +76,12 @@ impl Model for EmbeddingMlp {
     }
 
     fn load(&mut self, directory: &Path) -> Result<(), LoadError> {
-        let on = self.on.clone().unwrap_or_else(|| wanted(|name| std::env::var(name).ok()));
-        let path = directory.join(FILE);
-        let shown = path.display().to_string();
-        let bytes = std::fs::read(&path)
-            .map_err(|source| LoadError::Read { path: shown.clone(), source })?;
-        let weights = Weights::parse(&bytes)
-            .map_err(|message| LoadError::Weights { path: shown, message })?;
-        drop(bytes);
+        let weights = saved::read(directory, Weights::parse)?;
         let (shape, last) = (weights.shape, weights.layers.last());
         let outputs = last.map_or(0, |layer| layer.outputs);
-        let runs = match on {
+        let runs = match self.on {
             Wanted::Cpu => Runs::Cpu(CpuMlp::new(weights)),
-            Wanted::Gpu(_) => Runs::Gpu(Box::new(CudaMlp::load(&weights, &on)?)),
+            Wanted::Gpu(_) => Runs::Gpu(Box::new(CudaMlp::load(&weights, &self.on)?)),
         };
         self.loaded = Some(Loaded { shape, outputs, runs });
         Ok(())

@@ -5,15 +5,13 @@
 
 use std::path::Path;
 
-use safetensors::{Dtype, SafeTensors};
 use schemas::lifecycle::ModelSpec;
 use schemas::tensor::{DType, Dim};
 
+use super::saved::{self, Saved};
 use super::{spec, tensor};
 use crate::batch::{Batch, Outputs};
 use crate::model::{LoadError, Model, Refusal};
-
-const FILE: &str = "model.safetensors";
 
 #[derive(Debug, Default)]
 pub struct Linear {
@@ -33,11 +31,7 @@ impl Model for Linear {
     }
 
     fn load(&mut self, directory: &Path) -> Result<(), LoadError> {
-        let path = directory.join(FILE);
-        let shown = path.display().to_string();
-        let bytes = std::fs::read(&path)
-            .map_err(|source| LoadError::Read { path: shown.clone(), source })?;
-        *self = parse(&bytes).map_err(|message| LoadError::Weights { path: shown, message })?;
+        *self = saved::read(directory, parse)?;
         Ok(())
     }
 
@@ -76,30 +70,16 @@ fn argmax(scores: &[f64]) -> usize {
 }
 
 fn parse(bytes: &[u8]) -> Result<Linear, String> {
-    let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
-    let (shape, coef) = numbers(&file, "coef", Dtype::F64, f64::from_le_bytes)?;
-    let (_, intercept) = numbers(&file, "intercept", Dtype::F64, f64::from_le_bytes)?;
-    let (_, classes) = numbers(&file, "classes", Dtype::I64, i64::from_le_bytes)?;
+    let file = Saved::parse(bytes)?;
+    let (shape, coef) = file.f64("coef")?;
+    let (_, intercept) = file.f64("intercept")?;
+    let (_, classes) = file.i64("classes")?;
     let [count, features] = shape[..] else { return Err("coef has not two dimensions".into()) };
     if count == 0 || features == 0 || intercept.len() != count || classes.len() != count {
         let (scores, labels) = (intercept.len(), classes.len());
         return Err(format!("coef has {count} classes, intercept {scores}, classes {labels}"));
     }
     Ok(Linear { coef, intercept, classes, features })
-}
-
-fn numbers<T>(
-    file: &SafeTensors<'_>,
-    name: &str,
-    dtype: Dtype,
-    from: fn([u8; 8]) -> T,
-) -> Result<(Vec<usize>, Vec<T>), String> {
-    let view = file.tensor(name).map_err(|error| format!("{name}: {error}"))?;
-    if view.dtype() != dtype {
-        return Err(format!("{name} is {:?}, export it as {dtype:?}", view.dtype()));
-    }
-    let (elements, _) = view.data().as_chunks::<8>();
-    Ok((view.shape().to_vec(), elements.iter().copied().map(from).collect()))
 }
 
 #[cfg(test)]

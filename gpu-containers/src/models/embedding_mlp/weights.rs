@@ -9,7 +9,8 @@ use std::collections::HashMap;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use schemas::tensor::DType;
 
-pub const FILE: &str = "model.safetensors";
+use crate::models::saved::Saved;
+
 const TABLE: &str = "embedding.weight";
 const PER_ROW: &str = "ids_per_row";
 const IDS: &str = "ids";
@@ -62,15 +63,11 @@ pub enum Ids<'a> {
 }
 
 impl Ids<'_> {
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self {
             Ids::I32(ids) => ids.len(),
             Ids::I64(ids) => ids.len(),
         }
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Where the first id is that the table doesn't have, and which.
@@ -88,10 +85,10 @@ impl Ids<'_> {
 impl Weights {
     /// A sentence, when the file isn't what the model needs.
     pub fn parse(bytes: &[u8]) -> Result<Weights, String> {
-        let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
+        let file = Saved::parse(bytes)?;
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
         let metadata = header.metadata().clone().unwrap_or_default();
-        let (sizes, table) = numbers(&file, TABLE)?;
+        let (sizes, table) = file.f32(TABLE)?;
         let [vocabulary, width] = sizes[..] else {
             return Err(format!("{TABLE} has {} dimensions, it needs two", sizes.len()));
         };
@@ -148,7 +145,7 @@ fn ids(metadata: &HashMap<String, String>) -> Result<DType, String> {
 }
 
 /// All of them in the order of their numbers, which may have gaps: activations have no weights.
-fn layers(file: &SafeTensors<'_>, width: usize) -> Result<Vec<Layer>, String> {
+fn layers(file: &Saved<'_>, width: usize) -> Result<Vec<Layer>, String> {
     let number = |name: &str| name.strip_prefix("layers.")?.strip_suffix(".weight")?.parse().ok();
     let mut found: Vec<usize> = file.names().into_iter().filter_map(number).collect();
     found.sort_unstable();
@@ -165,10 +162,10 @@ fn layers(file: &SafeTensors<'_>, width: usize) -> Result<Vec<Layer>, String> {
     Ok(layers)
 }
 
-fn layer(file: &SafeTensors<'_>, at: usize, inputs: usize) -> Result<Layer, String> {
+fn layer(file: &Saved<'_>, at: usize, inputs: usize) -> Result<Layer, String> {
     let (weight, bias_name) = (weight_name(at), bias_name(at));
-    let (sizes, weights) = numbers(file, &weight)?;
-    let (bias_sizes, bias) = numbers(file, &bias_name)?;
+    let (sizes, weights) = file.f32(&weight)?;
+    let (bias_sizes, bias) = file.f32(&bias_name)?;
     let outputs = sizes.first().copied().unwrap_or(0);
     if outputs == 0 || sizes != [outputs, inputs] {
         return Err(format!("{weight} is {sizes:?}, what comes before has {inputs} outputs"));
@@ -177,15 +174,6 @@ fn layer(file: &SafeTensors<'_>, at: usize, inputs: usize) -> Result<Layer, Stri
         return Err(format!("{bias_name} is {bias_sizes:?}, {weight} has {outputs} outputs"));
     }
     Ok(Layer { inputs, outputs, weights, bias })
-}
-
-fn numbers(file: &SafeTensors<'_>, name: &str) -> Result<(Vec<usize>, Vec<f32>), String> {
-    let view = file.tensor(name).map_err(|error| format!("{name}: {error}"))?;
-    if view.dtype() != Dtype::F32 {
-        return Err(format!("{name} is {:?}, export it as F32", view.dtype()));
-    }
-    let (elements, _) = view.data().as_chunks::<4>();
-    Ok((view.shape().to_vec(), elements.iter().copied().map(f32::from_le_bytes).collect()))
 }
 
 /// A model of any size, to measure and to test with.
