@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::health::{DeviceEvent, Judge, Residents, Trouble, Waited, action};
 use super::inventory::Gpu;
-use super::nvml::{self, DriverEvents, Gpus, NoGpus};
+use super::nvml::{self, DriverEvents, Gpus};
 use crate::clock::{Clock, Time};
 
 #[cfg(test)]
@@ -28,14 +28,6 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// Events taken between two looks: a GPU in trouble may bring thousands, of which the first tell enough.
 const EVENTS_PER_LOOK_MAX: usize = 64;
-
-#[derive(Debug, thiserror::Error)]
-pub enum WatchError {
-    #[error(transparent)]
-    NoGpus(#[from] NoGpus),
-    #[error("cannot start a thread: {0}")]
-    Thread(#[from] io::Error),
-}
 
 /// The way to the control thread.
 pub fn channel() -> (Sender<DeviceEvent>, Receiver<DeviceEvent>) {
@@ -86,7 +78,7 @@ pub fn start(
     found: &[Gpu],
     to: Sender<DeviceEvent>,
     residents: watch::Receiver<Residents>,
-) -> Result<(), WatchError> {
+) -> io::Result<()> {
     if found.is_empty() {
         return Ok(());
     }
@@ -102,10 +94,16 @@ pub fn start(
     )
 }
 
-fn spawn(library: Option<OsString>, rounds: Rounds) -> Result<(), WatchError> {
-    let gpus = Gpus::open(library)?;
+/// The library is opened on the thread as well: where nothing keeps the driver awake, that takes seconds.
+fn spawn(library: Option<OsString>, rounds: Rounds) -> io::Result<()> {
     let thread = std::thread::Builder::new().name("foil-devices".to_owned());
-    thread.spawn(move || rounds.run(&gpus))?;
+    thread.spawn(move || {
+        let clock = Clock::start();
+        match Gpus::open(library) {
+            Ok(gpus) => rounds.run(&gpus, &clock),
+            Err(error) => tracing::warn!("GPUs are used and not watched: {error}"),
+        }
+    })?;
     Ok(())
 }
 
@@ -125,16 +123,15 @@ enum Waiting {
 }
 
 impl Rounds {
-    fn run(self, gpus: &Gpus) {
+    fn run(self, gpus: &Gpus, clock: &Clock) {
         let names: Vec<String> = self.found.iter().map(|gpu| gpu.uuid.clone()).collect();
-        let clock = Clock::start();
         let mut judge = Judge::new(&self.found);
         let mut untold = None;
         let mut events = listen(gpus, &mut judge);
         events.iter().flat_map(|events| &events.silent).for_each(|line| tracing::warn!("{line}"));
         loop {
             let until = clock.now().after(self.every);
-            if wait(events.as_ref(), &mut judge, &clock, until) == Waiting::Broken {
+            if wait(events.as_ref(), &mut judge, clock, until) == Waiting::Broken {
                 events = listen(gpus, &mut judge);
             }
             judge.handle_looks(gpus.look(&names), &self.residents.borrow());
