@@ -126,7 +126,7 @@ impl Rounds {
     fn run(self, gpus: &Gpus, clock: &Clock) {
         let names: Vec<String> = self.found.iter().map(|gpu| gpu.uuid.clone()).collect();
         let mut judge = Judge::new(&self.found);
-        let mut untold = None;
+        let (mut untold, mut spoke) = (None, Time::ZERO);
         let mut events = listen(gpus, &mut judge);
         events.iter().flat_map(|events| &events.silent).for_each(|line| tracing::warn!("{line}"));
         loop {
@@ -135,16 +135,17 @@ impl Rounds {
                 events = listen(gpus, &mut judge);
             }
             judge.handle_looks(gpus.look(&names), &self.residents.borrow());
-            let late = clock.now().since(until);
-            if late >= self.silence_max {
-                // Whoever listens took all to be unhealthy meanwhile; so they stay until it is known to be over.
-                judge.handle_waited(Waited::Failed {
-                    why: format!("the driver hung for {} s", late.as_secs()),
-                });
+            let silence = clock.now().since(spoke);
+            // Whoever listens takes all to be unhealthy after so long; so they stay until it is known to be over. A round
+            // sooner than there, for what was taken to be unhealthy there alone would stay so for good.
+            if silence + self.every >= self.silence_max {
+                let why = format!("the driver hung for {} s", silence.as_secs());
+                judge.handle_waited(Waited::Failed { why });
             }
             if self.tell(&mut judge, &mut untold).is_err() {
                 return;
             }
+            spoke = clock.now();
         }
     }
 
