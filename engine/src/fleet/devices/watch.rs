@@ -9,7 +9,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::sync::watch;
 
-use super::health::{DeviceEvent, Judge, Residents, Trouble, Waited, action};
+use super::health::{DeviceEvent, Judge, Residents, Trouble, Waited};
 use super::inventory::Gpu;
 use super::nvml::{self, DriverEvents, Gpus};
 use crate::clock::{Clock, Time};
@@ -60,8 +60,7 @@ impl Events {
             Err(_) => {
                 self.hangs = true;
                 let trouble = Trouble::Hangs { seconds: silence_max.as_secs() };
-                let (devices, action) = (self.devices.clone(), action(&trouble));
-                Some(DeviceEvent::Trouble { devices, trouble, action })
+                Some(DeviceEvent::Trouble { devices: self.devices.clone(), trouble })
             }
         }
     }

@@ -11,6 +11,8 @@ pub(super) struct Account {
     pub(super) used_bytes: u64,
     /// Of that, what replicas of ours don't hold.
     pub(super) foreign_bytes: u64,
+    /// What stayed taken after a replica had gone, by nobody.
+    pub(super) leaked_bytes: u64,
     pub(super) ours: Ours,
 }
 
@@ -25,14 +27,14 @@ pub(super) struct Ours {
 impl Account {
     /// Before any replica of ours.
     pub(super) fn first(used_bytes: u64) -> Account {
-        Account { used_bytes, foreign_bytes: used_bytes, ours: Ours::default() }
+        Account { used_bytes, foreign_bytes: used_bytes, ..Account::default() }
     }
 
     /// The next look.
     #[must_use]
     pub(super) fn look(&self, used_bytes: u64, ours: Ours) -> Account {
         let foreign_bytes = self.foreign(used_bytes, &ours);
-        Account { used_bytes, foreign_bytes, ours }
+        Account { used_bytes, foreign_bytes, ours, ..*self }
     }
 
     fn foreign(&self, used_bytes: u64, ours: &Ours) -> u64 {
