@@ -97,7 +97,12 @@ fn a_replica_that_stays_on_an_unhealthy_gpu_answers_as_long_as_it_can() {
     wait_until("the model says why it is not there", || {
         engine.get("/v2/models/sees/ready").status != 200
     });
-    wait_until("with the device's trouble", || engine.said().contains("Xid 79"));
+    let input = json!({"name": "x", "shape": [1], "datatype": "INT64", "data": [1]});
+    let request = json!({ "inputs": [input] }).to_string();
+    wait_until("with the device's trouble", || {
+        let answer = engine.infer("sees", &request);
+        answer.status != 200 && answer.text().contains("Xid 79")
+    });
 }
 
 #[test]

@@ -158,24 +158,25 @@ impl Keeper {
             let _listening = tell.send(Ok(()));
         }
         let Life { process: Some(process), sits, .. } = life else { return LifeError::Stopping };
+        let seat = sits.as_ref().and_then(|sits| sits.seat.as_ref());
         if self.trial.is_some() {
             return self.leave(process, incarnation, fault).await;
         }
         let mut signals = self.signals.clone();
-        let moved = tokio::select! {
+        let left = tokio::select! {
             ended = process.ended() => return ended.map_or_else(LifeError::from, LifeError::Exited),
             error = guest.closed() => return closed_or_exited(process, error).await,
             Ok(fault) = &mut fault => return LifeError::Fault(fault),
             () = signals.ending() => return self.leave(process, incarnation, fault).await,
-            why = self.suspicion(sits.as_ref()) => {
-                return self.leave_as_suspect(process, incarnation, fault, why).await;
+            why = self.suspicion(seat) => LifeError::Suspect { why },
+            moved = self.moves(seat) => {
+                let why = moved.why();
+                self.next = Some(moved);
+                LifeError::Moved { why }
             }
-            moved = self.moves(sits.as_ref()) => moved,
         };
-        let why = moved.why();
-        self.next = Some(moved);
         match self.leave(process, incarnation, fault).await {
-            LifeError::Stopping if !self.signals.is_ending() => LifeError::Moved { why },
+            LifeError::Stopping if !self.signals.is_ending() => left,
             error => error,
         }
     }

@@ -45,10 +45,8 @@ pub struct Seats {
     /// Told when a device or a replica is no longer fit.
     changed: watch::Sender<()>,
     residents: watch::Sender<Residents>,
-    /// Whose the memory of each GPU and slice is, by UUID.
+    /// Whose the memory of each GPU and slice of the inventory is, by UUID.
     accounts: RefCell<BTreeMap<String, Account>>,
-    /// What stayed taken, by UUID.
-    leaked: RefCell<BTreeMap<String, u64>>,
     standings: DeviceStandings,
     /// Since when Docker here is known to have no GPU to give, and why.
     no_gpu_runtime: RefCell<Option<(Time, Rc<str>)>>,
@@ -83,7 +81,6 @@ impl Seats {
             next_ticket: Cell::new(0),
             changed: watch::Sender::new(()),
             residents: watch::Sender::default(),
-            leaked: RefCell::default(),
             standings: devices.standings.clone(),
             no_gpu_runtime: RefCell::default(),
         })
@@ -91,18 +88,18 @@ impl Seats {
 
     /// The best seat there is now.
     pub fn take(self: &Rc<Self>, ask: &Ask) -> Result<Taken, Box<NoSeat>> {
-        let taken: Vec<Seat> =
-            self.sitting.borrow().iter().map(|it| Seat::clone(&it.seat)).collect();
-        let found = seat(&self.inventory.borrow(), &taken, ask).map_err(Box::new)?;
-        Ok(self.give(found, true))
+        Ok(self.give(self.find(ask, None)?, true))
     }
 
     /// The best there would be if this one were free.
-    pub fn best(&self, ask: &Ask, but: &Taken) -> Result<Seat, NoSeat> {
+    pub fn best(&self, ask: &Ask, but: &Taken) -> Result<Seat, Box<NoSeat>> {
+        self.find(ask, Some(but))
+    }
+
+    fn find(&self, ask: &Ask, but: Option<&Taken>) -> Result<Seat, Box<NoSeat>> {
         let sitting = self.sitting.borrow();
-        let others = sitting.iter().filter(|it| it.ticket != but.ticket);
-        let others: Vec<Seat> = others.map(|it| Seat::clone(&it.seat)).collect();
-        seat(&self.inventory.borrow(), &others, ask)
+        let others: Vec<Seat> = others(&sitting, but).map(|it| Seat::clone(&it.seat)).collect();
+        seat(&self.inventory.borrow(), &others, ask).map_err(Box::new)
     }
 
     /// One that its model.toml names, whoever else sits there.
@@ -126,10 +123,9 @@ impl Seats {
 
     /// CPUs that the engine chose for others than this one.
     pub fn chosen_for_others(&self, taken: Option<&Taken>) -> Vec<usize> {
-        let own = taken.map(|taken| taken.ticket);
         let sitting = self.sitting.borrow();
-        let others = sitting.iter().filter(|it| it.chosen && Some(it.ticket) != own);
-        others.flat_map(|it| it.seat.cpus.iter().copied()).collect()
+        let chosen = others(&sitting, taken).filter(|it| it.chosen);
+        chosen.flat_map(|it| it.seat.cpus.iter().copied()).collect()
     }
 
     /// The one host that the engine runs on, as the inventory calls it.
@@ -169,6 +165,14 @@ impl Seats {
         let (since, why) = marked.as_ref()?;
         (self.clock.now().since(*since) < RUNTIME_LOOK_AGAIN).then(|| why.clone())
     }
+}
+
+fn others<'a>(
+    sitting: &'a [Sitting],
+    but: Option<&Taken>,
+) -> impl Iterator<Item = &'a Sitting> + use<'a> {
+    let own = but.map(|taken| taken.ticket);
+    sitting.iter().filter(move |it| Some(it.ticket) != own)
 }
 
 impl Taken {

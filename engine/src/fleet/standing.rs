@@ -93,11 +93,10 @@ impl Standing {
 
     /// Another life has come as far as this, and takes the place of this one.
     pub fn becomes(&mut self, other: Standing) {
-        let (replica, restarts, last_error) = (self.replica, self.restarts, self.last_error.take());
-        let mut logs = std::mem::take(&mut self.logs);
+        let (restarts, last_error) = (self.restarts, self.last_error.take());
+        let logs = std::mem::take(&mut self.logs);
         let printed = other.logs.back().map(|(_, log)| log.clone());
-        *self = Standing { replica, restarts, last_error, logs: VecDeque::new(), ..other };
-        logs.drain(..).for_each(|log| self.logs.push_back(log));
+        *self = Standing { restarts, last_error, logs, ..other };
         printed.into_iter().for_each(|log| self.prints(log));
     }
 

@@ -38,7 +38,7 @@ pub enum DeviceEvent {
     /// Who uses how much of which GPU or slice, where the driver says; takes the place of what was said before.
     Processes(Vec<(String, GpuProcess)>),
     /// Of a GPU with its slices, or of all.
-    Trouble { devices: Vec<String>, trouble: Trouble, action: Action },
+    Trouble { devices: Vec<String>, trouble: Trouble },
 }
 
 /// What happened to a device.
@@ -78,16 +78,20 @@ pub enum Action {
     Taken { bytes: u64 },
 }
 
-/// The table.
-pub(super) fn action(trouble: &Trouble) -> Action {
-    match trouble {
-        Trouble::Xid { number } if XIDS_OF_APPLICATIONS.contains(number) => Action::SuspectReplicas,
-        Trouble::Xid { .. } | Trouble::DoubleBitEcc => Action::Unhealthy,
-        Trouble::Lost { .. } | Trouble::WaitFailed { .. } => Action::Unhealthy,
-        Trouble::Hangs { .. } => Action::Unhealthy,
-        Trouble::WaitWorks => Action::Healthy,
-        Trouble::Leak { bytes } => Action::Taken { bytes: *bytes },
-        Trouble::LeakReturned => Action::Taken { bytes: 0 },
+impl Trouble {
+    /// The table.
+    pub fn action(&self) -> Action {
+        match self {
+            Trouble::Xid { number } if XIDS_OF_APPLICATIONS.contains(number) => {
+                Action::SuspectReplicas
+            }
+            Trouble::Xid { .. } | Trouble::DoubleBitEcc => Action::Unhealthy,
+            Trouble::Lost { .. } | Trouble::WaitFailed { .. } => Action::Unhealthy,
+            Trouble::Hangs { .. } => Action::Unhealthy,
+            Trouble::WaitWorks => Action::Healthy,
+            Trouble::Leak { bytes } => Action::Taken { bytes: *bytes },
+            Trouble::LeakReturned => Action::Taken { bytes: 0 },
+        }
     }
 }
 
@@ -226,7 +230,7 @@ impl Judge {
         let Some(state) = self.gpus.get_mut(gpu).filter(|state| !state.is_unhealthy) else {
             return;
         };
-        state.is_unhealthy = action(&trouble) == Action::Unhealthy;
+        state.is_unhealthy = trouble.action() == Action::Unhealthy;
         let devices = [gpu.to_owned()].into_iter().chain(state.slices.clone()).collect();
         self.tell(devices, trouble);
     }
@@ -257,8 +261,7 @@ impl Judge {
 
     /// Once, however often it happens before it is taken.
     fn tell(&mut self, devices: Vec<String>, trouble: Trouble) {
-        let action = action(&trouble);
-        let event = DeviceEvent::Trouble { devices, trouble, action };
+        let event = DeviceEvent::Trouble { devices, trouble };
         if !self.events.contains(&event) {
             self.events.push_back(event);
         }

@@ -40,7 +40,7 @@ pub fn cpus(root: &Path) -> Cpus {
     let mut nodes: Vec<Node> =
         node_ids(root).into_iter().filter_map(|id| node(root, id, &may, &limits)).collect();
     if nodes.is_empty() {
-        let memory_bytes = total_bytes(&text(root, "proc/meminfo"));
+        let memory_bytes = total_bytes(&text(root, "proc/meminfo")).unwrap_or(0);
         nodes.push(one_node(root, 0, &may.cpus, memory_bytes.min(limits.memory_bytes)));
     }
     Cpus { quota: limits.cpus, front_end: Vec::new(), nodes }
@@ -99,7 +99,7 @@ fn node(root: &Path, id: usize, may: &Allowed, limits: &Limits) -> Option<Node> 
         return None;
     }
     let may_allocate = may.memory_nodes.is_empty() || may.memory_nodes.contains(&id);
-    let memory_bytes = if may_allocate { total_bytes(&at("meminfo")) } else { 0 };
+    let memory_bytes = total_bytes(&at("meminfo")).filter(|_| may_allocate).unwrap_or(0);
     Some(one_node(root, u32::try_from(id).ok()?, &cpus, memory_bytes.min(limits.memory_bytes)))
 }
 
@@ -138,12 +138,11 @@ fn set(list: &str) -> BTreeSet<usize> {
 }
 
 /// `MemTotal` of the machine or of one node (`Node 0 MemTotal: …`).
-fn total_bytes(about: &str) -> u64 {
-    let kib = about.lines().find_map(|line| {
+pub fn total_bytes(about: &str) -> Option<u64> {
+    about.lines().find_map(|line| {
         let (_, value) = line.split_once("MemTotal:")?;
-        value.split_whitespace().next()?.parse::<u64>().ok()
-    });
-    kib.unwrap_or(0) << 10
+        Some(value.split_whitespace().next()?.parse::<u64>().ok()? << 10)
+    })
 }
 
 /// A file of the kernel's; empty where there is none.

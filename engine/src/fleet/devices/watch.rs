@@ -9,9 +9,9 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::sync::watch;
 
-use super::health::{DeviceEvent, Judge, Residents, Trouble, Waited, action};
+use super::health::{DeviceEvent, Judge, Residents, Trouble, Waited};
 use super::inventory::Gpu;
-use super::nvml::{self, DriverEvents, Gpus, NoGpus};
+use super::nvml::{self, DriverEvents, Gpus};
 use crate::clock::{Clock, Time};
 
 #[cfg(test)]
@@ -28,14 +28,6 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// Events taken between two looks: a GPU in trouble may bring thousands, of which the first tell enough.
 const EVENTS_PER_LOOK_MAX: usize = 64;
-
-#[derive(Debug, thiserror::Error)]
-pub enum WatchError {
-    #[error(transparent)]
-    NoGpus(#[from] NoGpus),
-    #[error("cannot start a thread: {0}")]
-    Thread(#[from] io::Error),
-}
 
 /// The way to the control thread.
 pub fn channel() -> (Sender<DeviceEvent>, Receiver<DeviceEvent>) {
@@ -68,8 +60,7 @@ impl Events {
             Err(_) => {
                 self.hangs = true;
                 let trouble = Trouble::Hangs { seconds: silence_max.as_secs() };
-                let (devices, action) = (self.devices.clone(), action(&trouble));
-                Some(DeviceEvent::Trouble { devices, trouble, action })
+                Some(DeviceEvent::Trouble { devices: self.devices.clone(), trouble })
             }
         }
     }
@@ -86,7 +77,7 @@ pub fn start(
     found: &[Gpu],
     to: Sender<DeviceEvent>,
     residents: watch::Receiver<Residents>,
-) -> Result<(), WatchError> {
+) -> io::Result<()> {
     if found.is_empty() {
         return Ok(());
     }
@@ -102,10 +93,16 @@ pub fn start(
     )
 }
 
-fn spawn(library: Option<OsString>, rounds: Rounds) -> Result<(), WatchError> {
-    let gpus = Gpus::open(library)?;
+/// The library is opened on the thread as well: where nothing keeps the driver awake, that takes seconds.
+fn spawn(library: Option<OsString>, rounds: Rounds) -> io::Result<()> {
     let thread = std::thread::Builder::new().name("foil-devices".to_owned());
-    thread.spawn(move || rounds.run(&gpus))?;
+    thread.spawn(move || {
+        let clock = Clock::start();
+        match Gpus::open(library) {
+            Ok(gpus) => rounds.run(&gpus, &clock),
+            Err(error) => tracing::warn!("GPUs are used and not watched: {error}"),
+        }
+    })?;
     Ok(())
 }
 
@@ -125,29 +122,29 @@ enum Waiting {
 }
 
 impl Rounds {
-    fn run(self, gpus: &Gpus) {
+    fn run(self, gpus: &Gpus, clock: &Clock) {
         let names: Vec<String> = self.found.iter().map(|gpu| gpu.uuid.clone()).collect();
-        let clock = Clock::start();
         let mut judge = Judge::new(&self.found);
-        let mut untold = None;
+        let (mut untold, mut spoke) = (None, Time::ZERO);
         let mut events = listen(gpus, &mut judge);
         events.iter().flat_map(|events| &events.silent).for_each(|line| tracing::warn!("{line}"));
         loop {
             let until = clock.now().after(self.every);
-            if wait(events.as_ref(), &mut judge, &clock, until) == Waiting::Broken {
+            if wait(events.as_ref(), &mut judge, clock, until) == Waiting::Broken {
                 events = listen(gpus, &mut judge);
             }
             judge.handle_looks(gpus.look(&names), &self.residents.borrow());
-            let late = clock.now().since(until);
-            if late >= self.silence_max {
-                // Whoever listens took all to be unhealthy meanwhile; so they stay until it is known to be over.
-                judge.handle_waited(Waited::Failed {
-                    why: format!("the driver hung for {} s", late.as_secs()),
-                });
+            let silence = clock.now().since(spoke);
+            // Whoever listens takes all to be unhealthy after so long; so they stay until it is known to be over. A round
+            // sooner than there, for what was taken to be unhealthy there alone would stay so for good.
+            if silence + self.every >= self.silence_max {
+                let why = format!("the driver hung for {} s", silence.as_secs());
+                judge.handle_waited(Waited::Failed { why });
             }
             if self.tell(&mut judge, &mut untold).is_err() {
                 return;
             }
+            spoke = clock.now();
         }
     }
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::birth::Loaded;
 use super::life::Life;
-use super::seating::Sits;
 use super::{Keeper, LifeError};
 use crate::fleet::appraisal::Votes;
 use crate::fleet::seats::Taken;
@@ -52,16 +51,13 @@ impl Keeper {
 
     /// Waits until another device is called for, and has the next life loaded there. Without another seat the replica
     /// stays as long as it answers.
-    pub(super) async fn moves(&self, sits: Option<&Sits>) -> Moved {
-        let Some((class, seat)) = sits.and_then(|sits| Some((sits.class, sits.seat.as_ref()?)))
-        else {
-            return std::future::pending().await;
-        };
+    pub(super) async fn moves(&self, seat: Option<&Taken>) -> Moved {
+        let Some(seat) = seat else { return std::future::pending().await };
         let mut said = false;
         loop {
             let (call, other_than) = tokio::select! {
                 why = seat.unfit() => (Call::Unfit { why }, None),
-                why = self.better(class, seat) => (Call::Better { why }, Some(class)),
+                why = self.better(seat) => (Call::Better { why }, Some(seat.seat.class)),
             };
             match Box::pin(self.load_elsewhere(call, other_than)).await {
                 Ok(moved) => return moved,
@@ -76,7 +72,7 @@ impl Keeper {
     }
 
     /// Waits until reviews agree that it should run on another kind of device; says why.
-    async fn better(&self, class: DeviceClass, seat: &Taken) -> Arc<str> {
+    async fn better(&self, seat: &Taken) -> Arc<str> {
         let every = Duration::from_secs(self.shared.config.limits.review_s);
         let mut votes = Votes::default();
         loop {
@@ -86,7 +82,7 @@ impl Keeper {
             }
             let best = self.best(seat);
             tracing::debug!(model = self.name(), replica = %self.replica, ?best, "was reviewed");
-            if votes.cast(class, best.as_ref().map(|best| best.class), self.moves)
+            if votes.cast(seat.seat.class, best.as_ref().map(|best| best.class), self.moves)
                 && let Some(best) = best
             {
                 return best.why.into();

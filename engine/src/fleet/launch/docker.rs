@@ -65,8 +65,8 @@ pub struct Docker {
     leftovers: Leftovers,
     /// What the daemon can't do and was said.
     warned: RefCell<BTreeSet<String>>,
-    /// What devices it can give out; None: it was not asked.
-    offers: RefCell<Option<gpu::Offers>>,
+    /// What devices it can give out among it; None: it was not asked.
+    known_gear: RefCell<Option<Gear>>,
     used: Cell<bool>,
     swept: Cell<bool>,
     /// One image at a time; who waits finds it there.
@@ -80,7 +80,7 @@ impl Docker {
             client: RefCell::default(),
             leftovers: Leftovers::default(),
             warned: RefCell::default(),
-            offers: RefCell::default(),
+            known_gear: RefCell::default(),
             used: Cell::new(false),
             swept: Cell::new(false),
             pulling: Mutex::default(),

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use crate::fleet::devices::linux::total_bytes;
+
 /// Of this machine's memory, what one container may use unless its model says otherwise: two that grow without end leave
 /// the engine its own.
 const SHARE: u64 = 2;
@@ -14,12 +16,6 @@ const LEAST_BYTES: u64 = 6 << 20;
 pub fn default_memory_bytes() -> u64 {
     let about = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     total_bytes(&about).map_or(UNKNOWN_BYTES, |total| total / SHARE)
-}
-
-fn total_bytes(about: &str) -> Option<u64> {
-    let line = about.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kib << 10)
 }
 
 /// `2g`, `512m`, `65536k`, or bytes; as Docker has it. None where it is none of these, or too little.

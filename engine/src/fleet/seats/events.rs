@@ -42,16 +42,14 @@ impl Seats {
         match event {
             DeviceEvent::Memory(used) => self.account(&used),
             DeviceEvent::Processes(processes) => self.measure(&processes),
-            DeviceEvent::Trouble { devices, trouble, action } => {
-                self.act(&devices, &trouble, &action);
-            }
+            DeviceEvent::Trouble { devices, trouble } => self.act(&devices, &trouble),
         }
         self.publish();
     }
 
-    fn act(&self, devices: &[String], trouble: &Trouble, action: &Action) {
+    fn act(&self, devices: &[String], trouble: &Trouble) {
         let device = devices.first().map_or("", String::as_str);
-        match action {
+        match trouble.action() {
             Action::SuspectReplicas => {
                 let replicas = self.suspect(devices, trouble);
                 tracing::warn!(device, replicas, "{trouble}: its replicas are started anew");
@@ -66,7 +64,9 @@ impl Seats {
                 tracing::info!(device, "takes replicas again: {trouble}");
             }
             Action::Taken { bytes } => {
-                self.leaked.borrow_mut().insert(device.to_owned(), *bytes);
+                if let Some(account) = self.accounts.borrow_mut().get_mut(device) {
+                    account.leaked_bytes = bytes;
+                }
                 tracing::warn!(device, "{trouble}");
             }
         }
@@ -91,10 +91,9 @@ impl Seats {
     fn account(&self, used: &[(String, u64)]) {
         let mut accounts = self.accounts.borrow_mut();
         for (uuid, used_bytes) in used {
-            let ours = self.ours(uuid);
-            let account =
-                accounts.entry(uuid.clone()).or_insert_with(|| Account::first(*used_bytes));
-            *account = account.look(*used_bytes, ours);
+            // A slice that was made since the inventory was taken has none.
+            let Some(account) = accounts.get_mut(uuid) else { continue };
+            *account = account.look(*used_bytes, self.ours(uuid));
             self.set_foreign(uuid, account.foreign_bytes);
         }
     }
@@ -160,17 +159,16 @@ impl Seats {
     }
 
     fn standing(&self, uuid: &str, name: &str, memory_bytes: u64, gpu: &Gpu) -> DeviceStanding {
-        let accounts = self.accounts.borrow();
-        let residents = self.residents.borrow();
+        let account = self.accounts.borrow().get(uuid).cloned().unwrap_or_default();
         DeviceStanding {
             uuid: uuid.to_owned(),
             name: name.to_owned(),
             is_healthy: gpu.health == Health::Healthy,
             memory_bytes,
-            used_bytes: accounts.get(uuid).map_or(0, |account| account.used_bytes),
-            foreign_bytes: accounts.get(uuid).map_or(0, |account| account.foreign_bytes),
-            leaked_bytes: self.leaked.borrow().get(uuid).copied().unwrap_or(0),
-            replicas: residents.get(uuid).copied().unwrap_or(0),
+            used_bytes: account.used_bytes,
+            foreign_bytes: account.foreign_bytes,
+            leaked_bytes: account.leaked_bytes,
+            replicas: self.residents.borrow().get(uuid).copied().unwrap_or(0),
         }
     }
 }

@@ -20,7 +20,10 @@ fn xid(gpu: &str, number: u64) -> Waited {
 fn troubles(judge: &mut Judge) -> Vec<(Vec<String>, Trouble, Action)> {
     let events = std::iter::from_fn(|| judge.poll_event());
     let troubles = events.filter_map(|event| match event {
-        DeviceEvent::Trouble { devices, trouble, action } => Some((devices, trouble, action)),
+        DeviceEvent::Trouble { devices, trouble } => {
+            let action = trouble.action();
+            Some((devices, trouble, action))
+        }
         DeviceEvent::Memory(_) | DeviceEvent::Processes(_) => None,
     });
     troubles.collect()

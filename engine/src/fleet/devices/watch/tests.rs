@@ -48,7 +48,8 @@ impl Watched {
     /// The next that is no look's news.
     fn trouble(&mut self) -> (String, Trouble, Action) {
         loop {
-            if let DeviceEvent::Trouble { devices, trouble, action } = self.next() {
+            if let DeviceEvent::Trouble { devices, trouble } = self.next() {
+                let action = trouble.action();
                 return (devices.join(" "), trouble, action);
             }
         }
@@ -147,7 +148,8 @@ async fn a_thread_that_hangs_in_the_driver_makes_all_unhealthy_until_it_is_over(
     while !matches!(troubles.last(), Some((_, Trouble::WaitWorks, _))) {
         match events.recv().await.expect("the thread goes on") {
             DeviceEvent::Memory(_) | DeviceEvent::Processes(_) => {}
-            DeviceEvent::Trouble { devices, trouble, action } => {
+            DeviceEvent::Trouble { devices, trouble } => {
+                let action = trouble.action();
                 troubles.push((devices, trouble, action));
             }
         }

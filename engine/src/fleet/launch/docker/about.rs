@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use bollard::models::SystemInfo;
 use serde::Serialize;
 
+use super::gpu::CDI_DRIVER;
 use super::{Call, Docker, DockerError, within};
 
 /// A daemon that is there says so within milliseconds; whoever lists launchers doesn't wait longer for one that isn't.
@@ -45,19 +47,41 @@ impl Docker {
         let client = self.client().await?;
         let api = client.client_version();
         let info = within(Call::Info, client.info()).await?;
-        let devices = info.discovered_devices.unwrap_or_default();
-        let mut runtimes: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
-        runtimes.sort();
-        Ok(Gear {
-            version: info.server_version.unwrap_or_default(),
-            api: (api.major_version, api.minor_version),
-            runtimes,
-            cdi_devices: devices.into_iter().filter_map(|device| device.id).collect(),
-        })
+        Ok(gear(info, (api.major_version, api.minor_version)))
     }
 
     pub async fn is_there(&self) -> bool {
         let asked = async { within(Call::Connect, self.client().await?.ping()).await };
         tokio::time::timeout(THERE_WAIT, asked).await.is_ok_and(|answered| answered.is_ok())
+    }
+}
+
+fn gear(info: SystemInfo, api: (usize, usize)) -> Gear {
+    let mut devices = info.discovered_devices.unwrap_or_default();
+    devices.retain(|device| device.source.as_deref() == Some(CDI_DRIVER));
+    let mut runtimes: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
+    runtimes.sort();
+    Gear {
+        version: info.server_version.unwrap_or_default(),
+        api,
+        runtimes,
+        cdi_devices: devices.into_iter().filter_map(|device| device.id).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_daemon_is_heard_on_devices_of_the_interface_only() {
+        let device = |source: &str, id: &str| bollard::models::DeviceInfo {
+            source: Some(source.into()),
+            id: Some(id.into()),
+        };
+        let listed = vec![device("cdi", "nvidia.com/gpu=GPU-1"), device("other", "x")];
+        let info = SystemInfo { discovered_devices: Some(listed), ..Default::default() };
+        let cdi_devices = vec!["nvidia.com/gpu=GPU-1".to_owned()];
+        assert_eq!(gear(info, (1, 52)), Gear { api: (1, 52), cdi_devices, ..Gear::default() });
     }
 }

@@ -90,7 +90,7 @@ pub(super) fn of(
             mounts: Some(vec![mount(start.home, HOME), mount(&directory, MODEL)]),
             cpuset_cpus: start.cpus.map(list),
             cpuset_mems: start.memory_node.map(|node| node.to_string()),
-            device_requests: gpu.and_then(Way::request).map(|request| vec![request]),
+            device_requests: gpu.map(|way| vec![way.request()]),
             ulimits: Some(ulimits(gpu)),
             memory: Some(start.memory_bytes.cast_signed()),
             memory_swap: Some(start.memory_bytes.cast_signed()),

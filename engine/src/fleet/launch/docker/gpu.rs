@@ -1,13 +1,13 @@
 //! How Docker is asked for a GPU, and how its refusal is told from others.
 
-use bollard::models::{DeviceRequest, ResourcesUlimits, SystemInfo};
+use bollard::models::{DeviceRequest, ResourcesUlimits};
 
-use super::{Call, Docker, DockerError, within};
+use super::{Docker, DockerError, Gear};
 
 /// What NVIDIA's toolkit calls its devices in the Container Device Interface.
 const CDI_KIND: &str = "nvidia.com/gpu=";
-/// Docker's names for the two ways.
-const CDI_DRIVER: &str = "cdi";
+/// Docker's names for the two ways; the first is where it has such devices from, too.
+pub(super) const CDI_DRIVER: &str = "cdi";
 const NVIDIA_DRIVER: &str = "nvidia";
 /// What a container may do with it: computing, and asking how it is.
 const CAPABILITIES: [&str; 3] = ["gpu", "compute", "utility"];
@@ -25,14 +25,6 @@ const REFUSALS: [&str; 7] = [
     "nvidia-cdi-hook",
 ];
 
-/// What a daemon says of the devices that it can give out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Offers {
-    api: (usize, usize),
-    /// Names in the Container Device Interface, where it lists them.
-    cdi: Vec<String>,
-}
-
 /// The way to one GPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Way {
@@ -40,20 +32,15 @@ pub(super) enum Way {
     Cdi { device: String },
     /// By Docker's driver for NVIDIA; whether it is there shows when the container is started.
     NvidiaDriver { uuid: String },
-    /// It is too old for either.
-    None,
 }
 
-/// Pure: the way that a daemon with these offers has to a GPU or slice.
-pub(super) fn way(offers: &Offers, uuid: &str) -> Way {
+/// Pure: the way that a daemon with this gear has to a GPU or slice; None: it is too old for either.
+pub(super) fn way(gear: &Gear, uuid: &str) -> Option<Way> {
     let device = format!("{CDI_KIND}{uuid}");
-    if offers.cdi.contains(&device) {
-        Way::Cdi { device }
-    } else if offers.api >= API_MIN {
-        Way::NvidiaDriver { uuid: uuid.to_owned() }
-    } else {
-        Way::None
+    if gear.cdi_devices.contains(&device) {
+        return Some(Way::Cdi { device });
     }
+    (gear.api >= API_MIN).then(|| Way::NvidiaDriver { uuid: uuid.to_owned() })
 }
 
 /// A bound on what a process may pin: what a GPU copies from must stay in memory.
@@ -62,21 +49,20 @@ pub(super) fn unlimited_memlock() -> ResourcesUlimits {
 }
 
 impl Way {
-    pub(super) fn request(&self) -> Option<DeviceRequest> {
+    pub(super) fn request(&self) -> DeviceRequest {
         match self {
             // With a count or options Docker refuses it.
-            Way::Cdi { device } => Some(DeviceRequest {
+            Way::Cdi { device } => DeviceRequest {
                 driver: Some(CDI_DRIVER.into()),
                 device_ids: Some(vec![device.clone()]),
                 ..Default::default()
-            }),
-            Way::NvidiaDriver { uuid } => Some(DeviceRequest {
+            },
+            Way::NvidiaDriver { uuid } => DeviceRequest {
                 driver: Some(NVIDIA_DRIVER.into()),
                 device_ids: Some(vec![uuid.clone()]),
                 capabilities: Some(vec![CAPABILITIES.map(str::to_owned).into()]),
                 ..Default::default()
-            }),
-            Way::None => None,
+            },
         }
     }
 
@@ -89,45 +75,28 @@ impl Way {
 impl Docker {
     /// Asked once, and again after a refusal: somebody may have installed what was lacking.
     pub(super) async fn way_to(&self, uuid: &str) -> Result<Way, DockerError> {
-        if let Some(offers) = &*self.offers.borrow() {
-            return checked(way(offers, uuid));
-        }
-        let client = self.client().await?;
-        let api = client.client_version();
-        let info = within(Call::Info, client.info()).await?;
-        let offers = offers(info, (api.major_version, api.minor_version));
-        let way = way(&offers, uuid);
-        *self.offers.borrow_mut() = Some(offers);
-        checked(way)
+        let known = self.known_gear.take();
+        let gear = match known {
+            Some(gear) => gear,
+            None => self.gear().await?,
+        };
+        let way = way(&gear, uuid);
+        self.known_gear.replace(Some(gear));
+        way.ok_or_else(|| DockerError::NoGpuRuntime {
+            message: "it is older than 19.03 and knows no devices".to_owned(),
+        })
     }
 
     /// Of a container that was to get a GPU.
     pub(super) fn gpu_refused(&self, error: DockerError) -> DockerError {
         match error {
             DockerError::Refused { message, .. } if is_refusal(&message) => {
-                *self.offers.borrow_mut() = None;
+                self.known_gear.take();
                 DockerError::NoGpuRuntime { message }
             }
             error => error,
         }
     }
-}
-
-fn checked(way: Way) -> Result<Way, DockerError> {
-    match way {
-        Way::None => {
-            let message = "it is older than 19.03 and knows no devices".to_owned();
-            Err(DockerError::NoGpuRuntime { message })
-        }
-        way => Ok(way),
-    }
-}
-
-fn offers(info: SystemInfo, api: (usize, usize)) -> Offers {
-    let listed = info.discovered_devices.unwrap_or_default();
-    let is_cdi = |source: &Option<String>| source.as_deref() == Some(CDI_DRIVER);
-    let cdi = listed.into_iter().filter(|device| is_cdi(&device.source)).filter_map(|it| it.id);
-    Offers { api, cdi: cdi.collect() }
 }
 
 /// Whether Docker means that it has no GPU to give.
@@ -140,14 +109,16 @@ fn is_refusal(message: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn daemon(api: (usize, usize), cdi: &[&str]) -> Offers {
-        Offers { api, cdi: cdi.iter().map(|&it| it.into()).collect() }
+    fn daemon(api: (usize, usize), cdi: &[&str]) -> Gear {
+        let cdi_devices = cdi.iter().map(|&it| it.into()).collect();
+        Gear { api, cdi_devices, ..Gear::default() }
     }
 
     #[test]
     fn a_gpu_is_asked_for_by_the_name_that_docker_lists_it_under() {
         let way = way(&daemon((1, 52), &["nvidia.com/gpu=0", "nvidia.com/gpu=GPU-1"]), "GPU-1");
-        let request = way.request().expect("a way");
+        let way = way.expect("a way");
+        let request = way.request();
         assert_eq!(request.driver.as_deref(), Some("cdi"));
         assert_eq!(request.device_ids, Some(vec!["nvidia.com/gpu=GPU-1".to_owned()]));
         assert_eq!((request.count, request.options, request.capabilities), (None, None, None));
@@ -157,26 +128,15 @@ mod tests {
     #[test]
     fn a_gpu_that_is_not_listed_is_asked_for_by_the_driver() {
         for offers in [daemon((1, 52), &["nvidia.com/gpu=0"]), daemon((1, 41), &[])] {
-            let way = way(&offers, "MIG-1");
-            let request = way.request().expect("a way");
+            let way = way(&offers, "MIG-1").expect("a way");
+            let request = way.request();
             assert_eq!(request.driver.as_deref(), Some("nvidia"));
             assert_eq!(request.device_ids, Some(vec!["MIG-1".to_owned()]));
             let capabilities = request.capabilities.expect("some");
             assert_eq!(capabilities, [["gpu", "compute", "utility"]]);
             assert!(way.says_what_is_visible());
         }
-        assert_eq!(way(&daemon((1, 39), &[]), "GPU-1"), Way::None);
-    }
-
-    #[test]
-    fn the_daemon_is_heard_on_devices_of_the_interface_only() {
-        let device = |source: &str, id: &str| bollard::models::DeviceInfo {
-            source: Some(source.into()),
-            id: Some(id.into()),
-        };
-        let listed = vec![device("cdi", "nvidia.com/gpu=GPU-1"), device("other", "x")];
-        let info = SystemInfo { discovered_devices: Some(listed), ..Default::default() };
-        assert_eq!(offers(info, (1, 52)), daemon((1, 52), &["nvidia.com/gpu=GPU-1"]));
+        assert_eq!(way(&daemon((1, 39), &[]), "GPU-1"), None);
     }
 
     #[test]

@@ -35,8 +35,8 @@ fn take(seats: &Rc<Seats>, gigabytes: u64) -> Option<Taken> {
     seats.take(&ask).ok()
 }
 
-fn trouble(device: &str, trouble: Trouble, action: Action) -> DeviceEvent {
-    DeviceEvent::Trouble { devices: vec![device.into()], trouble, action }
+fn trouble(device: &str, trouble: Trouble) -> DeviceEvent {
+    DeviceEvent::Trouble { devices: vec![device.into()], trouble }
 }
 
 /// What it is told at once, if anything.
@@ -54,14 +54,14 @@ fn a_device_that_is_lost_takes_nobody_and_those_there_are_to_leave() {
     let (one, two) = (take(&seats, 50).unwrap(), take(&seats, 50).unwrap());
     let lost = Trouble::Lost { why: "off the bus".into() };
     let there = one.gpu().unwrap().to_owned();
-    seats.handle(trouble(&there, lost, Action::Unhealthy));
+    seats.handle(trouble(&there, lost));
     assert!(now(one.unfit()).is_some_and(|why| why.contains("off the bus")));
     assert!(now(two.unfit()).is_none(), "another device");
     drop(one);
     assert!(take(&seats, 50).is_none(), "nowhere else is room");
     let standing = devices.standings.get().into_iter().find(|it| it.uuid == there).unwrap();
     assert_eq!((standing.is_healthy, standing.replicas), (false, 0));
-    seats.handle(trouble(&there, Trouble::WaitWorks, Action::Healthy));
+    seats.handle(trouble(&there, Trouble::WaitWorks));
     assert!(take(&seats, 50).is_some());
 }
 
@@ -70,7 +70,7 @@ fn an_applications_own_mistake_leaves_the_device_sound_and_its_replicas_suspect(
     let (seats, devices) = seats();
     let one = take(&seats, 50).unwrap();
     let there = one.gpu().unwrap().to_owned();
-    seats.handle(trouble(&there, Trouble::Xid { number: 31 }, Action::SuspectReplicas));
+    seats.handle(trouble(&there, Trouble::Xid { number: 31 }));
     assert!(now(one.suspect()).is_some_and(|why| why.contains("Xid 31")));
     assert!(now(one.unfit()).is_none());
     assert!(devices.standings.get().iter().all(|it| it.is_healthy));
@@ -88,11 +88,11 @@ fn memory_that_stays_taken_is_not_given_out_again() {
     drop(one);
     seats.handle(DeviceEvent::Memory(vec![(there.clone(), 60 * GB)]));
     let leak = Trouble::Leak { bytes: 60 * GB };
-    seats.handle(trouble(&there, leak, Action::Taken { bytes: 60 * GB }));
+    seats.handle(trouble(&there, leak));
     assert!(take(&seats, 50).is_none(), "80 less 60, and the other is taken");
     assert_eq!(devices.standings.get().iter().map(|it| it.leaked_bytes).sum::<u64>(), 60 * GB);
     seats.handle(DeviceEvent::Memory(vec![(there.clone(), 0)]));
-    seats.handle(trouble(&there, Trouble::LeakReturned, Action::Taken { bytes: 0 }));
+    seats.handle(trouble(&there, Trouble::LeakReturned));
     assert_eq!(take(&seats, 50).unwrap().gpu(), Some(&*there));
     drop(two);
 }
