@@ -54,3 +54,14 @@ fn there_being_no_gpus_has_a_reason_that_says_what_to_do() {
     library.now("");
     assert!(matches!(why(&library), NoGpus::None));
 }
+
+#[test]
+fn a_look_tells_what_each_process_uses_and_all_of_them_together() {
+    let library = Library::new("processes", &format!("{TWO_GPUS}process 0 300\nprocess 0 200\n"));
+    let looks = open(&library).expect("it opens").look(&["GPU-1".to_owned()]);
+    let reads = looks[0].read.as_ref().expect("it answers");
+    assert_eq!((reads[0].used_bytes, reads[0].held_bytes), (1 << 30, Some(500 << 20)));
+    let bytes: Vec<u64> = reads[0].processes.iter().map(|process| process.bytes).collect();
+    assert_eq!(bytes, [300 << 20, 200 << 20]);
+    assert!(reads[0].processes.iter().all(|process| !process.lineage.is_empty()));
+}
