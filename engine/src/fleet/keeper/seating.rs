@@ -139,7 +139,7 @@ impl Keeper {
             Wants::Anything => self.on_cpus(0, group),
         };
         let curve = self.model.measured.borrow().get(&class).cloned();
-        Choice { class, on, memory_bytes, curve, load: None }
+        Choice { class, on, memory_bytes, curve }
     }
 
     fn on_cpus(&self, threads: u32, group: &DeviceGroup) -> (Kind, u64) {

@@ -37,12 +37,12 @@ fn gpus(gpus: Vec<Gpu>) -> Inventory {
 
 fn on_gpu(gb: u64) -> Choice {
     let on = Kind::Gpu { name: None, whole: false };
-    Choice { class: DeviceClass(0), on, memory_bytes: gb * GB, curve: None, load: None }
+    Choice { class: DeviceClass(0), on, memory_bytes: gb * GB, curve: None }
 }
 
 fn on_cpu(threads: u32) -> Choice {
     let on = Kind::Cpu { threads, exact: None };
-    Choice { class: DeviceClass(1), on, memory_bytes: 0, curve: None, load: None }
+    Choice { class: DeviceClass(1), on, memory_bytes: 0, curve: None }
 }
 
 fn named(name: &str, gb: u64) -> Choice {

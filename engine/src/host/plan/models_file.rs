@@ -180,7 +180,7 @@ impl Model {
     ) -> Result<(), ModelFault> {
         let mut add = |on: Kind, memory_bytes: u64, curve: Option<Curve>| {
             let class = DeviceClass(options.len() as u8);
-            options.push(Choice { class, on, memory_bytes, curve, load: None });
+            options.push(Choice { class, on, memory_bytes, curve });
         };
         let Wants::Gpu { name, memory_bytes, whole } = &group.wants else {
             let threads = match group.wants {
