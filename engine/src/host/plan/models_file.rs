@@ -183,26 +183,21 @@ impl Model {
             options.push(Choice { class, on, memory_bytes, curve });
         };
         let Wants::Gpu { name, memory_bytes, whole } = &group.wants else {
-            let threads = match group.wants {
-                Wants::Cpu { threads } => threads,
-                _ => 0,
-            };
-            let on = Kind::Cpu { threads, exact: group.cpus.clone() };
-            add(on, self.memory_bytes()?, curves.remove(CPU));
+            add(group.kind(), self.memory_bytes()?, curves.remove(CPU));
             return Ok(());
         };
-        let (of_any, whole) = (curves.remove(GPU), *whole);
+        let of_any = curves.remove(GPU);
         let allowed = |known: &String| {
             known != CPU && name.as_ref().is_none_or(|name| begins_alike(known, name))
         };
         let known: Vec<String> = curves.keys().filter(|known| allowed(known)).cloned().collect();
         let at_large = known.is_empty() || of_any.is_some();
         for name in known.iter().take(DeviceClass::COUNT_MAX - 2) {
-            let on = Kind::Gpu { name: Some(name.clone()), whole };
+            let on = Kind::Gpu { name: Some(name.clone()), whole: *whole };
             add(on, *memory_bytes, curves.remove(name));
         }
         if at_large {
-            add(Kind::Gpu { name: name.clone(), whole }, *memory_bytes, of_any);
+            add(group.kind(), *memory_bytes, of_any);
         }
         Ok(())
     }
