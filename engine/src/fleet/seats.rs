@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use self::accounts::Account;
 use super::devices::health::Residents;
-use super::devices::inventory::{DeviceId, Health, Inventory};
+use super::devices::inventory::{DeviceId, Inventory};
 use super::placement::{Ask, NoSeat, Seat, seat};
 use crate::clock::{Clock, Time};
 use crate::observe::devices::DeviceStandings;
@@ -140,13 +140,10 @@ impl Seats {
 
     /// Why a device takes no replicas; None: it does.
     fn unhealthy(&self, device: &DeviceId) -> Option<Arc<str>> {
-        let DeviceId::Gpu { uuid, .. } = device else { return None };
+        let uuid = device.gpu()?;
         let inventory = self.inventory.borrow();
         let mut gpus = inventory.hosts.iter().flat_map(|host| &host.gpus);
-        match &gpus.find(|gpu| gpu.has(uuid))?.health {
-            Health::Healthy => None,
-            Health::Unhealthy { reason } => Some(reason.as_str().into()),
-        }
+        gpus.find(|gpu| gpu.has(uuid))?.health.trouble().map(Arc::from)
     }
 
     fn suspicion(&self, ticket: u64) -> Option<Arc<str>> {
@@ -207,10 +204,7 @@ impl Taken {
 
     /// The GPU, or the slice of one.
     pub fn gpu(&self) -> Option<&str> {
-        match &self.seat.device {
-            DeviceId::Gpu { uuid, .. } => Some(uuid),
-            DeviceId::Cpu { .. } => None,
-        }
+        self.seat.device.gpu()
     }
 
     pub fn cpus(&self) -> Option<&[usize]> {

@@ -118,10 +118,7 @@ fn slice_row(slice: &Slice) -> [String; 7] {
 }
 
 fn health(health: &Health) -> String {
-    match health {
-        Health::Healthy => "healthy".to_owned(),
-        Health::Unhealthy { reason } => format!("unhealthy: {reason}"),
-    }
+    health.trouble().map_or("healthy".to_owned(), |reason| format!("unhealthy: {reason}"))
 }
 
 /// As the kernel writes sets: `0-3,8`.

@@ -334,8 +334,6 @@ fn a_seat_names_its_host_among_several() {
     let host = |name: &str| Host { name: name.into(), cpus: cpus(1, 2, 1), gpus: Vec::new() };
     let two = Inventory { hosts: vec![host("a"), host("b")] };
     let seats = fill(&two, &[ask(vec![on_cpu(2)]), ask(vec![on_cpu(2)]), ask(vec![on_cpu(0)])]);
-    let hosts = seats.iter().map(|seat| match &seat.device {
-        DeviceId::Cpu { host, .. } | DeviceId::Gpu { host, .. } => host.as_str(),
-    });
+    let hosts = seats.iter().map(|seat| seat.device.host());
     assert_eq!(hosts.collect::<Vec<_>>()[..2], ["a", "b"]);
 }

@@ -1,7 +1,7 @@
 //! What GPU hosts need, from the driver to Docker. A machine without NVIDIA's cards is told so in one line.
 
 use super::{Check, Facts};
-use crate::fleet::devices::inventory::{Gpu, Health};
+use crate::fleet::devices::inventory::Gpu;
 use crate::fleet::devices::nvml::Listing;
 use crate::fleet::launch::docker::Gear;
 use crate::host::doctor::facts::programs::Toolkit;
@@ -58,10 +58,10 @@ fn driver(facts: &Facts) -> Check {
 }
 
 fn health(found: &Listing) -> Check {
-    let unhealthy = found.gpus.iter().filter_map(|gpu| match &gpu.health {
-        Health::Healthy => None,
-        Health::Unhealthy { reason } => Some(format!("{}: {reason}", gpu.uuid)),
-    });
+    let unhealthy = found
+        .gpus
+        .iter()
+        .filter_map(|gpu| Some(format!("{}: {}", gpu.uuid, gpu.health.trouble()?)));
     let troubles: Vec<String> = unhealthy.chain(found.unreadable.clone()).collect();
     if troubles.is_empty() {
         return Check::ok("gpus", format!("{} healthy", found.gpus.len()));
