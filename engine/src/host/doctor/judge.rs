@@ -7,6 +7,7 @@ use super::facts::Facts;
 use super::facts::machine::{Cgroups, IoUring};
 use super::facts::ports::Port;
 use super::facts::programs::Python;
+use crate::fleet::launch::docker::API_LEAST;
 
 mod gpus;
 #[cfg(test)]
@@ -15,8 +16,6 @@ mod tests;
 /// What shared memory and descriptors behave as they must from; older ones are never tried.
 const KERNEL_LEAST: [u32; 2] = [5, 15];
 const PYTHON_LEAST: [u32; 2] = [3, 11];
-/// Docker 20.10: the oldest that containers are tried with.
-const DOCKER_API_LEAST: (usize, usize) = (1, 41);
 
 /// Four lanes with slots of some MiB; Docker gives a container 64 MiB unless it is told otherwise.
 const SHARED_BYTES_LEAST: u64 = 256 << 20;
@@ -170,12 +169,12 @@ fn cgroups(found: &Cgroups) -> Check {
 fn docker(facts: &Facts) -> Check {
     let name = "docker";
     match &facts.docker {
-        Ok(gear) if gear.api >= DOCKER_API_LEAST => {
+        Ok(gear) if gear.api >= API_LEAST => {
             let (major, minor) = gear.api;
             Check::ok(name, format!("{} (API {major}.{minor})", gear.version))
         }
         Ok(gear) => {
-            let (major, minor) = DOCKER_API_LEAST;
+            let (major, minor) = API_LEAST;
             Check::fail(
                 name,
                 format!("{}; Hydrofoil speaks API {major}.{minor} and later", gear.version),

@@ -121,7 +121,7 @@ fn toolkit(found: &Toolkit) -> Check {
 /// Either way will do; the newer one names each device.
 fn docker(gear: &Gear) -> Check {
     let name = "gpus in docker";
-    let listed = gear.cdi_devices.iter().filter(|it| it.starts_with("nvidia.com/gpu=")).count();
+    let listed = gear.gpu_names().count();
     if listed > 0 {
         return Check::ok(name, format!("by CDI ({listed} names)"));
     }
