@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::config::{ConfigError, ModelToml, duration, parse};
 use crate::fleet::device_groups::{DeviceGroup, DeviceGroupError, DeviceGroups, Wants};
-use crate::fleet::launch::parse_memory;
+use crate::fleet::launch::{MemoryError, parse_memory};
 use crate::fleet::placement::{Ask, Choice, Curve, CurveError, Demand, Kind};
 use crate::ids::DeviceClass;
 
@@ -72,8 +72,8 @@ pub enum ModelFault {
     Slo(ConfigError),
     #[error(transparent)]
     Devices(#[from] DeviceGroupError),
-    #[error("memory '{text}' is no amount; write at least 6m, as in 2g or 512m")]
-    Memory { text: String },
+    #[error("memory {0}")]
+    Memory(#[from] MemoryError),
     #[error("batch_ms.{device}: {error}")]
     Curve { device: String, error: CurveError },
     #[error("batch_ms.{device} is of no device that it may run on; set device, or leave it out")]
@@ -203,9 +203,7 @@ impl Model {
     }
 
     fn memory_bytes(&self) -> Result<u64, ModelFault> {
-        let wrong = |text: &String| ModelFault::Memory { text: text.clone() };
-        let parsed = self.memory.as_ref().map(|text| parse_memory(text).ok_or_else(|| wrong(text)));
-        Ok(parsed.transpose()?.unwrap_or(0))
+        Ok(self.memory.as_deref().map(parse_memory).transpose()?.unwrap_or(0))
     }
 }
 
