@@ -74,6 +74,8 @@ pub enum ModelFault {
     Devices(#[from] DeviceGroupError),
     #[error("memory {0}")]
     Memory(#[from] MemoryError),
+    #[error("batch_ms is of {count} devices; use at most {max}", max = DeviceClass::COUNT_MAX)]
+    TooManyDevices { count: usize },
     #[error("batch_ms.{device}: {error}")]
     Curve { device: String, error: CurveError },
     #[error("batch_ms.{device} is of no device that it may run on; set device, or leave it out")]
@@ -163,6 +165,10 @@ impl Model {
     }
 
     fn curves(&self) -> Result<BTreeMap<String, Curve>, ModelFault> {
+        let count = self.batch_ms.len();
+        if count > DeviceClass::COUNT_MAX {
+            return Err(ModelFault::TooManyDevices { count });
+        }
         let curve = |(device, points): (&String, &Vec<(f64, f64)>)| {
             let curve = Curve::new(points.iter().copied());
             let failed = |error| ModelFault::Curve { device: device.clone(), error };
@@ -192,9 +198,11 @@ impl Model {
         };
         let known: Vec<String> = curves.keys().filter(|known| allowed(known)).cloned().collect();
         let at_large = known.is_empty() || of_any.is_some();
-        for name in known.iter().take(DeviceClass::COUNT_MAX - 2) {
-            let on = Kind::Gpu { name: Some(name.clone()), whole: *whole };
-            add(on, *memory_bytes, curves.remove(name));
+        for known in &known {
+            // Of the two, the one that says more: what was measured of all H100 is no leave to go to any.
+            let wished = name.as_ref().filter(|name| name.len() > known.len());
+            let on = Kind::Gpu { name: Some(wished.unwrap_or(known).clone()), whole: *whole };
+            add(on, *memory_bytes, curves.remove(known));
         }
         if at_large {
             add(group.kind(), *memory_bytes, of_any);
@@ -260,6 +268,19 @@ mod tests {
     }
 
     #[test]
+    fn a_gpu_that_is_asked_for_is_the_one_though_more_were_measured_together() {
+        let kinds = |gpu: &str| {
+            let curve = "batch_ms = { H100 = [[1, 1.5]] }";
+            let demand = one(&format!("device = \"gpu\"\ngpu = \"{gpu}\"\n{curve}"));
+            let options = demand.expect("a model").ask.options;
+            options.into_iter().map(|it| it.on).collect::<Vec<_>>()
+        };
+        let of = |name: &str| [Kind::Gpu { name: Some(name.to_owned()), whole: true }];
+        assert_eq!(kinds("H100 80GB"), of("H100 80GB"));
+        assert_eq!(kinds("H"), of("H100"), "the others were not measured");
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused_with_a_sentence() {
         let says = |keys: &str| one(keys).expect_err("refused").to_string();
         assert!(says("slow = 1").contains("unknown field") || says("slow = 1").contains("slo"));
@@ -272,6 +293,9 @@ mod tests {
         assert!(says("memory = \"much\"").contains("2g or 512m"));
         assert!(says("batch_ms = { cpu = [] }").contains("batch_ms.cpu: it has no point"));
         assert!(says("batch_ms = { gpu = [[1, 1]] }").contains("batch_ms.gpu is of no device"));
+        let many: String = (0..17).map(|nth| format!("H{nth} = [[1, 1]], ")).collect();
+        let many = says(&format!("device = \"gpu\"\nbatch_ms = {{ {many}H = [[1, 1]] }}"));
+        assert!(many.contains("18 devices; use at most 16"), "{many}");
         let twice =
             of("[[models]]\nname = \"a\"\n[[models]]\nname = \"a\"\n").expect_err("refused");
         assert!(twice.to_string().contains("'a' is there twice"));
