@@ -32,6 +32,8 @@ pub(super) struct Gpus {
     spots: Vec<Spot>,
     by_id: HashMap<DeviceId, usize>,
     order: BTreeSet<Rank>,
+    /// The first that is split into nothing.
+    unsliced: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -66,7 +68,9 @@ impl Gpus {
         spots.sort_by(|a, b| a.device.gpu().cmp(&b.device.gpu()));
         let by_id = (0..).zip(&spots).map(|(at, spot)| (spot.device.clone(), at)).collect();
         let order = (0..).zip(&spots).map(|(at, spot)| spot.rank(at)).collect();
-        Gpus { spots, by_id, order }
+        let mut gpus = inventory.hosts.iter().flat_map(|host| &host.gpus);
+        let unsliced = gpus.find(|gpu| gpu.slices.as_ref().is_some_and(Vec::is_empty));
+        Gpus { spots, by_id, order, unsliced: unsliced.map(|gpu| gpu.uuid.clone()) }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -120,7 +124,8 @@ impl Gpus {
 
     fn why_none(&self, wish: GpuWish<'_>) -> Why {
         if self.spots.is_empty() {
-            return Why::NoGpu;
+            let unsliced = self.unsliced.clone();
+            return unsliced.map_or(Why::NoGpu, |uuid| Why::NoSlice { uuid });
         }
         let name = wish.name.map(str::to_lowercase);
         let is_named = |spot: &&Spot| spot.is_named(name.as_deref());

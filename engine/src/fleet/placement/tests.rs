@@ -146,7 +146,10 @@ fn a_split_gpu_is_its_slices() {
     assert_eq!(of(on_gpu(20)), Ok("MIG-b".into()));
     assert!(of(on_gpu(50)).is_err(), "nothing runs on the whole of it");
     let empty = gpus(vec![Gpu { slices: Some(Vec::new()), ..gpu("GPU-0", 80) }]);
-    assert!(seat(&empty, &[], &ask(vec![on_gpu(1)])).is_err());
+    let says = refused(&empty, &[], &ask(vec![on_gpu(1)]));
+    assert!(says.contains("GPU-0 is split (MIG) and has no slice"), "{says}");
+    let instead = seat(&empty, &[], &ask(vec![on_gpu(1), on_cpu(0)])).expect("the CPU");
+    assert!(instead.why.starts_with("the GPU is split and has no slice; "), "{}", instead.why);
 }
 
 #[test]
