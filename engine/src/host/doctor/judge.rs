@@ -232,11 +232,13 @@ fn hydrofoil(python: &Python, foil: &str) -> Check {
     }
 }
 
-/// The first two numbers of a version.
-fn version(text: &str) -> Option<[u32; 2]> {
-    let mut parts = text.split(|c: char| !c.is_ascii_digit()).map(str::parse);
-    let mut next = || parts.next()?.ok();
-    Some([next()?, next()?])
+/// The first numbers of a version; what is not there after the first is zero.
+fn version<const COUNT: usize>(text: &str) -> Option<[u32; COUNT]> {
+    let mut parts = text.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().ok());
+    let mut numbers = [0; COUNT];
+    numbers[0] = parts.next()??;
+    numbers[1..].iter_mut().for_each(|it| *it = parts.next().flatten().unwrap_or(0));
+    Some(numbers)
 }
 
 /// As Docker and the kernel count it.

@@ -1,6 +1,6 @@
 //! What GPU hosts need, from the driver to Docker. A machine without NVIDIA's cards is told so in one line.
 
-use super::{Check, Facts};
+use super::{Check, Facts, version};
 use crate::fleet::devices::inventory::Gpu;
 use crate::fleet::devices::nvml::Listing;
 use crate::fleet::launch::docker::Gear;
@@ -45,7 +45,7 @@ fn driver(facts: &Facts) -> Check {
         Ok(found) => {
             let about = format!("{} (CUDA {})", found.driver.version, found.driver.cuda);
             let [major, minor] = CUDA_LEAST;
-            match super::version(&found.driver.cuda) {
+            match version(&found.driver.cuda) {
                 Some(cuda) if cuda >= CUDA_LEAST => Check::ok(name, about),
                 _ => Check::warn(
                     name,
@@ -107,7 +107,9 @@ fn toolkit(found: &Toolkit) -> Check {
         Toolkit::Silent { why } => {
             Check::warn(name, format!("nvidia-ctk doesn't say its version: {why}"), TOOLKIT_MEND)
         }
-        Toolkit::Version(found) if numbers(found) >= TOOLKIT_LEAST => Check::ok(name, found),
+        Toolkit::Version(found) if version(found).is_some_and(|it| it >= TOOLKIT_LEAST) => {
+            Check::ok(name, found)
+        }
         Toolkit::Version(found) => Check::fail(
             name,
             format!(
@@ -133,10 +135,4 @@ fn docker(gear: &Gear) -> Check {
         "Docker has neither a runtime nor CDI names for them, so it may refuse to start a GPU's container",
         "sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker",
     )
-}
-
-/// Three numbers of a version; what is not there is zero, and what comes after a release candidate's dash is not counted.
-fn numbers(text: &str) -> [u32; 3] {
-    let mut parts = text.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
-    std::array::from_fn(|_| parts.next().unwrap_or(0))
 }
