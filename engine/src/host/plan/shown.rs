@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::fleet::devices::inventory::{DeviceId, Gpu, Health, Host, Inventory, Slice};
 use crate::fleet::placement::{CONTEXT_BYTES, Demand, Plan, Seat, Standing};
-use crate::table::render;
+use crate::table::{counted, gib, render};
 
 /// Devices of a fleet that are told one by one; beyond that the unused ones are only counted.
 const UNUSED_TOLD_MAX: usize = 16;
@@ -228,12 +228,4 @@ fn seat_json(seat: &Seat) -> Value {
 fn standing_json(standing: &Standing) -> Value {
     let Standing { model, replicas, rate_rows_s, on_time_rows_s, .. } = standing;
     json!({ "model": model, "replicas": replicas, "rate": rate_rows_s, "on_time": on_time_rows_s })
-}
-
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
-fn gib(bytes: u64) -> String {
-    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }
