@@ -5,7 +5,7 @@ use shm_rpc::Memory;
 use super::Check;
 use super::facts::Facts;
 use super::facts::machine::{Cgroups, IoUring};
-use super::facts::ports::Port;
+use super::facts::ports::{Looked, Port};
 use super::facts::programs::Python;
 use crate::fleet::launch::docker::API_LEAST;
 
@@ -37,7 +37,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Check> {
         docker(facts),
     ];
     checks.extend(gpus::judge(facts, has_gpus));
-    checks.extend(facts.ports.iter().map(|(number, found)| port(*number, found)));
+    checks.extend(facts.ports.iter().map(port));
     checks.push(python(&facts.python));
     checks.push(hydrofoil(&facts.python, &facts.foil));
     checks
@@ -190,12 +190,8 @@ fn docker(facts: &Facts) -> Check {
     }
 }
 
-fn port(number: u16, found: &Port) -> Check {
-    let name = match number {
-        8000 => "port 8000 (HTTP)",
-        8001 => "port 8001 (gRPC)",
-        _ => "port 8002 (metrics)",
-    };
+fn port(Looked { what, number, found }: &Looked) -> Check {
+    let name = format!("port {number} ({what})");
     let who =
         format!("sudo ss -ltnp 'sport = :{number}'  # or serve elsewhere, see foil serve --help");
     match found {
