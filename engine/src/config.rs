@@ -285,7 +285,7 @@ fn class(name: &str, table: ClassToml) -> Result<SloClass, ConfigError> {
 }
 
 /// One core on machines of up to 4, else a quarter: models need the others.
-fn default_cores(available: &[usize]) -> Vec<usize> {
+pub fn default_cores(available: &[usize]) -> Vec<usize> {
     let count = if available.len() <= 4 { 1 } else { available.len() / 4 };
     available[..count.min(available.len())].to_vec()
 }
