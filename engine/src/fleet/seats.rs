@@ -133,11 +133,6 @@ impl Seats {
         self.inventory.borrow().hosts.first().map(|host| host.name.clone()).unwrap_or_default()
     }
 
-    /// Where memory can be near or far.
-    pub fn has_several_nodes(&self) -> bool {
-        self.inventory.borrow().hosts.first().is_some_and(|host| host.cpus.nodes.len() > 1)
-    }
-
     /// Why a device takes no replicas; None: it does.
     fn unhealthy(&self, device: &DeviceId) -> Option<Arc<str>> {
         let uuid = device.gpu()?;
@@ -213,7 +208,7 @@ impl Taken {
 
     /// The NUMA node that its memory should be of; None on a host with a single one.
     pub fn memory_node(&self) -> Option<u32> {
-        self.seat.mems.filter(|_| self.seats.has_several_nodes())
+        self.seat.mems
     }
 }
 
