@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use schemas::lifecycle::REPLICAS_MAX;
 use serde::Deserialize;
 
 use crate::config::{ConfigError, ModelToml, duration, parse};
@@ -88,6 +89,8 @@ pub enum ModelFault {
     ReplicasTwice,
     #[error("replicas_max is {max}, less than the least, {min}")]
     Replicas { min: u32, max: u32 },
+    #[error("it may have {count} replicas; use at most {REPLICAS_MAX}")]
+    TooManyReplicas { count: u32 },
 }
 
 pub(super) fn read(path: &Path) -> Result<Vec<Demand>, ModelsFileError> {
@@ -138,7 +141,11 @@ impl Model {
                 (min, max.unwrap_or(min))
             }
         };
-        if max < min { Err(ModelFault::Replicas { min, max }) } else { Ok((min, max)) }
+        match max {
+            max if max < min => Err(ModelFault::Replicas { min, max }),
+            count if count > REPLICAS_MAX => Err(ModelFault::TooManyReplicas { count }),
+            max => Ok((min, max)),
+        }
     }
 
     /// By the engine's own reading of the keys.
@@ -289,6 +296,7 @@ mod tests {
         assert!(says("weight = 0.0").contains("more than 0"));
         assert!(says("replicas = 1\nreplicas_max = 2").contains("leave one of them out"));
         assert!(says("replicas_min = 3\nreplicas_max = 2").contains("less than the least, 3"));
+        assert!(says("replicas = 4000000000").contains("use at most 1024"));
         assert!(says("device = \"tpu\"").contains("use cpu, gpu or auto"));
         assert!(says("memory = \"much\"").contains("2g or 512m"));
         assert!(says("batch_ms = { cpu = [] }").contains("batch_ms.cpu: it has no point"));
