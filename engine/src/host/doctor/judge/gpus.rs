@@ -5,6 +5,7 @@ use crate::fleet::devices::inventory::Gpu;
 use crate::fleet::devices::nvml::Listing;
 use crate::fleet::launch::docker::Gear;
 use crate::host::doctor::facts::programs::Toolkit;
+use crate::table::counted;
 
 /// Older ones let a container out of its sandbox (CVE-2025-23266).
 const TOOLKIT_LEAST: [u32; 3] = [1, 17, 8];
@@ -90,7 +91,7 @@ fn slices(gpus: &[Gpu]) -> Option<Check> {
         None if split.is_empty() => None,
         None => Some(Check::ok(
             "gpu slices",
-            format!("{count} slices of {} GPUs that are split", split.len()),
+            format!("{} of {}", counted(count, "slice"), counted(split.len(), "split GPU")),
         )),
     }
 }
