@@ -1,4 +1,5 @@
-//! `foil plan`: what would run where and why, on this machine or a fleet of an inventory's file. The engine's own planner.
+//! `foil plan`: what would run where and why, on this machine or a fleet of an inventory's file. By the
+//! rules of the engine, which seats one replica at a time; only here are all placed together.
 
 use super::{HostError, print};
 use crate::cli::host::Plan;
