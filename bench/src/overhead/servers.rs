@@ -189,6 +189,15 @@ impl Server {
         self.ready_when(|| get(address, path).is_ok_and(|answer| answer.status == 200))
     }
 
+    /// Comes back when so many replicas can answer, of all models together: a model is ready with its first.
+    pub(crate) fn with_replicas(self, wanted: u64) -> Result<Server, OverheadError> {
+        let metrics = self.metrics;
+        self.ready_when(|| {
+            let page = metrics.and_then(|address| get(address, "/metrics").ok());
+            page.is_some_and(|page| live_replicas(&String::from_utf8_lossy(&page.body)) >= wanted)
+        })
+    }
+
     fn ready_when(mut self, mut is_ready: impl FnMut() -> bool) -> Result<Server, OverheadError> {
         let child = &mut self.child;
         let mut ended = false;
@@ -269,6 +278,11 @@ impl Drop for Server {
             let _ = process.map(|process| kill_process(process, Signal::KILL));
         }
     }
+}
+
+fn live_replicas(page: &str) -> u64 {
+    let gauges = page.lines().filter(|line| line.starts_with("foil_replicas{"));
+    gauges.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
 }
 
 /// Beside this program, else on PATH.

@@ -68,13 +68,17 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) fn open(place: &Place, work: Work, models: &[Served]) -> Result<Stage, SloError> {
-        Stage::with(place, work, |workplace, folder| served::write(workplace, folder, work, models))
+        let replicas = models.iter().map(|model| u64::from(model.replicas)).sum();
+        let write =
+            |workplace: &Workplace, folder: &str| served::write(workplace, folder, work, models);
+        Stage::with(place, work, replicas, write)
     }
 
-    /// With a repository of models that `write` makes in a folder of the workplace.
+    /// With a repository of models that `write` makes in a folder of the workplace, when all their replicas are up.
     pub(super) fn with(
         place: &Place,
         work: Work,
+        replicas: u64,
         write: impl FnOnce(&Workplace, &str) -> Result<(), OverheadError>,
     ) -> Result<Stage, SloError> {
         const FOLDER: &str = "models";
@@ -83,7 +87,7 @@ impl Stage {
         let (core, cores) = (Some(place.server_core), [place.server_core]);
         let (program, python) = (place.foil.as_path(), place.python.as_deref());
         let foil = Foil { program, python, core, cores: &cores, target: FOLDER };
-        let server = Server::serving(&workplace, &foil)?;
+        let server = Server::serving(&workplace, &foil)?.with_replicas(replicas)?;
         let cores = [place.server_core, place.client_core];
         let watch = Watch::start(place.server_core, cores, server.engine());
         watch.rest(work.shares_the_core());

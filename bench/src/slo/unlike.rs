@@ -37,6 +37,9 @@ const SEED: u64 = 11;
 const BOTH: &str = "unlike";
 const BULK: &str = "bulk";
 const QUICK: &str = "quick";
+/// Replicas of the model for both kinds, and again those of the models for one.
+const BULKS: u64 = 1;
+const QUICKS: u64 = 2;
 const BULK_ENV: &str = "TIMED_FIXED_US = \"15000\"\nTIMED_PER_ROW_US = \"250\"\n";
 const QUICK_ENV: &str = "TIMED_FIXED_US = \"1500\"\nTIMED_PER_ROW_US = \"5000\"\n";
 
@@ -56,7 +59,7 @@ struct Mix {
 }
 
 pub(super) fn measure(place: &Place, seconds: u32, figures: &mut Figures) -> Result<(), SloError> {
-    let mut stage = Stage::with(place, Work::Sleep, write)?;
+    let mut stage = Stage::with(place, Work::Sleep, 2 * (BULKS + QUICKS), write)?;
     let mut before = Way::Split(SPLITS[0]);
     let mut gains = Vec::with_capacity(RATES.len());
     for rate in RATES {
@@ -197,10 +200,10 @@ fn is_on_time(record: &Record, class: usize) -> bool {
 fn write(workplace: &Workplace, folder: &str) -> Result<(), OverheadError> {
     let timed = "runtime = \"native\"\nkind = \"timed\"\nmax_batch = 256\nlate = \"shed\"\n";
     let [urgent_ms, normal_ms] = DEADLINES_MS;
-    let group = |name: &str, replicas: u32, env: &str| {
+    let group = |name: &str, replicas: u64, env: &str| {
         format!("[[devices]]\nname = \"{name}\"\nreplicas = {replicas}\n[devices.env]\n{env}")
     };
-    let (bulk, quick) = (group(BULK, 1, BULK_ENV), group(QUICK, 2, QUICK_ENV));
+    let (bulk, quick) = (group(BULK, BULKS, BULK_ENV), group(QUICK, QUICKS, QUICK_ENV));
     let models = [
         (BOTH, normal_ms, format!("{bulk}{quick}")),
         (BULK, normal_ms, bulk),
