@@ -7,6 +7,7 @@ use crate::ids::DeviceClass;
 
 mod looks;
 mod parts;
+mod unlike;
 
 struct Scene {
     batcher: Batcher,

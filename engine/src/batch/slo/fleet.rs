@@ -19,6 +19,10 @@ const LOOK_AGAIN_SLOS: f64 = 0.25;
 /// And after no less than this share: a bulk replica that should be free already is not waited for in a spin.
 const LOOK_AGAIN_SLOS_MIN: f64 = LOOK_AGAIN_SLOS / 16.0;
 
+/// While one more quick replica is idle, tasks that the bulk class would finish this close to their deadlines, as a share
+/// of the SLO, count as missed: a stall of the machine would make them late, and nobody else needs the replica.
+const SPARE_GUARD_SLOS: f64 = 0.1;
+
 #[derive(Debug)]
 pub(super) struct Fleet {
     /// The class decided for.
@@ -150,7 +154,9 @@ impl SloController {
         }
     }
 
-    /// The bulk class sends a batch worth its while, if those it passes over have someone else.
+    /// The bulk class sends a batch worth its while, if those it passes over have someone else. And it passes over those
+    /// that its batch may miss, whoever else has time for them: answered late they would cost as much, and the quick
+    /// classes may yet come to them.
     fn pass_over_urgent(
         &mut self,
         now: Time,
@@ -160,15 +166,23 @@ impl SloController {
         let waiting = queue.on_time_cost() as f64;
         let wanted = self.target.need.min(waiting);
         let (cost, _) = self.size_queued(now, queue, 0, 1.0);
-        if cost >= wanted {
-            return None;
-        }
-        let skip = self.first_with_size(now, queue, wanted);
-        if skip == 0 || !self.others_can_take(now, queue, replicas, skip) {
+        let shrinking = if cost < wanted { self.first_with_size(now, queue, wanted) } else { 0 };
+        let skip = if shrinking > 0 && self.others_can_take(now, queue, replicas, shrinking) {
+            shrinking
+        } else {
+            self.missed_by(now, queue, self.fleet.asked, cost)
+        };
+        if skip == 0 || skip >= queue.on_time_tasks() {
             return None;
         }
         let (cost, _) = self.size_queued(now, queue, skip, 1.0);
         Some(self.dispatch(now, skip, cost))
+    }
+
+    /// How many heads a batch of this cost may miss, if a class starts it then.
+    fn missed_by(&self, starts: Time, queue: &QueueView<'_>, class: usize, cost: f64) -> usize {
+        let ends = starts.after(duration(self.profiles[class].quantile(cost, Level::P99)));
+        queue.due_before(ends.after(self.config.allowance))
     }
 
     /// Whether replicas of other classes, each with one batch, can finish the first `tasks` in time.
@@ -219,9 +233,10 @@ impl SloController {
         let free = busy.map(|running| self.free_in(now, &running)).fold(f64::INFINITY, f64::min);
         let free = if idle { 0.0 } else { free };
         let planned = self.bulk_batch(now, queue, bulk);
-        let profile = &self.profiles[bulk];
-        let ends = now.after(duration(free + profile.quantile(planned, Level::P95)));
-        let missed = queue.due_before(ends.after(self.config.allowance));
+        let spare = replicas.devices().filter(|&(device, idle)| idle && !is_bulk(device)).count();
+        let guard = if spare > 1 { SPARE_GUARD_SLOS * self.slo } else { 0.0 };
+        let starts = now.after(duration(free + guard));
+        let missed = self.missed_by(starts, queue, bulk, planned);
         if missed == 0 {
             let wait = free.clamp(LOOK_AGAIN_SLOS_MIN * self.slo, LOOK_AGAIN_SLOS * self.slo);
             return Some(Decision::WaitUntil(now.after(duration(wait))));
