@@ -86,6 +86,22 @@ pub enum ClipperMode {
     Strict,
 }
 
+/// Where an engine listens.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Addresses {
+    /// Where to answer the Open Inference Protocol [default: 127.0.0.1:8000].
+    #[arg(long, env = "FOIL_HTTP", value_name = "ADDRESS")]
+    pub http: Option<SocketAddr>,
+
+    /// Where to answer it over gRPC [default: 127.0.0.1:8001].
+    #[arg(long, env = "FOIL_GRPC", value_name = "ADDRESS")]
+    pub grpc: Option<SocketAddr>,
+
+    /// Where Prometheus scrapes [default: 127.0.0.1:8002].
+    #[arg(long, env = "FOIL_METRICS", value_name = "ADDRESS")]
+    pub metrics: Option<SocketAddr>,
+}
+
 /// Every flag also reads the environment (`FOIL_HTTP`, …) and may stand in the file given by --config. Flags win over
 /// the environment, the environment over the file.
 #[derive(Clone, Debug, Default, Args)]
@@ -103,17 +119,8 @@ pub struct Serve {
     #[arg(long)]
     pub name: Option<String>,
 
-    /// Where to answer the Open Inference Protocol [default: 127.0.0.1:8000].
-    #[arg(long, env = "FOIL_HTTP", value_name = "ADDRESS")]
-    pub http: Option<SocketAddr>,
-
-    /// Where to answer it over gRPC [default: 127.0.0.1:8001].
-    #[arg(long, env = "FOIL_GRPC", value_name = "ADDRESS")]
-    pub grpc: Option<SocketAddr>,
-
-    /// Where Prometheus scrapes [default: 127.0.0.1:8002].
-    #[arg(long, env = "FOIL_METRICS", value_name = "ADDRESS")]
-    pub metrics: Option<SocketAddr>,
+    #[command(flatten)]
+    pub addresses: Addresses,
 
     /// Speak Clipper's own interface as well: applications, and the containers written for it. `strict` keeps its defects.
     #[arg(long, env = "FOIL_CLIPPER", value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "on")]

@@ -1,7 +1,7 @@
 //! One typed tree of settings and limits, from flags, environment, file and defaults, in that order of weight.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,6 +22,15 @@ mod limits;
 pub use self::clipper::Clipper;
 pub use self::device_toml::DeviceToml;
 pub use self::limits::Limits;
+
+/// Where an engine listens unless it is told otherwise.
+pub const HTTP: SocketAddr = loopback(8000);
+pub const GRPC: SocketAddr = loopback(8001);
+pub const METRICS: SocketAddr = loopback(8002);
+
+const fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))
+}
 
 /// What `foil serve` runs with.
 #[derive(Clone, Debug)]
@@ -189,7 +198,7 @@ impl Config {
         let targets = if flags.targets.is_empty() { file.targets } else { flags.targets };
         let alone = targets.is_empty() && clipper_rpc.is_none();
         let deployments = alone || flags.control.deployments || file.deployments.unwrap_or(false);
-        let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let addresses = flags.addresses;
         let drain_delay = flags.drain_delay.or(file.drain_delay);
         let mode = flags.socket_mode.or(file.socket_mode);
         let control = ControlFile {
@@ -203,9 +212,9 @@ impl Config {
         let config = Config {
             targets,
             name: flags.name.or(file.name),
-            http: flags.http.or(file.http).unwrap_or(loopback(8000)),
-            grpc: flags.grpc.or(file.grpc).unwrap_or(loopback(8001)),
-            metrics: flags.metrics.or(file.metrics).unwrap_or(loopback(8002)),
+            http: addresses.http.or(file.http).unwrap_or(HTTP),
+            grpc: addresses.grpc.or(file.grpc).unwrap_or(GRPC),
+            metrics: addresses.metrics.or(file.metrics).unwrap_or(METRICS),
             clipper,
             clipper_rpc,
             http_socket: flags.http_socket.or(file.http_socket),
@@ -276,7 +285,7 @@ fn class(name: &str, table: ClassToml) -> Result<SloClass, ConfigError> {
 }
 
 /// One core on machines of up to 4, else a quarter: models need the others.
-fn default_cores(available: &[usize]) -> Vec<usize> {
+pub fn default_cores(available: &[usize]) -> Vec<usize> {
     let count = if available.len() <= 4 { 1 } else { available.len() / 4 };
     available[..count.min(available.len())].to_vec()
 }

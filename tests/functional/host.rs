@@ -1,5 +1,6 @@
 //! The commands that look at this machine and ask no engine.
 
+use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 
 use harness::Scratch;
@@ -51,6 +52,18 @@ fn the_doctor_says_what_fails_and_ends_so() {
     // What else runs on this machine may hold a port.
     assert_eq!(asked.status.code(), Some(i32::from(failed > 0)));
     assert!(checks.iter().all(|check| check["verdict"] == "ok" || check["mend"].is_string()));
+}
+
+#[test]
+fn the_doctor_looks_where_an_engine_is_to_listen() {
+    let other = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = other.local_addr().expect("it is bound");
+    let asked = foil(&["doctor", "--json", "--grpc", &address.to_string()]);
+    let found: Value = serde_json::from_slice(&asked.stdout).expect("JSON");
+    let name = format!("port {} (gRPC)", address.port());
+    let checks = found["checks"].as_array().expect("a list");
+    let check = checks.iter().find(|check| check["name"] == *name).expect("it is looked at");
+    assert_eq!(check["found"], "taken by another program");
 }
 
 #[test]

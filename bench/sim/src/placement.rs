@@ -1,4 +1,4 @@
-//! The engine's own plan of which replica runs where: how far it is from the best on small fleets, and how long it takes
+//! What `foil plan` says of which replica runs where: how far it is from the best on small fleets, and how long it takes
 //! for large ones.
 
 mod exhaustive;

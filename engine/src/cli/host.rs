@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::Addresses;
+
 #[derive(Debug, Subcommand)]
 pub enum HostCommand {
     /// List the CPUs and GPUs that models can run on.
@@ -13,8 +15,10 @@ pub enum HostCommand {
     Devices(Devices),
 
     /// Check whether this machine is fit for serving; each fault comes with the command that mends it.
-    #[command(after_help = "Examples:\n  foil doctor\n  foil doctor --json\n
-It changes nothing, takes some seconds at most, and exits with 1 where a check fails.")]
+    #[command(
+        after_help = "Examples:\n  foil doctor\n  foil doctor --http 0.0.0.0:9000\n  foil doctor --json\n
+It changes nothing, takes some seconds at most, and exits with 1 where a check fails."
+    )]
     Doctor(Doctor),
 
     /// Show where models would run, and why: on this machine, or on a fleet that a file lists.
@@ -37,6 +41,13 @@ pub struct Devices {
 
 #[derive(Debug, Args)]
 pub struct Doctor {
+    #[command(flatten)]
+    pub addresses: Addresses,
+
+    /// Python interpreter for Python models [default: the one beside foil, else python3].
+    #[arg(long, env = "FOIL_PYTHON", value_name = "FILE")]
+    pub python: Option<PathBuf>,
+
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -12,6 +12,7 @@ use super::error::ClientError;
 use super::events;
 use super::progress::Progress;
 use crate::cli::fleet::{Logs, Patience, Promote, Reach, Rm, Rollback, Scale, SetSlo};
+use crate::table::counted;
 
 /// The engine looks this long for lines before it says that there are none.
 const LOGS_SILENCE: std::time::Duration = std::time::Duration::from_secs(30);
@@ -26,7 +27,7 @@ pub(super) async fn scale(flags: Scale) -> Result<(), ClientError> {
     let said = |model: &Model| {
         let counts = model.replicas;
         let wanted = if counts.min == counts.max {
-            format!("{} replica{}", counts.min, if counts.min == 1 { "" } else { "s" })
+            counted(counts.min as usize, "replica")
         } else {
             format!("{} to {} replicas, as the load asks for", counts.min, counts.max)
         };

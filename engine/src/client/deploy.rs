@@ -18,7 +18,7 @@ use super::events::{self, Event, Failed, Ready};
 use super::progress::Progress;
 use super::try_it;
 use crate::cli::fleet::Deploy;
-use crate::table::size;
+use crate::table::{counted, size};
 
 pub(super) async fn deploy(flags: Deploy) -> Result<(), ClientError> {
     let engine = Engine::reach(&flags.reach)?;
@@ -46,8 +46,8 @@ pub(super) async fn deploy(flags: Deploy) -> Result<(), ClientError> {
 }
 
 fn sending(bundle: &Bundle) -> String {
-    let (count, bytes) = (bundle.files.len(), size(bundle.bytes()));
-    format!("sending {}: {count} file{}, {bytes}", bundle.name, if count == 1 { "" } else { "s" })
+    let (files, bytes) = (counted(bundle.files.len(), "file"), size(bundle.bytes()));
+    format!("sending {}: {files}, {bytes}", bundle.name)
 }
 
 /// The settings that belong to the model and not to the version.

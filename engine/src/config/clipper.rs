@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::ConfigError;
 use super::control::{self, Admin};
+use super::{ConfigError, loopback};
 use crate::cli::{ClipperMode, Serve};
 
 /// The ports that programs written for Clipper know.
@@ -34,7 +34,6 @@ pub(super) fn resolve(
     flags: &Serve,
     file: &InFile,
 ) -> Result<(Option<Clipper>, Option<SocketAddr>), ConfigError> {
-    let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let rpc = flags.clipper_rpc.or(file.rpc);
     let (query, admin) = (flags.clipper_query.or(file.query), flags.clipper_admin.or(file.admin));
     let Some(mode) = mode(flags.clipper, file.mode.as_deref())? else {

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::placement::Kind;
 use crate::config::{DeviceToml, ModelToml};
 use crate::ids::{DeviceClass, ReplicaId};
 
@@ -176,6 +177,18 @@ impl DeviceGroup {
 
     pub fn is_gpu(&self) -> bool {
         matches!(self.wants, Wants::Gpu { .. })
+    }
+
+    /// As placement is asked for it.
+    pub fn kind(&self) -> Kind {
+        let threads = match &self.wants {
+            Wants::Gpu { name, whole, .. } => {
+                return Kind::Gpu { name: name.clone(), whole: *whole };
+            }
+            Wants::Cpu { threads } => *threads,
+            Wants::Anything => 0,
+        };
+        Kind::Cpu { threads, exact: self.cpus.clone() }
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::docker::{Docker, DockerContainer, DockerError};
-pub use self::memory::{default_memory_bytes, parse_memory};
+pub use self::memory::{MemoryError, default_memory_bytes, parse_memory};
 use self::process::{Process, Programs};
 use super::log_tail::LogTail;
 use super::target::Program;

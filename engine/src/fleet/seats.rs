@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use self::accounts::Account;
 use super::devices::health::Residents;
-use super::devices::inventory::{DeviceId, Health, Inventory};
+use super::devices::inventory::{DeviceId, Inventory};
 use super::placement::{Ask, NoSeat, Seat, seat};
 use crate::clock::{Clock, Time};
 use crate::observe::devices::DeviceStandings;
@@ -133,20 +133,12 @@ impl Seats {
         self.inventory.borrow().hosts.first().map(|host| host.name.clone()).unwrap_or_default()
     }
 
-    /// Where memory can be near or far.
-    pub fn has_several_nodes(&self) -> bool {
-        self.inventory.borrow().hosts.first().is_some_and(|host| host.cpus.nodes.len() > 1)
-    }
-
     /// Why a device takes no replicas; None: it does.
     fn unhealthy(&self, device: &DeviceId) -> Option<Arc<str>> {
-        let DeviceId::Gpu { uuid, .. } = device else { return None };
+        let uuid = device.gpu()?;
         let inventory = self.inventory.borrow();
         let mut gpus = inventory.hosts.iter().flat_map(|host| &host.gpus);
-        match &gpus.find(|gpu| gpu.has(uuid))?.health {
-            Health::Healthy => None,
-            Health::Unhealthy { reason } => Some(reason.as_str().into()),
-        }
+        gpus.find(|gpu| gpu.has(uuid))?.health.trouble().map(Arc::from)
     }
 
     fn suspicion(&self, ticket: u64) -> Option<Arc<str>> {
@@ -207,10 +199,7 @@ impl Taken {
 
     /// The GPU, or the slice of one.
     pub fn gpu(&self) -> Option<&str> {
-        match &self.seat.device {
-            DeviceId::Gpu { uuid, .. } => Some(uuid),
-            DeviceId::Cpu { .. } => None,
-        }
+        self.seat.device.gpu()
     }
 
     pub fn cpus(&self) -> Option<&[usize]> {
@@ -219,7 +208,7 @@ impl Taken {
 
     /// The NUMA node that its memory should be of; None on a host with a single one.
     pub fn memory_node(&self) -> Option<u32> {
-        self.seat.mems.filter(|_| self.seats.has_several_nodes())
+        self.seat.mems
     }
 }
 

@@ -6,7 +6,7 @@ use super::{HostError, print};
 use crate::cli::host::Devices;
 use crate::fleet::devices::inventory::{Cpus, Gpu, Health, Host, Inventory, Node, Slice};
 use crate::fleet::devices::{Found, find};
-use crate::table::render;
+use crate::table::{counted, gib, render};
 
 pub(super) fn devices(flags: &Devices) -> Result<(), HostError> {
     let found = match &flags.inventory {
@@ -49,20 +49,16 @@ fn host(host: &Host) -> String {
 }
 
 fn heading(host: &Host) -> String {
-    let cpus = counted(host.cpus.all().count(), "CPU");
+    let cpus = some(host.cpus.all().count(), "CPU");
     let quota = host.cpus.quota;
     let quota = quota.map_or(String::new(), |quota| {
         format!(" (limited to the time of {})", (quota * 100.0).round() / 100.0)
     });
-    format!("{}: {cpus}{quota}, {}", host.name, counted(host.gpus.len(), "GPU"))
+    format!("{}: {cpus}{quota}, {}", host.name, some(host.gpus.len(), "GPU"))
 }
 
-fn counted(count: usize, what: &str) -> String {
-    match count {
-        0 => format!("no {what}"),
-        1 => format!("1 {what}"),
-        count => format!("{count} {what}s"),
-    }
+fn some(count: usize, what: &str) -> String {
+    if count == 0 { format!("no {what}") } else { counted(count, what) }
 }
 
 fn cpu_table(cpus: &Cpus) -> String {
@@ -93,7 +89,7 @@ fn gpu_table(gpus: &[Gpu]) -> String {
 }
 
 fn gpu_row(gpu: &Gpu) -> [String; 7] {
-    let split = gpu.slices.as_ref().map(|slices| format!(", {}", counted(slices.len(), "slice")));
+    let split = gpu.slices.as_ref().map(|slices| format!(", {}", some(slices.len(), "slice")));
     [
         gpu.uuid.clone(),
         format!("{}{}", gpu.name, split.unwrap_or_default()),
@@ -118,10 +114,7 @@ fn slice_row(slice: &Slice) -> [String; 7] {
 }
 
 fn health(health: &Health) -> String {
-    match health {
-        Health::Healthy => "healthy".to_owned(),
-        Health::Unhealthy { reason } => format!("unhealthy: {reason}"),
-    }
+    health.trouble().map_or("healthy".to_owned(), |reason| format!("unhealthy: {reason}"))
 }
 
 /// As the kernel writes sets: `0-3,8`.
@@ -137,11 +130,6 @@ fn ranges(cpus: &BTreeSet<usize>) -> String {
         if first == last { format!("{first}") } else { format!("{first}-{last}") }
     };
     runs.into_iter().map(run).collect::<Vec<String>>().join(",")
-}
-
-/// As nvidia-smi, Docker and `gpu_memory` count memory, in powers of two.
-fn gib(bytes: u64) -> String {
-    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 //!
 //! [`facts`] reads what there is, each look bounded in time; [`judge`] says what to think of it, without looking anywhere.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde_json::json;
 use tokio::runtime::Builder;
@@ -17,7 +19,7 @@ mod judge;
 /// What one look came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Check {
-    name: &'static str,
+    name: Cow<'static, str>,
     verdict: Verdict,
     found: String,
     /// What mends it, as a command where one does.
@@ -46,22 +48,40 @@ impl Verdict {
 }
 
 impl Check {
-    fn ok(name: &'static str, found: impl Into<String>) -> Check {
-        Check { name, verdict: Verdict::Ok, found: found.into(), mend: None }
+    fn ok(name: impl Into<Cow<'static, str>>, found: impl Into<String>) -> Check {
+        Check { name: name.into(), verdict: Verdict::Ok, found: found.into(), mend: None }
     }
 
-    fn warn(name: &'static str, found: impl Into<String>, mend: impl Into<String>) -> Check {
-        Check { name, verdict: Verdict::Warn, found: found.into(), mend: Some(mend.into()) }
+    fn warn(
+        name: impl Into<Cow<'static, str>>,
+        found: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Check {
+        Check {
+            name: name.into(),
+            verdict: Verdict::Warn,
+            found: found.into(),
+            mend: Some(mend.into()),
+        }
     }
 
-    fn fail(name: &'static str, found: impl Into<String>, mend: impl Into<String>) -> Check {
-        Check { name, verdict: Verdict::Fail, found: found.into(), mend: Some(mend.into()) }
+    fn fail(
+        name: impl Into<Cow<'static, str>>,
+        found: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Check {
+        Check {
+            name: name.into(),
+            verdict: Verdict::Fail,
+            found: found.into(),
+            mend: Some(mend.into()),
+        }
     }
 }
 
 pub(super) fn doctor(flags: &Doctor) -> Result<(), HostError> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let facts = runtime.block_on(facts::read());
+    let facts = runtime.block_on(facts::read(flags));
     let checks = judge(&facts);
     print(&if flags.json { json(&facts, &checks) } else { text(&facts, &checks) })?;
     match count(&checks, Verdict::Fail) {

@@ -1,11 +1,14 @@
-//! `foil plan`: what would run where and why, on this machine or a fleet of an inventory's file. The engine's own planner.
+//! `foil plan`: what would run where and why, on this machine or a fleet of an inventory's file. By the
+//! rules of the engine, which seats one replica at a time; only here are all placed together.
 
 use super::{HostError, print};
 use crate::cli::host::Plan;
 use crate::clock::Clock;
+use crate::config::default_cores;
 use crate::fleet::devices::find;
 use crate::fleet::devices::inventory::Inventory;
 use crate::fleet::placement;
+use crate::threads::available_cpus;
 
 mod models_file;
 mod shown;
@@ -17,7 +20,8 @@ pub(super) fn plan(flags: &Plan) -> Result<(), HostError> {
     let demands = models_file::read(&flags.models)?;
     let inventory = match &flags.inventory {
         Some(file) => Inventory::read(file)?,
-        None => find(&[]).inventory,
+        // With the front end that an engine has here unless it is told otherwise.
+        None => find(&default_cores(&available_cpus())).inventory,
     };
     let clock = Clock::start();
     let begins = clock.now();

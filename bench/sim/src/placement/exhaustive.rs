@@ -20,7 +20,6 @@ struct Device {
     is_whole: bool,
     /// Of a host.
     free_cpus: Vec<usize>,
-    is_gpu: bool,
 }
 
 struct Search<'a> {
@@ -36,7 +35,7 @@ pub(super) fn best(fleet: &Fleet) -> Found {
         let node = &host.cpus.nodes[0];
         let id = DeviceId::Cpu { host: host.name.clone(), node: node.id };
         let free_cpus = node.cores.iter().flatten().copied().collect();
-        devices.push(Device { free_cpus, is_gpu: false, ..empty(id, node.memory_bytes) });
+        devices.push(Device { free_cpus, ..empty(id, node.memory_bytes) });
         let gpus = host.gpus.iter().map(|gpu| {
             let id = DeviceId::Gpu { host: host.name.clone(), uuid: gpu.uuid.clone() };
             empty(id, gpu.memory_bytes)
@@ -50,7 +49,7 @@ pub(super) fn best(fleet: &Fleet) -> Found {
 }
 
 fn empty(id: DeviceId, free_bytes: u64) -> Device {
-    Device { id, free_bytes, seats: 0, is_whole: false, free_cpus: Vec::new(), is_gpu: true }
+    Device { id, free_bytes, seats: 0, is_whole: false, free_cpus: Vec::new() }
 }
 
 impl Search<'_> {
@@ -107,11 +106,12 @@ fn sit(device: &mut Device, demand: &Demand, choice: &Choice, current: &[Seat]) 
         busy: 0.0,
         why: String::new(),
     };
+    let is_gpu = device.id.gpu().is_some();
     match choice.on {
         Kind::Gpu { whole, .. } => {
             let needed = choice.memory_bytes + CONTEXT_BYTES;
             let is_open = !device.is_whole && (!whole || device.seats == 0);
-            if !device.is_gpu || !is_open || needed > device.free_bytes {
+            if !is_gpu || !is_open || needed > device.free_bytes {
                 return None;
             }
             device.free_bytes -= needed;
@@ -120,7 +120,7 @@ fn sit(device: &mut Device, demand: &Demand, choice: &Choice, current: &[Seat]) 
         }
         Kind::Cpu { threads, .. } => {
             let is_short = device.free_cpus.len() < threads as usize;
-            if device.is_gpu || is_short || choice.memory_bytes > device.free_bytes {
+            if is_gpu || is_short || choice.memory_bytes > device.free_bytes {
                 return None;
             }
             device.free_bytes -= choice.memory_bytes;

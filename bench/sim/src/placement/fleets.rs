@@ -120,7 +120,7 @@ fn on_cpu(rng: &mut SmallRng) -> Choice {
 
 fn choice(class: u8, on: Kind, gb: u64, curve: Curve) -> Choice {
     let (class, curve) = (DeviceClass(class), Some(curve));
-    Choice { class, on, memory_bytes: gb * GB, curve, load: None }
+    Choice { class, on, memory_bytes: gb * GB, curve }
 }
 
 fn curve(fixed_ms: f64, each_ms: f64) -> Curve {

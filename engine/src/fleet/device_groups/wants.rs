@@ -1,7 +1,7 @@
 //! What a group's replicas want of their device: `device` and its companions in model.toml and in `[[devices]]`.
 
 use crate::config::{DeviceToml, ModelToml};
-use crate::fleet::launch::parse_memory;
+use crate::fleet::launch::{MemoryError, parse_memory};
 
 /// Of the device that each replica of a group gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +42,8 @@ pub enum WantsError {
     NoThreads,
     #[error("cpus names the CPUs, threads lets the engine choose them; leave one of the two out")]
     CpusAndThreads,
-    #[error("gpu_memory '{text}' is no amount; write at least 6m, as in 2g or 512m")]
-    Memory { text: String },
+    #[error("gpu_memory {0}")]
+    Memory(#[from] MemoryError),
     #[error("gpu is empty; write how the GPU's name begins, as in H100, or leave it out")]
     NoName,
 }
@@ -137,10 +137,7 @@ impl Keys<'_> {
         if self.gpu.is_some_and(|name| name.trim().is_empty()) {
             return Err(WantsError::NoName);
         }
-        let memory = |text: &str| {
-            parse_memory(text).ok_or_else(|| WantsError::Memory { text: text.to_owned() })
-        };
-        let memory_bytes = self.gpu_memory.map(memory).transpose()?;
+        let memory_bytes = self.gpu_memory.map(parse_memory).transpose()?;
         Ok(Wants::Gpu {
             name: self.gpu.map(|name| name.trim().to_owned()),
             memory_bytes: memory_bytes.unwrap_or(0),

@@ -3,13 +3,13 @@
 //! Read from the system by [`super`]'s sources, or from a JSON file for tests and planning; the file has the fields of
 //! these types by their names, and `foil devices --json` writes one.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// GPUs, slices and NUMA nodes of one inventory: ten times what the planner is measured with.
+/// Hosts, GPUs and slices of one inventory: ten times what the planner is measured with.
 const DEVICES_MAX: usize = 10_000;
 
 /// Bytes of an inventory's file: some hundred for each device.
@@ -144,7 +144,7 @@ impl Inventory {
 
     /// Names that stand for one device each, and not too many of them.
     fn check(&self, path: &Path) -> Result<(), InventoryError> {
-        let mut seen = BTreeMap::new();
+        let mut seen = BTreeSet::new();
         for host in &self.hosts {
             let path = || path.to_owned();
             if host.cpus.all().next().is_none() {
@@ -152,7 +152,7 @@ impl Inventory {
             }
             let names = host.gpus.iter().flat_map(Gpu::uuids);
             for name in names.chain([host.name.as_str()]) {
-                if seen.insert(name, ()).is_some() {
+                if !seen.insert(name) {
                     return Err(InventoryError::Twice { path: path(), what: format!("'{name}'") });
                 }
             }
@@ -181,6 +181,32 @@ impl Gpu {
     pub fn uuids(&self) -> impl Iterator<Item = &str> {
         let slices = self.slices.iter().flatten().map(|slice| slice.uuid.as_str());
         [self.uuid.as_str()].into_iter().chain(slices)
+    }
+}
+
+impl Health {
+    /// Why it takes none; None: it does.
+    pub fn trouble(&self) -> Option<&str> {
+        match self {
+            Health::Healthy => None,
+            Health::Unhealthy { reason } => Some(reason),
+        }
+    }
+}
+
+impl DeviceId {
+    pub fn host(&self) -> &str {
+        match self {
+            DeviceId::Cpu { host, .. } | DeviceId::Gpu { host, .. } => host,
+        }
+    }
+
+    /// The UUID of a GPU or slice.
+    pub fn gpu(&self) -> Option<&str> {
+        match self {
+            DeviceId::Gpu { uuid, .. } => Some(uuid),
+            DeviceId::Cpu { .. } => None,
+        }
     }
 }
 

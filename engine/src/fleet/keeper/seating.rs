@@ -8,7 +8,7 @@ use crate::cli::Launcher;
 use crate::fleet::cores;
 use crate::fleet::device_groups::{DeviceGroup, Wants};
 use crate::fleet::devices::inventory::DeviceId;
-use crate::fleet::placement::{Ask, Choice, Kind, Seat};
+use crate::fleet::placement::{Ask, Choice, Seat};
 use crate::fleet::seats::Taken;
 use crate::ids::DeviceClass;
 
@@ -130,20 +130,13 @@ impl Keeper {
     }
 
     fn choice(&self, class: DeviceClass, group: &DeviceGroup) -> Choice {
-        let (on, memory_bytes) = match &group.wants {
-            Wants::Gpu { name, memory_bytes, whole } => {
-                let bytes = (*memory_bytes).max(self.model.gpu_peak_bytes.get());
-                (Kind::Gpu { name: name.clone(), whole: *whole }, bytes)
+        let memory_bytes = match group.wants {
+            Wants::Gpu { memory_bytes, .. } => memory_bytes.max(self.model.gpu_peak_bytes.get()),
+            Wants::Cpu { .. } | Wants::Anything => {
+                self.model.target.place.memory_bytes.unwrap_or_default()
             }
-            Wants::Cpu { threads } => self.on_cpus(*threads, group),
-            Wants::Anything => self.on_cpus(0, group),
         };
         let curve = self.model.measured.borrow().get(&class).cloned();
-        Choice { class, on, memory_bytes, curve, load: None }
-    }
-
-    fn on_cpus(&self, threads: u32, group: &DeviceGroup) -> (Kind, u64) {
-        let memory_bytes = self.model.target.place.memory_bytes.unwrap_or_default();
-        (Kind::Cpu { threads, exact: group.cpus.clone() }, memory_bytes)
+        Choice { class, on: group.kind(), memory_bytes, curve }
     }
 }

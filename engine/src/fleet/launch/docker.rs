@@ -35,6 +35,9 @@ mod pull;
 /// Where the daemon listens unless DOCKER_HOST says otherwise.
 const SOCKET: &str = "/var/run/docker.sock";
 
+/// Docker 20.10: the oldest that containers are tried with. Requests for devices came one before.
+pub const API_LEAST: (usize, usize) = (1, 41);
+
 /// Docker's own answer that there is no such thing.
 const NOT_FOUND: u16 = 404;
 /// Docker's own answer that what is asked for is under way, or over.

@@ -18,8 +18,18 @@ pub fn default_memory_bytes() -> u64 {
     total_bytes(&about).map_or(UNKNOWN_BYTES, |total| total / SHARE)
 }
 
-/// `2g`, `512m`, `65536k`, or bytes; as Docker has it. None where it is none of these, or too little.
-pub fn parse_memory(text: &str) -> Option<u64> {
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{text}' is no amount; write at least 6m, as in 2g or 512m")]
+pub struct MemoryError {
+    text: String,
+}
+
+/// `2g`, `512m`, `65536k`, or bytes; as Docker has it, which takes no less than 6m.
+pub fn parse_memory(text: &str) -> Result<u64, MemoryError> {
+    bytes(text).ok_or_else(|| MemoryError { text: text.to_owned() })
+}
+
+fn bytes(text: &str) -> Option<u64> {
     let lower = text.trim().to_ascii_lowercase();
     let lower = lower.strip_suffix('b').unwrap_or(&lower);
     let (number, shift) = match lower.as_bytes().last()? {
@@ -38,11 +48,11 @@ mod tests {
 
     #[test]
     fn memory_is_written_as_docker_has_it() {
-        assert_eq!(parse_memory("2g"), Some(2 << 30));
-        assert_eq!(parse_memory("512MB"), Some(512 << 20));
-        assert_eq!(parse_memory("67108864"), Some(64 << 20));
+        assert_eq!(parse_memory("2g"), Ok(2 << 30));
+        assert_eq!(parse_memory("512MB"), Ok(512 << 20));
+        assert_eq!(parse_memory("67108864"), Ok(64 << 20));
         for wrong in ["", "2x", "g", "-1g", "1.5g", "5m", "99999999999g"] {
-            assert_eq!(parse_memory(wrong), None, "{wrong}");
+            assert!(parse_memory(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -31,7 +31,6 @@ pub struct Choice {
     pub memory_bytes: u64,
     /// None: not measured yet.
     pub curve: Option<Curve>,
-    pub load: Option<Duration>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

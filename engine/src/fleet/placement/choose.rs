@@ -165,6 +165,7 @@ fn elsewhere(refused: &[Refusal]) -> String {
     let Some(Refusal { why, .. }) = refused.first() else { return String::new() };
     let reason = match why {
         Why::NoGpu => "there is no GPU",
+        Why::NoSlice { .. } => "the GPU is split and has no slice",
         Why::NoneNamed { .. } => "no GPU has the name asked for",
         Why::Unhealthy { .. } => "its GPU is out of service",
         Why::HeldWhole | Why::NoneEmpty => "no GPU is free",

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::ask::Seat;
 use super::no_seat::Why;
-use crate::fleet::devices::inventory::{DeviceId, Gpu, Health, Host, Inventory, Slice};
+use crate::fleet::devices::inventory::{DeviceId, Gpu, Host, Inventory, Slice};
 
 /// What each process that uses a GPU takes of its memory for CUDA itself, whatever its model needs: 0.3 to 0.6 GB by
 /// card and driver.
@@ -32,6 +32,8 @@ pub(super) struct Gpus {
     spots: Vec<Spot>,
     by_id: HashMap<DeviceId, usize>,
     order: BTreeSet<Rank>,
+    /// The first that is split into nothing.
+    unsliced: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -63,10 +65,12 @@ pub(super) struct GpuWish<'a> {
 impl Gpus {
     pub(super) fn new(inventory: &Inventory) -> Gpus {
         let mut spots: Vec<Spot> = inventory.hosts.iter().flat_map(spots_of).collect();
-        spots.sort_by(|a, b| uuid(&a.device).cmp(uuid(&b.device)));
+        spots.sort_by(|a, b| a.device.gpu().cmp(&b.device.gpu()));
         let by_id = (0..).zip(&spots).map(|(at, spot)| (spot.device.clone(), at)).collect();
         let order = (0..).zip(&spots).map(|(at, spot)| spot.rank(at)).collect();
-        Gpus { spots, by_id, order }
+        let mut gpus = inventory.hosts.iter().flat_map(|host| &host.gpus);
+        let unsliced = gpus.find(|gpu| gpu.slices.as_ref().is_some_and(Vec::is_empty));
+        Gpus { spots, by_id, order, unsliced: unsliced.map(|gpu| gpu.uuid.clone()) }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -120,7 +124,8 @@ impl Gpus {
 
     fn why_none(&self, wish: GpuWish<'_>) -> Why {
         if self.spots.is_empty() {
-            return Why::NoGpu;
+            let unsliced = self.unsliced.clone();
+            return unsliced.map_or(Why::NoGpu, |uuid| Why::NoSlice { uuid });
         }
         let name = wish.name.map(str::to_lowercase);
         let is_named = |spot: &&Spot| spot.is_named(name.as_deref());
@@ -131,7 +136,7 @@ impl Gpus {
         };
         let healthy: Vec<&Spot> = named.iter().filter(|it| it.sick.is_none()).copied().collect();
         if let (Some(reason), true) = (&first.sick, healthy.is_empty()) {
-            let uuid = uuid(&first.device).to_owned();
+            let uuid = first.device.to_string();
             return Why::Unhealthy { uuid, reason: reason.clone() };
         }
         let open: Vec<&Spot> = healthy.into_iter().filter(|it| it.is_open(wish.whole)).collect();
@@ -200,7 +205,7 @@ fn whole_gpu(host: &Host, gpu: &Gpu) -> Spot {
         mems: None,
         name: gpu.name.clone(),
         names: names([&gpu.name, &gpu.uuid]),
-        sick: reason(&gpu.health),
+        sick: gpu.health.trouble().map(str::to_owned),
         capacity_bytes: gpu.memory_bytes.saturating_sub(gpu.reserved_bytes),
         used_bytes: gpu.used_bytes,
         taken_bytes: 0,
@@ -227,18 +232,4 @@ fn names<const COUNT: usize>(given: [&String; COUNT]) -> Vec<String> {
     let bare = MAKERS.iter().filter_map(|maker| names[0].strip_prefix(maker)).next();
     names.extend(bare.map(str::to_owned));
     names
-}
-
-fn reason(health: &Health) -> Option<String> {
-    match health {
-        Health::Healthy => None,
-        Health::Unhealthy { reason } => Some(reason.clone()),
-    }
-}
-
-fn uuid(device: &DeviceId) -> &str {
-    match device {
-        DeviceId::Gpu { uuid, .. } => uuid,
-        DeviceId::Cpu { .. } => "",
-    }
 }

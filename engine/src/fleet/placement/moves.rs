@@ -88,7 +88,7 @@ impl Draft<'_> {
     /// As many more as are each worth it.
     fn add(&mut self, model: usize, why: &str) -> bool {
         let before = self.count(model);
-        while self.count(model) < self.demands[model].replicas_max && !self.is_tired() {
+        while self.has_room_for_one_more(model) && !self.is_tired() {
             let enough = self.score.total() + self.least_gain(model);
             let Some((seat, total)) = self.best_seat(model, |_| true) else { break };
             if total <= enough {
@@ -165,7 +165,7 @@ impl Draft<'_> {
         (0..self.seats[model].len()).rev().any(|own| self.try_place(model, other, place, Some(own)))
     }
 
-    fn has_room_for_one_more(&self, model: usize) -> bool {
+    pub(super) fn has_room_for_one_more(&self, model: usize) -> bool {
         self.count(model) < self.demands[model].replicas_max
     }
 

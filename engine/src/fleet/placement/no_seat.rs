@@ -25,6 +25,10 @@ pub enum Why {
         "there is no GPU here; run it on a CPU, or on a host with one (`foil doctor` says why none is found)"
     )]
     NoGpu,
+    #[error(
+        "{uuid} is split (MIG) and has no slice to run on; make slices, or undo the split (`foil doctor` has the commands)"
+    )]
+    NoSlice { uuid: String },
     #[error("no GPU or slice is named '{name}'; there are {known}")]
     NoneNamed { name: String, known: String },
     #[error("{uuid} is out of service ({reason}), and no other would do; replace or reset it")]
@@ -70,6 +74,7 @@ impl Why {
     pub fn is_of_gpu(&self) -> bool {
         match self {
             Why::NoGpu
+            | Why::NoSlice { .. }
             | Why::NoneNamed { .. }
             | Why::Unhealthy { .. }
             | Why::HeldWhole

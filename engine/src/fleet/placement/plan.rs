@@ -129,8 +129,9 @@ impl<'a> Draft<'a> {
             let Some(&model) = places.get(seat.model.as_str()) else { continue };
             draft.left[model].push(seat.clone());
             let choice = demands[model].choice(seat.class);
-            let has_room = draft.count(model) < demands[model].replicas_max;
-            if has_room && choice.is_some_and(|choice| draft.board.can_keep(seat, choice)) {
+            if draft.has_room_for_one_more(model)
+                && choice.is_some_and(|choice| draft.board.can_keep(seat, choice))
+            {
                 draft.put(model, seat.clone());
             }
         }

@@ -37,12 +37,12 @@ fn gpus(gpus: Vec<Gpu>) -> Inventory {
 
 fn on_gpu(gb: u64) -> Choice {
     let on = Kind::Gpu { name: None, whole: false };
-    Choice { class: DeviceClass(0), on, memory_bytes: gb * GB, curve: None, load: None }
+    Choice { class: DeviceClass(0), on, memory_bytes: gb * GB, curve: None }
 }
 
 fn on_cpu(threads: u32) -> Choice {
     let on = Kind::Cpu { threads, exact: None };
-    Choice { class: DeviceClass(1), on, memory_bytes: 0, curve: None, load: None }
+    Choice { class: DeviceClass(1), on, memory_bytes: 0, curve: None }
 }
 
 fn named(name: &str, gb: u64) -> Choice {
@@ -146,7 +146,10 @@ fn a_split_gpu_is_its_slices() {
     assert_eq!(of(on_gpu(20)), Ok("MIG-b".into()));
     assert!(of(on_gpu(50)).is_err(), "nothing runs on the whole of it");
     let empty = gpus(vec![Gpu { slices: Some(Vec::new()), ..gpu("GPU-0", 80) }]);
-    assert!(seat(&empty, &[], &ask(vec![on_gpu(1)])).is_err());
+    let says = refused(&empty, &[], &ask(vec![on_gpu(1)]));
+    assert!(says.contains("GPU-0 is split (MIG) and has no slice"), "{says}");
+    let instead = seat(&empty, &[], &ask(vec![on_gpu(1), on_cpu(0)])).expect("the CPU");
+    assert!(instead.why.starts_with("the GPU is split and has no slice; "), "{}", instead.why);
 }
 
 #[test]
@@ -334,8 +337,6 @@ fn a_seat_names_its_host_among_several() {
     let host = |name: &str| Host { name: name.into(), cpus: cpus(1, 2, 1), gpus: Vec::new() };
     let two = Inventory { hosts: vec![host("a"), host("b")] };
     let seats = fill(&two, &[ask(vec![on_cpu(2)]), ask(vec![on_cpu(2)]), ask(vec![on_cpu(0)])]);
-    let hosts = seats.iter().map(|seat| match &seat.device {
-        DeviceId::Cpu { host, .. } | DeviceId::Gpu { host, .. } => host.as_str(),
-    });
+    let hosts = seats.iter().map(|seat| seat.device.host());
     assert_eq!(hosts.collect::<Vec<_>>()[..2], ["a", "b"]);
 }

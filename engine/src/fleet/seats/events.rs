@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::accounts::{Account, Ours};
 use super::{Devices, Seats, Sitting};
 use crate::fleet::devices::health::{Action, DeviceEvent, GpuProcess, Residents, Trouble};
-use crate::fleet::devices::inventory::{DeviceId, Gpu, Health, Inventory};
+use crate::fleet::devices::inventory::{Gpu, Health, Inventory};
 use crate::fleet::devices::watch::{self, Events};
 use crate::fleet::placement::CONTEXT_BYTES;
 use crate::observe::devices::DeviceStanding;
@@ -76,8 +76,7 @@ impl Seats {
     /// Says how many there are.
     fn suspect(&self, devices: &[String], trouble: &Trouble) -> usize {
         let mut sitting = self.sitting.borrow_mut();
-        let there =
-            sitting.iter_mut().filter(|it| it.gpu().is_some_and(|uuid| devices.contains(uuid)));
+        let there = sitting.iter_mut().filter(|it| devices.iter().any(|uuid| it.is_on(uuid)));
         there.map(|it| it.suspect = Some(trouble.to_string().into())).count()
     }
 
@@ -110,8 +109,7 @@ impl Seats {
 
     fn ours(&self, uuid: &str) -> Ours {
         let sitting = self.sitting.borrow();
-        let there: Vec<&Sitting> =
-            sitting.iter().filter(|it| it.gpu().is_some_and(|gpu| gpu == uuid)).collect();
+        let there: Vec<&Sitting> = sitting.iter().filter(|it| it.is_on(uuid)).collect();
         let declared = |it: &&Sitting| {
             let bytes = it.seat.memory_bytes;
             (bytes > 0).then(|| bytes.saturating_add(CONTEXT_BYTES))
@@ -137,7 +135,7 @@ impl Seats {
     pub(super) fn tell_residents(&self) {
         let mut residents = Residents::new();
         for uuid in self.sitting.borrow().iter().filter_map(Sitting::gpu) {
-            *residents.entry(uuid.clone()).or_default() += 1;
+            *residents.entry(uuid.to_owned()).or_default() += 1;
         }
         self.residents.send_replace(residents);
         self.publish();
@@ -186,11 +184,12 @@ pub(super) fn first_accounts(inventory: &Inventory) -> BTreeMap<String, Account>
 }
 
 impl Sitting {
-    fn gpu(&self) -> Option<&String> {
-        match &self.seat.device {
-            DeviceId::Gpu { uuid, .. } => Some(uuid),
-            DeviceId::Cpu { .. } => None,
-        }
+    fn gpu(&self) -> Option<&str> {
+        self.seat.device.gpu()
+    }
+
+    fn is_on(&self, uuid: &str) -> bool {
+        self.gpu() == Some(uuid)
     }
 }
 

@@ -20,12 +20,9 @@ pub(super) fn place(path: &Path, toml: &ModelToml) -> Result<Place, TargetError>
     if toml.image.as_deref().is_some_and(|image| image.trim().is_empty()) {
         return Err(wrong("image is empty; name one, or leave it out".into()));
     }
-    let memory = toml.memory.as_deref().map(|text| {
-        parse_memory(text).ok_or_else(|| {
-            wrong(format!("memory '{text}' is no amount; write at least 6m, as in 2g or 512m"))
-        })
-    });
-    Ok(Place { launcher, image: toml.image.clone(), memory_bytes: memory.transpose()? })
+    let memory = toml.memory.as_deref().map(parse_memory).transpose();
+    let memory_bytes = memory.map_err(|error| wrong(format!("memory {error}")))?;
+    Ok(Place { launcher, image: toml.image.clone(), memory_bytes })
 }
 
 /// The Python file with the model, and its class: in the version's own directory, so that all it needs lies beside it.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use shm_rpc::Memory;
 
 use self::programs::{Python, Toolkit};
+use crate::cli::host::Doctor;
 use crate::fleet::devices::linux;
 use crate::fleet::devices::nvml::{self, NoGpus, Survey};
 use crate::fleet::launch::Advice;
@@ -39,7 +40,7 @@ pub(super) struct Facts {
     pub(super) cards: usize,
     pub(super) gpus: Result<Survey, NoGpus>,
     pub(super) toolkit: Toolkit,
-    pub(super) ports: Vec<(u16, ports::Port)>,
+    pub(super) ports: Vec<ports::Looked>,
     pub(super) python: Python,
 }
 
@@ -49,12 +50,13 @@ pub(super) struct NoDocker {
     pub(super) mend: String,
 }
 
-pub(super) async fn read() -> Facts {
+pub(super) async fn read(flags: &Doctor) -> Facts {
     let root = Path::new(linux::ROOT);
     // Before the others, whose time would run while this thread waits.
     let gpus = nvml::survey(nvml::library());
+    let (ports, python) = (ports::read(&flags.addresses), programs::python(flags.python.clone()));
     let (docker, toolkit, ports, python) =
-        tokio::join!(docker(), programs::toolkit(), ports::read(), programs::python());
+        tokio::join!(docker(), programs::toolkit(), ports, python);
     let (memory, unsealed) = shm_rpc::engine_side::choose_memory();
     Facts {
         foil: env!("CARGO_PKG_VERSION").to_owned(),
@@ -120,7 +122,7 @@ pub(super) fn sound() -> Facts {
             },
         }),
         toolkit: Toolkit::Version("1.17.8".to_owned()),
-        ports: vec![(8000, ports::Port::Free)],
+        ports: vec![ports::Looked { what: "HTTP", number: 8000, found: ports::Port::Free }],
         python: Python {
             program: "python3".to_owned(),
             version: Ok("3.12.3".to_owned()),

@@ -5,8 +5,9 @@ use shm_rpc::Memory;
 use super::Check;
 use super::facts::Facts;
 use super::facts::machine::{Cgroups, IoUring};
-use super::facts::ports::Port;
+use super::facts::ports::{Looked, Port};
 use super::facts::programs::Python;
+use crate::fleet::launch::docker::API_LEAST;
 
 mod gpus;
 #[cfg(test)]
@@ -15,8 +16,6 @@ mod tests;
 /// What shared memory and descriptors behave as they must from; older ones are never tried.
 const KERNEL_LEAST: [u32; 2] = [5, 15];
 const PYTHON_LEAST: [u32; 2] = [3, 11];
-/// Docker 20.10: the oldest that containers are tried with.
-const DOCKER_API_LEAST: (usize, usize) = (1, 41);
 
 /// Four lanes with slots of some MiB; Docker gives a container 64 MiB unless it is told otherwise.
 const SHARED_BYTES_LEAST: u64 = 256 << 20;
@@ -38,7 +37,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Check> {
         docker(facts),
     ];
     checks.extend(gpus::judge(facts, has_gpus));
-    checks.extend(facts.ports.iter().map(|(number, found)| port(*number, found)));
+    checks.extend(facts.ports.iter().map(port));
     checks.push(python(&facts.python));
     checks.push(hydrofoil(&facts.python, &facts.foil));
     checks
@@ -170,12 +169,12 @@ fn cgroups(found: &Cgroups) -> Check {
 fn docker(facts: &Facts) -> Check {
     let name = "docker";
     match &facts.docker {
-        Ok(gear) if gear.api >= DOCKER_API_LEAST => {
+        Ok(gear) if gear.api >= API_LEAST => {
             let (major, minor) = gear.api;
             Check::ok(name, format!("{} (API {major}.{minor})", gear.version))
         }
         Ok(gear) => {
-            let (major, minor) = DOCKER_API_LEAST;
+            let (major, minor) = API_LEAST;
             Check::fail(
                 name,
                 format!("{}; Hydrofoil speaks API {major}.{minor} and later", gear.version),
@@ -191,12 +190,8 @@ fn docker(facts: &Facts) -> Check {
     }
 }
 
-fn port(number: u16, found: &Port) -> Check {
-    let name = match number {
-        8000 => "port 8000 (HTTP)",
-        8001 => "port 8001 (gRPC)",
-        _ => "port 8002 (metrics)",
-    };
+fn port(Looked { what, number, found }: &Looked) -> Check {
+    let name = format!("port {number} ({what})");
     let who =
         format!("sudo ss -ltnp 'sport = :{number}'  # or serve elsewhere, see foil serve --help");
     match found {
@@ -233,11 +228,13 @@ fn hydrofoil(python: &Python, foil: &str) -> Check {
     }
 }
 
-/// The first two numbers of a version.
-fn version(text: &str) -> Option<[u32; 2]> {
-    let mut parts = text.split(|c: char| !c.is_ascii_digit()).map(str::parse);
-    let mut next = || parts.next()?.ok();
-    Some([next()?, next()?])
+/// The first numbers of a version; what is not there after the first is zero.
+fn version<const COUNT: usize>(text: &str) -> Option<[u32; COUNT]> {
+    let mut parts = text.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().ok());
+    let mut numbers = [0; COUNT];
+    numbers[0] = parts.next()??;
+    numbers[1..].iter_mut().for_each(|it| *it = parts.next().flatten().unwrap_or(0));
+    Some(numbers)
 }
 
 /// As Docker and the kernel count it.

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use schemas::lifecycle::REPLICAS_MAX;
 use serde::Deserialize;
 
 use crate::config::{ConfigError, ModelToml, duration, parse};
 use crate::fleet::device_groups::{DeviceGroup, DeviceGroupError, DeviceGroups, Wants};
-use crate::fleet::launch::parse_memory;
+use crate::fleet::launch::{MemoryError, parse_memory};
 use crate::fleet::placement::{Ask, Choice, Curve, CurveError, Demand, Kind};
 use crate::ids::DeviceClass;
 
@@ -72,8 +73,10 @@ pub enum ModelFault {
     Slo(ConfigError),
     #[error(transparent)]
     Devices(#[from] DeviceGroupError),
-    #[error("memory '{text}' is no amount; write at least 6m, as in 2g or 512m")]
-    Memory { text: String },
+    #[error("memory {0}")]
+    Memory(#[from] MemoryError),
+    #[error("batch_ms is of {count} devices; use at most {max}", max = DeviceClass::COUNT_MAX)]
+    TooManyDevices { count: usize },
     #[error("batch_ms.{device}: {error}")]
     Curve { device: String, error: CurveError },
     #[error("batch_ms.{device} is of no device that it may run on; set device, or leave it out")]
@@ -86,6 +89,8 @@ pub enum ModelFault {
     ReplicasTwice,
     #[error("replicas_max is {max}, less than the least, {min}")]
     Replicas { min: u32, max: u32 },
+    #[error("it may have {count} replicas; use at most {REPLICAS_MAX}")]
+    TooManyReplicas { count: u32 },
 }
 
 pub(super) fn read(path: &Path) -> Result<Vec<Demand>, ModelsFileError> {
@@ -136,7 +141,11 @@ impl Model {
                 (min, max.unwrap_or(min))
             }
         };
-        if max < min { Err(ModelFault::Replicas { min, max }) } else { Ok((min, max)) }
+        match max {
+            max if max < min => Err(ModelFault::Replicas { min, max }),
+            count if count > REPLICAS_MAX => Err(ModelFault::TooManyReplicas { count }),
+            max => Ok((min, max)),
+        }
     }
 
     /// By the engine's own reading of the keys.
@@ -163,6 +172,10 @@ impl Model {
     }
 
     fn curves(&self) -> Result<BTreeMap<String, Curve>, ModelFault> {
+        let count = self.batch_ms.len();
+        if count > DeviceClass::COUNT_MAX {
+            return Err(ModelFault::TooManyDevices { count });
+        }
         let curve = |(device, points): (&String, &Vec<(f64, f64)>)| {
             let curve = Curve::new(points.iter().copied());
             let failed = |error| ModelFault::Curve { device: device.clone(), error };
@@ -180,37 +193,32 @@ impl Model {
     ) -> Result<(), ModelFault> {
         let mut add = |on: Kind, memory_bytes: u64, curve: Option<Curve>| {
             let class = DeviceClass(options.len() as u8);
-            options.push(Choice { class, on, memory_bytes, curve, load: None });
+            options.push(Choice { class, on, memory_bytes, curve });
         };
         let Wants::Gpu { name, memory_bytes, whole } = &group.wants else {
-            let threads = match group.wants {
-                Wants::Cpu { threads } => threads,
-                _ => 0,
-            };
-            let on = Kind::Cpu { threads, exact: group.cpus.clone() };
-            add(on, self.memory_bytes()?, curves.remove(CPU));
+            add(group.kind(), self.memory_bytes()?, curves.remove(CPU));
             return Ok(());
         };
-        let (of_any, whole) = (curves.remove(GPU), *whole);
+        let of_any = curves.remove(GPU);
         let allowed = |known: &String| {
             known != CPU && name.as_ref().is_none_or(|name| begins_alike(known, name))
         };
         let known: Vec<String> = curves.keys().filter(|known| allowed(known)).cloned().collect();
         let at_large = known.is_empty() || of_any.is_some();
-        for name in known.iter().take(DeviceClass::COUNT_MAX - 2) {
-            let on = Kind::Gpu { name: Some(name.clone()), whole };
-            add(on, *memory_bytes, curves.remove(name));
+        for known in &known {
+            // Of the two, the one that says more: what was measured of all H100 is no leave to go to any.
+            let wished = name.as_ref().filter(|name| name.len() > known.len());
+            let on = Kind::Gpu { name: Some(wished.unwrap_or(known).clone()), whole: *whole };
+            add(on, *memory_bytes, curves.remove(known));
         }
         if at_large {
-            add(Kind::Gpu { name: name.clone(), whole }, *memory_bytes, of_any);
+            add(group.kind(), *memory_bytes, of_any);
         }
         Ok(())
     }
 
     fn memory_bytes(&self) -> Result<u64, ModelFault> {
-        let wrong = |text: &String| ModelFault::Memory { text: text.clone() };
-        let parsed = self.memory.as_ref().map(|text| parse_memory(text).ok_or_else(|| wrong(text)));
-        Ok(parsed.transpose()?.unwrap_or(0))
+        Ok(self.memory.as_deref().map(parse_memory).transpose()?.unwrap_or(0))
     }
 }
 
@@ -267,6 +275,19 @@ mod tests {
     }
 
     #[test]
+    fn a_gpu_that_is_asked_for_is_the_one_though_more_were_measured_together() {
+        let kinds = |gpu: &str| {
+            let curve = "batch_ms = { H100 = [[1, 1.5]] }";
+            let demand = one(&format!("device = \"gpu\"\ngpu = \"{gpu}\"\n{curve}"));
+            let options = demand.expect("a model").ask.options;
+            options.into_iter().map(|it| it.on).collect::<Vec<_>>()
+        };
+        let of = |name: &str| [Kind::Gpu { name: Some(name.to_owned()), whole: true }];
+        assert_eq!(kinds("H100 80GB"), of("H100 80GB"));
+        assert_eq!(kinds("H"), of("H100"), "the others were not measured");
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused_with_a_sentence() {
         let says = |keys: &str| one(keys).expect_err("refused").to_string();
         assert!(says("slow = 1").contains("unknown field") || says("slow = 1").contains("slo"));
@@ -275,10 +296,14 @@ mod tests {
         assert!(says("weight = 0.0").contains("more than 0"));
         assert!(says("replicas = 1\nreplicas_max = 2").contains("leave one of them out"));
         assert!(says("replicas_min = 3\nreplicas_max = 2").contains("less than the least, 3"));
+        assert!(says("replicas = 4000000000").contains("use at most 1024"));
         assert!(says("device = \"tpu\"").contains("use cpu, gpu or auto"));
         assert!(says("memory = \"much\"").contains("2g or 512m"));
         assert!(says("batch_ms = { cpu = [] }").contains("batch_ms.cpu: it has no point"));
         assert!(says("batch_ms = { gpu = [[1, 1]] }").contains("batch_ms.gpu is of no device"));
+        let many: String = (0..17).map(|nth| format!("H{nth} = [[1, 1]], ")).collect();
+        let many = says(&format!("device = \"gpu\"\nbatch_ms = {{ {many}H = [[1, 1]] }}"));
+        assert!(many.contains("18 devices; use at most 16"), "{many}");
         let twice =
             of("[[models]]\nname = \"a\"\n[[models]]\nname = \"a\"\n").expect_err("refused");
         assert!(twice.to_string().contains("'a' is there twice"));

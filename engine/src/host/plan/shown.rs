@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::fleet::devices::inventory::{DeviceId, Gpu, Health, Host, Inventory, Slice};
 use crate::fleet::placement::{CONTEXT_BYTES, Demand, Plan, Seat, Standing};
-use crate::table::render;
+use crate::table::{counted, gib, render};
 
 /// Devices of a fleet that are told one by one; beyond that the unused ones are only counted.
 const UNUSED_TOLD_MAX: usize = 16;
@@ -125,10 +125,9 @@ impl Shown<'_> {
 
 impl Use {
     fn new(id: DeviceId, kind: String, memory_bytes: u64, seats: &[&Seat]) -> Use {
-        let is_gpu = matches!(id, DeviceId::Gpu { .. });
-        let context_bytes = if is_gpu { CONTEXT_BYTES } else { 0 };
+        let context_bytes = if id.gpu().is_some() { CONTEXT_BYTES } else { 0 };
         Use {
-            host: host_of(&id).to_owned(),
+            host: id.host().to_owned(),
             device: id.to_string(),
             kind,
             memory_bytes,
@@ -182,7 +181,7 @@ fn row(seat: &Seat, several_hosts: bool) -> [String; 5] {
     let cpus = seat.cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
     [
         seat.model.clone(),
-        if several_hosts { host_of(&seat.device).to_owned() } else { String::new() },
+        if several_hosts { seat.device.host().to_owned() } else { String::new() },
         seat.device.to_string(),
         cpus,
         if seat.memory_bytes > 0 { gib(seat.memory_bytes) } else { String::new() },
@@ -220,7 +219,7 @@ fn lack(standing: &Standing, demand: &Demand) -> Option<String> {
 
 fn seat_json(seat: &Seat) -> Value {
     json!({
-        "model": seat.model, "host": host_of(&seat.device), "device": seat.device.to_string(),
+        "model": seat.model, "host": seat.device.host(), "device": seat.device.to_string(),
         "cpus": seat.cpus, "mems": seat.mems, "threads": seat.threads,
         "memory_bytes": seat.memory_bytes, "whole": seat.whole, "busy": seat.busy, "why": seat.why,
     })
@@ -229,18 +228,4 @@ fn seat_json(seat: &Seat) -> Value {
 fn standing_json(standing: &Standing) -> Value {
     let Standing { model, replicas, rate_rows_s, on_time_rows_s, .. } = standing;
     json!({ "model": model, "replicas": replicas, "rate": rate_rows_s, "on_time": on_time_rows_s })
-}
-
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
-fn host_of(device: &DeviceId) -> &str {
-    match device {
-        DeviceId::Cpu { host, .. } | DeviceId::Gpu { host, .. } => host,
-    }
-}
-
-fn gib(bytes: u64) -> String {
-    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }

@@ -2,7 +2,7 @@
 
 use bollard::models::{DeviceRequest, ResourcesUlimits};
 
-use super::{Docker, DockerError, Gear};
+use super::{API_LEAST, Docker, DockerError, Gear};
 
 /// What NVIDIA's toolkit calls its devices in the Container Device Interface.
 const CDI_KIND: &str = "nvidia.com/gpu=";
@@ -11,9 +11,6 @@ pub(super) const CDI_DRIVER: &str = "cdi";
 const NVIDIA_DRIVER: &str = "nvidia";
 /// What a container may do with it: computing, and asking how it is.
 const CAPABILITIES: [&str; 3] = ["gpu", "compute", "utility"];
-/// The first API, of Docker 19.03, that knows requests for devices.
-const API_MIN: (usize, usize) = (1, 40);
-
 /// Parts of Docker's messages, in lower case, that mean that this host's Docker has no such GPU to give.
 const REFUSALS: [&str; 7] = [
     "could not select device driver",
@@ -40,7 +37,7 @@ pub(super) fn way(gear: &Gear, uuid: &str) -> Option<Way> {
     if gear.cdi_devices.contains(&device) {
         return Some(Way::Cdi { device });
     }
-    (gear.api >= API_MIN).then(|| Way::NvidiaDriver { uuid: uuid.to_owned() })
+    (gear.api >= API_LEAST).then(|| Way::NvidiaDriver { uuid: uuid.to_owned() })
 }
 
 /// A bound on what a process may pin: what a GPU copies from must stay in memory.
@@ -72,6 +69,13 @@ impl Way {
     }
 }
 
+impl Gear {
+    /// GPUs and slices that Docker lists by name.
+    pub fn gpu_names(&self) -> impl Iterator<Item = &str> {
+        self.cdi_devices.iter().map(String::as_str).filter(|name| name.starts_with(CDI_KIND))
+    }
+}
+
 impl Docker {
     /// Asked once, and again after a refusal: somebody may have installed what was lacking.
     pub(super) async fn way_to(&self, uuid: &str) -> Result<Way, DockerError> {
@@ -83,7 +87,7 @@ impl Docker {
         let way = way(&gear, uuid);
         self.known_gear.replace(Some(gear));
         way.ok_or_else(|| DockerError::NoGpuRuntime {
-            message: "it is older than 19.03 and knows no devices".to_owned(),
+            message: "it is older than Docker 20.10".to_owned(),
         })
     }
 
@@ -136,7 +140,7 @@ mod tests {
             assert_eq!(capabilities, [["gpu", "compute", "utility"]]);
             assert!(way.says_what_is_visible());
         }
-        assert_eq!(way(&daemon((1, 39), &[]), "GPU-1"), None);
+        assert_eq!(way(&daemon((1, 40), &[]), "GPU-1"), None);
     }
 
     #[test]

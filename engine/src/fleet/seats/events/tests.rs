@@ -29,7 +29,6 @@ fn take(seats: &Rc<Seats>, gigabytes: u64) -> Option<Taken> {
         on: Kind::Gpu { name: None, whole: false },
         memory_bytes: gigabytes * GB,
         curve: None,
-        load: None,
     };
     let ask = Ask { model: "m".into(), options: vec![choice], slo: None, rate_rows_s: 0.0 };
     seats.take(&ask).ok()

@@ -1,17 +1,16 @@
-//! The ports that `foil serve` listens at unless it is told otherwise.
+//! Where `foil serve` would listen: by the same flags and variables, else where it does unless it is told otherwise.
 
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// HTTP, gRPC, metrics.
-const PORTS: [u16; 3] = [8000, 8001, 8002];
+use crate::cli::Addresses;
+use crate::config;
 
-/// Where an engine says who it is.
-const HTTP: u16 = PORTS[0];
+/// An engine says at its HTTP who it is.
 const WHO: &[u8] = b"GET /v2 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 const NAME: &str = "\"name\":\"hydrofoil\"";
 /// An engine answers within a millisecond, in a few hundred bytes.
@@ -29,24 +28,36 @@ pub(in crate::host::doctor) enum Port {
     },
 }
 
-pub(super) async fn read() -> Vec<(u16, Port)> {
-    let ports = PORTS.map(|number| (number, look(number)));
-    let is_ours = ports[0].1 == Port::Taken && is_engine(HTTP).await;
-    let whose = |port| if is_ours && port == Port::Taken { Port::Ours } else { port };
-    ports.into_iter().map(|(number, port)| (number, whose(port))).collect()
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::host::doctor) struct Looked {
+    /// HTTP, gRPC or metrics.
+    pub(in crate::host::doctor) what: &'static str,
+    pub(in crate::host::doctor) number: u16,
+    pub(in crate::host::doctor) found: Port,
 }
 
-fn look(port: u16) -> Port {
-    match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+pub(super) async fn read(flags: &Addresses) -> Vec<Looked> {
+    let http = flags.http.unwrap_or(config::HTTP);
+    let grpc = flags.grpc.unwrap_or(config::GRPC);
+    let metrics = flags.metrics.unwrap_or(config::METRICS);
+    let ports = [("HTTP", http), ("gRPC", grpc), ("metrics", metrics)];
+    let ports = ports.map(|(what, at)| Looked { what, number: at.port(), found: look(at) });
+    let is_ours = ports[0].found == Port::Taken && is_engine(http).await;
+    let whose = |port| if is_ours && port == Port::Taken { Port::Ours } else { port };
+    ports.into_iter().map(|it| Looked { found: whose(it.found), ..it }).collect()
+}
+
+fn look(at: SocketAddr) -> Port {
+    match TcpListener::bind(at) {
         Ok(_) => Port::Free,
         Err(error) if error.kind() == ErrorKind::AddrInUse => Port::Taken,
         Err(error) => Port::Refused { why: error.to_string() },
     }
 }
 
-async fn is_engine(port: u16) -> bool {
+async fn is_engine(at: SocketAddr) -> bool {
     let asked = async {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        let mut stream = TcpStream::connect(at).await?;
         stream.write_all(WHO).await?;
         let mut answer = Vec::new();
         stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
@@ -57,21 +68,25 @@ async fn is_engine(port: u16) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, SocketAddrV4};
+
     use super::*;
+
+    /// Any port that is free.
+    const ANY: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
 
     #[test]
     fn a_port_is_free_or_taken() {
-        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let port = taken.local_addr().expect("it is bound").port();
-        assert_eq!(look(port), Port::Taken);
+        let taken = TcpListener::bind(ANY).expect("a free port");
+        assert_eq!(look(taken.local_addr().expect("it is bound")), Port::Taken);
+        assert_eq!(look(ANY), Port::Free);
     }
 
     #[tokio::test]
     async fn an_engine_is_known_by_its_name() {
         for (body, is_ours) in [(NAME, true), ("\"name\":\"triton\"", false)] {
-            let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
-            let listener = listener.expect("a port");
-            let port = listener.local_addr().expect("it is bound").port();
+            let listener = tokio::net::TcpListener::bind(ANY).await.expect("a port");
+            let at = listener.local_addr().expect("it is bound");
             let answer = async {
                 let (mut stream, _) = listener.accept().await.expect("it is asked");
                 let mut asked = vec![0; WHO.len()];
@@ -79,7 +94,7 @@ mod tests {
                 let text = format!("HTTP/1.1 200 OK\r\n\r\n{{{body}}}");
                 stream.write_all(text.as_bytes()).await.expect("it is answered");
             };
-            let (found, ()) = tokio::join!(is_engine(port), answer);
+            let (found, ()) = tokio::join!(is_engine(at), answer);
             assert_eq!(found, is_ours);
         }
     }

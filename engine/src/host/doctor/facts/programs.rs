@@ -14,8 +14,6 @@ const PROGRAM_WAIT: Duration = Duration::from_secs(15);
 
 const TOOLKIT: &str = "nvidia-ctk";
 
-/// Names another interpreter, as for foil serve.
-const PYTHON_VARIABLE: &str = "FOIL_PYTHON";
 /// Says its own version before it imports what may fail.
 const ABOUT_PYTHON: &str = "import sys; print('.'.join(map(str, sys.version_info[:3])), flush=True); \
      import hydrofoil; print(hydrofoil.__version__)";
@@ -61,8 +59,7 @@ pub(super) async fn toolkit() -> Toolkit {
     }
 }
 
-pub(super) async fn python() -> Python {
-    let named = std::env::var_os(PYTHON_VARIABLE).map(PathBuf::from);
+pub(super) async fn python(named: Option<PathBuf>) -> Python {
     let program = Programs::find(named).python;
     let said = ask(program.clone(), &["-c", ABOUT_PYTHON]).await;
     let (version, hydrofoil) = about_python(said);

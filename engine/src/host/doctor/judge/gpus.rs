@@ -1,10 +1,11 @@
 //! What GPU hosts need, from the driver to Docker. A machine without NVIDIA's cards is told so in one line.
 
-use super::{Check, Facts};
-use crate::fleet::devices::inventory::{Gpu, Health};
+use super::{Check, Facts, version};
+use crate::fleet::devices::inventory::Gpu;
 use crate::fleet::devices::nvml::Listing;
 use crate::fleet::launch::docker::Gear;
 use crate::host::doctor::facts::programs::Toolkit;
+use crate::table::counted;
 
 /// Older ones let a container out of its sandbox (CVE-2025-23266).
 const TOOLKIT_LEAST: [u32; 3] = [1, 17, 8];
@@ -45,7 +46,7 @@ fn driver(facts: &Facts) -> Check {
         Ok(found) => {
             let about = format!("{} (CUDA {})", found.driver.version, found.driver.cuda);
             let [major, minor] = CUDA_LEAST;
-            match super::version(&found.driver.cuda) {
+            match version(&found.driver.cuda) {
                 Some(cuda) if cuda >= CUDA_LEAST => Check::ok(name, about),
                 _ => Check::warn(
                     name,
@@ -58,10 +59,10 @@ fn driver(facts: &Facts) -> Check {
 }
 
 fn health(found: &Listing) -> Check {
-    let unhealthy = found.gpus.iter().filter_map(|gpu| match &gpu.health {
-        Health::Healthy => None,
-        Health::Unhealthy { reason } => Some(format!("{}: {reason}", gpu.uuid)),
-    });
+    let unhealthy = found
+        .gpus
+        .iter()
+        .filter_map(|gpu| Some(format!("{}: {}", gpu.uuid, gpu.health.trouble()?)));
     let troubles: Vec<String> = unhealthy.chain(found.unreadable.clone()).collect();
     if troubles.is_empty() {
         return Check::ok("gpus", format!("{} healthy", found.gpus.len()));
@@ -90,7 +91,7 @@ fn slices(gpus: &[Gpu]) -> Option<Check> {
         None if split.is_empty() => None,
         None => Some(Check::ok(
             "gpu slices",
-            format!("{count} slices of {} GPUs that are split", split.len()),
+            format!("{} of {}", counted(count, "slice"), counted(split.len(), "split GPU")),
         )),
     }
 }
@@ -107,7 +108,9 @@ fn toolkit(found: &Toolkit) -> Check {
         Toolkit::Silent { why } => {
             Check::warn(name, format!("nvidia-ctk doesn't say its version: {why}"), TOOLKIT_MEND)
         }
-        Toolkit::Version(found) if numbers(found) >= TOOLKIT_LEAST => Check::ok(name, found),
+        Toolkit::Version(found) if version(found).is_some_and(|it| it >= TOOLKIT_LEAST) => {
+            Check::ok(name, found)
+        }
         Toolkit::Version(found) => Check::fail(
             name,
             format!(
@@ -121,7 +124,7 @@ fn toolkit(found: &Toolkit) -> Check {
 /// Either way will do; the newer one names each device.
 fn docker(gear: &Gear) -> Check {
     let name = "gpus in docker";
-    let listed = gear.cdi_devices.iter().filter(|it| it.starts_with("nvidia.com/gpu=")).count();
+    let listed = gear.gpu_names().count();
     if listed > 0 {
         return Check::ok(name, format!("by CDI ({listed} names)"));
     }
@@ -133,10 +136,4 @@ fn docker(gear: &Gear) -> Check {
         "Docker has neither a runtime nor CDI names for them, so it may refuse to start a GPU's container",
         "sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker",
     )
-}
-
-/// Three numbers of a version; what is not there is zero, and what comes after a release candidate's dash is not counted.
-fn numbers(text: &str) -> [u32; 3] {
-    let mut parts = text.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
-    std::array::from_fn(|_| parts.next().unwrap_or(0))
 }

@@ -34,7 +34,7 @@ fn gear(facts: &mut Facts) -> &mut Gear {
 fn a_sound_machine_has_nothing_to_mend() {
     let checks = judge(&sound());
     assert!(checks.iter().all(|check| check.verdict == Verdict::Ok), "{checks:#?}");
-    let names: BTreeSet<_> = checks.iter().map(|check| check.name).collect();
+    let names: BTreeSet<_> = checks.iter().map(|check| &check.name).collect();
     assert_eq!(names.len(), checks.len(), "each line is of one thing");
 }
 
@@ -174,7 +174,7 @@ fn a_gpu_that_is_split_needs_slices() {
 
 #[test]
 fn ports_may_be_an_engines_own() {
-    let of = |port| verdict("port 8000 (HTTP)", |facts| facts.ports = vec![(8000, port)]);
+    let of = |port| verdict("port 8000 (HTTP)", |facts| facts.ports[0].found = port);
     assert_eq!([of(Port::Free), of(Port::Ours)], [Verdict::Ok; 2]);
     let refused = Port::Refused { why: "permission denied".to_owned() };
     assert_eq!([of(Port::Taken), of(refused)], [Verdict::Fail; 2]);
