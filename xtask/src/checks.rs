@@ -1,46 +1,31 @@
 //! The tests, what the continuous integration adds to them, and what only runs by night.
 
+use crate::ahead::Ahead;
 use crate::conformance::{self, conformance};
 use crate::demo::{Arguments, demo};
 use crate::description::description;
 use crate::docker;
+use crate::fuzz::{Build, fuzz};
 use crate::gpu_check::{self, gpu_check};
 use crate::images::{self, Name};
 use crate::instructions::{self, instructions};
 use crate::lanes::Lanes;
-use crate::setup::{apt_install, setup};
+use crate::setup::{apt_install_unless, setup};
 use crate::shell::{Done, cargo, command, output, root, run, target_dir, venv, works};
 use std::path::Path;
 
-/// Fuzz targets, each over bytes that come from outside.
-const FUZZ_TARGETS: [&str; 9] = [
-    "json_request",
-    "binary_request",
-    "http_bytes",
-    "grpc_message",
-    "clipper_json",
-    "config_pbtxt",
-    "lane_reply",
-    "handshake",
-    "hostile_segment",
-];
-
-/// Seconds of all fuzz targets together in `ci`: four minutes with the build, which takes most of them; and by night.
+/// Seconds of all fuzz targets together: in `ci`, where their build takes longer than that, and by night.
 const FUZZ_SECONDS: u32 = 72;
 const FUZZ_SECONDS_NIGHTLY: u32 = 3600;
-
-/// What the build of a fuzz target is to save: its own time, where a target then runs for seconds, or that of its runs.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Build {
-    Quick,
-    Fast,
-}
 
 /// Containers killed by night, on each kind of memory; the ordinary run kills 100.
 const KILLS_NIGHTLY: &str = "1000";
 
 /// Property cases by night; tests have their own numbers otherwise.
 const PROPTEST_CASES_NIGHTLY: &str = "100000";
+
+/// Linted and tested with everything else: by itself it would have all libraries compiled again, for fewer features.
+const C_ABI: &str = "shm-rpc/c-abi";
 
 /// Images that tests run; two minutes of work where none is there.
 const TESTED: [Name; 3] = [Name::Native, Name::Hostile, Name::Python];
@@ -51,6 +36,7 @@ const FREE_THREADED: &str = "implementation=CPython\nversion=3.14\nshared=true\n
 
 pub(crate) fn test() -> Done {
     let mut lanes = Lanes::default();
+    lanes.run("setup", setup);
     tests(&mut lanes);
     lanes.finish()
 }
@@ -58,26 +44,21 @@ pub(crate) fn test() -> Done {
 pub(crate) fn ci() -> Done {
     let mut lanes = Lanes::default();
     lanes.run("format", || run(&mut cargo(&["fmt", "--all", "--check"])));
-    lanes.run("clippy", || {
-        let flags = ["--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
-        run(cargo(&["clippy", "--quiet"]).args(flags))
-    });
-    lanes.run("clippy, C ABI", || {
-        let flags = ["--package", "shm-rpc", "--features", "c-abi", "--all-targets", "--locked"];
-        run(cargo(&["clippy", "--quiet"]).args(flags).args(["--", "-D", "warnings"]))
+    lanes.run("clippy", || clippy(&["--workspace", "--all-targets", "--features", C_ABI]));
+    lanes.run("clippy, no C ABI", || {
+        clippy(&["--package", "shm-rpc", "--lib", "--features", "schemas"])
     });
     lanes.run("free-threaded Python", free_threaded);
+    lanes.run("setup", setup);
+    let ahead = Ahead::start();
     tests(&mut lanes);
-    lanes.run("docs", docs);
-    lanes.run("generated code", || {
-        apt_install_unless("cmake", &["cmake", "g++"])?;
-        let arguments = ["run", "--quiet", "--package", "xtask", "--features", "codegen", "--"];
-        run(cargo(&arguments).args(["codegen", "--check"]))
-    });
-    lanes.run("fuzz", || fuzz(FUZZ_SECONDS, Build::Quick));
     lanes.run("HTTP description", description);
-    count(&mut lanes);
     lanes.run("demo", || demo(&Arguments::default()));
+    lanes.run("docs", docs);
+    lanes.run("generated code", generated);
+    lanes.run("built ahead", || ahead.map(Ahead::wait));
+    lanes.run("fuzz", || fuzz(FUZZ_SECONDS, Build::Quick));
+    count(&mut lanes);
     lanes.finish()
 }
 
@@ -156,16 +137,11 @@ fn thread_sanitizer(lanes: &mut Lanes) {
     });
 }
 
-/// What `cargo xtask test` runs.
+/// What `cargo xtask test` runs once the wheel is there.
 fn tests(lanes: &mut Lanes) {
-    lanes.run("setup", setup);
     lanes.run("rust", || {
         let test = ["test", "--quiet", "--workspace", "--exclude", "tests", "--locked"];
-        run(&mut cargo(&test))
-    });
-    lanes.run("C ABI", || {
-        let test = ["test", "--quiet", "--package", "shm-rpc", "--features", "c-abi", "--locked"];
-        run(cargo(&test).args(["--lib", "c_abi"]))
+        run(cargo(&test).args(["--features", C_ABI]))
     });
     lanes.run("loom", || {
         let directory = target_dir().join("loom");
@@ -186,6 +162,11 @@ fn tests(lanes: &mut Lanes) {
         run(test.env("FOIL_TEST_DOCKER", if docker { "1" } else { "0" }))
     });
     lanes.run("conformance", || conformance(&conformance::Arguments::default()));
+}
+
+fn clippy(what: &[&str]) -> Done {
+    let mut clippy = cargo(&["clippy", "--quiet", "--locked"]);
+    run(clippy.args(what).args(["--", "-D", "warnings"]))
 }
 
 /// Whether tests can run models in Docker: it is there, or could be installed and started, and their images are made.
@@ -219,31 +200,15 @@ fn count(lanes: &mut Lanes) {
     }
 }
 
+fn generated() -> Done {
+    apt_install_unless("cmake", &["cmake", "g++"])?;
+    let arguments = ["run", "--quiet", "--package", "xtask", "--features", "codegen", "--"];
+    run(cargo(&arguments).args(["codegen", "--check"]))
+}
+
+/// There are no examples; asked for, they have cargo choose the features of libraries that clippy had, which are checked.
 fn docs() -> Done {
     let doc = ["doc", "--quiet", "--workspace", "--no-deps", "--locked"];
-    run(cargo(&doc).env("RUSTDOCFLAGS", "-D warnings"))
-}
-
-/// Coverage-guided, on stable: without a sanitizer, for panics, hangs and runaway memory. Each target gets its share.
-pub(crate) fn fuzz(seconds: u32, build: Build) -> Done {
-    apt_install_unless("g++", &["g++"])?;
-    if !works(&mut cargo(&["fuzz", "--version"])) {
-        run(&mut cargo(&["install", "--quiet", "--locked", "cargo-fuzz"]))?;
-    }
-    let each = seconds.div_ceil(FUZZ_TARGETS.len() as u32);
-    for target in FUZZ_TARGETS {
-        let mut fuzz = cargo(&["fuzz", "run", "--sanitizer", "none"]);
-        if build == Build::Quick {
-            fuzz.args(["--codegen-units", "16"]).env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
-        }
-        fuzz.args([target, "--"]);
-        fuzz.args([&format!("-max_total_time={each}"), "-rss_limit_mb=2048", "-timeout=10"]);
-        // Its own toolchain flags would otherwise meet those of the workspace's configuration.
-        run(fuzz.current_dir(root()).arg("-print_final_stats=0"))?;
-    }
-    Ok(())
-}
-
-fn apt_install_unless(program: &str, packages: &[&str]) -> Done {
-    if works(&mut command(program, &["--version"])) { Ok(()) } else { apt_install(packages) }
+    let mut doc = cargo(&doc);
+    run(doc.args(["--lib", "--bins", "--examples"]).env("RUSTDOCFLAGS", "-D warnings"))
 }

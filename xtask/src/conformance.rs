@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::peers::environment as peer;
 use crate::prove::perf_analyzer;
-use crate::setup::{python, setup};
+use crate::setup::{pip_for_clients, python, setup};
 use crate::shell::{Done, command, root, run, target_dir, works};
 
 const SUITE: &str = "tests/conformance";
@@ -81,11 +81,8 @@ fn environment() -> Done<PathBuf> {
     eprintln!("conformance: setting up the clients");
     let python = python().ok_or("no Python that is new enough; install python3")?;
     run(command(python, &["-m", "venv", "--clear"]).arg(&directory))?;
-    let install =
-        ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
-    run(command(&interpreter, &install).arg(&requirements))?;
-    let bare = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"];
-    run(command(&interpreter, &bare).args(WITHOUT_DEPENDENCIES))?;
+    run(pip_for_clients(&interpreter).arg("--requirement").arg(&requirements))?;
+    run(pip_for_clients(&interpreter).arg("--no-deps").args(WITHOUT_DEPENDENCIES))?;
     fs::write(&stamp, wanted)
         .map_err(|error| format!("cannot write {}: {error}", stamp.display()))?;
     Ok(interpreter)

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
-use crate::setup::{python, setup};
+use crate::setup::{pip_for_clients, python, setup};
 use crate::shell::{Done, command, root, run, target_dir, venv, works};
 
 const SCHEMATHESIS: &str = "schemathesis==4.32.5";
@@ -48,8 +48,7 @@ fn environment() -> Done<PathBuf> {
     }
     let python = python().ok_or("no Python that is new enough; install python3")?;
     run(command(python, &["-m", "venv", "--clear"]).arg(&directory))?;
-    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", SCHEMATHESIS];
-    run(&mut command(directory.join("bin/python"), &install))?;
+    run(pip_for_clients(&directory.join("bin/python")).arg(SCHEMATHESIS))?;
     Ok(program)
 }
 

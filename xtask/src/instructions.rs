@@ -5,14 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::Value;
 
 use self::budget::Budget;
 use self::counted::REQUESTS;
-use crate::setup::apt_install;
-use crate::shell::{Done, cargo, command, output, root, run, target_dir, works};
+use crate::setup::apt_install_unless;
+use crate::shell::{Done, cargo, command, output, root, run};
+use crate::tools;
 
 mod budget;
 #[path = "../../engine/benches/corridor/counted.rs"]
@@ -59,22 +60,29 @@ pub(crate) fn instructions(arguments: &Arguments) -> Done {
     budget.verdict(&measured).map(|remark| println!("{remark}"))
 }
 
+/// All that counting needs, without a count.
+pub(crate) fn build() -> Done {
+    runner()?;
+    run(&mut bench(&["--no-run"]))
+}
+
+fn bench(arguments: &[&str]) -> Command {
+    let bench = ["bench", "--quiet", "--locked", "--package", "engine", "--bench", "instructions"];
+    let mut bench = cargo(&bench);
+    bench.args(arguments);
+    bench
+}
+
 /// Installs it where that may be done; else says why not.
 pub(crate) fn valgrind() -> Done {
-    let is_there = works(&mut command("valgrind", &["--version"]));
-    if is_there { Ok(()) } else { apt_install(&["valgrind"]) }
+    apt_install_unless("valgrind", &["valgrind"])
 }
 
 /// Instructions of a request, by figure.
 fn measure() -> Done<BTreeMap<String, u64>> {
-    let tools = runner()?;
-    let inherited = std::env::var_os("PATH").unwrap_or_default();
-    let path =
-        std::env::join_paths(std::iter::once(tools).chain(std::env::split_paths(&inherited)))
-            .map_err(|error| format!("the folder of {RUNNER} cannot be in PATH: {error}"))?;
-    let bench = ["bench", "--quiet", "--locked", "--package", "engine", "--bench", "instructions"];
-    let mut bench = cargo(&bench);
-    let lines = output(bench.args(["--", "--output-format=json"]).env("PATH", path))?;
+    runner()?;
+    let mut bench = bench(&["--", "--output-format=json", "--parallel=auto"]);
+    let lines = output(bench.env("PATH", tools::path()?))?;
     lines.lines().map(figure).collect()
 }
 
@@ -87,22 +95,15 @@ fn figure(line: &str) -> Done<(String, u64)> {
     Ok((name.to_owned(), counted.div_ceil(REQUESTS)))
 }
 
-/// The folder of the runner, which is built unless one of the right version is there.
-fn runner() -> Done<PathBuf> {
+/// Builds it unless one of the right version is there.
+fn runner() -> Done {
     let version = output(&mut cargo(&["pkgid", "gungraun"]))?;
-    let version = version.trim().rsplit(['@', '#']).next().unwrap_or_default().to_owned();
-    let tools = std::path::absolute(target_dir().join("tools")).map_err(|it| it.to_string())?;
-    let folder = tools.join("bin");
-    let said = output(&mut command(folder.join(RUNNER), &["--version"]));
+    let version = version.trim().rsplit(['@', '#']).next().unwrap_or_default();
+    let said = output(&mut command(tools::folder()?.join(RUNNER), &["--version"]));
     if said.is_ok_and(|said| said.trim() == format!("{RUNNER} {version}")) {
-        return Ok(folder);
+        return Ok(());
     }
-    let install = ["install", "--quiet", "--locked", "--force", "--debug", RUNNER, "--version"];
-    let mut install = cargo(&install);
-    install.arg(version).arg("--root").arg(&tools);
-    // It only starts valgrind and reads its files: what it says of its own lines is not worth the wait.
-    run(install.env("CARGO_PROFILE_DEV_DEBUG", "0"))?;
-    Ok(folder)
+    tools::install(RUNNER, Some(version))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Hydrofoil's developer commands: `cargo xtask --help`.
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod checks;
 mod codegen;
 mod conformance;
@@ -8,6 +9,7 @@ mod demo;
 mod deploy;
 mod description;
 mod docker;
+mod fuzz;
 mod gpu_check;
 mod images;
 mod instructions;
@@ -22,6 +24,7 @@ mod setup;
 mod shell;
 mod slo;
 mod steps;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -45,6 +48,9 @@ enum Command {
     Test,
     /// What the continuous integration runs: everything of `test`, lints, docs, a short fuzz run, the demo.
     Ci,
+    /// What the continuous integration builds beside its lanes.
+    #[command(hide = true)]
+    Ahead,
     /// The slow lanes, by hand: long fuzzing, many property cases, dependency policy.
     Nightly,
     /// Every fuzz target, its share of the seconds each.
@@ -120,8 +126,9 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Test => checks::test(),
         Command::Ci => checks::ci(),
+        Command::Ahead => ahead::build(),
         Command::Nightly => checks::nightly(),
-        Command::Fuzz { seconds } => checks::fuzz(seconds, checks::Build::Fast),
+        Command::Fuzz { seconds } => fuzz::fuzz(seconds, fuzz::Build::Fast),
         Command::Description => description::description(),
         Command::Conformance(arguments) => conformance::conformance(&arguments),
         Command::Overhead(arguments) => overhead::overhead(&arguments),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::setup::{apt_install, setup};
+use crate::setup::{apt_install, pip_for_clients, setup};
 use crate::shell::{Done, command, run, target_dir, venv, works};
 
 /// NVIDIA's C++ perf_analyzer came with this version and no later one; the CUDA runtime is what it links to.
@@ -78,8 +78,7 @@ pub(crate) fn perf_analyzer() -> Done<(PathBuf, PathBuf)> {
     let starts = || works(command(&analyzer, &["--version"]).env("LD_LIBRARY_PATH", &libraries));
     if !starts() {
         run(command(venv("python"), &["-m", "venv", "--clear"]).arg(&directory))?;
-        let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-        run(command(&python, &install).args(PACKAGES))?;
+        run(pip_for_clients(&python).args(PACKAGES))?;
         link_cuda(&python, &libraries)?;
     }
     if !starts() {

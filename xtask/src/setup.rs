@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::SystemTime;
 
 use crate::shell::{Done, command, output, root, run, target_dir, venv, works};
@@ -54,6 +55,10 @@ pub(crate) fn apt_install(packages: &[&str]) -> Done {
     run(install.args(packages).env("DEBIAN_FRONTEND", "noninteractive"))
 }
 
+pub(crate) fn apt_install_unless(program: &str, packages: &[&str]) -> Done {
+    if works(&mut command(program, &["--version"])) { Ok(()) } else { apt_install(packages) }
+}
+
 pub(crate) fn is_root() -> bool {
     output(&mut command("id", &["-u"])).is_ok_and(|user| user.trim() == "0")
 }
@@ -91,6 +96,12 @@ fn install_packages() -> Done {
 pub(crate) fn pip(packages: &[&str]) -> Done {
     let quiet = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
     run(command(venv("python"), &quiet).args(packages))
+}
+
+/// `pip install` for clients, of whose libraries little is imported: Python compiles that little when it comes to it.
+pub(crate) fn pip_for_clients(python: &Path) -> Command {
+    let lean = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"];
+    command(python, &lean)
 }
 
 /// Builds and installs the wheel unless the one installed is newer than every source.
