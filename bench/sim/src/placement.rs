@@ -64,7 +64,7 @@ fn seeds(first: u64, count: u64) -> Vec<u64> {
 
 fn compare(seed: u64) -> Compared {
     let fleet = Fleet::small(seed);
-    let plan = placement::plan(&fleet.inventory, &fleet.demands, &fleet.current);
+    let plan = placement::plan(&fleet.inventory, &fleet.demands);
     let found = exhaustive::best(&fleet);
     // What is worth nothing at best, or less, has no share to be held against.
     let ratio = if found.worth > 0.0 { plan.worth / found.worth } else { 1.0 };
@@ -76,7 +76,7 @@ fn timed(fleet: &Fleet) -> (f64, Plan) {
     let mut rounds: Vec<(f64, Plan)> = (0..ROUNDS)
         .map(|_| {
             let begins = clock.now();
-            let plan = placement::plan(&fleet.inventory, &fleet.demands, &fleet.current);
+            let plan = placement::plan(&fleet.inventory, &fleet.demands);
             (clock.now().since(begins).as_secs_f64() * 1e3, plan)
         })
         .collect();
@@ -109,9 +109,9 @@ mod tests {
     #[test]
     fn a_plan_is_worth_what_its_seats_are() {
         for seed in 0..50 {
-            let Fleet { inventory, demands, current } = Fleet::small(seed);
-            let plan = placement::plan(&inventory, &demands, &current);
-            let worth = placement::worth(&inventory, &demands, &current, &plan.seats);
+            let Fleet { inventory, demands } = Fleet::small(seed);
+            let plan = placement::plan(&inventory, &demands);
+            let worth = placement::worth(&inventory, &demands, &plan.seats);
             assert!((plan.worth - worth).abs() < 1e-6 * worth.abs().max(1.0), "seed {seed}");
         }
     }

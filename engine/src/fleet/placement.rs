@@ -36,12 +36,12 @@ pub fn seat(inventory: &Inventory, taken: &[Seat], ask: &Ask) -> Result<Seat, No
     board.seat(ask)
 }
 
-/// Seats for all of them, keeping `current` ones where that is no worse.
-pub fn plan(inventory: &Inventory, demands: &[Demand], current: &[Seat]) -> Plan {
-    plan::plan(inventory, demands, current)
+/// Seats for all of them.
+pub fn plan(inventory: &Inventory, demands: &[Demand]) -> Plan {
+    plan::plan(inventory, demands)
 }
 
-/// What seats are worth: rows a second on time by weight, less what getting there costs (see `score`).
-pub fn worth(inventory: &Inventory, demands: &[Demand], current: &[Seat], seats: &[Seat]) -> f64 {
-    plan::worth(inventory, demands, current, seats)
+/// What seats are worth: rows a second on time by weight, less what they cost (see `score`).
+pub fn worth(inventory: &Inventory, demands: &[Demand], seats: &[Seat]) -> f64 {
+    plan::worth(inventory, demands, seats)
 }

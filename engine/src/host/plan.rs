@@ -25,7 +25,7 @@ pub(super) fn plan(flags: &Plan) -> Result<(), HostError> {
     };
     let clock = Clock::start();
     let begins = clock.now();
-    let plan = placement::plan(&inventory, &demands, &[]);
+    let plan = placement::plan(&inventory, &demands);
     let took_ms = clock.now().since(begins).as_secs_f64() * 1e3;
     let shown = Shown { inventory: &inventory, demands: &demands, plan: &plan, took_ms };
     if flags.json {

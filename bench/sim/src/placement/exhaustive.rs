@@ -64,7 +64,7 @@ impl Search<'_> {
         for place in place..options.len() * self.devices.len() {
             let (choice, at) = (&options[place % options.len()], place / options.len());
             let before = self.devices[at].clone();
-            if let Some(seat) = sit(&mut self.devices[at], demand, choice, &self.fleet.current) {
+            if let Some(seat) = sit(&mut self.devices[at], demand, choice) {
                 self.seats.push(seat);
                 self.from(model, replicas + 1, place);
                 self.seats.pop();
@@ -78,22 +78,22 @@ impl Search<'_> {
         if self.fleet.demands.iter().any(|demand| self.is_left_out(demand)) {
             return;
         }
-        let Fleet { inventory, demands, current } = self.fleet;
+        let Fleet { inventory, demands } = self.fleet;
         self.found.tried += 1;
-        self.found.worth = self.found.worth.max(worth(inventory, demands, current, &self.seats));
+        self.found.worth = self.found.worth.max(worth(inventory, demands, &self.seats));
     }
 
     fn is_left_out(&self, demand: &Demand) -> bool {
         let count = self.seats.iter().filter(|seat| seat.model == demand.ask.model).count();
         let has_room = |choice: &Choice| {
             let mut devices = self.devices.iter().cloned();
-            devices.any(|mut device| sit(&mut device, demand, choice, &[]).is_some())
+            devices.any(|mut device| sit(&mut device, demand, choice).is_some())
         };
         count < demand.replicas_min as usize && demand.ask.options.iter().any(has_room)
     }
 }
 
-fn sit(device: &mut Device, demand: &Demand, choice: &Choice, current: &[Seat]) -> Option<Seat> {
+fn sit(device: &mut Device, demand: &Demand, choice: &Choice) -> Option<Seat> {
     let mut seat = Seat {
         model: demand.ask.model.clone(),
         class: choice.class,
@@ -125,31 +125,9 @@ fn sit(device: &mut Device, demand: &Demand, choice: &Choice, current: &[Seat]) 
             }
             device.free_bytes -= choice.memory_bytes;
             seat.threads = threads;
-            seat.cpus = cores(device, &seat, current);
+            seat.cpus = device.free_cpus.drain(..threads as usize).collect();
         }
     }
     device.seats += 1;
     Some(seat)
-}
-
-/// Those of an earlier seat on this device where they are free, since staying costs nothing; else any that nobody had.
-fn cores(device: &mut Device, seat: &Seat, current: &[Seat]) -> Vec<usize> {
-    let is_free = |cpus: &[usize]| cpus.iter().all(|cpu| device.free_cpus.contains(cpu));
-    let kept = current.iter().find(|old| {
-        let is_same =
-            (&old.model, old.class, &old.device) == (&seat.model, seat.class, &seat.device);
-        is_same && old.threads == seat.threads && is_free(&old.cpus)
-    });
-    let others: Vec<usize> = current
-        .iter()
-        .filter(|old| old.device == seat.device && kept.is_none_or(|kept| kept.cpus != old.cpus))
-        .flat_map(|old| old.cpus.clone())
-        .collect();
-    device.free_cpus.sort_by_key(|cpu| (others.contains(cpu), *cpu));
-    let cpus = match kept {
-        Some(kept) => kept.cpus.clone(),
-        None => device.free_cpus[..seat.threads as usize].to_vec(),
-    };
-    device.free_cpus.retain(|cpu| !cpus.contains(cpu));
-    cpus
 }

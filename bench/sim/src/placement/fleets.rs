@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use engine::fleet::devices::inventory::{Cpus, Gpu, Host, Inventory, Node};
-use engine::fleet::placement::{self, Ask, Choice, Curve, Demand, Kind, Seat};
+use engine::fleet::placement::{Ask, Choice, Curve, Demand, Kind};
 use engine::ids::DeviceClass;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -17,12 +17,10 @@ const REPLICAS_LARGE: u32 = 4;
 pub(super) struct Fleet {
     pub(super) inventory: Inventory,
     pub(super) demands: Vec<Demand>,
-    pub(super) current: Vec<Seat>,
 }
 
 impl Fleet {
-    /// A host or two with up to three GPUs and a few cores, and up to three models that don't always fit. In a third of
-    /// them an earlier plan, for other rates, is in place.
+    /// A host or two with up to three GPUs and a few cores, and up to three models that don't always fit.
     pub(super) fn small(seed: u64) -> Fleet {
         let mut rng = SmallRng::seed_from_u64(seed);
         let gpus = rng.random_range(0..=3);
@@ -32,15 +30,8 @@ impl Fleet {
         }
         let inventory = Inventory { hosts };
         let count = rng.random_range(1..=3);
-        let demands: Vec<Demand> = (0..count).map(|nth| small_demand(&mut rng, nth)).collect();
-        let current = if rng.random_bool(1.0 / 3.0) {
-            let mut earlier = demands.clone();
-            earlier.iter_mut().for_each(|it| it.ask.rate_rows_s *= rng.random_range(0.1..3.0));
-            placement::plan(&inventory, &earlier, &[]).seats
-        } else {
-            Vec::new()
-        };
-        Fleet { inventory, demands, current }
+        let demands = (0..count).map(|nth| small_demand(&mut rng, nth)).collect();
+        Fleet { inventory, demands }
     }
 
     /// So many models on as many GPUs, whose memory their least replicas fill to `load` and whose time their rates do.
@@ -53,7 +44,7 @@ impl Fleet {
         });
         let inventory = Inventory { hosts: hosts.collect() };
         let demands = (0..count).map(|nth| large_demand(&mut rng, nth, load)).collect();
-        Fleet { inventory, demands, current: Vec::new() }
+        Fleet { inventory, demands }
     }
 
     pub(super) fn rate_rows_s(&self) -> f64 {

@@ -66,15 +66,6 @@ impl Board {
         seats
     }
 
-    /// Whether a seat of an earlier plan still is one, beside those that are taken.
-    pub(super) fn can_keep(&self, seat: &Seat, choice: &Choice) -> bool {
-        match (&seat.device, wish(choice)) {
-            (DeviceId::Gpu { .. }, Wish::Gpu(wish)) => self.gpus.can_keep(seat, wish),
-            (DeviceId::Cpu { .. }, Wish::Cpu(wish)) => self.cpus.can_keep(seat, wish),
-            _ => false,
-        }
-    }
-
     fn spot(&self, choice: &Choice) -> Result<Spot<'_>, Why> {
         match wish(choice) {
             Wish::Cpu(wish) => self.cpus.find(wish).map(Spot::Cpu),

@@ -129,25 +129,6 @@ impl Cpus {
         }
     }
 
-    /// Whether a seat that was given out earlier can stay beside those that are taken.
-    pub(super) fn can_keep(&self, seat: &Seat, wish: CpuWish<'_>) -> bool {
-        let Some(&at) = self.by_id.get(&seat.device) else { return false };
-        let host = self.host(at);
-        if wish.threads == 0 || wish.exact.is_some() {
-            let same = wish.exact.unwrap_or_default() == seat.cpus;
-            return same && wish.memory_bytes <= host.free_bytes();
-        }
-        let free = |cpu: &usize| {
-            let core = self.nodes[at].cores.iter().find(|core| core.cpus.contains(cpu));
-            core.is_some_and(|core| core.taken == 0)
-        };
-        seat.threads == wish.threads
-            && seat.cpus.len() >= wish.threads as usize
-            && seat.cpus.iter().all(free)
-            && wish.memory_bytes <= self.free_bytes(at)
-            && host.quota_allows(wish.threads)
-    }
-
     fn roaming(&self, host: &HostSpot) -> Option<CpuSpot> {
         let at = host.nodes.clone().min_by_key(|&at| Reverse(self.free_bytes(at)))?;
         let (cpus, busy) = (Vec::new(), host.busy_share());

@@ -89,13 +89,6 @@ impl Gpus {
         liked.take(count_max).collect()
     }
 
-    /// Whether a seat that was given out earlier can stay beside those that are taken.
-    pub(super) fn can_keep(&self, seat: &Seat, wish: GpuWish<'_>) -> bool {
-        let name = wish.name.map(str::to_lowercase);
-        let spot = self.by_id.get(&seat.device).map(|at| &self.spots[*at]);
-        spot.is_some_and(|spot| spot.is_named(name.as_deref()) && spot.fits(wish))
-    }
-
     pub(super) fn take(&mut self, seat: &Seat) {
         self.change(seat, |spot| {
             spot.seats += 1;

@@ -73,8 +73,7 @@ impl Draft<'_> {
         let ask = &self.asks[model];
         for seat in self.board.seats(ask, SPOTS_MAX).into_iter().filter(allowed) {
             self.tried += 1;
-            let was = self.was_there(model, &seat).is_some();
-            let placed = self.score.placed(&seat, &self.demands[model], was);
+            let placed = self.score.placed(&seat, &self.demands[model]);
             self.score.put(model, placed);
             let total = self.score.total();
             self.score.lift(model, self.seats[model].len());

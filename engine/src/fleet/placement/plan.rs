@@ -26,8 +26,6 @@ pub(super) struct Draft<'a> {
     pub(super) score: Score,
     /// By model, in the order in which the score has them.
     pub(super) seats: Vec<Vec<Seat>>,
-    /// By model: seats of before that nobody sits in now. Who takes one again was there all along.
-    left: Vec<Vec<Seat>>,
     /// Nobody's least replicas make room for others any more.
     pub(super) holds_least: bool,
     pub(super) tried: u32,
@@ -38,18 +36,14 @@ pub(super) struct Draft<'a> {
 enum Order {
     HardestFirst,
     DearestFirst,
-    /// Only what is missing of the least: a plan that is in place is changed by moves that pay.
-    AsItIs,
 }
 
-pub(super) fn plan(inventory: &Inventory, demands: &[Demand], current: &[Seat]) -> Plan {
+pub(super) fn plan(inventory: &Inventory, demands: &[Demand]) -> Plan {
     let asks: Vec<Ask> = demands.iter().map(Demand::ask_of_one).collect();
-    let start = Draft::new(inventory, demands, &asks, current);
-    let orders: &[Order] = match (demands.len() <= MODELS_ORDERED_TWICE, current.is_empty()) {
-        (true, true) => &[Order::HardestFirst, Order::DearestFirst],
-        (true, false) => &[Order::AsItIs, Order::HardestFirst, Order::DearestFirst],
-        (false, true) => &[Order::HardestFirst],
-        (false, false) => &[Order::AsItIs],
+    let start = Draft::new(inventory, demands, &asks);
+    let orders: &[Order] = match demands.len() <= MODELS_ORDERED_TWICE {
+        true => &[Order::HardestFirst, Order::DearestFirst],
+        false => &[Order::HardestFirst],
     };
     let drafts = orders.iter().map(|order| {
         let mut draft = start.clone();
@@ -69,86 +63,32 @@ pub(super) fn plan(inventory: &Inventory, demands: &[Demand], current: &[Seat]) 
     best.unwrap_or(start).into_plan()
 }
 
-/// What these seats are worth to those demands, `current` being what is there now.
-pub(super) fn worth(
-    inventory: &Inventory,
-    demands: &[Demand],
-    current: &[Seat],
-    seats: &[Seat],
-) -> f64 {
-    let places = places(demands);
-    let mut score = Score::new(inventory, demands, &counts(demands, current));
-    let mut left: Vec<&Seat> = current.iter().collect();
+/// What these seats are worth to those demands.
+pub(super) fn worth(inventory: &Inventory, demands: &[Demand], seats: &[Seat]) -> f64 {
+    let at = (0..).zip(demands).map(|(at, demand)| (demand.ask.model.as_str(), at));
+    let places: HashMap<&str, usize> = at.collect();
+    let mut score = Score::new(inventory, demands);
     for seat in seats {
         let Some(&model) = places.get(seat.model.as_str()) else { continue };
-        let was = left.iter().position(|old| is_same(old, seat));
-        was.map(|at| left.swap_remove(at));
-        let placed = score.placed(seat, &demands[model], was.is_some());
+        let placed = score.placed(seat, &demands[model]);
         score.put(model, placed);
     }
     score.total()
 }
 
-fn is_same(old: &Seat, new: &Seat) -> bool {
-    old.model == new.model
-        && old.class == new.class
-        && old.device == new.device
-        && old.cpus == new.cpus
-}
-
-/// Which demand is whose.
-fn places(demands: &[Demand]) -> HashMap<&str, usize> {
-    (0..).zip(demands).map(|(at, demand)| (demand.ask.model.as_str(), at)).collect()
-}
-
-fn counts(demands: &[Demand], current: &[Seat]) -> Vec<u32> {
-    let (mut counts, places) = (vec![0; demands.len()], places(demands));
-    for seat in current {
-        places.get(seat.model.as_str()).into_iter().for_each(|at| counts[*at] += 1);
-    }
-    counts
-}
-
 impl<'a> Draft<'a> {
-    /// With those of the current seats that can stay.
-    fn new(
-        inventory: &Inventory,
-        demands: &'a [Demand],
-        asks: &'a [Ask],
-        current: &[Seat],
-    ) -> Draft<'a> {
-        let score = Score::new(inventory, demands, &counts(demands, current));
+    fn new(inventory: &Inventory, demands: &'a [Demand], asks: &'a [Ask]) -> Draft<'a> {
+        let (score, board) = (Score::new(inventory, demands), Board::new(inventory));
         let seats = vec![Vec::new(); demands.len()];
-        let left = seats.clone();
-        let board = Board::new(inventory);
-        let (tried, kept, holds_least) = (0, 0, false);
-        let mut draft =
-            Draft { demands, asks, board, score, seats, left, holds_least, tried, kept };
-        let places = places(demands);
-        for seat in current {
-            let Some(&model) = places.get(seat.model.as_str()) else { continue };
-            draft.left[model].push(seat.clone());
-            let choice = demands[model].choice(seat.class);
-            if draft.has_room_for_one_more(model)
-                && choice.is_some_and(|choice| draft.board.can_keep(seat, choice))
-            {
-                draft.put(model, seat.clone());
-            }
-        }
-        draft
+        Draft { demands, asks, board, score, seats, holds_least: false, tried: 0, kept: 0 }
     }
 
     pub(super) fn count(&self, model: usize) -> u32 {
         self.seats[model].len() as u32
     }
 
-    pub(super) fn was_there(&self, model: usize, seat: &Seat) -> Option<usize> {
-        self.left[model].iter().position(|left| is_same(left, seat))
-    }
-
     pub(super) fn put(&mut self, model: usize, seat: Seat) {
-        let was = self.was_there(model, &seat).map(|at| self.left[model].swap_remove(at));
-        let placed = self.score.placed(&seat, &self.demands[model], was.is_some());
+        let placed = self.score.placed(&seat, &self.demands[model]);
         self.score.put(model, placed);
         self.board.take(&seat);
         self.seats[model].push(seat);
@@ -156,12 +96,9 @@ impl<'a> Draft<'a> {
 
     /// Takes one away; the last one comes into its place.
     pub(super) fn lift(&mut self, model: usize, place: usize) -> Seat {
-        let placed = self.score.lift(model, place);
+        self.score.lift(model, place);
         let seat = self.seats[model].swap_remove(place);
         self.board.leave(&seat);
-        if placed.is_kept {
-            self.left[model].push(seat.clone());
-        }
         seat
     }
 
@@ -170,9 +107,6 @@ impl<'a> Draft<'a> {
         models.sort_by_key(|&model| (order.key(&self.demands[model]), model));
         for &model in &models {
             self.fill_to(model, self.demands[model].replicas_min);
-        }
-        if matches!(order, Order::AsItIs) {
-            return;
         }
         for &model in &models {
             self.fill_to(model, self.demands[model].replicas_wanted());
@@ -220,7 +154,7 @@ impl Order {
         let bytes = demand.ask.options.iter().map(room).min().unwrap_or(0);
         let value = demand.weight * demand.rate_rows_s();
         match self {
-            Order::HardestFirst | Order::AsItIs => (Reverse(bytes), Reverse(value as u64)),
+            Order::HardestFirst => (Reverse(bytes), Reverse(value as u64)),
             Order::DearestFirst => {
                 let per_gb = value * (1 << 30) as f64 / bytes.max(1) as f64;
                 (Reverse(per_gb as u64), Reverse(bytes))

@@ -1,4 +1,4 @@
-//! What a set of seats is worth: rows a second on time by weight, less what it costs to get there.
+//! What a set of seats is worth: rows a second on time by weight, less what they cost.
 //!
 //! A fluid model. A model's rate is shared out by what its replicas can do, so that all of them are equally busy; who
 //! shares a device that is asked for more time than it has gets his part of it. That is the reasoning of planners which
@@ -20,8 +20,6 @@ use crate::fleet::devices::inventory::{DeviceId, Inventory};
 const SHORT_COST: f64 = 0.1;
 /// Likewise: what a replica beyond the least must carry to be worth its place.
 const EXTRA_COST: f64 = 0.01;
-/// Likewise: what one that changes its place must carry more. It loads there while another does its work.
-const MOVE_COST: f64 = 0.02;
 
 /// A replica in the model's eyes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,8 +27,6 @@ pub(super) struct Placed {
     /// None: CPUs of its own.
     pub(super) device: Option<usize>,
     pub(super) rows_s: f64,
-    /// Where it was before.
-    pub(super) is_kept: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -56,18 +52,17 @@ struct Flow {
     unit_rows_s: f64,
     weight: f64,
     replicas_min: u32,
-    replicas_before: u32,
     rows_s: f64,
     replicas: Vec<Placed>,
     worth: f64,
 }
 
 impl Score {
-    pub(super) fn new(inventory: &Inventory, demands: &[Demand], before: &[u32]) -> Score {
+    pub(super) fn new(inventory: &Inventory, demands: &[Demand]) -> Score {
         let mut score = Score {
             devices: Vec::new(),
             by_id: HashMap::new(),
-            models: demands.iter().zip(before).map(|(it, &before)| Flow::new(it, before)).collect(),
+            models: demands.iter().map(Flow::new).collect(),
             total: 0.0,
         };
         for host in &inventory.hosts {
@@ -106,11 +101,11 @@ impl Score {
         self.served(&self.models[model])
     }
 
-    pub(super) fn placed(&self, seat: &Seat, demand: &Demand, is_kept: bool) -> Placed {
+    pub(super) fn placed(&self, seat: &Seat, demand: &Demand) -> Placed {
         let shares = seat.cpus.is_empty();
         let device = self.by_id.get(&seat.device).copied().filter(|_| shares);
         let rows_s = demand.choice(seat.class).map_or(0.0, |it| demand.replica_rows_s(it));
-        Placed { device, rows_s, is_kept }
+        Placed { device, rows_s }
     }
 
     pub(super) fn put(&mut self, model: usize, placed: Placed) {
@@ -192,13 +187,12 @@ impl Device {
 }
 
 impl Flow {
-    fn new(demand: &Demand, replicas_before: u32) -> Flow {
+    fn new(demand: &Demand) -> Flow {
         Flow {
             rate_rows_s: demand.rate_rows_s(),
             unit_rows_s: demand.replica_most_rows_s().min(demand.rate_rows_s()),
             weight: demand.weight,
             replicas_min: demand.replicas_min,
-            replicas_before,
             rows_s: 0.0,
             replicas: Vec::new(),
             worth: 0.0,
@@ -213,13 +207,9 @@ impl Flow {
     /// In units of its own.
     fn costs(&self) -> f64 {
         let count = self.replicas.len() as u32;
-        let kept = self.replicas.iter().filter(|placed| placed.is_kept).count() as u32;
         let least = self.replicas_min;
         let short = f64::from(least.saturating_sub(count)) / f64::from(least.max(1));
-        let moved = (count - kept).min(self.replicas_before.saturating_sub(kept));
-        SHORT_COST * short
-            + EXTRA_COST * f64::from(count.saturating_sub(least))
-            + MOVE_COST * f64::from(moved)
+        SHORT_COST * short + EXTRA_COST * f64::from(count.saturating_sub(least))
     }
 
     /// One for each replica that shares a device.
