@@ -150,6 +150,13 @@ impl Inventory {
             if host.cpus.all().next().is_none() {
                 return Err(InventoryError::NoCpus { path: path(), host: host.name.clone() });
             }
+            let of_host = |kind, number| format!("{kind} {number} of host '{}'", host.name);
+            let node = first_twice(host.cpus.nodes.iter().map(|node| u64::from(node.id)));
+            let cpu = first_twice(host.cpus.all().map(|cpu| cpu as u64));
+            let node = node.map(|id| of_host("node", id));
+            if let Some(what) = node.or(cpu.map(|cpu| of_host("CPU", cpu))) {
+                return Err(InventoryError::Twice { path: path(), what });
+            }
             let names = host.gpus.iter().flat_map(Gpu::uuids);
             for name in names.chain([host.name.as_str()]) {
                 if !seen.insert(name) {
@@ -163,6 +170,11 @@ impl Inventory {
         }
         Ok(())
     }
+}
+
+fn first_twice(mut numbers: impl Iterator<Item = u64>) -> Option<u64> {
+    let mut seen = BTreeSet::new();
+    numbers.find(|number| !seen.insert(*number))
 }
 
 impl Cpus {
@@ -258,6 +270,8 @@ mod tests {
         assert!(says("[]").contains("no inventory"));
         assert!(says(&TWO.replace("memory_bytes", "memory")).contains("unknown field `memory`"));
         assert!(says(&TWO.replace("GPU-2", "GPU-1")).contains("'GPU-1' is there twice"));
+        let twice = says(&TWO.replace("[[0, 1]]", "[[0, 1], [1]]"));
+        assert!(twice.contains("CPU 1 of host 'a' is there twice"), "{twice}");
         assert!(says(&TWO.replace("[[0, 1]]", "[]")).contains("'a' has no CPU"));
     }
 }
