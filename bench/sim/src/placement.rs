@@ -13,7 +13,7 @@ use self::fleets::Fleet;
 use crate::workers;
 
 /// Small fleets that are searched exhaustively.
-const CASES: u64 = 400;
+const CASES: u64 = 4_000;
 /// Models and devices of the large ones.
 const MANY: usize = 1_000;
 /// The time is the middle one of so many plans.
@@ -65,7 +65,7 @@ fn seeds(first: u64, count: u64) -> Vec<u64> {
 fn compare(seed: u64) -> Compared {
     let fleet = Fleet::small(seed);
     let plan = placement::plan(&fleet.inventory, &fleet.demands);
-    let found = exhaustive::best(&fleet);
+    let found = exhaustive::best(&fleet, exhaustive::missing(&fleet.demands, &plan.seats));
     // What is worth nothing at best, or less, has no share to be held against.
     let ratio = if found.worth > 0.0 { plan.worth / found.worth } else { 1.0 };
     Compared { ratio, choices: found.tried }

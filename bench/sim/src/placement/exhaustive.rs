@@ -24,12 +24,14 @@ struct Device {
 
 struct Search<'a> {
     fleet: &'a Fleet,
+    missing_max: u32,
     devices: Vec<Device>,
     seats: Vec<Seat>,
     found: Found,
 }
 
-pub(super) fn best(fleet: &Fleet) -> Found {
+/// Among placements that lack no more least replicas than that: they are their owners' word, whatever they are worth.
+pub(super) fn best(fleet: &Fleet, missing_max: u32) -> Found {
     let mut devices = Vec::new();
     for host in &fleet.inventory.hosts {
         let node = &host.cpus.nodes[0];
@@ -43,7 +45,7 @@ pub(super) fn best(fleet: &Fleet) -> Found {
         devices.extend(gpus);
     }
     let found = Found { worth: f64::NEG_INFINITY, tried: 0 };
-    let mut search = Search { fleet, devices, seats: Vec::new(), found };
+    let mut search = Search { fleet, missing_max, devices, seats: Vec::new(), found };
     search.from(0, 0, 0);
     search.found
 }
@@ -75,10 +77,11 @@ impl Search<'_> {
 
     /// A placement without a model's least replicas though one has room is none.
     fn score(&mut self) {
-        if self.fleet.demands.iter().any(|demand| self.is_left_out(demand)) {
+        let Fleet { inventory, demands } = self.fleet;
+        let lacks = missing(demands, &self.seats) > self.missing_max;
+        if lacks || demands.iter().any(|demand| self.is_left_out(demand)) {
             return;
         }
-        let Fleet { inventory, demands } = self.fleet;
         self.found.tried += 1;
         self.found.worth = self.found.worth.max(worth(inventory, demands, &self.seats));
     }
@@ -91,6 +94,12 @@ impl Search<'_> {
         };
         count < demand.replicas_min as usize && demand.ask.options.iter().any(has_room)
     }
+}
+
+/// Least replicas that these seats don't give.
+pub(super) fn missing(demands: &[Demand], seats: &[Seat]) -> u32 {
+    let count = |model: &str| seats.iter().filter(|seat| seat.model == model).count() as u32;
+    demands.iter().map(|it| it.replicas_min.saturating_sub(count(&it.ask.model))).sum()
 }
 
 fn sit(device: &mut Device, demand: &Demand, choice: &Choice) -> Option<Seat> {
