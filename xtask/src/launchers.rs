@@ -1,8 +1,9 @@
 //! What a request costs a model in Docker: sets up, makes the image, then `foil-bench launchers` measures.
 
 use crate::images::{self, Name};
+use crate::neighbours::in_pairs;
 use crate::setup::setup;
-use crate::shell::{Done, command, run, venv};
+use crate::shell::Done;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -23,12 +24,5 @@ pub(crate) struct Arguments {
 pub(crate) fn launchers(arguments: &Arguments) -> Done {
     setup()?;
     images::make(&[Name::Python], arguments.base.as_deref())?;
-    let mut bench = command(venv("foil-bench"), &["launchers"]);
-    bench.args(["--pairs", &arguments.pairs.to_string()]);
-    bench.args(["--seconds", &arguments.seconds.to_string()]);
-    bench.arg("--foil").arg(venv("foil")).arg("--python").arg(venv("python"));
-    if arguments.json {
-        bench.arg("--json");
-    }
-    run(&mut bench)
+    in_pairs("launchers", arguments.pairs, arguments.seconds, arguments.json)
 }

@@ -18,11 +18,16 @@ pub(crate) struct Arguments {
 
 pub(crate) fn neighbours(measurement: &str, arguments: &Arguments) -> Done {
     setup()?;
+    let Arguments { pairs, seconds, json } = *arguments;
+    in_pairs(measurement, pairs, seconds, json)
+}
+
+/// A measurement of `foil-bench` that takes interleaved pairs.
+pub(crate) fn in_pairs(measurement: &str, pairs: usize, seconds: f64, json: bool) -> Done {
     let mut bench = command(venv("foil-bench"), &[measurement]);
-    bench.args(["--pairs", &arguments.pairs.to_string()]);
-    bench.args(["--seconds", &arguments.seconds.to_string()]);
+    bench.args(["--pairs", &pairs.to_string(), "--seconds", &seconds.to_string()]);
     bench.arg("--foil").arg(venv("foil")).arg("--python").arg(venv("python"));
-    if arguments.json {
+    if json {
         bench.arg("--json");
     }
     run(&mut bench)

@@ -57,12 +57,7 @@ impl Check {
         found: impl Into<String>,
         mend: impl Into<String>,
     ) -> Check {
-        Check {
-            name: name.into(),
-            verdict: Verdict::Warn,
-            found: found.into(),
-            mend: Some(mend.into()),
-        }
+        Check { verdict: Verdict::Warn, ..Check::fail(name, found, mend) }
     }
 
     fn fail(
@@ -70,12 +65,7 @@ impl Check {
         found: impl Into<String>,
         mend: impl Into<String>,
     ) -> Check {
-        Check {
-            name: name.into(),
-            verdict: Verdict::Fail,
-            found: found.into(),
-            mend: Some(mend.into()),
-        }
+        Check { verdict: Verdict::Fail, mend: Some(mend.into()), ..Check::ok(name, found) }
     }
 }
 

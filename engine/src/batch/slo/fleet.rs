@@ -3,7 +3,7 @@
 //! Devices are unlike when one has the better rate (the bulk class) and another is sooner done with a single task
 //! (a quick class): a GPU and some CPU cores. Work is then bound by comparative advantage: a quick replica takes those
 //! that the bulk class's next planned batch would miss, and leaves it the rest; a bulk replica passes over heads that
-//! would shrink its batch, as long as the others can still finish them.
+//! would shrink its batch, as long as the others can still finish them, and over those that its batch may miss.
 
 use super::SloController;
 use crate::batch::batch_size::{Decision, QueueView, ReplicasView};

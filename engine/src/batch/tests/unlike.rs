@@ -6,7 +6,7 @@ const SLO: Duration = Duration::from_millis(125);
 const BULK: ReplicaId = ReplicaId(0);
 const QUICK: [ReplicaId; 2] = [ReplicaId(1), ReplicaId(2)];
 
-/// What `15 + 0.25 b` and `1.5 + 5 b` milliseconds are known to take, of which one batch in a hundred takes 1.2 times that.
+/// What `15 + 0.25 b` and `1.5 + 5 b` milliseconds are known to take, where one batch in fifty takes 1.2 times that.
 fn scene() -> Scene {
     let slo = SloConfig::new(Some(SLO), u64::from(ROWS_MAX));
     let ratios = || (0..1000).map(|nth| if nth % 50 == 0 { 1.2 } else { 1.0 });

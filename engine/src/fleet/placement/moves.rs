@@ -164,7 +164,7 @@ impl Draft<'_> {
         (0..self.seats[model].len()).rev().any(|own| self.try_place(model, other, place, Some(own)))
     }
 
-    pub(super) fn has_room_for_one_more(&self, model: usize) -> bool {
+    fn has_room_for_one_more(&self, model: usize) -> bool {
         self.count(model) < self.demands[model].replicas_max
     }
 

@@ -41,9 +41,10 @@ enum Order {
 pub(super) fn plan(inventory: &Inventory, demands: &[Demand]) -> Plan {
     let asks: Vec<Ask> = demands.iter().map(Demand::ask_of_one).collect();
     let start = Draft::new(inventory, demands, &asks);
-    let orders: &[Order] = match demands.len() <= MODELS_ORDERED_TWICE {
-        true => &[Order::HardestFirst, Order::DearestFirst],
-        false => &[Order::HardestFirst],
+    let orders: &[Order] = if demands.len() <= MODELS_ORDERED_TWICE {
+        &[Order::HardestFirst, Order::DearestFirst]
+    } else {
+        &[Order::HardestFirst]
     };
     let drafts = orders.iter().map(|order| {
         let mut draft = start.clone();

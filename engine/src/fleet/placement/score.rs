@@ -119,7 +119,7 @@ impl Score {
     }
 
     /// Takes the one in this place away; the last one comes into its place.
-    pub(super) fn lift(&mut self, model: usize, place: usize) -> Placed {
+    pub(super) fn lift(&mut self, model: usize, place: usize) {
         let placed = self.change(model, |flow| flow.replicas.swap_remove(place));
         let users = placed.device.map(|at| &mut self.devices[at].users);
         if let Some(users) = users
@@ -127,7 +127,6 @@ impl Score {
         {
             users.swap_remove(place);
         }
-        placed
     }
 
     fn change(&mut self, model: usize, change: impl FnOnce(&mut Flow) -> Placed) -> Placed {

@@ -11,6 +11,7 @@ pub(super) const CDI_DRIVER: &str = "cdi";
 const NVIDIA_DRIVER: &str = "nvidia";
 /// What a container may do with it: computing, and asking how it is.
 const CAPABILITIES: [&str; 3] = ["gpu", "compute", "utility"];
+
 /// Parts of Docker's messages, in lower case, that mean that this host's Docker has no such GPU to give.
 const REFUSALS: [&str; 7] = [
     "could not select device driver",
